@@ -1,0 +1,25 @@
+"""`raypeft VERB ...` (or `python -m raypeft VERB ...`): each verb is the module of that name."""
+
+import sys
+from importlib import import_module
+
+VERBS = {
+    "sweep": "run a sweep file: every trial of its grids, on this machine or on a Ray cluster",
+    "trial": "run one trial of a sweep file in this process, without Ray",
+    "report": "print the table of a finished sweep",
+}
+
+
+def main() -> int:
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in VERBS:
+        sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
+        return int(import_module(f"raypeft.{verb}").main())
+    print("usage: raypeft VERB ...   (raypeft VERB --help tells more)\n")
+    for name, purpose in VERBS.items():
+        print(f"  {name:8}{purpose}")
+    return 0 if verb in ("-h", "--help") else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""CoNaLa: intents from Stack Overflow and the Python line that answers each (Yin et al., arXiv 1805.08949).
+
+https://huggingface.co/datasets/neulab/docprompting-conala: the split by function of Zhou et al. (arXiv 2207.05987),
+2,135 / 201 / 543 rows, in which every test example needs a function that no training example uses.
+
+    nl:  reverse a list `x`
+    cmd: x[::-1]
+
+(The row above shows the form; it is not taken from the dataset.)
+"""
+
+from raypeft.data.sources import read_splits
+from raypeft.records import Dataset, Splits
+
+HUB_ID = "neulab/docprompting-conala"
+
+
+def load(source: str | None = None, revision: str | None = None) -> Splits:
+    """The three splits, from the hub or from a folder or URL with `train`, `validation` and `test` files.
+
+    Raises ValueError for missing columns or empty rows, and FileNotFoundError for a source that is not there.
+    """
+    return read_splits("conala", HUB_ID, source, revision, id_column="question_id", nl_column="nl", code_column="cmd")
+
+
+DATASET = Dataset(
+    name="conala",
+    load=load,
+    max_new_tokens=64,
+    # Untuned models go on after the answer's line; the 33 of 543 test references with several lines are lost to them.
+    untuned_stop=("\n",),
+    paper_stop=("<|endoftext|>", "</s>", "\n"),
+)

@@ -1,0 +1,113 @@
+"""Rows of a dataset from where they lie: the hub, or a folder or URL of JSONL, JSON or Parquet files, one a split."""
+
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from raypeft.records import Example, Splits
+
+SPLITS = ("train", "validation", "test")
+FORMATS = (".jsonl", ".json", ".parquet")
+
+Row = dict[str, Any]
+
+
+def read_splits(
+    name: str,
+    hub_id: str,
+    source: str | None,
+    revision: str | None,
+    *,
+    id_column: str,
+    nl_column: str,
+    code_column: str,
+) -> Splits:
+    """`{"train": [...], "validation": [...], "test": [...]}` with one Example a row, in the files' order.
+
+    Raises FileNotFoundError where a split is missing, and ValueError where a file cannot be read, a column is missing
+    or a row is empty.
+    """
+    if source is None:
+        tables = _hub_rows(name, hub_id, revision)
+    else:
+        tables = {split: _file_rows(name, _find_split(name, source, split)) for split in SPLITS}
+    return {
+        split: _examples(f"{name} {split} ({source or hub_id})", tables[split], id_column, nl_column, code_column)
+        for split in SPLITS
+    }
+
+
+def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Row]]:
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    try:
+        tables: Any = load_dataset(hub_id, revision=revision)
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"{name}: {hub_id} cannot be fetched from the hub ({error}); put its splits as train.jsonl, "
+            f"validation.jsonl and test.jsonl into a folder and name it as dataset_path"
+        ) from error
+    missing = [split for split in SPLITS if split not in tables]
+    if missing:
+        raise FileNotFoundError(f"{name}: {hub_id} must have the splits {', '.join(SPLITS)} but lacks "
+                                f"{', '.join(missing)}; it has {', '.join(tables)}")  # fmt: skip
+    return {split: list(tables[split]) for split in SPLITS}
+
+
+def _file_rows(name: str, path: str) -> list[Row]:
+    """The rows of one file. Read here and not by `datasets`, which wants all splits to be of one format and typing."""
+    import fsspec
+
+    with fsspec.open(path, "rb") as stream:
+        if path.endswith(".parquet"):
+            return pq.read_table(stream).to_pylist()
+        lines = [stream.read()] if path.endswith(".json") else stream.read().splitlines()
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line) if line.strip() else []
+        except ValueError as error:
+            raise ValueError(f"{name}: {path} line {number}: not JSON: {error}") from None
+        found = value if isinstance(value, list) else [value]
+        if not all(isinstance(row, dict) for row in found):
+            raise ValueError(f"{name}: {path} line {number}: rows must be JSON objects but got {line[:60]!r}")
+        rows.extend(found)
+    return rows
+
+
+def _find_split(name: str, source: str, split: str) -> str:
+    """The path or URL of the one file of `split` in the folder `source`."""
+    import fsspec
+
+    filesystem, root = fsspec.core.url_to_fs(source)
+    for suffix in FORMATS:
+        path = f"{root.rstrip('/')}/{split}{suffix}"
+        if filesystem.exists(path):
+            return str(filesystem.unstrip_protocol(path)) if "://" in source else path
+    wanted = ", ".join(split + suffix for suffix in FORMATS)
+    raise FileNotFoundError(f"{name}: dataset_path {source} must hold one of {wanted} but holds none of them")
+
+
+def _examples(origin: str, rows: list[Row], id_column: str, nl_column: str, code_column: str) -> list[Example]:
+    if not rows:
+        raise ValueError(f"{origin}: must have at least one row but has none")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    missing = [column for column in (nl_column, code_column) if column not in columns]
+    if missing:
+        raise ValueError(f"{origin}: must have the columns {nl_column}, {code_column} but lacks {', '.join(missing)}; "
+                         f"it has {', '.join(columns)}")  # fmt: skip
+    empty = [
+        index
+        for index, row in enumerate(rows)
+        if not _has_text(row.get(nl_column)) or not _has_text(row.get(code_column))
+    ]
+    if empty:
+        raise ValueError(f"{origin}: {len(empty)} rows have no text in {nl_column} or {code_column}, the first is row "
+                         f"{empty[0]} (counted from 0); remove or fill them")  # fmt: skip
+    return [Example(str(row.get(id_column, index)), row[nl_column], row[code_column]) for index, row in enumerate(rows)]
+
+
+def _has_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -1,0 +1,1 @@
+"""Scores of generated programs: exact match, CodeBLEU and functional correctness."""

@@ -1,0 +1,75 @@
+"""SweepConfig -> list[Trial]. Pure: no files, no torch, the same list every time.
+
+trials = plan_trials(load_config(path))
+"""
+
+import re
+from itertools import product
+from typing import Any
+
+from pydantic import ValidationError
+
+from raypeft.config import LoadedSweep, Trial, as_axis
+from raypeft.methods import METHODS
+from raypeft.sweepfile import ConfigError
+
+
+def plan_trials(sweep: LoadedSweep) -> list[Trial]:
+    """Every trial of every grid, in the file's order, equal ones merged; trials of one model stand together.
+
+    Raises ConfigError with every trial that cannot be (values that do not go together), each named by its grid's line.
+    """
+    trials: dict[str, Trial] = {}
+    problems: list[str] = []
+    for index, grid in enumerate(sweep.config.grids):
+        for point in grid_points({**sweep.config.defaults, **grid}):
+            try:
+                trial = make_trial(point)
+            except ValidationError as error:
+                where = sweep.document.where(("grids", index))
+                problems.extend(f"{where}: {point['tuning_method']}: {_message(problem)}" for problem in error.errors())
+            else:
+                trials.setdefault(trial.id, trial)
+    if problems:
+        raise ConfigError(sweep.document.source, problems)
+    return _by_model(list(trials.values()))
+
+
+def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    """The product of a grid's axes as flat mappings from field to value; an axis entry may set several fields."""
+    axes = [[_settings(key, entry) for entry in as_axis(key, value)] for key, value in grid.items()]
+    points = []
+    for settings in product(*axes):
+        # A value coupled to an axis entry is the more particular one, so it is laid over the plain ones.
+        points.append({key: value for setting in sorted(settings, key=len) for key, value in setting.items()})
+    return points
+
+
+def make_trial(point: dict[str, Any]) -> Trial:
+    """A trial from flat fields; those of methods other than its own are left out."""
+    method = METHODS[point["tuning_method"]]
+    own = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
+    rest = {key: value for key, value in point.items() if key in Trial.model_fields}
+    return Trial(**rest, method=method(name=point["tuning_method"], **own))
+
+
+def _settings(key: str, entry: Any) -> dict[str, Any]:
+    """One axis entry as the fields that it sets: `full`, or `{name: ia3, learning_rate: 3e-3}`."""
+    if not isinstance(entry, dict):
+        return {key: entry}
+    return {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
+
+
+def _by_model(trials: list[Trial]) -> list[Trial]:
+    """Trials that can share a loaded base one after the other, otherwise in the order they were written."""
+    order: dict[tuple[Any, ...], int] = {}
+    for trial in trials:
+        order.setdefault(trial.base_key, len(order))
+    return sorted(trials, key=lambda trial: order[trial.base_key])
+
+
+def _message(problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"] if part != "method")
+    text = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
+    got = f" but got {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    return f"{field + ': ' if field else ''}{text}{got}"

@@ -1,0 +1,145 @@
+"""The command line of a sweep, and its spine: config -> plan -> trials -> rows -> table.
+
+    python -m raypeft.sweep quickstart
+    python -m raypeft.sweep sweeps/rq2.yaml --limit 20 defaults.num_train_epochs=1
+    python -m raypeft.sweep rq2 --dry-run
+
+Exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line is wrong, 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from raypeft.config import LoadedSweep, Trial, load_config, trial_columns
+from raypeft.plan import plan_trials
+from raypeft.report import print_summary
+from raypeft.results import ResultStore
+from raypeft.sweepfile import ConfigError, find_sweep_file
+
+
+def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) -> int:
+    """Run what a sweep's results lack, print the table of all its trials, and return the exit code."""
+    config = sweep.config
+    trials = plan_trials(sweep)
+    results = f"{config.results}/{config.name}"
+    store = ResultStore(results, trial_columns())
+    store.upgrade()
+    missing = clear_way(trials, store, rerun)
+    console = Console(stderr=True)
+    console.print(
+        f"{config.name}: {len(trials)} trials, {len(trials) - len(missing)} of them done before; results in {results}"
+    )
+    interrupted = False
+    if missing:
+        interrupted = run_missing(missing, sweep, results, verbose, console)
+    planned = {trial.id: index for index, trial in enumerate(trials)}
+    rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
+    print_summary(rows)
+    if interrupted:
+        console.print(f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
+        return 130
+    return 0 if len(rows) == len(trials) and all(row["status"] == "ok" for row in rows) else 1
+
+
+def run_missing(trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, console: Console) -> bool:
+    """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
+    from raypeft.progress import ProgressView
+    from raypeft.services import ray_session, tune_trials
+
+    try:
+        with ray_session(verbose), ProgressView(len(trials), console) as view:
+            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[Trial]:
+    """The trials to run: those without a finished row, or all with `rerun`. What they would replace is set aside."""
+    finished = set() if rerun else store.finished()
+    missing = [trial for trial in trials if trial.id not in finished]
+    recorded = {row["id"] for row in store.read_rows()}
+    for trial in missing:
+        if trial.id in recorded:
+            store.set_aside(trial.id)
+    return missing
+
+
+def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
+    """The plan as one JSON-ready object, keys as the row's columns."""
+    return {"sweep": sweep.config.name, "trials": [{"id": trial.id, **trial.fields} for trial in plan_trials(sweep)]}
+
+
+def print_plan(sweep: LoadedSweep) -> None:
+    from raypeft.report import settings
+
+    plan = describe_plan(sweep)["trials"]
+    print(f"{sweep.config.name}: {len(plan)} trials")
+    for index, row in enumerate(plan):
+        name = f"{row['id']}  {row['model']}  {row['dataset']}  {row['tuning_method']}"
+        print(f"{index:4}  {name}  {settings(row, plan)}".rstrip())
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="raypeft sweep",
+        description="Run every trial of a sweep file; trials whose results are there already are not run again.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""examples:
+  python -m raypeft.sweep quickstart                        the embedded study, a few minutes on a laptop
+  python -m raypeft.sweep quickstart --dry-run              what it would run
+  python -m raypeft.sweep conala_smollm2 --limit 20         a quick look: 20 examples of each split
+  python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field; values are YAML
+  RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster that runs here
+
+exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line is wrong, 130 interrupted""",
+    )
+    parser.add_argument("sweep", help="the sweep file, or the name of one in sweeps/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
+    parser.add_argument("--dry-run", action="store_true", help="print the trials and stop")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: as one JSON object")
+    parser.add_argument("--limit", type=int, metavar="N", help="keep N examples of each split (defaults.limit=N)")
+    parser.add_argument("--results", metavar="DIR", help="folder or URL that holds the results (default: results)")
+    parser.add_argument(
+        "--rerun", action="store_true", help="run finished trials again; their old files are kept aside"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and Transformers print")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = make_parser()
+    options = parser.parse_intermixed_args(arguments)
+    if options.json and not options.dry_run:
+        parser.error("--json goes with --dry-run")
+    overrides = list(options.overrides)
+    if options.limit is not None:
+        overrides.append(f"defaults.limit={options.limit}")
+    if options.results:
+        overrides.append(f"results={json.dumps(options.results)}")
+    try:
+        path = find_sweep_file(options.sweep)
+        sweep = load_config(path, overrides)
+        if options.limit is not None:
+            # A grid's own limit would win over the one in defaults.
+            own = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
+            sweep = load_config(path, [*overrides, *(f"grids.{index}.limit={options.limit}" for index in own)])
+        if options.json:
+            print(json.dumps(describe_plan(sweep), indent=1))
+        elif options.dry_run:
+            print_plan(sweep)
+        else:
+            return run_sweep(sweep, options.rerun, options.verbose)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

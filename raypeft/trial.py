@@ -1,0 +1,303 @@
+"""`run_trial`: the training function covering every tuning method, and the command that runs one trial without Ray.
+
+    python -m raypeft.trial sweeps/quickstart.yaml --index 3
+
+Load, tune, pick shots, decode, score, record. A sweep runs the same function in Ray Tune's processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypeft import memory, prompts
+from raypeft.config import Resources, Trial, load_config, trial_columns
+from raypeft.data import DATASETS
+from raypeft.methods import TrainedMethod
+from raypeft.metrics.scores import score
+from raypeft.plan import plan_trials
+from raypeft.progress import headline
+from raypeft.provenance import provenance, splits_revision
+from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits, report_nothing
+from raypeft.results import ResultStore
+from raypeft.sweepfile import ConfigError, find_sweep_file
+
+if TYPE_CHECKING:
+    from raypeft.models import Base
+
+LIMIT_SEED = 42
+"""Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
+
+
+@dataclass(slots=True)
+class BaseCache:
+    """The one base model that this process holds. Trials of the same base, one after the other, load it once."""
+
+    key: tuple[Any, ...] | None = None
+    base: Base | None = None
+
+    def get(self, trial: Trial) -> Base:
+        """The trial's base model, loaded if another one is held or a trial has changed its weights."""
+        from raypeft.models import load_base
+
+        if self.key != trial.base_key or self.base is None or not self.base.intact:
+            self.key, self.base = None, None
+            memory.free_memory()
+            self.base = load_base(
+                trial.model, trial.model_path, trial.model_revision, float32=trial.method.needs_float32_weights
+            )
+            self.key = trial.base_key
+        return self.base
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds in each stage of a trial, as the row's columns."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[f"{name}_seconds"] = time.perf_counter() - started
+
+
+def run_and_record(
+    trial: Trial,
+    sweep: str,
+    store: ResultStore,
+    bases: BaseCache,
+    resources: Resources,
+    report: Report = report_nothing,
+) -> dict[str, Any]:
+    """Run a trial, write its row whatever happens, and return it: ok, oom or failed. Raises for no fault of a trial."""
+    row = {"id": trial.id, "sweep": sweep, **trial.fields, "status": "ok", "error": None, **provenance()}
+    memory.reset_peak()
+    started = time.perf_counter()
+    try:
+        row |= run_trial(trial, bases, store, resources, report)
+    except Exception as error:
+        row["status"] = "oom" if memory.is_out_of_memory(error) else "failed"
+        row["error"] = f"{type(error).__name__}: {error}"
+        traceback.print_exc()  # to the process's log; the row has the message
+        bases.base = None  # whatever state the failure left, the next trial starts from a fresh load
+    row |= {"total_seconds": time.perf_counter() - started, **memory.measured_peak()}
+    row["gpu_memory_gb"] = resources.gpu_memory_gb if row["peak_memory_reserved_gb"] is not None else None
+    memory.free_memory()
+    store.write_rows("trials", trial.id, [row])
+    return row
+
+
+def run_trial(
+    trial: Trial, bases: BaseCache, store: ResultStore, resources: Resources, report: Report = report_nothing
+) -> dict[str, Any]:
+    """Everything a trial measures, by column; candidates, evaluations and the adapter go to the store.
+
+    Raises ValueError for what only the data can show (missing columns, a prompt longer than the context, ...).
+    """
+    import torch
+
+    dataset = DATASETS[trial.dataset]
+    watch = Stopwatch()
+    with watch.stage("load"):
+        report("load", 0, 1)
+        splits = dataset.load(trial.dataset_path, trial.dataset_revision)
+        revision = splits_revision(splits)
+        splits = limited(splits, trial)
+        base = bases.get(trial)
+    torch.manual_seed(trial.seed)
+    measured: dict[str, Any] = {}
+    with trial.method.applied(base) as model:
+        measured["trainable_params"] = sum(
+            p.numel() for p in model.parameters() if p.requires_grad and trial.method.trains
+        )
+        measured["total_params"] = sum(p.numel() for p in model.parameters())
+        if isinstance(trial.method, TrainedMethod):
+            measured |= tune(trial.id, model, base, splits, trial.method, trial.seed, store, report)
+        with watch.stage("generate"):
+            queries, candidates = answer(trial, dataset, model, base, splits, resources, report)
+    with watch.stage("score"):
+        report("score", 0, 1)
+        measured |= score(candidates, [query.example.code for query in queries], dataset)
+    store.write_rows("candidates", trial.id, candidate_rows(trial.id, queries, candidates))
+    lengths = [len(query.prompt_ids) for query in queries]
+    return measured | watch.seconds | {
+        **{f"{split}_examples": len(examples) for split, examples in splits.items()},
+        "mean_prompt_tokens": sum(lengths) / len(lengths),
+        "max_prompt_tokens": max(lengths),
+        "generate_examples_per_second": len(queries) / watch.seconds["generate_seconds"],
+        "model_resolved_revision": base.revision,
+        "dataset_resolved_revision": revision,
+    }  # fmt: skip
+
+
+def tune(
+    trial_id: str,
+    model: Any,
+    base: Base,
+    splits: Splits,
+    method: TrainedMethod,
+    seed: int,
+    store: ResultStore,
+    report: Report,
+) -> dict[str, Any]:
+    """Train, keep the evaluations, save the adapter of the best one in PEFT's format."""
+    from raypeft.training import train_model
+
+    encoded = {
+        split: [prompts.encode(each, base.tokenizer) for each in splits[split]] for split in ("train", "validation")
+    }
+    for split in encoded.values():
+        prompts.check_fits(split, base.context_length)
+    result = train_model(
+        model, base.tokenizer.pad_token_id, encoded["train"], encoded["validation"], method, seed, report
+    )
+    store.write_rows("evals", trial_id, [{"id": trial_id, **asdict(each)} for each in result.evaluations])
+    if method.saves_adapter:
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            store.write_folder(f"adapters/{trial_id}", Path(folder))
+    return {
+        "best_eval_loss": result.best_eval_loss,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "train_seconds": result.train_seconds,
+        "eval_seconds": result.eval_seconds,
+        "train_tokens_per_second": result.tokens / result.train_seconds,
+    }
+
+
+def answer(
+    trial: Trial, dataset: Dataset, model: Any, base: Base, splits: Splits, resources: Resources, report: Report
+) -> tuple[list[Prompt], list[list[Candidate]]]:
+    """The test split's prompts with the trial's shots, and the candidates for each."""
+    from raypeft.generation import generate
+
+    shots = prompts.pick_shots(splits["train"], trial.method.num_shots, trial.method.icl_seed)
+    queries = [prompts.encode(example, base.tokenizer, shots) for example in splits["test"]]
+    max_new_tokens = trial.max_new_tokens or dataset.max_new_tokens
+    prompts.check_fits(queries, base.context_length, max_new_tokens)
+    candidates = generate(
+        model,
+        base.tokenizer,
+        queries,
+        num_beams=trial.num_beams,
+        num_return_sequences=trial.num_return_sequences,
+        max_new_tokens=max_new_tokens,
+        stop=() if trial.method.trains else dataset.untuned_stop,
+        batch_size=resources.generation_batch_size,
+        report=report,
+    )
+    return queries, candidates
+
+
+def limited(splits: Splits, trial: Trial) -> Splits:
+    """A seeded sample of each split where the trial has a limit, in the split's own order."""
+
+    def sample(examples: list[Example], limit: int | None) -> list[Example]:
+        if limit is None or limit >= len(examples):
+            return examples
+        kept = set(random.Random(LIMIT_SEED).sample(range(len(examples)), limit))
+        return [example for index, example in enumerate(examples) if index in kept]
+
+    limits: dict[str, int | None] = dict.fromkeys(splits, trial.limit)
+    limits["test"] = min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
+    return {split: sample(examples, limits[split]) for split, examples in splits.items()}
+
+
+def candidate_rows(
+    trial_id: str, queries: Sequence[Prompt], candidates: Sequence[Sequence[Candidate]]
+) -> Iterator[dict[str, Any]]:
+    for query, found in zip(queries, candidates, strict=True):
+        reference = query.example.code
+        for candidate in found:
+            matches = candidate.text.strip() == reference.strip()
+            yield {
+                "id": trial_id,
+                **asdict(candidate),
+                "reference": reference,
+                "matches": matches,
+                "prompt_tokens": len(query.prompt_ids),
+            }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="raypeft trial",
+        description="Run one trial of a sweep file in this process, without Ray.",
+        epilog="example: python -m raypeft.trial quickstart --index 3 defaults.limit=20",
+    )
+    parser.add_argument("sweep", help="the sweep file, or the name of one in sweeps/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
+    parser.add_argument("--index", type=int, default=0, help="which trial, counted from 0 as --dry-run lists them")
+    parser.add_argument("--results", help="folder or URL that holds the results (default: the sweep's, else results)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what Transformers and PEFT print")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        sweep = load_config(find_sweep_file(options.sweep), options.overrides)
+        trials = plan_trials(sweep)
+        if not 0 <= options.index < len(trials):
+            raise ConfigError(options.sweep, [f"--index must be 0 to {len(trials) - 1} but got {options.index}"])
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    trial, config = trials[options.index], sweep.config
+    store = ResultStore(f"{options.results or config.results}/{config.name}", trial_columns())
+    if trial.id in {row["id"] for row in store.read_rows()}:
+        store.set_aside(trial.id)
+    use_threads(config.resources)
+    memory.enforce_budget(config.resources.gpu_memory_gb)
+    if not options.verbose:
+        quiet_libraries()
+    print(f"trial {options.index}, {trial.id}: {trial.label}")
+    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, _print_progress)
+    print(f"{row['status']}: " + (row["error"] or headline(row)))
+    return 0 if row["status"] == "ok" else 1
+
+
+def use_threads(resources: Resources) -> None:
+    """Give torch the trial's CPU cores where it computes on the CPU."""
+    import os
+
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(min(resources.cpus_per_trial, os.cpu_count() or 1))
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' bars and advice off the screen; errors still come as exceptions."""
+    import logging
+    import warnings
+
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _print_progress(stage: str, done: int, total: int, **figures: float) -> None:
+    """One line for every tenth of a stage."""
+    if done == total or done % max(1, total // 10) == 0:
+        print(
+            f"  {stage} {done}/{total}" + "".join(f"  {name} {value:.4g}" for name, value in figures.items()),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
