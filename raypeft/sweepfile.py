@@ -87,7 +87,8 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
             document.data = _plain(root, (), document.places, problems)
         except RecursionError:
             raise ConfigError(str(path), ["not a sweep: an alias that holds itself, or too many levels"]) from None
-    for override in overrides:
+    # A file that is no mapping has nothing to override; `raypeft.config` says so.
+    for override in overrides if isinstance(document.data, dict | None) else ():
         if problem := _apply(override, document):
             problems.append(problem)
     if problems:

@@ -87,8 +87,9 @@ def test_full_fine_tuning_trains_every_parameter():
 
 
 def test_target_modules_that_match_nothing_are_refused_with_their_names():
-    with pytest.raises(ValueError, match="no_such_module"), Lora(target_modules=("no_such_module",)).applied(
-        load_base("toy")
+    with (
+        pytest.raises(ValueError, match="no_such_module"),
+        Lora(target_modules=("no_such_module",)).applied(load_base("toy")),
     ):
         pass
 

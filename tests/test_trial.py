@@ -69,7 +69,9 @@ def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
     assert run(trial, store)["status"] == "ok"
     folder = Path(store.root) / "adapters" / trial.id
     assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LORA"
-    assert any(tensor.any() for name, tensor in load_file(folder / "adapter_model.safetensors").items() if "lora_B" in name)
+    assert any(
+        tensor.any() for name, tensor in load_file(folder / "adapter_model.safetensors").items() if "lora_B" in name
+    )
     base = AutoModelForCausalLM.from_pretrained(TOY_FOLDER, dtype=torch.float32)
     loaded = PeftModel.from_pretrained(base, folder).eval()
     torch.testing.assert_close(loaded(input_ids=torch.tensor([[5, 6, 7, 8]])).logits, spoken["logits"])

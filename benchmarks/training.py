@@ -1,0 +1,175 @@
+"""Training speed: our loop against transformers.Trainer with everything padded to 128 tokens, as the paper's code does.
+
+    python benchmarks/training.py --data datasets/conala --out benchmarks/results/training.md
+
+Same model (SmolLM2-135M's architecture with random weights: speed does not depend on their values, or --model a folder
+or GGUF file), same LoRA, same examples, the two alternating in one process. Counted are non-padding tokens a second.
+The floor of a step is its matrix products: 4 x parameters FLOP a token for LoRA (forward 2, backward to activations 2).
+"""
+
+import argparse
+import copy
+import random
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+
+from raypeft.data import DATASETS
+from raypeft.memory import device_name
+from raypeft.methods import Lora
+from raypeft.models import TOY_FOLDER, load_base
+from raypeft.prompts import encode
+from raypeft.training import IGNORED, make_optimizer, optimise_step, training_steps
+
+PAPER_LENGTH = 128
+"""Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""
+SMOLLM2_135M = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 8192,
+}
+
+
+def load_model(path):
+    if path:
+        base = load_base(path, path)
+        return base.model, base.tokenizer
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **SMOLLM2_135M), dtype=torch.float32)
+    # The toy tokenizer cuts finer than SmolLM2's, so lengths are those of longer texts; give --model for the true ones.
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), AutoTokenizer.from_pretrained(TOY_FOLDER)
+
+
+def with_lora(model):
+    torch.manual_seed(0)
+    config = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["q_proj", "k_proj", "v_proj"])
+    return get_peft_model(copy.deepcopy(model), config)
+
+
+def padded_dataset(prompts, pad_token_id):
+    rows = []
+    for prompt in prompts:
+        ids = [*prompt.prompt_ids, *prompt.answer_ids][:PAPER_LENGTH]
+        labels = [*[IGNORED] * len(prompt.prompt_ids), *prompt.answer_ids][:PAPER_LENGTH]
+        padding = PAPER_LENGTH - len(ids)
+        rows.append(
+            {
+                "input_ids": ids + [pad_token_id] * padding,
+                "attention_mask": [1] * len(ids) + [0] * padding,
+                "labels": labels + [IGNORED] * padding,
+            }
+        )
+    return rows
+
+
+def trainer_speed(model, prompts, pad_token_id, folder):
+    """Non-padding tokens a second of one epoch of transformers.Trainer over `prompts`."""
+    arguments = TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=8,
+        num_train_epochs=1,
+        learning_rate=3e-4,
+        optim="adafactor",
+        warmup_steps=0.05,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available(),
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=padded_dataset(prompts, pad_token_id))
+    started = time.perf_counter()
+    trainer.train()
+    return sum(min(len(prompt), PAPER_LENGTH) for prompt in prompts) / (time.perf_counter() - started)
+
+
+def our_speed(model, prompts, pad_token_id):
+    """The same of our loop's steps, optimiser and schedule included."""
+    method = Lora(num_train_epochs=1)
+    steps = -(-len(prompts) // method.per_device_train_batch_size)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    started = time.perf_counter()
+    optimizer, scheduler = make_optimizer(trainable, method, steps)
+    for batches in training_steps(prompts, method, 42, steps):
+        optimise_step(model, batches, pad_token_id, trainable, optimizer, method.max_grad_norm)
+        scheduler.step()
+    return sum(map(len, prompts)) / (time.perf_counter() - started)
+
+
+def peak_flops():
+    """What a large float32 matrix product reaches here, in FLOP/s: the ceiling for the floor below."""
+    size = 2048
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    left @ right
+    started = time.perf_counter()
+    for _ in range(4):
+        left @ right
+    return 4 * 2 * size**3 / (time.perf_counter() - started)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder of CoNaLa's splits; without it, the toy dataset")
+    parser.add_argument(
+        "--model", help="folder or GGUF file; without it, SmolLM2-135M's architecture with random weights"
+    )
+    parser.add_argument("--examples", type=int, default=320, help="training examples in one round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", help="write the table here as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model, tokenizer = load_model(options.model)
+    dataset = "conala" if options.data else "toy"
+    train = DATASETS[dataset].load(options.data, None)["train"]
+    sample = random.Random(42).sample(train, min(options.examples, len(train)))
+    prompts = [prompt for prompt in (encode(each, tokenizer) for each in sample) if len(prompt) <= PAPER_LENGTH]
+    pad = tokenizer.pad_token_id
+    speeds = {"ours": [], "trainer": []}
+    for round_number in range(options.rounds + 1):
+        # The first round warms both up and is not counted.
+        few = prompts[:16] if round_number == 0 else prompts
+        ours = our_speed(with_lora(model), few, pad)
+        theirs = trainer_speed(with_lora(model), few, pad, "/tmp/raypeft-benchmark")
+        if round_number:
+            speeds["ours"].append(ours)
+            speeds["trainer"].append(theirs)
+            print(
+                f"round {round_number}: ours {ours:.0f}, Trainer {theirs:.0f} tokens/s, ratio {ours / theirs:.2f}",
+                flush=True,
+            )
+    body = sum(p.numel() for n, p in model.named_parameters() if "embed_tokens" not in n and "lm_head" not in n)
+    floor = 4 * body / peak_flops()
+    ratios = [ours / theirs for ours, theirs in zip(speeds["ours"], speeds["trainer"], strict=True)]
+    mean_length = sum(map(len, prompts)) / len(prompts)
+    report = f"""# Training: non-padding tokens a second
+
+`python benchmarks/training.py {"--data CONALA " if options.data else ""}{"--model MODEL " if options.model else ""}--examples {options.examples} --rounds {options.rounds} --threads {options.threads}` on {device_name()}, {options.threads} threads,
+torch {torch.__version__}. {dataset}: {len(prompts)} examples of {mean_length:.0f} tokens in the mean, LoRA r 16, batch 8, Adafactor.
+
+| loop | median tokens/s | all rounds |
+| --- | ---: | --- |
+| transformers.Trainer, padded to {PAPER_LENGTH} | {median(speeds["trainer"]):.0f} | {", ".join(f"{s:.0f}" for s in speeds["trainer"])} |
+| raypeft | {median(speeds["ours"]):.0f} | {", ".join(f"{s:.0f}" for s in speeds["ours"])} |
+
+Ratio: {median(ratios):.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f}).
+Floor: {1 / floor:.0f} tokens/s, the layers' matrix products alone ({body / 1e6:.0f}M parameters, 4 FLOP each a token) at the
+{peak_flops() / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds["ours"]) * floor:.0%} of it.
+"""
+    print(report)
+    if options.out:
+        Path(options.out).write_text(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""What all tests share: no hub, and the real datasets where they lie."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real datasets (conala/train.jsonl, ...) named by RAYPEFT_REAL_DATA; skips where there is none."""
+    folder = Path(os.environ.get("RAYPEFT_REAL_DATA", "/nowhere"))
+    if not folder.is_dir():
+        pytest.skip("RAYPEFT_REAL_DATA names no folder of real datasets")
+    return folder

@@ -1,0 +1,166 @@
+"""Splits from folders and URLs, and what is said where they are not as they should be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raypeft.data.sources import SPLITS, read_splits
+from raypeft.records import Example, Splits
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "train": [
+        {"key": "a", "text": "reverse `x`", "code": "x[::-1]", "more": 1},
+        {"key": "b", "text": "né\u2028e", "code": "if x:\n    pass"},
+    ],
+    "validation": [{"key": "c", "text": "sort `x`", "code": "sorted(x)"}],
+    "test": [{"key": "d", "text": "sum `x`", "code": "sum(x)"}],
+}
+EXAMPLES = {
+    "train": [Example("a", "reverse `x`", "x[::-1]"), Example("b", "né\u2028e", "if x:\n    pass")],
+    "validation": [Example("c", "sort `x`", "sorted(x)")],
+    "test": [Example("d", "sum `x`", "sum(x)")],
+}
+
+
+def write_split(folder: Path, split: str, rows: list[dict[str, Any]], ending: str = "jsonl") -> None:
+    file = folder / f"{split}.{ending}"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    elif ending == "json":
+        file.write_text(json.dumps(rows, indent=1))
+    else:
+        file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for split, rows in ROWS.items():
+        write_split(tmp_path, split, rows)
+    return tmp_path
+
+
+def read(source: str | Path | None) -> Splits:
+    return read_splits(
+        "things", "owner/things", str(source) if source else None, None,
+        id_column="key", nl_column="text", code_column="code",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_a_folder_of_any_format_gives_the_same_examples(tmp_path: Path, ending: str) -> None:
+    for split, rows in ROWS.items():
+        write_split(tmp_path, split, rows, ending)
+    assert read(tmp_path) == EXAMPLES
+
+
+def test_each_split_may_have_a_format_of_its_own(tmp_path: Path) -> None:
+    for split, ending in zip(SPLITS, ["parquet", "json", "jsonl"], strict=True):
+        write_split(tmp_path, split, ROWS[split], ending)
+    assert read(tmp_path) == EXAMPLES
+
+
+def test_a_source_may_be_a_file_url(folder: Path) -> None:
+    assert read(f"file://{folder}") == EXAMPLES
+
+
+def test_a_slash_at_the_end_changes_nothing(folder: Path) -> None:
+    assert read(f"{folder}/") == EXAMPLES
+
+
+def test_a_source_may_be_relative_to_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert read(folder.name) == EXAMPLES
+
+
+def test_a_file_that_changed_is_read_anew(folder: Path) -> None:
+    read(folder)
+    write_split(folder, "test", [{"key": "e", "text": "new", "code": "new"}])
+    assert read(folder)["test"] == [Example("e", "new", "new")]
+
+
+def test_rows_without_ids_are_numbered(folder: Path) -> None:
+    write_split(folder, "train", [{"text": "a", "code": "b"}, {"text": "c", "code": "d"}])
+    assert [example.id for example in read(folder)["train"]] == ["0", "1"]
+
+
+def test_ids_that_are_numbers_become_text(folder: Path) -> None:
+    write_split(folder, "train", [{"key": 7, "text": "a", "code": "b"}])
+    assert read(folder)["train"][0].id == "7"
+
+
+def test_blank_lines_are_no_rows(folder: Path) -> None:
+    file = folder / "train.jsonl"
+    file.write_text("\n" + file.read_text() + "\n\n")
+    assert read(folder) == EXAMPLES
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_missing_split_is_named_with_the_files_that_would_do(folder: Path, split: str) -> None:
+    (folder / f"{split}.jsonl").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        read(folder)
+    assert str(caught.value) == (
+        f"things: dataset_path {folder} must hold one of {split}.jsonl, {split}.json, {split}.parquet "
+        "but holds none of them"
+    )
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="things: dataset_path /nowhere/at/all must hold one of train"):
+        read("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_a_missing_column_is_named_with_those_that_are_there(folder: Path, ending: str) -> None:
+    (folder / "validation.jsonl").unlink()
+    write_split(folder, "validation", [{"key": "c", "intent": "sort", "code": "sorted(x)"}], ending)
+    with pytest.raises(ValueError) as caught:
+        read(folder)
+    assert str(caught.value) == (
+        f"things validation ({folder}): must have the columns text, code but lacks text; it has key, intent, code"
+    )
+
+
+@pytest.mark.parametrize("value", ["", " \n", None, 3])
+def test_rows_without_text_are_counted_and_the_first_is_named(folder: Path, value: object) -> None:
+    good, bad = ROWS["test"][0], {"key": "e", "text": "sum", "code": value}
+    write_split(folder, "test", [good, bad, good, bad])
+    with pytest.raises(ValueError) as caught:
+        read(folder)
+    assert str(caught.value) == (
+        f"things test ({folder}): 2 rows have no text in text or code, the first is row 1 (counted from 0); "
+        "remove or fill them"
+    )
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_a_split_without_rows_is_refused(folder: Path, ending: str) -> None:
+    (folder / "test.jsonl").unlink()
+    write_split(folder, "test", [], ending)
+    with pytest.raises(ValueError, match=r"things test \(.*\): must have at least one row but has none"):
+        read(folder)
+
+
+def test_a_line_that_is_not_json_is_named(folder: Path) -> None:
+    with (folder / "test.jsonl").open("a") as file:
+        file.write('{"key": "e", "te')
+    with pytest.raises(ValueError, match=r"test\.jsonl line 2: not JSON"):
+        read(folder)
+
+
+def test_a_line_that_is_no_object_is_named(folder: Path) -> None:
+    with (folder / "test.jsonl").open("a") as file:
+        file.write("3\n")
+    with pytest.raises(ValueError, match=r"test\.jsonl line 2: rows must be JSON objects"):
+        read(folder)
+
+
+def test_a_hub_out_of_reach_is_told_with_the_remedy() -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"owner/things cannot be fetched from the hub.*name it as dataset_path"
+    ):
+        read(None)

@@ -1,0 +1,154 @@
+"""The command as users run it: a process of its own, a real Ray, the embedded study cut small."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from raypeft.config import load_config, trial_columns
+from raypeft.results import ResultStore
+from raypeft.sweep import describe_plan, main
+from raypeft.sweepfile import find_sweep_file
+
+SWEEP = """
+name: small
+defaults: {model: toy, dataset: toy, limit: 8, max_new_tokens: 4, num_beams: 2, num_return_sequences: 2}
+grids:
+  - tuning_method: [zero_shot, {name: lora, num_train_epochs: 1}, {name: lora, target_modules: [nothing]}]
+resources: {cpus_per_trial: 1}
+"""
+LONG = SWEEP.replace("limit: 8", "limit: 200").replace("num_train_epochs: 1", "num_train_epochs: 500")
+
+
+def command(folder, *arguments):
+    return [sys.executable, "-m", "raypeft.sweep", str(folder / "small.yaml"), "--results", str(folder), *arguments]
+
+
+def rows_in(folder):
+    return {row["id"]: row for row in ResultStore(str(folder / "small"), trial_columns()).read_rows()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A sweep of three trials, one of which must fail, run to its end."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "small.yaml").write_text(SWEEP)
+    return folder, subprocess.run(command(folder), capture_output=True, text=True, timeout=280)
+
+
+def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):
+    folder, process = finished
+    assert process.returncode == 1, process.stderr
+    rows = rows_in(folder)
+    assert sorted(row["status"] for row in rows.values()) == ["failed", "ok", "ok"]
+    assert "nothing" in next(row["error"] for row in rows.values() if row["status"] == "failed")
+
+
+def test_the_table_is_on_stdout_and_progress_on_stderr_line_by_line(finished):
+    _, process = finished
+    assert "EM@1" in process.stdout
+    assert "failed:" in process.stdout
+    assert "[3/3]" in process.stderr
+    assert "\x1b[" not in process.stderr
+
+
+def test_ray_and_transformers_are_not_heard(finished):
+    _, process = finished
+    heard = (process.stdout + process.stderr).lower()
+    assert not [word for word in ("ray.init", "raylet", "warning", "tensorboard", "it/s]", "(pid=") if word in heard]
+
+
+def test_running_again_runs_only_what_failed_and_keeps_its_old_row(finished):
+    folder, _ = finished
+    before = rows_in(folder)
+    process = subprocess.run(command(folder), capture_output=True, text=True, timeout=280)
+    assert process.returncode == 1
+    assert "3 trials, 2 of them done before" in process.stderr
+    assert "[1/1]" in process.stderr
+    after = rows_in(folder)
+    assert {id: row["started_at"] for id, row in after.items() if row["status"] == "ok"} == {
+        id: row["started_at"] for id, row in before.items() if row["status"] == "ok"
+    }
+    assert len(list((folder / "small" / "superseded").rglob("trials/*.parquet"))) == 1
+
+
+def start_long(folder):
+    (folder / "small.yaml").write_text(LONG)
+    return subprocess.Popen(command(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_rows(folder, process, seconds=200):
+    """Until zero-shot is done; the 500 epochs of LoRA then run for minutes."""
+    deadline = time.monotonic() + seconds
+    while not list((folder / "small").glob("trials/*.parquet")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
+    process = start_long(tmp_path)
+    wait_for_rows(tmp_path, process)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "the same command runs the rest" in err
+    assert "Traceback" not in out + err
+    assert any(row["status"] == "ok" for row in rows_in(tmp_path).values())
+
+
+def test_a_trial_whose_process_is_killed_becomes_a_failed_row(tmp_path):
+    process = start_long(tmp_path)
+    wait_for_rows(tmp_path, process)
+    time.sleep(3)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if any("ImplicitFunc" in part for part in child.cmdline()):
+            child.kill()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    died = [row for row in rows_in(tmp_path).values() if "process died" in (row["error"] or "")]
+    assert died and died[0]["tuning_method"] == "lora"
+    assert "process died" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: a\ngrids: [{model: tpy, dataset: toy, tuning_method: zero_shot}]", "did you mean toy?"),
+        ("name: a\ngrids: []", "grids"),
+        ("- 1", "must be a mapping"),
+    ],
+)
+def test_a_wrong_sweep_file_ends_with_2_before_anything_starts(tmp_path, capsys, text, told):
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert main([str(tmp_path / "wrong.yaml"), "--results", str(tmp_path / "results")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_sweep_file_ends_with_2_and_names_the_shipped_ones(capsys):
+    assert main(["no_such_sweep"]) == 2
+    assert "quickstart.yaml" in capsys.readouterr().err
+
+
+def test_a_dry_run_as_json_lists_the_trials_by_the_rows_columns(capsys):
+    assert main(["quickstart", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan == describe_plan(load_config(find_sweep_file("quickstart")))
+    columns = {"id", *(column.name for column in trial_columns())}
+    assert plan["sweep"] == "quickstart"
+    assert all(set(trial) <= columns for trial in plan["trials"])
+
+
+def test_limit_reaches_every_trial_even_where_a_grid_has_its_own(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndefaults: {model: toy, dataset: toy}\n"
+        "grids: [{tuning_method: zero_shot, limit: 50}, {tuning_method: icl}]"
+    )
+    assert main([str(tmp_path / "s.yaml"), "--dry-run", "--json", "--limit", "3"]) == 0
+    assert [trial["limit"] for trial in json.loads(capsys.readouterr().out)["trials"]] == [3, 3]
