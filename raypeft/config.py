@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -232,12 +232,21 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
         yield (f"{document.where(place)}: must be a model of the table, a hub id (owner/name), or a folder or GGUF "
                f"file that exists but got {_kind(value)}{_nearest(value, MODELS)}")  # fmt: skip
     elif key not in menus and key != "model":
-        # Bounds may differ between methods (num_shots), so planning checks them with the method; here, the type.
-        try:
-            TypeAdapter(trial_fields()[key].annotation).validate_python(value)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            yield _explain(document, place, {**problem, "input": value}, ())
+        # A field may be bounded otherwise in another method (num_shots); planning checks it with the trial's own.
+        kinds: tuple[type[BaseModel], ...] = (Trial, *METHODS.values())
+        problems = [_refusal(kind.model_fields[key], value) for kind in kinds if key in kind.model_fields]
+        if all(problems):
+            yield _explain(document, place, {**problems[-1], "input": value}, ())
+
+
+def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
+    """pydantic's first problem with a value for a field, or nothing. `true` and `"8"` are no numbers here."""
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
+    except ValidationError as error:
+        return dict(error.errors()[0])
+    return {}
 
 
 def _missing_problems(document: Document, index: int, grid: dict[str, Any]) -> Iterator[str]:

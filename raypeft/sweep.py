@@ -18,7 +18,7 @@ from rich.console import Console
 from raypeft.config import LoadedSweep, Trial, load_config, trial_columns
 from raypeft.plan import plan_trials
 from raypeft.report import print_summary
-from raypeft.results import ResultStore
+from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
 
@@ -26,14 +26,13 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) ->
     """Run what a sweep's results lack, print the table of all its trials, and return the exit code."""
     config = sweep.config
     trials = plan_trials(sweep)
-    results = f"{config.results}/{config.name}"
+    results = sweep_url(config.results, config.name)
     store = ResultStore(results, trial_columns())
     store.upgrade()
     missing = clear_way(trials, store, rerun)
     console = Console(stderr=True)
-    console.print(
-        f"{config.name}: {len(trials)} trials, {len(trials) - len(missing)} of them done before; results in {results}"
-    )
+    done = len(trials) - len(missing)
+    say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
     if missing:
         interrupted = run_missing(missing, sweep, results, verbose, console)
@@ -41,9 +40,13 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) ->
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
     if interrupted:
-        console.print(f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
+        say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
         return 130
     return 0 if len(rows) == len(trials) and all(row["status"] == "ok" for row in rows) else 1
+
+
+def say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def run_missing(trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, console: Console) -> bool:

@@ -28,7 +28,7 @@ from raypeft.plan import plan_trials
 from raypeft.progress import headline
 from raypeft.provenance import provenance, splits_revision
 from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits, report_nothing
-from raypeft.results import ResultStore
+from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     trial, config = trials[options.index], sweep.config
-    store = ResultStore(f"{options.results or config.results}/{config.name}", trial_columns())
+    store = ResultStore(sweep_url(options.results or config.results, config.name), trial_columns())
     if trial.id in {row["id"] for row in store.read_rows()}:
         store.set_aside(trial.id)
     use_threads(config.resources)

@@ -49,7 +49,7 @@ resutls: there
         "line 4, grids.0.model: must be a model of the table, a hub id (owner/name), or a folder or GGUF file that "
         "exists but got 'tooy'; did you mean toy?",
         "line 5, grids.0.tuning_method: must be one of zero_shot, icl, full, lora but got 'lara'; did you mean lora?",
-        "line 6, grids.0.lora_r: must be a valid integer, unable to parse string as an integer but got 'eight'",
+        "line 6, grids.0.lora_r: must be a valid integer but got 'eight'",
         "line 7, grids.1: needs tuning_method, here or in defaults",
         "line 8, resources.cpu_per_trial: unknown key; did you mean cpus_per_trial?",
         "line 8, resources.gpu_memory_gb: must be a valid number but got a list ([24])",
@@ -216,3 +216,11 @@ def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
 
 def test_the_columns_that_tell_trials_apart_come_first() -> None:
     assert [column.name for column in trial_columns()][:4] == ["model", "dataset", "tuning_method", "seed"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", "true"), ("limit", "'8'"), ("seed", "-1"), ("limit", "0")])
+def test_true_a_quoted_number_and_a_number_out_of_bounds_are_refused_with_their_line(
+    tmp_path: Path, field: str, value: str
+) -> None:
+    (problem,) = problems(tmp_path, HEAD + f"grids:\n  - tuning_method: zero_shot\n    {field}: {value}\n")
+    assert problem.startswith(f"line 5, grids.0.{field}: must be")

@@ -41,7 +41,10 @@ def test_trials_come_in_the_order_of_the_grids(tmp_path: Path) -> None:
 
 
 def test_trials_that_can_share_a_loaded_model_stand_together(tmp_path: Path) -> None:
-    trials = plan(tmp_path, "  - {tuning_method: [zero_shot, icl], model: [toy, owner/name]}\n")
+    grids = (
+        "  - {tuning_method: zero_shot, model: [toy, owner/name]}\n  - {tuning_method: icl, model: [owner/name, toy]}\n"
+    )
+    trials = plan(tmp_path, grids)
     assert [(each.model, each.tuning_method) for each in trials] == [
         ("toy", "zero_shot"), ("toy", "icl"), ("owner/name", "zero_shot"), ("owner/name", "icl"),
     ]  # fmt: skip
@@ -145,9 +148,9 @@ def test_more_candidates_than_beams_are_refused_with_the_grids_line(tmp_path: Pa
     ]
 
 
-def test_more_shots_than_the_method_takes_are_refused_with_the_grids_line(tmp_path: Path) -> None:
+def test_more_shots_than_any_method_takes_are_refused_with_their_line(tmp_path: Path) -> None:
     assert problems(tmp_path, "  - tuning_method: icl\n    num_shots: [8, 17]\n") == [
-        "line 4, grids.0: icl: num_shots: must be less than or equal to 16 but got 17"
+        "line 5, grids.0.num_shots.1: must be less than or equal to 16 but got 17"
     ]
 
 

@@ -1,6 +1,7 @@
 """Rows of a dataset from where they lie: the hub, or a folder or URL of JSONL, JSON or Parquet files, one a split."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -106,7 +107,18 @@ def _examples(origin: str, rows: list[Row], id_column: str, nl_column: str, code
     if empty:
         raise ValueError(f"{origin}: {len(empty)} rows have no text in {nl_column} or {code_column}, the first is row "
                          f"{empty[0]} (counted from 0); remove or fill them")  # fmt: skip
-    return [Example(str(row.get(id_column, index)), row[nl_column], row[code_column]) for index, row in enumerate(rows)]
+    ids = unique([str(row.get(id_column, index)) for index, row in enumerate(rows)])
+    return [Example(each, row[nl_column], row[code_column]) for each, row in zip(ids, rows, strict=True)]
+
+
+def unique(ids: list[str]) -> list[str]:
+    """Ids with `#2`, `#3`, ... behind those that came before: CoNaLa's own repeat 21 times."""
+    seen: Counter[str] = Counter()
+    told = []
+    for each in ids:
+        seen[each] += 1
+        told.append(each if seen[each] == 1 else f"{each}#{seen[each]}")
+    return told
 
 
 def _has_text(value: Any) -> bool:

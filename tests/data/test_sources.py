@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.data.sources import SPLITS, read_splits
+from raypeft.data.sources import SPLITS, read_splits, unique
 from raypeft.records import Example, Splits
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -164,3 +164,7 @@ def test_a_hub_out_of_reach_is_told_with_the_remedy() -> None:
         FileNotFoundError, match=r"owner/things cannot be fetched from the hub.*name it as dataset_path"
     ):
         read(None)
+
+
+def test_a_repeated_id_gets_a_number_so_that_candidates_can_be_told_apart():
+    assert unique(["a", "b", "a", "a"]) == ["a", "b", "a#2", "a#3"]
