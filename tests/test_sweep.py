@@ -1,11 +1,11 @@
 """The command as users run it: a process of its own, a real Ray, the embedded study cut small."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
 
+import pexpect
 import psutil
 import pytest
 
@@ -90,15 +90,20 @@ def wait_for_rows(folder, process, seconds=200):
         time.sleep(0.5)
 
 
-def test_ctrl_c_ends_with_130_and_keeps_what_is_done(tmp_path):
-    process = start_long(tmp_path)
-    wait_for_rows(tmp_path, process)
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "the same command runs the rest" in err
-    assert "Traceback" not in out + err
+def test_on_a_terminal_progress_is_live_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
+    (tmp_path / "small.yaml").write_text(LONG)
+    # A real terminal: Ctrl-C goes to the whole process group, Ray's processes included.
+    terminal = pexpect.spawn(
+        command(tmp_path)[0], command(tmp_path)[1:], dimensions=(24, 120), timeout=200, encoding="utf8"
+    )
+    terminal.expect("1 of 3 trials done")
+    terminal.expect(r"training.*step \d+/\d+.*loss")
+    terminal.sendintr()
+    terminal.expect("the same command runs the rest")
+    terminal.expect(pexpect.EOF, timeout=60)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert "Traceback" not in (terminal.before or "")
     assert any(row["status"] == "ok" for row in rows_in(tmp_path).values())
 
 
