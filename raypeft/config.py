@@ -142,10 +142,16 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
     """Read and check a sweep file. Raises ConfigError with every mistake in it."""
     document = read_sweep_file(path, overrides)
-    problems = list(_problems(document))
+    problems = sorted(_problems(document), key=_line)
     if problems:
         raise ConfigError(document.source, problems)
     return LoadedSweep(SweepConfig.model_validate(document.data), document)
+
+
+def _line(problem: str) -> int:
+    """The line that a problem names; problems of overrides come first."""
+    found = re.match(r"line (\d+)", problem)
+    return int(found[1]) if found else 0
 
 
 def _problems(document: Document) -> Iterator[str]:

@@ -57,6 +57,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     results: list[list[Candidate]] = [[] for _ in prompts]
     done = 0
+    report("generate", done, len(order))
     while done < len(order):
         batch = order[done : done + batch_size]
         try:

@@ -114,6 +114,28 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     return Base(family, loaded, tokenizer, _revision(source, loaded))
 
 
+@dataclass(slots=True)
+class BaseCache:
+    """The one base model that a process holds. Trials of the same base, one after the other, load it once."""
+
+    key: tuple[Any, ...] | None = None
+    base: Base | None = None
+
+    def get(self, model: str, path: str | None = None, revision: str | None = None, float32: bool = False) -> Base:
+        """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
+        key = (model, path, revision, float32)
+        if self.key != key or self.base is None or not self.base.intact:
+            self.drop()
+            self.base = load_base(*key)
+            self.key = key
+        return self.base
+
+    def drop(self) -> None:
+        """Forget the base and free its memory."""
+        self.key = self.base = None
+        gc.collect()
+
+
 def _settle_special_tokens(model: Any, tokenizer: Any) -> None:
     """Set eos and pad where model and tokenizer disagree: the tokenizer's eos is what training appends."""
     if tokenizer.eos_token_id is None:

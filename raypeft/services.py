@@ -29,9 +29,10 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from raypeft.config import Resources, Trial, trial_columns
 from raypeft.memory import GIB
+from raypeft.models import BaseCache
 from raypeft.progress import ProgressView
 from raypeft.results import ResultStore
-from raypeft.trial import BaseCache, run_and_record, use_threads
+from raypeft.trial import run_and_record, use_threads
 
 REPORT_INTERVAL = 0.5
 """Seconds between two progress reports of a trial."""
@@ -128,12 +129,12 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     use_threads(resources)
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], trial_columns())
-    last = time.monotonic()
+    said, last = "", time.monotonic()
 
     def report(stage: str, done: int, total: int, **figures: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= REPORT_INTERVAL:
-            last = time.monotonic()
+        nonlocal said, last
+        if stage != said or time.monotonic() - last >= REPORT_INTERVAL:
+            said, last = stage, time.monotonic()
             tune.report({"stage": stage, "done_count": done, "total_count": total, "figures": figures})
 
     row = run_and_record(trial, settings["sweep"], store, BASES, resources, report)

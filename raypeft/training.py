@@ -79,6 +79,7 @@ def train_model(
     result = TrainingResult()
     best_weights: list[torch.Tensor] = []
     losses: list[float] = []
+    report("train", 0, total_steps)
     started = time.perf_counter()
     for step, batches in enumerate(training_steps(train, method, seed, total_steps), start=1):
         step_started = time.perf_counter()

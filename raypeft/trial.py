@@ -17,13 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from raypeft import memory, prompts
 from raypeft.config import Resources, Trial, load_config, trial_columns
 from raypeft.data import DATASETS
 from raypeft.methods import TrainedMethod
 from raypeft.metrics.scores import score
+from raypeft.models import Base, BaseCache
 from raypeft.plan import plan_trials
 from raypeft.progress import headline
 from raypeft.provenance import provenance, splits_revision
@@ -31,32 +32,8 @@ from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits,
 from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
-if TYPE_CHECKING:
-    from raypeft.models import Base
-
 LIMIT_SEED = 42
 """Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
-
-
-@dataclass(slots=True)
-class BaseCache:
-    """The one base model that this process holds. Trials of the same base, one after the other, load it once."""
-
-    key: tuple[Any, ...] | None = None
-    base: Base | None = None
-
-    def get(self, trial: Trial) -> Base:
-        """The trial's base model, loaded if another one is held or a trial has changed its weights."""
-        from raypeft.models import load_base
-
-        if self.key != trial.base_key or self.base is None or not self.base.intact:
-            self.key, self.base = None, None
-            memory.free_memory()
-            self.base = load_base(
-                trial.model, trial.model_path, trial.model_revision, float32=trial.method.needs_float32_weights
-            )
-            self.key = trial.base_key
-        return self.base
 
 
 @dataclass(slots=True)
@@ -92,7 +69,7 @@ def run_and_record(
         row["status"] = "oom" if memory.is_out_of_memory(error) else "failed"
         row["error"] = f"{type(error).__name__}: {error}"
         traceback.print_exc()  # to the process's log; the row has the message
-        bases.base = None  # whatever state the failure left, the next trial starts from a fresh load
+        bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **memory.measured_peak()}
     row["gpu_memory_gb"] = resources.gpu_memory_gb if row["peak_memory_reserved_gb"] is not None else None
     memory.free_memory()
@@ -116,7 +93,7 @@ def run_trial(
         splits = dataset.load(trial.dataset_path, trial.dataset_revision)
         revision = splits_revision(splits)
         splits = limited(splits, trial)
-        base = bases.get(trial)
+        base = bases.get(*trial.base_key)
     torch.manual_seed(trial.seed)
     measured: dict[str, Any] = {}
     with trial.method.applied(base) as model:

@@ -127,7 +127,7 @@ def test_progress_is_reported_up_to_the_last_example(base, splits):
     seen = []
     prompts = queries(base, splits, 0)
     generate(base.model, base.tokenizer, prompts, batch_size=3, report=lambda *said, **_: seen.append(said), **SEARCH)
-    assert seen == [("generate", 3, 7), ("generate", 6, 7), ("generate", 7, 7)]
+    assert seen == [("generate", 0, 7), ("generate", 3, 7), ("generate", 6, 7), ("generate", 7, 7)]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 from raypeft import trial as trial_module
 from raypeft.config import Resources, trial_columns
 from raypeft.data import DATASETS
-from raypeft.models import TOY_FOLDER
+from raypeft.models import TOY_FOLDER, BaseCache
 from raypeft.plan import make_trial
 from raypeft.results import ResultStore
-from raypeft.trial import BaseCache, limited, main, run_and_record
+from raypeft.trial import limited, main, run_and_record
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
 RESOURCES = Resources(cpus_per_trial=2)
