@@ -6,6 +6,7 @@ from importlib import import_module
 VERBS = {
     "sweep": "run a sweep file: every trial of its grids, on this machine or on a Ray cluster",
     "trial": "run one trial of a sweep file in this process, without Ray",
+    "score": "score a sweep's stored candidates again, without a model",
     "report": "print the table of a finished sweep",
 }
 

@@ -126,7 +126,8 @@ def print_summary(rows: Sequence[Row], console: Console | None = None) -> None:
         console.width = 160
     if rows:
         title, headings, lines = summary_table(rows)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
+        console.print(Text(title), soft_wrap=True)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         shown = [heading.narrow or console.width >= 110 for heading in headings]
         for heading in compress(headings, shown):
             justify: Literal["right", "left"] = "right" if heading.numeric else "left"
