@@ -237,6 +237,15 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
     elif key == "model" and not (isinstance(value, str) and is_known(value)):
         yield (f"{document.where(place)}: must be a model of the table, a hub id (owner/name), or a folder or GGUF "
                f"file that exists but got {_kind(value)}{_nearest(value, MODELS)}")  # fmt: skip
+    elif key == "model_path" and isinstance(value, str) and not is_known(value):
+        yield f"{document.where(place)}: must be a hub id, or a folder or GGUF file that exists but got {value!r}"
+    elif (
+        key == "dataset_path"
+        and isinstance(value, str)
+        and "://" not in value
+        and not Path(value).expanduser().exists()
+    ):
+        yield f"{document.where(place)}: must be a URL or a folder that exists but got {value!r}"
     elif key not in menus and key != "model":
         # A field may be bounded otherwise in another method (num_shots); planning checks it with the trial's own.
         kinds: tuple[type[BaseModel], ...] = (Trial, *METHODS.values())

@@ -224,3 +224,21 @@ def test_true_a_quoted_number_and_a_number_out_of_bounds_are_refused_with_their_
 ) -> None:
     (problem,) = problems(tmp_path, HEAD + f"grids:\n  - tuning_method: zero_shot\n    {field}: {value}\n")
     assert problem.startswith(f"line 5, grids.0.{field}: must be")
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("dataset_path", "a URL or a folder that exists"),
+        ("model_path", "a hub id, or a folder or GGUF file that exists"),
+    ],
+)
+def test_a_local_path_that_is_not_there_is_refused_with_its_line(tmp_path: Path, key: str, wanted: str) -> None:
+    text = HEAD + f"grids:\n  - tuning_method: zero_shot\n    {key}: /no/such/place\n"
+    assert problems(tmp_path, text) == [f"line 5, grids.0.{key}: must be {wanted} but got '/no/such/place'"]
+
+
+@pytest.mark.parametrize(("key", "path"), [("dataset_path", "s3://bucket/conala"), ("model_path", "owner/name")])
+def test_a_url_or_a_hub_id_is_left_to_the_trial(tmp_path: Path, key: str, path: str) -> None:
+    grid = f"grids:\n  - {{tuning_method: zero_shot, {key}: '{path}'}}\n"
+    assert load(tmp_path, HEAD + grid).config.grids[0][key] == path
