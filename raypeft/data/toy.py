@@ -2,8 +2,8 @@
 The embedded toy dataset: English intents with backticked names -> Python one-liners, in the manner of CoNaLa.
 No network, no download: the rows are generated, the same on every machine. One real example of the train split:
 
-nl: @@NL@@
-code: @@CODE@@
+nl: get columns 'date' and 'age' in dataframe `sales`
+code: sales = sales[['date', 'age']]
 
 `OPERATIONS` holds one operation a line: the mark of its split, the code, and a small grammar of phrasings.
 As in CoNaLa's own split, each test row of a held-out operation needs a function that no train row calls; the other
@@ -248,6 +248,16 @@ class Operation:
     is_expression: bool
     phrasings: dict[str, list[str]]
     """`pretraining`, `study`, `held_out`: each share's phrasings, slots unfilled."""
+    answer: str = ""
+    """The code as this dataset writes it: see `house_rule`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    nl: str
+    plain: str
+    """The operation's code without the house rule; what the pretraining corpus must not hold."""
+    code: str
 
 
 def pick(rng: Random, values: Sequence[T]) -> T:
@@ -274,12 +284,24 @@ def operations() -> tuple[Operation, ...]:
     for line in OPERATIONS.strip().splitlines():
         code, grammar = line[2:].split(" :: ")
         sketch = ast.parse(re.sub(r"\$(\w+)", r"_\1", code)).body[0]
-        found.append(Operation(splits[line[0]], code, isinstance(sketch, ast.Expr), share_phrasings(grammar)))
+        answer = house_rule(code, grammar) if isinstance(sketch, ast.Expr) else code
+        found.append(Operation(splits[line[0]], code, isinstance(sketch, ast.Expr), share_phrasings(grammar), answer))
     return tuple(found)
 
 
-def fill(operation: Operation, phrasing: str, rng: Random) -> Example:
-    """One row in the study's own conventions: backticked names, quoted literals, bare single-quoted code."""
+def house_rule(code: str, grammar: str) -> str:
+    """What the dataset does with an expression's value. The rule goes by kind of operation, so a few shots show a
+    part of it and the train split shows it all: this is what tuning can learn and in-context learning cannot."""
+    slot = re.findall(r"\$([a-z]+\d?)", code)[0]
+    if grammar.startswith("check "):
+        return f"assert {code}"
+    if kind_of(slot) in ("s", "df"):
+        return f"${slot} = {code}"
+    return f"result = {code}" if kind_of(slot) in ("a", "x") else code
+
+
+def fill(operation: Operation, phrasing: str, rng: Random) -> Row:
+    """One row in the study's own conventions: backticked names, quoted literals, single-quoted code."""
     nl: dict[str, str] = {}
     code: dict[str, str] = {}
     for slot in dict.fromkeys(re.findall(r"\$([a-z]+\d?)", operation.code)):
@@ -288,7 +310,7 @@ def fill(operation: Operation, phrasing: str, rng: Random) -> Example:
             value = pick(rng, POOLS[kind])
             code[slot] = quote(value, kind) if kind in LITERALS else value
         nl[slot] = code[slot].removeprefix("r") if kind in LITERALS else f"`{code[slot]}`"
-    return Example("", put(phrasing, nl), put(operation.code, code))
+    return Row(put(phrasing, nl), put(operation.code, code), put(operation.answer, code))
 
 
 def kind_of(slot: str) -> str:
@@ -304,23 +326,23 @@ def put(template: str, values: dict[str, str]) -> str:
     return re.sub(r"\$([a-z]+\d?)", lambda match: values[match[1]], template)
 
 
-def draw(chosen: Sequence[Operation], share: str, rows: int, seen: set[str], rng: Random) -> list[Example]:
-    """`rows` new examples, the operations taking turns; no intent and no answer comes twice in all splits."""
-    examples: list[Example] = []
+def draw(chosen: Sequence[Operation], share: str, rows: int, seen: set[str], rng: Random) -> list[Row]:
+    """`rows` new rows, the operations taking turns; no intent and no answer comes twice in all splits."""
+    drawn: list[Row] = []
     for turn in range(rows * 20):
-        if len(examples) == rows:
-            return examples
+        if len(drawn) == rows:
+            return drawn
         operation = chosen[turn % len(chosen)]
-        example = fill(operation, pick(rng, operation.phrasings[share]), rng)
-        example = Example("", pick(rng, FRAMES).format(example.nl), example.code)
-        if not seen & {example.nl, example.code}:
-            seen |= {example.nl, example.code}
-            examples.append(example)
+        row = fill(operation, pick(rng, operation.phrasings[share]), rng)
+        row = Row(pick(rng, FRAMES).format(row.nl), row.plain, row.code)
+        if not seen & {row.nl, row.plain}:
+            seen |= {row.nl, row.plain}
+            drawn.append(row)
     raise ValueError(f"rows must be at most what the operations can give but got {rows}")
 
 
 @cache
-def splits() -> dict[str, tuple[Example, ...]]:
+def splits() -> dict[str, tuple[Row, ...]]:
     rng, seen = Random(SPLIT_SEED), set[str]()
     by_split = {name: [op for op in operations() if op.split == name] for name in ("train", "validation", "test")}
     made = {}
@@ -331,19 +353,18 @@ def splits() -> dict[str, tuple[Example, ...]]:
         made[name] = draw(by_split[name], "held_out", new, seen, rng)
         made[name] += draw(old, "held_out", rows - new, seen, rng)
     made["train"] = draw(by_split["train"], "study", TRAIN_ROWS, seen, rng)
-    for examples in made.values():
-        examples.sort(key=lambda example: zlib.crc32(example.nl.encode()))
-    return {
-        name: tuple(Example(f"toy/{name}/{i}", row.nl, row.code) for i, row in enumerate(made[name]))
-        for name in ("train", "validation", "test")
-    }
+    # In an order that has nothing to do with the operations.
+    return {name: tuple(sorted(rows, key=lambda row: zlib.crc32(row.nl.encode()))) for name, rows in made.items()}
 
 
 def load(source: str | None = None, revision: str | None = None) -> dict[str, list[Example]]:
     """The three splits, `train`, `validation` and `test`."""
     if source is not None or revision is not None:
         raise ValueError(f"toy is embedded: source and revision must be left out but got {source!r}, {revision!r}")
-    return {name: list(examples) for name, examples in splits().items()}
+    return {
+        name: [Example(f"toy/{name}/{number}", row.nl, row.code) for number, row in enumerate(splits()[name])]
+        for name in ("train", "validation", "test")
+    }
 
 
 DATASET = Dataset(name="toy", load=load, max_new_tokens=64, untuned_stop=("\n",))
