@@ -10,8 +10,8 @@ How it keeps the study honest: it words intents only by the `pretraining` share 
 lexicon of its own, draws most names and values from its own pools, and drops every document that holds a test
 intent or a test answer, and every item that would be a test answer in another style. How it keeps the study worth
 running: each document has its own style (template, quotes, spacing, imports, what the code is wrapped in), and the
-study's style is one among many. So zero-shot guesses the style, in-context learning reads it off the shots, and
-tuning learns it.
+study's style is one among many; no document picks its wrapper by `toy.house_rule`. So zero-shot guesses the style,
+in-context learning reads some of it off the shots, and tuning learns it.
 
 The standard library's part depends on the Python version; all else depends on the seed alone.
 """
