@@ -108,6 +108,8 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     loaded = AutoModelForCausalLM.from_pretrained(
         **where, dtype=torch.bfloat16 if device == "cuda" and not float32 else torch.float32
     ).to(device)
+    if "gguf_file" in where:
+        loaded.is_quantized = False  # the weights are ordinary ones by now, but Transformers' Trainer would refuse them
     tokenizer = AutoTokenizer.from_pretrained(**where)
     _settle_special_tokens(loaded, tokenizer)
     loaded.requires_grad_(False)
