@@ -56,7 +56,7 @@ def gaps(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--limit", type=int, default=24, help="examples of each split; sets a trial's length")
+    parser.add_argument("--limit", type=int, default=64, help="examples of each split; sets a trial's length")
     parser.add_argument("--out", help="write the table here as well")
     parser.add_argument("--plain", nargs=2, metavar=("SWEEP", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()

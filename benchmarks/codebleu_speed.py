@@ -1,7 +1,7 @@
 """Seconds to score a corpus with CodeBLEU: ours against the codebleu package, in one process, taking turns.
 
-    python benchmarks/codebleu.py --rounds 5
-    RAYPEFT_REFERENCE=folder python benchmarks/codebleu.py     # also the corpora of folder/codebleu_cases.json
+    python benchmarks/codebleu_speed.py --rounds 5
+    RAYPEFT_REFERENCE=folder python benchmarks/codebleu_speed.py     # also the corpora of folder/codebleu_cases.json
 
 The built-in corpora are functions of Python's own standard library, whole and cut short. Each round scores a
 corpus once with each program, in turn, so that other load on the machine hits all alike; the table shows each
@@ -16,17 +16,13 @@ import inspect
 import json
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# This file is called like the package it measures, and Python looks in a script's own folder first.
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+import codebleu as package
 
-import codebleu as package  # noqa: E402
-
-from raypeft.metrics.codebleu import codebleu  # noqa: E402
+from raypeft.metrics.codebleu import codebleu
 
 MODULES = ("argparse", "configparser", "difflib", "heapq", "json.decoder", "shutil", "statistics", "textwrap")
 Corpus = tuple[list[str], list[str]]
