@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C reaches run_
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative paths of the sweep file stay valid
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing goes to the network that the user did not ask for
 
 import ray
 from ray import tune
@@ -32,6 +34,7 @@ from raypeft.memory import GIB
 from raypeft.models import BaseCache
 from raypeft.progress import ProgressView
 from raypeft.results import ResultStore
+from raypeft.sweepfile import ConfigError
 from raypeft.trial import run_and_record, use_threads
 
 REPORT_INTERVAL = 0.5
@@ -43,18 +46,41 @@ BASES = BaseCache()
 
 @contextmanager
 def ray_session(verbose: bool = False) -> Iterator[None]:
-    """Join the cluster that RAY_ADDRESS names or that runs here; else start Ray on this machine, and stop it after."""
+    """Join the cluster that RAY_ADDRESS names or that runs here; else start Ray on this machine, and stop it after.
+
+    Raises ConfigError where RAY_ADDRESS names a cluster that does not answer.
+    """
     level = logging.INFO if verbose else logging.ERROR
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(level)
     ours = not ray.is_initialized()
     if ours:
-        ray.init(log_to_driver=verbose, logging_level=level, include_dashboard=False, configure_logging=verbose)
+        check_cluster_answers(os.environ.get("RAY_ADDRESS", ""))
+        try:
+            ray.init(log_to_driver=verbose, logging_level=level, include_dashboard=False, configure_logging=verbose)
+        except ConnectionError as error:
+            address = os.environ.get("RAY_ADDRESS")
+            raise ConfigError(
+                "RAY_ADDRESS", [f"must name a Ray cluster that answers but got {address} ({error})"]
+            ) from None
     try:
         yield
     finally:
         if ours:
             ray.shutdown()
+
+
+def check_cluster_answers(address: str) -> None:
+    """Raise ConfigError where nothing listens at a `host:port`; Ray itself would go on trying for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return  # `auto`, `local` or a ray:// address
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigError(
+            "RAY_ADDRESS", [f"must name a Ray cluster that answers but got {address} ({error})"]
+        ) from None
 
 
 def trial_resources(resources: Resources) -> dict[str, float]:

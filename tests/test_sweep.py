@@ -1,6 +1,7 @@
 """The command as users run it: a process of its own, a real Ray, the embedded study cut small."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -157,3 +158,30 @@ def test_limit_reaches_every_trial_even_where_a_grid_has_its_own(tmp_path, capsy
     )
     assert main([str(tmp_path / "s.yaml"), "--dry-run", "--json", "--limit", "3"]) == 0
     assert [trial["limit"] for trial in json.loads(capsys.readouterr().out)["trials"]] == [3, 3]
+
+
+@pytest.mark.cluster
+def test_the_same_file_runs_on_a_cluster_of_two_nodes_and_leaves_it_running(tmp_path, monkeypatch):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    try:
+        (tmp_path / "small.yaml").write_text(SWEEP.replace(", {name: lora, target_modules: [nothing]}", ""))
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=200)
+        assert process.returncode == 0, process.stderr
+        assert sorted(row["status"] for row in rows_in(tmp_path).values()) == ["ok", "ok"]
+        assert all(node.all_processes["raylet"][0].process.poll() is None for node in cluster.list_all_nodes())
+    finally:
+        cluster.shutdown()
+
+
+def test_a_cluster_that_does_not_answer_ends_with_2_and_its_address(tmp_path):
+    (tmp_path / "small.yaml").write_text(SWEEP)
+    environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}
+    process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=200, env=environment)
+    assert process.returncode == 2
+    assert "RAY_ADDRESS" in process.stderr
+    assert "127.0.0.1:1" in process.stderr
+    assert "Traceback" not in process.stderr
