@@ -105,10 +105,11 @@ def run_trial(
             measured |= tune(trial.id, model, base, splits, trial.method, trial.seed, store, report)
         with watch.stage("generate"):
             queries, candidates = answer(trial, dataset, model, base, splits, resources, report)
+    # Before they are scored, so that a fault in a metric loses no candidate.
+    store.write_rows("candidates", trial.id, candidate_rows(trial.id, queries, candidates))
     with watch.stage("score"):
         report("score", 0, 1)
         measured |= score(candidates, [query.example.code for query in queries], dataset)
-    store.write_rows("candidates", trial.id, candidate_rows(trial.id, queries, candidates))
     lengths = [len(query.prompt_ids) for query in queries]
     return measured | watch.seconds | {
         **{f"{split}_examples": len(examples) for split, examples in splits.items()},
