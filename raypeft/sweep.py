@@ -55,7 +55,7 @@ def run_missing(trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbo
     from raypeft.services import ray_session, tune_trials
 
     try:
-        with ray_session(verbose), ProgressView(len(trials), console) as view:
+        with ProgressView(len(trials), console) as view, ray_session(verbose):
             tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose)
     except KeyboardInterrupt:
         return True
