@@ -4,7 +4,6 @@ Without CUDA every function here does nothing and measures nothing (None).
 """
 
 from pathlib import Path
-from typing import Any
 
 GIB = 2**30
 
@@ -74,7 +73,7 @@ def _cpu_name() -> str | None:
         return None
 
 
-def free_memory(*_: Any) -> None:
+def free_memory() -> None:
     """Give cached GPU memory back, so that the next trial of this process starts from what the base takes."""
     import gc
 
