@@ -99,7 +99,7 @@ class ProgressView:
         self._say(f"[{len(self.finished)}/{self.total}]  {label}{seconds}: {outcome}")
 
     def _say(self, line: str) -> None:
-        self.console.print(Text(line), soft_wrap=True)
+        say(self.console, line)
 
     def _table(self) -> Group:
         table = Table.grid(padding=(0, 2))
@@ -116,6 +116,11 @@ class ProgressView:
             return ""
         pace = (self.finished[-1] - self.started) / len(self.finished)
         return f", about {_duration(pace * (self.total - len(self.finished)))} left"
+
+
+def say(console: Console, line: str) -> None:
+    """One line as it is: not wrapped, and brackets are no markup."""
+    console.print(Text(line), soft_wrap=True)
 
 
 def headline(row: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
@@ -162,10 +161,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", help="the sweep's folder or URL, e.g. results/quickstart")
     parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
     options = parser.parse_args(arguments)
-    if "://" not in options.results and not (Path(options.results) / "trials").is_dir():
-        print(f"{options.results} must be a sweep's folder but holds no trials/", file=sys.stderr)
+    try:
+        store = ResultStore.existing(options.results, trial_columns())
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
         return 2
-    rows = sorted(ResultStore(options.results, trial_columns()).read_rows(), key=lambda row: str(row["started_at"]))
+    rows = sorted(store.read_rows(), key=lambda row: str(row["started_at"]))
     if options.markdown:
         print(markdown(rows))
     else:

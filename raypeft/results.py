@@ -147,6 +147,14 @@ class ResultStore:
         for table in self.schemas:
             self._adopt_columns(table, self._files(table)[:1])
 
+    @classmethod
+    def existing(cls, url: str, trial_columns: Sequence[Column], table: str = "trials") -> ResultStore:
+        """Open what a sweep has made. Raises FileNotFoundError, and makes no folder, where `url` holds no `table`."""
+        filesystem, root = _open(url)
+        if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
+            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
+        return cls(url, trial_columns)
+
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
         """Write a trial's file of `table` in one step. Raises ValueError for a key that the schema does not know."""
         rows = list(rows)

@@ -9,7 +9,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from raypeft.config import trial_columns
 from raypeft.data import DATASETS
@@ -23,8 +22,8 @@ def score_again(store: ResultStore) -> int:
     """Recompute the scores of every trial that has candidates; returns how many trials had any."""
     count = 0
     for row in store.read_rows():
-        stored = store.read_rows("candidates", row["id"])
-        if row["status"] != "ok" or not stored:
+        stored = store.read_rows("candidates", row["id"]) if row["status"] == "ok" else []
+        if not stored:
             continue
         examples = [list(found) for _, found in groupby(stored, key=lambda candidate: candidate["example_id"])]
         candidates = [
@@ -42,10 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="raypeft score", description="Score a sweep's stored candidates again.")
     parser.add_argument("results", help="the sweep's folder or URL, e.g. results/conala_smollm2")
     options = parser.parse_args(arguments)
-    if "://" not in options.results and not (Path(options.results) / "candidates").is_dir():
-        print(f"{options.results} must be a sweep's folder but holds no candidates/", file=sys.stderr)
+    try:
+        store = ResultStore.existing(options.results, trial_columns(), table="candidates")
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
         return 2
-    store = ResultStore(options.results, trial_columns())
     store.upgrade()
     print(f"{score_again(store)} trials scored again")
     print_summary(store.read_rows())

@@ -55,14 +55,13 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
     ours = not ray.is_initialized()
     if ours:
-        check_cluster_answers(os.environ.get("RAY_ADDRESS", ""))
+        address = os.environ.get("RAY_ADDRESS", "")
         try:
+            check_cluster_answers(address)
             ray.init(log_to_driver=verbose, logging_level=level, include_dashboard=False, configure_logging=verbose)
-        except ConnectionError as error:
-            address = os.environ.get("RAY_ADDRESS")
-            raise ConfigError(
-                "RAY_ADDRESS", [f"must name a Ray cluster that answers but got {address} ({error})"]
-            ) from None
+        except (ConnectionError, TimeoutError, socket.gaierror) as error:
+            told = f"must name a Ray cluster that answers but got {address} ({error})"
+            raise ConfigError("RAY_ADDRESS", [told]) from None
     try:
         yield
     finally:
@@ -71,16 +70,10 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
 
 
 def check_cluster_answers(address: str) -> None:
-    """Raise ConfigError where nothing listens at a `host:port`; Ray itself would go on trying for minutes."""
+    """Raise OSError (from socket) where nothing listens at a `host:port`; Ray itself would go on trying for minutes."""
     host, colon, port = address.rpartition(":")
-    if not colon or "/" in host or not port.isdigit():
-        return  # `auto`, `local` or a ray:// address
-    try:
+    if colon and "/" not in host and port.isdigit():  # not `auto`, `local` or a ray:// address
         socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise ConfigError(
-            "RAY_ADDRESS", [f"must name a Ray cluster that answers but got {address} ({error})"]
-        ) from None
 
 
 def trial_resources(resources: Resources) -> dict[str, float]:

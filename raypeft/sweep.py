@@ -17,6 +17,7 @@ from rich.console import Console
 
 from raypeft.config import LoadedSweep, Trial, load_config, trial_columns
 from raypeft.plan import plan_trials
+from raypeft.progress import ProgressView, say
 from raypeft.report import print_summary
 from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
@@ -45,13 +46,8 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) ->
     return 0 if len(rows) == len(trials) and all(row["status"] == "ok" for row in rows) else 1
 
 
-def say(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False, highlight=False)
-
-
 def run_missing(trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, console: Console) -> bool:
     """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
-    from raypeft.progress import ProgressView
     from raypeft.services import ray_session, tune_trials
 
     try:
@@ -66,10 +62,8 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
     """The trials to run: those without a finished row, or all with `rerun`. What they would replace is set aside."""
     finished = set() if rerun else store.finished()
     missing = [trial for trial in trials if trial.id not in finished]
-    recorded = {row["id"] for row in store.read_rows()}
     for trial in missing:
-        if trial.id in recorded:
-            store.set_aside(trial.id)
+        store.set_aside(trial.id)
     return missing
 
 

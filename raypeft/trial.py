@@ -233,8 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     trial, config = trials[options.index], sweep.config
     store = ResultStore(sweep_url(options.results or config.results, config.name), trial_columns())
-    if trial.id in {row["id"] for row in store.read_rows()}:
-        store.set_aside(trial.id)
+    store.set_aside(trial.id)
     use_threads(config.resources)
     memory.enforce_budget(config.resources.gpu_memory_gb)
     if not options.verbose:

@@ -408,3 +408,22 @@ def test_an_older_file_on_s3_is_upgraded(bucket: str) -> None:
     assert store.read_rows("candidates") == [
         dict.fromkeys(column.name for column in CANDIDATES) | {"id": "a", "text": "x"}
     ]
+
+
+def test_opening_what_is_not_there_is_refused_and_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="must be a sweep's folder but holds no trials/"):
+        ResultStore.existing(str(tmp_path / "mistyped"), COLUMNS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_what_is_not_there_on_s3_is_refused_and_makes_no_folder(bucket: str) -> None:
+    url = sweep_url(bucket, "mistyped")
+    for _ in range(2):  # the first look must not make what the second would find
+        with pytest.raises(FileNotFoundError, match="holds no trials/"):
+            ResultStore.existing(url, COLUMNS)
+
+
+def test_what_a_sweep_has_made_on_s3_is_opened(bucket: str) -> None:
+    url = sweep_url(bucket, "made")
+    ResultStore(url, COLUMNS).write_rows("trials", "a", [{"id": "a", "status": "ok"}])
+    assert ResultStore.existing(url, COLUMNS).finished() == {"a"}
