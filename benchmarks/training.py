@@ -149,7 +149,8 @@ def main():
                 flush=True,
             )
     body = sum(p.numel() for n, p in model.named_parameters() if "embed_tokens" not in n and "lm_head" not in n)
-    floor = 4 * body / peak_flops()
+    peak = peak_flops()
+    floor = 4 * body / peak
     ratios = [ours / theirs for ours, theirs in zip(speeds["ours"], speeds["trainer"], strict=True)]
     mean_length = sum(map(len, prompts)) / len(prompts)
     report = f"""# Training: non-padding tokens a second
@@ -164,7 +165,7 @@ torch {torch.__version__}. {dataset}: {len(prompts)} examples of {mean_length:.0
 
 Ratio: {median(ratios):.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f}).
 Floor: {1 / floor:.0f} tokens/s, the layers' matrix products alone ({body / 1e6:.0f}M parameters, 4 FLOP each a token) at the
-{peak_flops() / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds["ours"]) * floor:.0%} of it.
+{peak / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds["ours"]) * floor:.0%} of it.
 """
     print(report)
     if options.out:
