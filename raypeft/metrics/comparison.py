@@ -1,0 +1,176 @@
+"""How sure is a difference between two trials, and how far do the seeds of one trial scatter?
+
+    from raypeft.metrics.comparison import mcnemar, over_seeds, paired_bootstrap
+    paired_bootstrap(lora_scores, icl_scores)       # scores of the same test examples, in the same order
+    mcnemar(lora_hits, icl_hits)                    # the same for exact match and pass@1: hit or miss
+    over_seeds([0.31, 0.29, 0.33])                  # one score a seed
+
+Each function answers for one source of chance. The first two: would the difference hold on other test examples of the
+same kind, with these two trained models? The last: with other seeds, on these examples? Neither stands in for the
+other, and none corrects for the number of comparisons made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+CELLS = 4_000_000
+"""Resampled values held at a time: 32 MB of float64, with the same result for any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of two trials on the same examples, in the unit of the scores."""
+
+    difference: float
+    """Mean of a minus mean of b."""
+    low: float
+    high: float
+    """Ends of the 95 % interval of the difference."""
+    p_value: float
+    """Two-sided: how often a difference at least this large comes up where a and b are alike."""
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Of two trials on the same examples, by the examples on which just one of them hits."""
+
+    only_a: int
+    only_b: int
+    p_value: float
+    """Two-sided."""
+    examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """Of one score over several seeds."""
+
+    mean: float
+    standard_deviation: float | None
+    """Of the seeds (n - 1 in the denominator), not of their mean. None for a single seed, as are `low` and `high`."""
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval of the mean."""
+    n: int
+
+
+def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10_000, seed: int = 42) -> Difference:
+    """The mean difference a - b of per-example scores, its 95 % interval, and whether it can be chance.
+
+    a[i] and b[i] are two trials' scores of example i. The interval is the percentile bootstrap of the differences
+    (Efron & Tibshirani 1993, chapter 13). On few examples it is too narrow: of 1,000 simulated ones of 10 examples, 886
+    held the truth, of 100 examples 946. The p-value swaps the two scores of examples at random (Fisher 1935, The Design
+    of Experiments, section 21), in all 2**n ways where they are no more than `resamples`; with drawn swaps it is at
+    least 2 / (resamples + 1). Where a and b are alike it holds its level at any n; where the interval says
+    otherwise at the margin, trust the p-value.
+
+    Raises ValueError for unequal lengths, fewer than 2 examples, fewer than 1 resample, and what is no finite number.
+    """
+    first, second = _numbers("a", a), _numbers("b", b)
+    _check_pairs(len(first), len(second))
+    if len(first) < 2:
+        raise ValueError(f"a and b must have at least 2 examples but got {len(first)}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1 but got {resamples}")
+    differences = first - second
+    batch = max(1, CELLS // len(differences))
+    interval = stats.bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=resamples,
+        batch=batch,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",  # with one sample, scipy flips signs: a swap of a[i] and b[i]
+        n_resamples=resamples,
+        batch=batch,
+        rng=np.random.default_rng(seed),
+    )
+    return Difference(
+        float(differences.mean()), float(interval.low), float(interval.high), float(test.pvalue), len(differences)
+    )
+
+
+def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
+    """McNemar's exact test (McNemar 1947; binomial, two-sided) of hits and misses on the same examples.
+
+    a[i] and b[i] say whether two trials hit example i. Examples that both hit or both miss carry no weight; where there
+    are no others, p is 1. Raises ValueError for unequal lengths, no examples, and what is no boolean.
+    """
+    first, second = _booleans("a", a), _booleans("b", b)
+    _check_pairs(len(first), len(second))
+    only_a, only_b = int(np.sum(first & ~second)), int(np.sum(~first & second))
+    discordant = only_a + only_b
+    p_value = float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+    return McNemar(only_a, only_b, p_value, len(first))
+
+
+def over_seeds(values: Sequence[float]) -> Seeds:
+    """Mean, standard deviation and 95 % interval of the mean (Student's t, n - 1 degrees) of one score a seed.
+
+    The interval takes seeds as independent and their scores as roughly normal; it may leave [0, 1]. Raises ValueError
+    for no values and for what is no finite number.
+    """
+    scores = _numbers("values", values)
+    mean, n = float(scores.mean()), len(scores)
+    if n == 1:
+        return Seeds(mean, None, None, None, n)
+    deviation = float(scores.std(ddof=1))
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
+    return Seeds(mean, deviation, mean - margin, mean + margin, n)
+
+
+def _numbers(name: str, values: Sequence[float]) -> np.ndarray:
+    array = _array(name, values)
+    wrong = [
+        (index, value)
+        for index, value in enumerate(array.tolist())
+        if not isinstance(value, int | float) or not np.isfinite(value)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{name} must be finite numbers but got {wrong[0][1]!r} at index {wrong[0][0]} ({len(wrong)} of "
+            f"{len(array)} are none)"
+        )
+    return array.astype(float)
+
+
+def _booleans(name: str, values: Sequence[bool]) -> np.ndarray:
+    array = _array(name, values)
+    wrong = [(index, value) for index, value in enumerate(array.tolist()) if not isinstance(value, bool)]
+    if wrong:
+        raise ValueError(
+            f"{name} must be booleans, whether each example was hit, but got {wrong[0][1]!r} at index {wrong[0][0]} "
+            f"({len(wrong)} of {len(array)} are none); for other scores use paired_bootstrap"
+        )
+    return array.astype(bool)
+
+
+def _array(name: str, values: Sequence[Any]) -> np.ndarray:
+    # Of objects where it is not an array already, so that [True, 1] does not quietly become integers.
+    array = values if isinstance(values, np.ndarray) else np.array([*values], dtype=object)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one value an example but got an array of shape {array.shape}")
+    if not len(array):
+        raise ValueError(f"{name} must have at least one value but is empty")
+    if array.dtype == object:
+        array = np.array([value.item() if isinstance(value, np.generic) else value for value in array], dtype=object)
+    return array
+
+
+def _check_pairs(first: int, second: int) -> None:
+    if first != second:
+        raise ValueError(f"a and b must be scores of the same examples but got {first} and {second}")

@@ -1,0 +1,156 @@
+"""pass@k, the share of tests passed, and strict accuracy."""
+
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from raypeft.metrics.functional import (
+    avg_tests_passed,
+    candidates_passed,
+    pass_at_k,
+    problems_without_tests,
+    shares_passed,
+    strict_accuracy,
+)
+
+T, F = True, False
+REFERENCE = {0: [-2], 1: [F, F], 2: [T, T], 3: [F, T, F, T], 4: [-1, -1]}
+"""The example of the APPS reference's own documentation of its scores."""
+
+SCORES = (avg_tests_passed, strict_accuracy, shares_passed, candidates_passed, problems_without_tests)
+
+
+def test_the_reference_s_example_has_its_known_scores():
+    assert avg_tests_passed(REFERENCE) == pytest.approx(0.3)
+    assert strict_accuracy(REFERENCE) == pytest.approx(0.2)
+
+
+def test_pass_at_2_of_5_candidates_has_its_known_values():
+    assert [pass_at_k(5, c, 2) for c in range(6)] == pytest.approx([0, 0.4, 0.7, 0.9, 1, 1])
+
+
+def test_pass_at_k_is_the_share_of_all_draws_that_hold_a_passing_candidate():
+    for n in range(1, 13):
+        for k in range(1, n + 1):
+            # A draw holds a passing candidate when its first one (they are ordered) is among the first c.
+            firsts = [draw[0] for draw in combinations(range(n), k)]
+            for c in range(n + 1):
+                expected = Fraction(sum(first < c for first in firsts), len(firsts))
+                assert pass_at_k(n, c, k) == pytest.approx(float(expected), rel=1e-12, abs=1e-15), (n, c, k)
+
+
+def test_pass_at_1_is_the_share_of_passing_candidates():
+    assert pass_at_k(200, 13, 1) == pytest.approx(13 / 200, rel=1e-12)
+
+
+def test_pass_at_k_is_accurate_where_binomials_overflow_a_float():
+    n, c, k = 10_000, 3, 5_000
+    expected = 1 - Fraction((n - k) * (n - k - 1) * (n - k - 2), n * (n - 1) * (n - 2))
+    assert pass_at_k(n, c, k) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_no_passing_candidate_is_exactly_zero_and_all_passing_exactly_one():
+    assert all(pass_at_k(n, 0, k) == 0.0 and pass_at_k(n, n, k) == 1.0 for n in range(1, 13) for k in range(1, n + 1))
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "k", "message"),
+    [
+        (5, 2, 6, "k must be from 1 to the n = 5 candidates of the problem but got 6"),
+        (5, 2, 0, "k must be from 1 to the n = 5 candidates of the problem but got 0"),
+        (5, 6, 1, "c must be from 0 to the n = 5 candidates of the problem but got 6"),
+        (5, -1, 1, "c must be from 0 to the n = 5 candidates of the problem but got -1"),
+        (0, 0, 1, "k must be from 1 to the n = 0 candidates of the problem but got 1"),
+        (5, 2.0, 1, "c must be a whole number but got 2.0"),
+        (5, 2, True, "k must be a whole number but got True"),
+    ],
+)
+def test_counts_that_no_draw_can_have_are_refused(n, c, k, message):
+    with pytest.raises(ValueError) as caught:
+        pass_at_k(n, c, k)
+    assert str(caught.value) == message
+
+
+def test_candidates_are_averaged_before_problems():
+    results = {"a": [[T, T], [F, F], [T, F], [T, T]], "b": [[F]]}
+    assert avg_tests_passed(results) == pytest.approx((2.5 / 4 + 0) / 2)
+    assert strict_accuracy(results) == pytest.approx((2 / 4 + 0) / 2)
+
+
+def test_one_candidate_scores_the_same_in_a_list_or_bare():
+    wrapped = {problem: [verdicts] for problem, verdicts in REFERENCE.items()}
+    for score in SCORES:
+        assert score(wrapped) == score(REFERENCE)
+
+
+def test_the_order_of_tests_candidates_and_problems_does_not_matter():
+    results = {"a": [[T, F, -1], [T, T, T]], "b": [[F, F], [T, F]]}
+    turned = {problem: [verdicts[::-1] for verdicts in results[problem]][::-1] for problem in ("b", "a")}
+    assert avg_tests_passed(turned) == pytest.approx(avg_tests_passed(results))
+    assert strict_accuracy(turned) == strict_accuracy(results)
+
+
+@pytest.mark.parametrize("code", [F, -1, -2])
+def test_every_code_but_true_counts_as_not_passed(code):
+    assert avg_tests_passed({0: [T, code]}) == 0.5
+    assert strict_accuracy({0: [T, code]}) == 0.0
+
+
+def test_a_candidate_that_does_not_compile_may_have_one_verdict_for_all_tests():
+    assert shares_passed({0: [[-2], [T, T, F, F]]}) == {0: 0.25}
+
+
+def test_a_problem_without_tests_changes_no_score_and_is_named():
+    results = {**REFERENCE, "bare": [], "two candidates": [[], []]}
+    assert avg_tests_passed(results) == avg_tests_passed(REFERENCE)
+    assert strict_accuracy(results) == strict_accuracy(REFERENCE)
+    assert problems_without_tests(results) == ["bare", "two candidates"]
+    assert problems_without_tests(REFERENCE) == []
+
+
+@pytest.mark.parametrize("results", [{}, {0: []}, {0: [[]]}])
+def test_where_no_problem_has_tests_nothing_is_passed(results):
+    assert avg_tests_passed(results) == strict_accuracy(results) == 0.0
+
+
+def test_the_counts_for_pass_at_k_are_candidates_and_those_that_pass_every_test():
+    results = {"a": [[T, T], [T, F], [T, T]], "b": [[-2], [F]], "c": [T], "none": []}
+    assert candidates_passed(results) == {"a": (3, 2), "b": (2, 0), "c": (1, 1)}
+
+
+def test_strict_accuracy_is_pass_at_1():
+    results = {"a": [[T, T], [T, F], [T, T]], "b": [[-2], [F], [T]]}
+    counts = candidates_passed(results).values()
+    assert strict_accuracy(results) == pytest.approx(np.mean([pass_at_k(n, c, 1) for n, c in counts]))
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda rows: [np.bool_(row) if row != -1 else row for row in rows]])
+def test_verdicts_may_come_as_tuples_arrays_or_numpy_booleans(kind):
+    assert avg_tests_passed({0: kind([T, F, T, F]), 1: kind([T, T, -1, -1])}) == 0.5
+
+
+@pytest.mark.parametrize("verdict", [2, -3, 0.5, "passed", None, float("nan")])
+@pytest.mark.parametrize("score", SCORES)
+def test_what_is_no_verdict_is_refused_with_its_problem(score, verdict):
+    with pytest.raises(ValueError) as caught:
+        score({"p/1": [T], "p/2": [T, verdict]})
+    assert str(caught.value) == f"problem 'p/2': a verdict must be True, False, -1 or -2 but got {verdict!r}"
+
+
+def test_verdicts_beside_lists_of_them_are_refused():
+    with pytest.raises(ValueError, match="problem 7: must have verdicts or one list a candidate but mixes the two"):
+        avg_tests_passed({7: [T, [F]]})
+
+
+def test_a_problem_that_has_no_list_is_refused():
+    with pytest.raises(ValueError, match="problem 7: must have a list of verdicts but got True"):
+        avg_tests_passed({7: True})
+
+
+def test_a_candidate_whose_tests_were_not_run_is_refused_rather_than_left_out():
+    with pytest.raises(
+        ValueError, match=r"problem 7: every candidate must have a verdict .* candidate 1 of 3 has none"
+    ):
+        strict_accuracy({7: [[T], [], [F]]})
