@@ -15,8 +15,8 @@ import torch
 
 from raypeft.data import DATASETS
 from raypeft.generation import generate
+from raypeft.loading import load_base
 from raypeft.memory import device_name
-from raypeft.models import load_base
 from raypeft.prompts import encode, pick_shots
 
 SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 64}

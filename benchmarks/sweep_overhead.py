@@ -28,7 +28,7 @@ resources: {cpus_per_trial: %d}
 def run_plainly(sweep_file, folder):
     """The same trials in this process, as a loop."""
     from raypeft.config import load_config, trial_columns
-    from raypeft.models import BaseCache
+    from raypeft.loading import BaseCache
     from raypeft.plan import plan_trials
     from raypeft.results import ResultStore
     from raypeft.trial import quiet_libraries, run_and_record, use_threads

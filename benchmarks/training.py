@@ -19,9 +19,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from raypeft.data import DATASETS
+from raypeft.loading import load_base
 from raypeft.memory import device_name
 from raypeft.methods import Lora
-from raypeft.models import TOY_FOLDER, load_base
+from raypeft.models import TOY_FOLDER
 from raypeft.prompts import encode
 from raypeft.training import IGNORED, make_optimizer, optimise_step, training_steps
 

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS, TuningMethod
-from raypeft.models import MODELS, is_known
+from raypeft.models import MODELS, Weights, folder_problem, is_known
 from raypeft.results import Column
 from raypeft.sweepfile import ConfigError, Document, Place, read_sweep_file
 
@@ -39,6 +39,9 @@ class Trial(BaseModel):
         None, description="branch, tag or commit of the dataset on the hub, as asked for"
     )
     method: TuningMethod
+    fidelity: Literal["corrected", "paper"] = Field(
+        "corrected", description="what the paper's text describes, or what its code did"
+    )
     seed: int = Field(42, ge=0, description="seed of data order, adapter initialisation and dropout")
     limit: int | None = Field(None, ge=1, description="examples kept of each split, a seeded sample; None: all")
     test_limit: int | None = Field(None, ge=1, description="examples kept of the test split, at most")
@@ -72,9 +75,9 @@ class Trial(BaseModel):
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
-    def base_key(self) -> tuple[str, str | None, str | None, bool]:
-        """What a loaded base model must match to serve this trial: model, path, revision, float32 weights."""
-        return self.model, self.model_path, self.model_revision, self.method.needs_float32_weights
+    def base_key(self) -> tuple[str, str | None, str | None, Weights]:
+        """What a loaded base model must match to serve this trial: model, path, revision, how its weights are held."""
+        return self.model, self.model_path, self.model_revision, self.method.base_weights
 
     @property
     def label(self) -> str:
@@ -239,6 +242,8 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
                f"file that exists but got {_kind(value)}{_nearest(value, MODELS)}")  # fmt: skip
     elif key == "model_path" and isinstance(value, str) and not is_known(value):
         yield f"{document.where(place)}: must be a hub id, or a folder or GGUF file that exists but got {value!r}"
+    elif key in ("model", "model_path") and isinstance(value, str) and value not in MODELS and folder_problem(value):
+        yield f"{document.where(place)}: the folder {value} {folder_problem(value)}"
     elif (
         key == "dataset_path"
         and isinstance(value, str)

@@ -4,8 +4,8 @@
 
 The search itself is `generate` of Transformers. It repeats every prompt for every beam before it reads the prompt; here
 the prompt's keys and values are computed once an example and, where the model allows it, kept once an example
-(`raypeft.beam_attention`); those of the prompts' common beginning (the template's header, the shots of ICL) are
-computed once a call.
+(`raypeft.beam_attention`); those of the prompts' common beginning (virtual tokens, the template's header, the shots of
+ICL) are computed once a call. An encoder-decoder reads a prompt once in any case and goes straight to `generate`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, StoppingCriteria, StoppingCriteriaList
 
-from raypeft import beam_attention
+from raypeft import beam_attention, virtual_tokens
 from raypeft.memory import free_memory
 from raypeft.records import Candidate, Prompt, Report, report_nothing
 
@@ -51,8 +52,7 @@ def generate(
         "length_penalty": 1.0,
     }
     ends = _EndTokens(tokenizer, stop)
-    prefix = common_prefix([prompt.prompt_ids for prompt in prompts])
-    prefix_cache = _read_prefix(model, prefix)
+    decode_batch = _decode_pairs if model.config.is_encoder_decoder else _Decoder(model, prompts)
     # Longest first: what does not fit in memory shows at once, and batches are of similar length.
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     results: list[list[Candidate]] = [[] for _ in prompts]
@@ -61,9 +61,7 @@ def generate(
     while done < len(order):
         batch = order[done : done + batch_size]
         try:
-            texts = _decode_batch(
-                model, tokenizer, [prompts[i] for i in batch], len(prefix), prefix_cache, search, ends
-            )
+            texts = decode_batch(model, tokenizer, [prompts[i] for i in batch], search, ends)
         except torch.cuda.OutOfMemoryError:
             if batch_size == 1:
                 raise
@@ -124,19 +122,74 @@ class _EndTokens:
         return tokens, "length"
 
 
-@torch.inference_mode()
-def _read_prefix(model: Any, prefix: list[int]) -> Cache | None:
-    """Keys and values of the common beginning, for a batch of one."""
-    if not prefix:
-        return None
-    cache = _new_cache(model)
-    tokens = torch.tensor([prefix], device=model.device)
-    model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache
+class _Decoder:
+    """Decodes batches of a decoder-only model; holds the keys and values of what all prompts begin with."""
+
+    def __init__(self, model: Any, prompts: Sequence[Prompt]) -> None:
+        self.prefix = common_prefix([prompt.prompt_ids for prompt in prompts])
+        self.virtual = virtual_tokens.count(model)
+        self.cache = self._read_prefix(model) if self.prefix or self.virtual else None
+
+    @torch.inference_mode()
+    def _read_prefix(self, model: Any) -> Cache:
+        """Virtual tokens and the common beginning, for a batch of one."""
+        inner = _without_adapter(model)
+        cache = _new_cache(inner)
+        if self.virtual:
+            virtual_tokens.read(model, cache)
+        if self.prefix:
+            tokens = torch.tensor([self.prefix], device=model.device)
+            inner(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cache
+
+    @torch.inference_mode()
+    def __call__(
+        self, model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: dict[str, Any], ends: _EndTokens
+    ) -> list[list[Candidate]]:
+        # LoRA and IA3 sit in the model's own layers, and virtual tokens are in the cache: PEFT has no more to do.
+        inner = _without_adapter(model)
+        pad = tokenizer.pad_token_id
+        # In the cache already, so that any token may stand for them here; they are attended to and counted.
+        sequences = [[*[pad] * self.virtual, *prompt.prompt_ids] for prompt in prompts]
+        input_ids, attention_mask = _pad_after_prefix(sequences, self.virtual + len(self.prefix), pad, model.device)
+        cache = self._read_prompts(inner, input_ids, attention_mask)
+        shared = beam_attention.supports(inner)
+        if shared:
+            beam_attention.fork(cache, attention_mask[:, :-1])
+        else:
+            cache.batch_repeat_interleave(search["num_beams"])
+        with beam_attention.beam_attention(inner) if shared else nullcontext():
+            generated = inner.generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                past_key_values=cache,
+                stopping_criteria=ends.criteria(),
+                **search,
+            )
+        answers = generated[:, input_ids.shape[1] :]
+        return list(_candidates(answers, prompts, tokenizer, search["num_return_sequences"], ends))
+
+    def _read_prompts(self, inner: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Cache:
+        """Keys and values of all but the last prompt token, (batch) rows; `generate` reads the last one itself."""
+        if self.cache is None:
+            cache = _new_cache(inner)
+        else:
+            cache = copy.deepcopy(self.cache)
+            cache.batch_repeat_interleave(len(input_ids))
+        known = self.virtual + len(self.prefix)
+        position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+        inner(
+            input_ids=input_ids[:, known:-1],
+            attention_mask=attention_mask[:, :-1],
+            position_ids=position_ids[:, known:-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return cache
 
 
-def _new_cache(model: Any) -> Cache:
-    inner = _without_adapter(model)
+def _new_cache(inner: Any) -> Cache:
     return beam_attention.new_cache() if beam_attention.supports(inner) else DynamicCache(config=inner.config)
 
 
@@ -146,75 +199,40 @@ def _without_adapter(model: Any) -> Any:
 
 
 @torch.inference_mode()
-def _decode_batch(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Prompt],
-    prefix_length: int,
-    prefix_cache: Cache | None,
-    search: dict[str, Any],
-    ends: _EndTokens,
+def _decode_pairs(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: dict[str, Any], ends: _EndTokens
 ) -> list[list[Candidate]]:
-    input_ids, attention_mask = _pad_after_prefix(prompts, prefix_length, tokenizer.pad_token_id, model.device)
-    cache = _read_prompts(model, input_ids, attention_mask, prefix_length, prefix_cache)
-    inner = _without_adapter(model)
-    shared = beam_attention.supports(inner)
-    if shared:
-        beam_attention.fork(cache, attention_mask[:, :-1])
-    else:
-        cache.batch_repeat_interleave(search["num_beams"])
-    with beam_attention.beam_attention(inner) if shared else nullcontext():
-        sequences = model.generate(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            past_key_values=cache,
-            stopping_criteria=ends.criteria(),
-            **search,
-        )
-    return list(_candidates(sequences, input_ids.shape[1], prompts, tokenizer, search["num_return_sequences"], ends))
+    """A batch of an encoder-decoder, padded on the right: virtual tokens must stand right before the prompt."""
+    sequences = [torch.tensor(prompt.prompt_ids, device=model.device) for prompt in prompts]
+    generated = model.generate(
+        input_ids=pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id),
+        attention_mask=pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True),
+        stopping_criteria=ends.criteria(),
+        **search,
+    )
+    # The first token is what starts the decoder.
+    return list(_candidates(generated[:, 1:], prompts, tokenizer, search["num_return_sequences"], ends))
 
 
 def _pad_after_prefix(
-    prompts: Sequence[Prompt], prefix_length: int, pad_token_id: int, device: Any
+    sequences: Sequence[list[int]], prefix_length: int, pad_token_id: int, device: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(batch, longest) ids and mask as [prefix][padding][rest], so that the prefix's cache serves every row."""
-    longest = max(len(prompt.prompt_ids) for prompt in prompts)
+    longest = max(map(len, sequences))
     input_ids, attention_mask = [], []
-    for prompt in prompts:
-        padding = longest - len(prompt.prompt_ids)
-        head, rest = prompt.prompt_ids[:prefix_length], prompt.prompt_ids[prefix_length:]
+    for sequence in sequences:
+        padding = longest - len(sequence)
+        head, rest = sequence[:prefix_length], sequence[prefix_length:]
         input_ids.append([*head, *[pad_token_id] * padding, *rest])
         attention_mask.append([1] * len(head) + [0] * padding + [1] * len(rest))
     return torch.tensor(input_ids, device=device), torch.tensor(attention_mask, device=device)
 
 
-def _read_prompts(
-    model: Any,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor,
-    prefix_length: int,
-    prefix_cache: Cache | None,
-) -> Cache:
-    """Keys and values of all but the last prompt token, (batch) rows; `generate` reads the last one itself."""
-    cache = copy.deepcopy(prefix_cache) if prefix_cache is not None else _new_cache(model)
-    if prefix_cache is not None:
-        cache.batch_repeat_interleave(len(input_ids))
-    position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-    model(
-        input_ids=input_ids[:, prefix_length:-1],
-        attention_mask=attention_mask[:, :-1],
-        position_ids=position_ids[:, prefix_length:-1],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return cache
-
-
 def _candidates(
-    sequences: torch.Tensor, prompt_length: int, prompts: Sequence[Prompt], tokenizer: Any, count: int, ends: _EndTokens
+    answers: torch.Tensor, prompts: Sequence[Prompt], tokenizer: Any, count: int, ends: _EndTokens
 ) -> Iterator[list[Candidate]]:
-    generated = sequences[:, prompt_length:].tolist()
+    """`answers` is (examples x count, longest answer), the generated tokens only."""
+    generated = answers.tolist()
     for index, prompt in enumerate(prompts):
         candidates = []
         for rank in range(count):

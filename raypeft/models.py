@@ -1,18 +1,21 @@
-"""The table of model families, and loading a base model from the hub, a folder or a GGUF file.
+"""The table of models: where each one's weights come from, its sizes, and which layers adapters go to.
 
-    base = load_base("toy")
-    base = load_base("SmolLM2-135M-Instruct", path="models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    family_of("codegen2-1B").architecture.total_params
 
-Planning reads the table only; torch and Transformers are imported when a model is loaded.
+Planning reads this file only; weights are loaded by `raypeft.loading`. A model outside the table (a hub id, a folder, a
+GGUF file) works as well; what can be known of it comes from its config.json.
 """
 
 from __future__ import annotations
 
-import gc
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from raypeft.architectures import Architecture, codegen, from_folder, llama, safetensors_params, t5
+
+Weights = Literal["half", "float32", "int8", "nf4"]
+"""How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
 
 TOY_FOLDER = Path(__file__).parent / "data" / "toy_model"
 
@@ -24,140 +27,164 @@ class ModelFamily:
     name: str
     home: str
     """Where its weights come from when the sweep names no path: a hub id or a folder."""
-    attention_modules: tuple[str, ...] | None = ("q_proj", "k_proj", "v_proj")
-    """LoRA's targets in the paper: the attention's input projections. None: PEFT's own table decides."""
-    task_type: str = "CAUSAL_LM"
-    """PEFT's word for the kind of model."""
+    architecture: Architecture | None = None
+    """None for a model outside the table whose config.json is not at hand, or of a kind not known here."""
+    qkv_blocks: int | None = None
+    """CodeGen2 only: into how many blocks its checkpoint groups q, k and v (`raypeft.codegen2`)."""
+
+
+def _smollm2(
+    size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int
+) -> list[ModelFamily]:
+    sizes = llama(
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        layers=layers,
+        heads=heads,
+        key_value_heads=kv,
+        vocab_size=49_152,
+        tied=True,
+        context_length=8_192,
+    )
+    return [
+        ModelFamily(f"SmolLM2-{size}{kind}", f"HuggingFaceTB/SmolLM2-{size}{kind}", sizes) for kind in ("", "-Instruct")
+    ]
+
+
+def _qwen(size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int) -> list[ModelFamily]:
+    large = size == "7B"  # the only one with an output head of its own, and with a vocabulary padded further
+    sizes = llama(
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        layers=layers,
+        heads=heads,
+        key_value_heads=kv,
+        vocab_size=152_064 if large else 151_936,
+        tied=not large,
+        bias=True,
+        context_length=32_768,
+        model_type="qwen2",
+    )
+    names = [f"Qwen2.5-Coder-{size}{kind}" for kind in ("", "-Instruct")]
+    return [ModelFamily(name, f"Qwen/{name}", sizes) for name in names]
+
+
+def _codellama(size: str, kind: str, sizes: Architecture) -> ModelFamily:
+    name = f"CodeLlama-{size}{kind}-hf"
+    return ModelFamily(name, f"codellama/{name}", sizes)
+
+
+def _llama_7b(vocab_size: int) -> Architecture:
+    return llama(hidden_size=4_096, intermediate_size=11_008, layers=32, heads=32, vocab_size=vocab_size)
 
 
 MODELS: dict[str, ModelFamily] = {
     family.name: family
     for family in (
-        ModelFamily("toy", str(TOY_FOLDER)),
-        ModelFamily("SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
-        ModelFamily("SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
-        ModelFamily("SmolLM2-360M", "HuggingFaceTB/SmolLM2-360M"),
-        ModelFamily("SmolLM2-360M-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct"),
-        ModelFamily("SmolLM2-1.7B", "HuggingFaceTB/SmolLM2-1.7B"),
-        ModelFamily("SmolLM2-1.7B-Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct"),
+        ModelFamily("toy", str(TOY_FOLDER), from_folder(TOY_FOLDER)),
+        ModelFamily(
+            "codet5p-220m",
+            "Salesforce/codet5p-220m",
+            t5(hidden_size=768, intermediate_size=3_072, layers=12, heads=12),
+        ),
+        ModelFamily(
+            "codet5p-770m",
+            "Salesforce/codet5p-770m",
+            t5(hidden_size=1_024, intermediate_size=4_096, layers=24, heads=16),
+        ),
+        ModelFamily(
+            "codegen-350M-mono", "Salesforce/codegen-350M-mono", codegen(hidden_size=1_024, layers=20, heads=16)
+        ),
+        ModelFamily("codegen2-1B", "Salesforce/codegen2-1B", codegen(hidden_size=2_048, layers=16, heads=16), 8),
+        ModelFamily("codegen2-3_7B", "Salesforce/codegen2-3_7B", codegen(hidden_size=4_096, layers=16, heads=16), 8),
+        # Said to be grouped as Transformers' class expects it; the checkpoint itself decides when it is loaded.
+        ModelFamily("codegen2-7B", "Salesforce/codegen2-7B", codegen(hidden_size=4_096, layers=32, heads=16), 4),
+        _codellama("7b", "", _llama_7b(32_016)),
+        _codellama("7b", "-Instruct", _llama_7b(32_016)),
+        _codellama("7b", "-Python", _llama_7b(32_000)),
+        _codellama(
+            "13b",
+            "-Python",
+            llama(hidden_size=5_120, intermediate_size=13_824, layers=40, heads=40, vocab_size=32_000),
+        ),
+        _codellama(
+            "34b",
+            "-Python",
+            llama(
+                hidden_size=8_192,
+                intermediate_size=22_016,
+                layers=48,
+                heads=64,
+                key_value_heads=8,
+                vocab_size=32_000,
+            ),
+        ),
+        *_smollm2("135M", 576, 1_536, 30, 9, 3),
+        *_smollm2("360M", 960, 2_560, 32, 15, 5),
+        *_smollm2("1.7B", 2_048, 8_192, 24, 32, 32),
+        *_qwen("0.5B", 896, 4_864, 24, 14, 2),
+        *_qwen("1.5B", 1_536, 8_960, 28, 12, 2),
+        *_qwen("3B", 2_048, 11_008, 36, 16, 2),
+        *_qwen("7B", 3_584, 18_944, 28, 28, 4),
     )
 }
+"""Sizes are those of each model's own config.json; the counts that follow are those of the loaded models."""
 
 
 def is_known(model: str) -> bool:
     """Whether `model` can be resolved: a name of the table, a hub id (`owner/name`) or something on this disk."""
-    hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    return model in MODELS or hub_id or Path(model).expanduser().exists()
+    return model in MODELS or _is_hub_id(model) or Path(model).expanduser().exists()
 
 
-def family_of(model: str) -> ModelFamily:
-    """The table's entry, or one made up for a hub id or a path, with PEFT's own table for the target modules."""
-    return MODELS.get(model) or ModelFamily(model, model, attention_modules=None)
+def _is_hub_id(model: str) -> bool:
+    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
 
 
-@dataclass(slots=True)
-class Base:
-    """A loaded base model that several trials use in turn. `intact` is False once a trial has changed its weights."""
+def family_of(model: str, path: str | None = None) -> ModelFamily:
+    """The table's entry, by name or hub id, else one made up; a config.json at hand (folder, hub cache) has the say.
 
-    family: ModelFamily
-    model: Any
-    tokenizer: Any
-    revision: str
-    """The hub's commit, or the hash of the local weights."""
-    intact: bool = True
-
-    @property
-    def context_length(self) -> int:
-        """The longest sequence that the model takes, in tokens."""
-        return int(self.model.config.max_position_embeddings)
-
-    def restore(self, adapted: Any) -> None:
-        """Take a PEFT adapter off again, without merging it."""
-        self.model = adapted.unload()
-        # PEFT leaves its configuration behind and warns, at the next trial, of an adapter that is gone.
-        if hasattr(self.model, "peft_config"):
-            del self.model.peft_config
-
-    def discard(self) -> None:
-        """Mark the weights as changed, so that the next trial loads them again, and free them."""
-        self.intact = False
-        self.model = None
-        gc.collect()
-
-
-def load_base(model: str, path: str | None = None, revision: str | None = None, float32: bool = False) -> Base:
-    """Load `model` for training or generation, in float32 on a CPU and in bfloat16 on a GPU unless `float32`.
-
-    `path` overrides where the weights come from: a folder, a hub id, or a GGUF file (which Transformers dequantises).
-
-    Raises OSError (from Transformers) where there is nothing to load, and ValueError where the tokenizer is missing.
+    Reads at most that one small file.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    family = family_of(model)
-    source = Path(path or family.home).expanduser()
-    where = {"pretrained_model_name_or_path": path or family.home, "revision": revision or "main"}
-    if source.is_file():
-        if source.suffix != ".gguf":
-            raise ValueError(f"model path must be a folder, a hub id or a .gguf file but got {source}")
-        where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    elif source.is_dir():
-        where = {"pretrained_model_name_or_path": str(source)}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = AutoModelForCausalLM.from_pretrained(
-        **where, dtype=torch.bfloat16 if device == "cuda" and not float32 else torch.float32
-    ).to(device)
-    if "gguf_file" in where:
-        loaded.is_quantized = False  # the weights are ordinary ones by now, but Transformers' Trainer would refuse them
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    _settle_special_tokens(loaded, tokenizer)
-    loaded.requires_grad_(False)
-    return Base(family, loaded, tokenizer, _revision(source, loaded))
+    by_home = {family.home: family for family in MODELS.values()}
+    family = MODELS.get(model) or by_home.get(model) or ModelFamily(model, model)
+    folder = config_folder(path or family.home)
+    found = from_folder(folder) if folder else None
+    return replace(family, architecture=found) if found else family
 
 
-@dataclass(slots=True)
-class BaseCache:
-    """The one base model that a process holds. Trials of the same base, one after the other, load it once."""
+def config_folder(source: str) -> Path | None:
+    """The folder with the config.json of a local model, or of a hub id that was downloaded before."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _is_hub_id(source) or folder.exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
 
-    key: tuple[Any, ...] | None = None
-    base: Base | None = None
-
-    def get(self, model: str, path: str | None = None, revision: str | None = None, float32: bool = False) -> Base:
-        """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
-        key = (model, path, revision, float32)
-        if self.key != key or self.base is None or not self.base.intact:
-            self.drop()
-            self.base = load_base(*key)
-            self.key = key
-        return self.base
-
-    def drop(self) -> None:
-        """Forget the base and free its memory."""
-        self.key = self.base = None
-        gc.collect()
+    cached = try_to_load_from_cache(source, "config.json")
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
-def _settle_special_tokens(model: Any, tokenizer: Any) -> None:
-    """Set eos and pad where model and tokenizer disagree: the tokenizer's eos is what training appends."""
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token; set eos_token in it")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    for config in (model.config, model.generation_config):
-        config.eos_token_id = tokenizer.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-    # A checkpoint's own sampling defaults (temperature, top_p) must not leak into our decoding.
-    model.generation_config = type(model.generation_config).from_model_config(model.config)
+def total_params(model: str, path: str | None = None) -> int | None:
+    """Parameters of the base model, unquantised; None where neither table, config.json nor weights are at hand."""
+    family = family_of(model, path)
+    if family.architecture:
+        return family.architecture.total_params
+    folder = config_folder(path or family.home)
+    return safetensors_params(folder) if folder else None
 
 
-def _revision(source: Path, model: Any) -> str:
-    """The hub's commit of a downloaded model, or `sha256:` and twelve digits of the local weights."""
-    if not source.exists():
-        return str(getattr(model.config, "_commit_hash", None))
-    files = [source] if source.is_file() else sorted([*source.glob("*.safetensors"), *source.glob("*.bin")])
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()[:12]}"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
+
+
+def folder_problem(source: str) -> str | None:
+    """What a local model folder lacks to be loaded, or None. Anything else than a folder is not looked into."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return None
+    if not (folder / "config.json").is_file():
+        return "must hold a config.json but has none"
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return f"must hold a tokenizer (one of {', '.join(TOKENIZER_FILES)}) but has none"
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return None if weights else "must hold weights (*.safetensors or *.bin) but has none"

@@ -1,4 +1,4 @@
-"""SweepConfig -> list[Trial]. Pure: no files, no torch, the same list every time.
+"""SweepConfig -> list[Trial]. No torch and no weights; of a model outside the table, its config.json.
 
 trials = plan_trials(load_config(path))
 """
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from raypeft.config import LoadedSweep, Trial, as_axis
 from raypeft.methods import METHODS
+from raypeft.models import family_of, total_params
 from raypeft.sweepfile import ConfigError
 
 
@@ -23,15 +24,17 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
     problems: list[str] = []
     for index, grid in enumerate(sweep.config.grids):
         for point in grid_points({**sweep.config.defaults, **grid}):
+            where = f"{sweep.document.where(('grids', index))}: {point['tuning_method']}"
             try:
                 trial = make_trial(point)
             except ValidationError as error:
-                where = sweep.document.where(("grids", index))
-                problems.extend(f"{where}: {point['tuning_method']}: {_message(problem)}" for problem in error.errors())
-            else:
-                trials.setdefault(trial.id, trial)
+                problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
+                continue
+            if refusal := trial.method.refusal(family_of(trial.model, trial.model_path)):
+                problems.append(f"{where}: {refusal}")
+            trials.setdefault(trial.id, trial)
     if problems:
-        raise ConfigError(sweep.document.source, problems)
+        raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
     return _by_model(list(trials.values()))
 
 
@@ -49,8 +52,28 @@ def make_trial(point: dict[str, Any]) -> Trial:
     """A trial from flat fields; those of methods other than its own are left out."""
     method = METHODS[point["tuning_method"]]
     own = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
+    if point.get("fidelity") == "paper":
+        own = {**method.paper_defaults, **own}
     rest = {key: value for key, value in point.items() if key in Trial.model_fields}
     return Trial(**rest, method=method(name=point["tuning_method"], **own))
+
+
+def parameter_counts(trial: Trial) -> dict[str, int | None]:
+    """`trainable_params` and `total_params` (base and adapter, unquantised) of a trial, without loading anything.
+
+    By closed formula from the sizes of the model; None where neither the table nor a config.json at hand has them.
+    """
+    architecture = family_of(trial.model, trial.model_path).architecture
+    if architecture is None:
+        base = total_params(trial.model, trial.model_path)
+        return {
+            "trainable_params": None if trial.method.trains else 0,
+            "total_params": None if trial.method.trains else base,
+        }
+    return {
+        "trainable_params": trial.method.trainable_params(architecture),
+        "total_params": architecture.total_params + trial.method.added_params(architecture),
+    }
 
 
 def _settings(key: str, entry: Any) -> dict[str, Any]:

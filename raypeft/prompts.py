@@ -24,22 +24,35 @@ def render(nl: str, shots: Sequence[Example] = ()) -> str:
     return "".join(SHOT.format(nl=shot.nl, code=shot.code) for shot in shots) + TEMPLATE.format(nl=nl)
 
 
-def encode(example: Example, tokenizer: Any, shots: Sequence[Example] = ()) -> Prompt:
-    """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
+def encode(example: Example, tokenizer: Any, shots: Sequence[Example] = (), is_encoder_decoder: bool = False) -> Prompt:
+    """The example as token ids; the answer ends with the tokenizer's end-of-sequence token.
+
+    The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
+    every sequence; a decoder reads prompt and answer as one.
+    """
+    eos = tokenizer.eos_token_id
     prompt_ids = tokenizer(render(example.nl, shots))["input_ids"]
-    answer_ids = tokenizer(example.code, add_special_tokens=False)["input_ids"]
-    # Some tokenizers append their own eos to whatever they are given; the prompt must not end with one.
-    if prompt_ids[-1] == tokenizer.eos_token_id:
+    answer_ids = tokenizer(example.code, add_special_tokens=is_encoder_decoder)["input_ids"]
+    # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
+    if prompt_ids[-1] == eos and not is_encoder_decoder:
         prompt_ids = prompt_ids[:-1]
-    return Prompt(example, prompt_ids, [*answer_ids, tokenizer.eos_token_id])
+    return Prompt(example, prompt_ids, answer_ids if answer_ids[-1:] == [eos] else [*answer_ids, eos])
 
 
-def check_fits(prompts: Sequence[Prompt], context_length: int, max_new_tokens: int | None = None) -> None:
+def check_fits(
+    prompts: Sequence[Prompt],
+    context_length: int | None,
+    max_new_tokens: int | None = None,
+    virtual_tokens: int = 0,
+) -> None:
     """Raise ValueError naming the longest example where prompt and answer exceed the model's context, in tokens.
 
     `max_new_tokens` is the room that generation needs; None: the room of the known answer, as in training.
+    `context_length` None: there is no limit. `virtual_tokens` stand before every prompt and take their room.
     """
-    needs = [len(prompt.prompt_ids) + (max_new_tokens or len(prompt.answer_ids)) for prompt in prompts]
+    if context_length is None:
+        return
+    needs = [virtual_tokens + len(prompt.prompt_ids) + (max_new_tokens or len(prompt.answer_ids)) for prompt in prompts]
     too_long = [need for need in needs if need > context_length]
     if too_long:
         worst = prompts[needs.index(max(needs))]

@@ -26,6 +26,8 @@ class Dataset:
     """`load(source, revision)`: the splits, from `source` (a folder or URL) or, where None, from the dataset's home."""
     max_new_tokens: int
     """The longest answer that is generated, in tokens."""
+    longest_tokens: int
+    """Length of its longest training example, prompt and answer, in tokens: planning reads no data."""
     untuned_stop: tuple[str, ...] = ()
     """Strings at which an untuned model's answer ends: it rarely emits its end-of-sequence token."""
     paper_stop: tuple[str, ...] = ("<|endoftext|>", "</s>")

@@ -58,7 +58,7 @@ CODEBLEU_PARTS = [
     for suffix, what in (("", ""), PAPER)
 ]
 MEASURED = [
-    Column("status", pa.string(), "ok, oom (the GPU's memory ran out) or failed"),
+    Column("status", pa.string(), "ok, oom (the GPU's memory ran out), infeasible (predicted not to fit) or failed"),
     Column("error", pa.string(), "what went wrong, where status is not ok"),
     *EXACT_MATCH,
     *CODEBLEU,
@@ -67,7 +67,7 @@ MEASURED = [
     Column("best_step", pa.int64(), "optimiser step of the lowest validation loss", "steps"),
     Column("steps", pa.int64(), "optimiser steps", "steps"),
     Column("trainable_params", pa.int64(), "parameters that the method trains", "parameters"),
-    Column("total_params", pa.int64(), "parameters of base and adapter", "parameters"),
+    Column("total_params", pa.int64(), "parameters of base and adapter, unquantised", "parameters"),
     Column("train_examples", pa.int64(), "examples of the training split that were used", "examples"),
     Column("validation_examples", pa.int64(), "examples of the validation split that were used", "examples"),
     Column("test_examples", pa.int64(), "examples of the test split that were used", "examples"),
@@ -87,13 +87,22 @@ MEASURED = [
     Column("train_tokens_per_second", pa.float64(), "training speed, padding not counted", "tokens per second"),
     Column("generate_examples_per_second", pa.float64(), "decoding speed", "examples per second"),
     Column("gpu_memory_gb", pa.float64(), "the trial's memory budget; null without a GPU", "GiB"),
+    Column("predicted_peak_memory_gb", pa.float64(), "peak GPU memory of tensors as planning predicts it", "GiB"),
+    Column("gradient_checkpointing_used", pa.bool_(), "whether activations were computed twice to hold fewer"),
     Column("peak_memory_allocated_gb", pa.float64(), "peak GPU memory held by tensors", "GiB"),
     Column("peak_memory_reserved_gb", pa.float64(), "peak GPU memory taken from the card by PyTorch", "GiB"),
+    Column("micro_batch_size", pa.int64(), "examples in one forward and backward pass", "examples"),
+    *(
+        Column(f"{stage}_peak_memory_{kind}_gb", pa.float64(), f"peak GPU memory {what} in the stage {stage}", "GiB")
+        for stage in ("load", "train", "generate")
+        for kind, what in (("allocated", "held by tensors"), ("reserved", "taken from the card"))
+    ),
     Column("device", pa.string(), "the GPU, or the CPU where there is none"),
     Column("device_memory_gb", pa.float64(), "memory of the whole card; null without a GPU", "GiB"),
     Column("threads", pa.int64(), "CPU threads that torch used", "threads"),
     Column("host", pa.string(), "name of the machine"),
     Column("started_at", pa.timestamp("us", tz="UTC"), "start of the trial"),
+    Column("model_notes", pa.string(), "what loading the model had to decide or change"),
     Column("model_resolved_revision", pa.string(), "commit of the model on the hub, or hash of its local weights"),
     Column("dataset_resolved_revision", pa.string(), "hash of the splits as they were loaded"),
     Column("raypeft_version", pa.string(), "version of raypeft"),

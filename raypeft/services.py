@@ -30,8 +30,8 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypeft.config import Resources, Trial, trial_columns
+from raypeft.loading import BaseCache
 from raypeft.memory import GIB
-from raypeft.models import BaseCache
 from raypeft.progress import ProgressView
 from raypeft.results import ResultStore
 from raypeft.sweepfile import ConfigError
@@ -118,10 +118,22 @@ def card_sizes() -> list[float]:
 
 
 def tune_trials(
-    trials: Sequence[Trial], sweep: str, results: str, resources: Resources, view: ProgressView, verbose: bool = False
+    trials: Sequence[Trial],
+    sweep: str,
+    results: str,
+    resources: Resources,
+    view: ProgressView,
+    verbose: bool = False,
+    force: bool = False,
 ) -> None:
     """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row."""
-    settings = {"sweep": sweep, "results": results, "resources": resources.model_dump(), "folder": str(Path.cwd())}
+    settings = {
+        "sweep": sweep,
+        "results": results,
+        "resources": resources.model_dump(),
+        "folder": str(Path.cwd()),
+        "force": force,
+    }
     space = {**settings, "trial": tune.grid_search([trial.model_dump() for trial in trials])}
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
         tuner = tune.Tuner(
@@ -156,7 +168,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
             said, last = stage, time.monotonic()
             tune.report({"stage": stage, "done_count": done, "total_count": total, "figures": figures})
 
-    row = run_and_record(trial, settings["sweep"], store, BASES, resources, report)
+    row = run_and_record(trial, settings["sweep"], store, BASES, resources, report, settings["force"])
     scores = {name: row.get(name) for name in ("status", "error", "em_at_1", "em_at_10", "codebleu")}
     tune.report({"row": scores})
 

@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from raypeft.config import LoadedSweep, Trial, load_config, trial_columns
-from raypeft.plan import plan_trials
+from raypeft.plan import parameter_counts, plan_trials
 from raypeft.progress import ProgressView, say
 from raypeft.report import print_summary
 from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
 
-def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) -> int:
+def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, force: bool = False) -> int:
     """Run what a sweep's results lack, print the table of all its trials, and return the exit code."""
     config = sweep.config
     trials = plan_trials(sweep)
@@ -36,7 +36,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) ->
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
     if missing:
-        interrupted = run_missing(missing, sweep, results, verbose, console)
+        interrupted = run_missing(missing, sweep, results, verbose, force, console)
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
@@ -46,13 +46,15 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False) ->
     return 0 if len(rows) == len(trials) and all(row["status"] == "ok" for row in rows) else 1
 
 
-def run_missing(trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, console: Console) -> bool:
+def run_missing(
+    trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, force: bool, console: Console
+) -> bool:
     """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
     from raypeft.services import ray_session, tune_trials
 
     try:
         with ProgressView(len(trials), console) as view, ray_session(verbose):
-            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose)
+            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose, force)
     except KeyboardInterrupt:
         return True
     return False
@@ -69,17 +71,34 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
 
 def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
     """The plan as one JSON-ready object, keys as the row's columns."""
-    return {"sweep": sweep.config.name, "trials": [{"id": trial.id, **trial.fields} for trial in plan_trials(sweep)]}
+    from raypeft.memory import predict
+
+    trials = []
+    for trial in plan_trials(sweep):
+        prediction = predict(trial, sweep.config.resources)
+        fits = prediction.fits(sweep.config.resources.gpu_memory_gb) if prediction else None
+        peak = round(prediction.peak_gb, 3) if prediction else None
+        counts = parameter_counts(trial)
+        trials.append({"id": trial.id, **trial.fields, **counts, "predicted_peak_memory_gb": peak, "fits": fits})
+    return {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
 
 
 def print_plan(sweep: LoadedSweep) -> None:
+    """One line a trial: what it is, what it trains, and the GPU memory it is predicted to need."""
     from raypeft.report import settings
 
-    plan = describe_plan(sweep)["trials"]
-    print(f"{sweep.config.name}: {len(plan)} trials")
-    for index, row in enumerate(plan):
-        name = f"{row['id']}  {row['model']}  {row['dataset']}  {row['tuning_method']}"
-        print(f"{index:4}  {name}  {settings(row, plan)}".rstrip())
+    plan = describe_plan(sweep)
+    trials, budget = plan["trials"], plan["gpu_memory_gb"]
+    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory each (where there is a GPU)")
+    for index, row in enumerate(trials):
+        trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
+        peak = row["predicted_peak_memory_gb"]
+        needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
+        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], settings(row, trials), trained, needs]
+        print(f"{index:4}  " + "  ".join(part for part in told if part))
+    if too_large := [row for row in trials if row["fits"] is False]:
+        print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
+              f"infeasible and not run, unless --force")  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,6 +123,9 @@ exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line
     parser.add_argument("--results", metavar="DIR", help="folder or URL that holds the results (default: results)")
     parser.add_argument(
         "--rerun", action="store_true", help="run finished trials again; their old files are kept aside"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="run trials that are predicted not to fit their GPU memory"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and Transformers print")
     return parser
@@ -131,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             print_plan(sweep)
         else:
-            return run_sweep(sweep, options.rerun, options.verbose)
+            return run_sweep(sweep, options.rerun, options.verbose, options.force)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

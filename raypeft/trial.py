@@ -8,6 +8,7 @@ Load, tune, pick shots, decode, score, record. A sweep runs the same function in
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 import tempfile
@@ -22,10 +23,10 @@ from typing import Any
 from raypeft import memory, prompts
 from raypeft.config import Resources, Trial, load_config, trial_columns
 from raypeft.data import DATASETS
-from raypeft.methods import TrainedMethod
+from raypeft.loading import Base, BaseCache
+from raypeft.methods import Adapter, TrainedMethod
 from raypeft.metrics.scores import score
-from raypeft.models import Base, BaseCache
-from raypeft.plan import plan_trials
+from raypeft.plan import parameter_counts, plan_trials
 from raypeft.progress import headline
 from raypeft.provenance import provenance, splits_revision
 from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits, report_nothing
@@ -58,27 +59,44 @@ def run_and_record(
     bases: BaseCache,
     resources: Resources,
     report: Report = report_nothing,
+    force: bool = False,
 ) -> dict[str, Any]:
-    """Run a trial, write its row whatever happens, and return it: ok, oom or failed. Raises for no fault of a trial."""
+    """Run a trial, write its row whatever happens, and return it: ok, oom, infeasible or failed.
+
+    On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless `force`.
+    Raises for no fault of a trial.
+    """
     row = {"id": trial.id, "sweep": sweep, **trial.fields, "status": "ok", "error": None, **provenance()}
-    memory.reset_peak()
+    row |= parameter_counts(trial)
+    meter = memory.Meter()
     started = time.perf_counter()
     try:
-        row |= run_trial(trial, bases, store, resources, report)
+        prediction = memory.predict(trial, resources)
+        row["predicted_peak_memory_gb"] = prediction.peak_gb if prediction else None
+        if too_large := memory.refusal(prediction, resources) if not force else None:
+            row |= {"status": "infeasible", "error": too_large}
+        else:
+            row |= run_trial(trial, bases, store, resources, report, meter)
     except Exception as error:
         row["status"] = "oom" if memory.is_out_of_memory(error) else "failed"
         row["error"] = f"{type(error).__name__}: {error}"
         traceback.print_exc()  # to the process's log; the row has the message
         bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
-    row |= {"total_seconds": time.perf_counter() - started, **memory.measured_peak()}
-    row["gpu_memory_gb"] = resources.gpu_memory_gb if row["peak_memory_reserved_gb"] is not None else None
+    row |= {"total_seconds": time.perf_counter() - started, **meter.columns()}
+    row["gpu_memory_gb"] = resources.gpu_memory_gb if memory.has_gpu() else None
+    # Only now: while an exception is handled, its traceback holds the frames that hold the tensors.
     memory.free_memory()
     store.write_rows("trials", trial.id, [row])
     return row
 
 
 def run_trial(
-    trial: Trial, bases: BaseCache, store: ResultStore, resources: Resources, report: Report = report_nothing
+    trial: Trial,
+    bases: BaseCache,
+    store: ResultStore,
+    resources: Resources,
+    report: Report = report_nothing,
+    meter: memory.Meter | None = None,
 ) -> dict[str, Any]:
     """Everything a trial measures, by column; candidates, evaluations and the adapter go to the store.
 
@@ -86,25 +104,30 @@ def run_trial(
     """
     import torch
 
-    dataset = DATASETS[trial.dataset]
-    watch = Stopwatch()
-    with watch.stage("load"):
+    meter = meter or memory.Meter()
+    dataset, method, watch = DATASETS[trial.dataset], trial.method, Stopwatch()
+    with watch.stage("load"), meter.stage("load"):
         report("load", 0, 1)
         splits = dataset.load(trial.dataset_path, trial.dataset_revision)
         revision = splits_revision(splits)
         splits = limited(splits, trial)
         base = bases.get(*trial.base_key)
+    # Only a GPU has a budget to keep; elsewhere batches stay as asked and activations are kept.
+    planned = memory.predict(trial, resources) if memory.has_gpu() else None
     torch.manual_seed(trial.seed)
-    measured: dict[str, Any] = {}
-    with trial.method.applied(base) as model:
-        measured["trainable_params"] = sum(
-            p.numel() for p in model.parameters() if p.requires_grad and trial.method.trains
-        )
-        measured["total_params"] = sum(p.numel() for p in model.parameters())
-        if isinstance(trial.method, TrainedMethod):
-            measured |= tune(trial.id, model, base, splits, trial.method, trial.seed, store, report)
-        with watch.stage("generate"):
-            queries, candidates = answer(trial, dataset, model, base, splits, resources, report)
+    measured: dict[str, Any] = {"model_notes": base.notes}
+    with method.applied(base) as model:
+        measured |= counted_params(model)
+        if isinstance(method, TrainedMethod):
+            saving = {
+                "gradient_checkpointing": planned.gradient_checkpointing if planned else method.gradient_checkpointing,
+                "micro_batch_size": planned.micro_batch_size if planned else None,
+            }
+            with meter.stage("train"):
+                measured |= tune(trial, method, model, base, splits, saving, store, report)
+        with watch.stage("generate"), meter.stage("generate"):
+            batch_size = planned.generation_batch_size if planned else resources.generation_batch_size
+            queries, candidates = answer(trial, dataset, model, base, splits, batch_size, report)
     # Before they are scored, so that a fault in a metric loses no candidate.
     store.write_rows("candidates", trial.id, candidate_rows(trial.id, queries, candidates))
     with watch.stage("score"):
@@ -121,33 +144,52 @@ def run_trial(
     }  # fmt: skip
 
 
+def counted_params(model: Any) -> dict[str, int]:
+    """`trainable_params` and `total_params` of a loaded model; nf4 weights count as what they stand for."""
+    counts = [(each, each.quant_state.shape if hasattr(each, "quant_state") else each.shape)
+              for each in model.parameters()]  # fmt: skip
+    return {
+        "trainable_params": sum(math.prod(shape) for each, shape in counts if each.requires_grad),
+        "total_params": sum(math.prod(shape) for _, shape in counts),
+    }
+
+
 def tune(
-    trial_id: str,
+    trial: Trial,
+    method: TrainedMethod,
     model: Any,
     base: Base,
     splits: Splits,
-    method: TrainedMethod,
-    seed: int,
+    saving: dict[str, Any],
     store: ResultStore,
     report: Report,
 ) -> dict[str, Any]:
     """Train, keep the evaluations, save the adapter of the best one in PEFT's format."""
+    from raypeft import virtual_tokens
     from raypeft.training import train_model
 
     encoded = {
-        split: [prompts.encode(each, base.tokenizer) for each in splits[split]] for split in ("train", "validation")
+        split: [prompts.encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in splits[split]]
+        for split in ("train", "validation")
     }
     for split in encoded.values():
-        prompts.check_fits(split, base.context_length)
+        prompts.check_fits(split, base.context_length, virtual_tokens=virtual_tokens.count(model))
     result = train_model(
-        model, base.tokenizer.pad_token_id, encoded["train"], encoded["validation"], method, seed, report
+        model,
+        base.tokenizer.pad_token_id,
+        encoded["train"],
+        encoded["validation"],
+        method,
+        trial.seed,
+        report,
+        **saving,
     )
-    store.write_rows("evals", trial_id, [{"id": trial_id, **asdict(each)} for each in result.evaluations])
-    if method.saves_adapter:
-        with tempfile.TemporaryDirectory() as folder:
-            model.save_pretrained(folder)
-            store.write_folder(f"adapters/{trial_id}", Path(folder))
+    store.write_rows("evals", trial.id, [{"id": trial.id, **asdict(each)} for each in result.evaluations])
+    if isinstance(method, Adapter):
+        save_adapter(trial.id, method, model, base, store)
     return {
+        "gradient_checkpointing_used": bool(saving["gradient_checkpointing"]),
+        "micro_batch_size": saving["micro_batch_size"] or method.per_device_train_batch_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,
         "steps": result.steps,
@@ -157,16 +199,28 @@ def tune(
     }
 
 
+def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:
+    """Write the adapter as PEFT reads it, with a note where the base is not the checkpoint as it is stored."""
+    with tempfile.TemporaryDirectory() as folder:
+        method.save(model, Path(folder))
+        if base.adapter_note:
+            from raypeft.codegen2 import write_adapter_note
+
+            write_adapter_note(Path(folder), base.adapter_note)
+        store.write_folder(f"adapters/{trial_id}", Path(folder))
+
+
 def answer(
-    trial: Trial, dataset: Dataset, model: Any, base: Base, splits: Splits, resources: Resources, report: Report
+    trial: Trial, dataset: Dataset, model: Any, base: Base, splits: Splits, batch_size: int, report: Report
 ) -> tuple[list[Prompt], list[list[Candidate]]]:
     """The test split's prompts with the trial's shots, and the candidates for each."""
+    from raypeft import virtual_tokens
     from raypeft.generation import generate
 
     shots = prompts.pick_shots(splits["train"], trial.method.num_shots, trial.method.icl_seed)
-    queries = [prompts.encode(example, base.tokenizer, shots) for example in splits["test"]]
+    queries = [prompts.encode(each, base.tokenizer, shots, base.is_encoder_decoder) for each in splits["test"]]
     max_new_tokens = trial.max_new_tokens or dataset.max_new_tokens
-    prompts.check_fits(queries, base.context_length, max_new_tokens)
+    prompts.check_fits(queries, base.context_length, max_new_tokens, virtual_tokens.count(model))
     candidates = generate(
         model,
         base.tokenizer,
@@ -175,7 +229,7 @@ def answer(
         num_return_sequences=trial.num_return_sequences,
         max_new_tokens=max_new_tokens,
         stop=() if trial.method.trains else dataset.untuned_stop,
-        batch_size=resources.generation_batch_size,
+        batch_size=batch_size,
         report=report,
     )
     return queries, candidates
@@ -221,6 +275,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
     parser.add_argument("--index", type=int, default=0, help="which trial, counted from 0 as --dry-run lists them")
     parser.add_argument("--results", help="folder or URL that holds the results (default: the sweep's, else results)")
+    parser.add_argument(
+        "--force", action="store_true", help="run a trial that is predicted not to fit the GPU's memory"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Transformers and PEFT print")
     options = parser.parse_intermixed_args(arguments)
     try:
@@ -239,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
-    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, _print_progress)
+    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, _print_progress, options.force)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     return 0 if row["status"] == "ok" else 1
 

@@ -16,3 +16,18 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("RAYPEFT_REAL_DATA names no folder of real datasets")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory):
+    """`small_model("t5")`: the folder of a small random model of that kind, made once a session."""
+    from small_models import make_small_model
+
+    made: dict[str, str] = {}
+
+    def folder(kind: str) -> str:
+        if kind not in made:
+            made[kind] = make_small_model(kind, tmp_path_factory.mktemp(kind))
+        return made[kind]
+
+    return folder

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from raypeft.beam_attention import BeamLayer, SplitStates, attend, beam_attention, supports
-from raypeft.models import load_base
+from raypeft.loading import load_base
 
 
 @pytest.mark.parametrize("kv_heads", [6, 2])

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from raypeft.config import LoadedSweep, load_config, trial_columns, trial_fields
+from raypeft.models import TOY_FOLDER
 from raypeft.sweepfile import ConfigError
 
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\n"
@@ -44,11 +45,12 @@ resutls: there
 """
     assert sorted(problems(tmp_path, text)) == [
         "line 1, name: must match pattern '^[A-Za-z0-9][\\w.-]*$' but got 'a/b'",
-        "line 2, defaults.dataset: must be one of toy, conala but got 'conalla'; did you mean conala?",
+        "line 2, defaults.dataset: must be one of toy, conala, codealpacapy but got 'conalla'; did you mean conala?",
         "line 2, defaults.sead: unknown key; did you mean seed?",
         "line 4, grids.0.model: must be a model of the table, a hub id (owner/name), or a folder or GGUF file that "
         "exists but got 'tooy'; did you mean toy?",
-        "line 5, grids.0.tuning_method: must be one of zero_shot, icl, full, lora but got 'lara'; did you mean lora?",
+        "line 5, grids.0.tuning_method: must be one of zero_shot, icl, full, lora, qlora_8bit, "
+        "qlora_4bit, ia3, prompt_tuning, prefix_tuning but got 'lara'; did you mean lora?",
         "line 6, grids.0.lora_r: must be a valid integer but got 'eight'",
         "line 7, grids.1: needs tuning_method, here or in defaults",
         "line 8, resources.cpu_per_trial: unknown key; did you mean cpus_per_trial?",
@@ -181,7 +183,7 @@ def test_a_method_that_is_no_name_is_refused(tmp_path: Path, method: str) -> Non
     assert "must be one of zero_shot, icl, full, lora" in problem
 
 
-@pytest.mark.parametrize("model", ["toy", "owner/name", "SmolLM2-135M-Instruct", "."])
+@pytest.mark.parametrize("model", ["toy", "owner/name", "SmolLM2-135M-Instruct", str(TOY_FOLDER)])
 def test_a_model_is_a_known_name_a_hub_id_or_a_place(tmp_path: Path, model: str) -> None:
     assert load(tmp_path, HEAD + f"grids: [{{tuning_method: lora, model: {model}}}]\n")
 

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from raypeft import beam_attention
 from raypeft.data import DATASETS
 from raypeft.generation import common_prefix, generate
-from raypeft.models import load_base
+from raypeft.loading import load_base
 from raypeft.prompts import encode, pick_shots
 
 SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from raypeft.config import load_config, trial_columns
-from raypeft.results import ResultStore
+from raypeft.results import MEASURED, ResultStore
 from raypeft.sweep import describe_plan, main
 from raypeft.sweepfile import find_sweep_file
 
@@ -19,7 +19,7 @@ SWEEP = """
 name: small
 defaults: {model: toy, dataset: toy, limit: 8, max_new_tokens: 4, num_beams: 2, num_return_sequences: 2}
 grids:
-  - tuning_method: [zero_shot, {name: lora, num_train_epochs: 1}, {name: lora, target_modules: [nothing]}]
+  - tuning_method: [zero_shot, {name: lora, num_train_epochs: 1}, {name: icl, max_new_tokens: 9999}]
 resources: {cpus_per_trial: 1}
 """
 LONG = SWEEP.replace("limit: 8", "limit: 200").replace("num_train_epochs: 1", "num_train_epochs: 500")
@@ -46,7 +46,7 @@ def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):
     assert process.returncode == 1, process.stderr
     rows = rows_in(folder)
     assert sorted(row["status"] for row in rows.values()) == ["failed", "ok", "ok"]
-    assert "nothing" in next(row["error"] for row in rows.values() if row["status"] == "failed")
+    assert "context of 2048 tokens" in next(row["error"] for row in rows.values() if row["status"] == "failed")
 
 
 def test_the_table_is_on_stdout_and_progress_on_stderr_line_by_line(finished):
@@ -146,9 +146,55 @@ def test_a_dry_run_as_json_lists_the_trials_by_the_rows_columns(capsys):
     assert main(["quickstart", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan == describe_plan(load_config(find_sweep_file("quickstart")))
-    columns = {"id", *(column.name for column in trial_columns())}
+    columns = {"id", "fits", *(column.name for column in (*trial_columns(), *MEASURED))}
     assert plan["sweep"] == "quickstart"
     assert all(set(trial) <= columns for trial in plan["trials"])
+
+
+def test_the_papers_grids_are_planned_offline_with_exact_counts_and_all_fit():
+    plan = describe_plan(load_config(find_sweep_file("rq2")))["trials"]
+    assert len(plan) == 39 * 2
+    assert len({(row["model"], row["tuning_method"]) for row in plan}) == 39
+    counts = {(row["model"], row["tuning_method"]): row["trainable_params"] for row in plan}
+    assert counts["codet5p-770m", "full"] == 737_639_424
+    assert counts["CodeLlama-7b-hf", "ia3"] == 1_007_616
+    assert all(row["fits"] for row in plan)
+
+
+def test_the_papers_code_is_planned_with_its_own_values():
+    plan = describe_plan(load_config(find_sweep_file("rq2"), ["defaults.fidelity=paper"]))["trials"]
+    prefix, ia3 = (next(row for row in plan if row["tuning_method"] == name) for name in ("prefix_tuning", "ia3"))
+    assert (prefix["num_virtual_tokens"], prefix["trainable_params"]) == (10, 184_320)
+    assert ia3["learning_rate"] == 3e-3
+
+
+def test_the_quantisation_study_is_figure_5s():
+    plan = describe_plan(load_config(find_sweep_file("rq2_quantization")))["trials"]
+    assert sorted((row["model"][10:13], row["tuning_method"]) for row in plan if row["dataset"] == "conala") == [
+        ("13b", "qlora_4bit"), ("13b", "qlora_8bit"), ("34b", "qlora_4bit"),
+        ("7b-", "lora"), ("7b-", "qlora_4bit"), ("7b-", "qlora_8bit"),
+    ]  # fmt: skip
+    assert all(row["fits"] for row in plan)
+
+
+def test_a_dry_run_marks_what_does_not_fit(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ngrids: [{model: CodeLlama-7b-hf, dataset: conala, tuning_method: [full, qlora_4bit]}]"
+    )
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("DOES NOT FIT") == 1
+    assert "1 trials are predicted not to fit 24 GB" in said
+
+
+def test_target_modules_that_the_model_has_not_are_refused_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ngrids: [{model: codegen2-1B, dataset: conala, tuning_method: lora, target_modules: [q_proj]}]"
+    )
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 2
+    assert (
+        "must name layers of codegen2-1B (qkv_proj, out_proj, fc_in, fc_out) but got q_proj" in capsys.readouterr().err
+    )
 
 
 def test_limit_reaches_every_trial_even_where_a_grid_has_its_own(tmp_path, capsys):
@@ -167,7 +213,7 @@ def test_the_same_file_runs_on_a_cluster_of_two_nodes_and_leaves_it_running(tmp_
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     try:
-        (tmp_path / "small.yaml").write_text(SWEEP.replace(", {name: lora, target_modules: [nothing]}", ""))
+        (tmp_path / "small.yaml").write_text(SWEEP.replace(", {name: icl, max_new_tokens: 9999}", ""))
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=200)
         assert process.returncode == 0, process.stderr

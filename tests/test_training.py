@@ -8,11 +8,11 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from raypeft.data import DATASETS
-from raypeft.methods import Full
-from raypeft.models import load_base
+from raypeft.loading import load_base
+from raypeft.methods import Full, Lora
 from raypeft.prompts import encode
 from raypeft.records import Example, Prompt
-from raypeft.training import answer_loss, bucketed_batches, collate, evaluate, train_model, training_steps
+from raypeft.training import answer_loss, bucketed_batches, collate, collate_for, evaluate, train_model, training_steps
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +160,51 @@ def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(base)
     model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="nan at step 1 of 5; lower learning_rate"):
         train_model(model, 0, prompts, prompts, Full(), 0)
+
+
+SAVINGS = [
+    {"gradient_checkpointing": True},
+    {"micro_batch_size": 3},
+    {"gradient_checkpointing": True, "micro_batch_size": 1},
+]
+
+
+@pytest.mark.parametrize("kind", ["llama", "codegen", "t5"])
+@pytest.mark.parametrize("saving", SAVINGS, ids=["checkpointing", "parts", "both"])
+def test_saving_memory_changes_no_loss(kind, saving, small_model):
+    def losses(**saving):
+        base = load_base(small_model(kind))
+        examples = DATASETS["toy"].load(None, None)["train"][:16]
+        pairs = [encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in examples]
+        method = Lora(lora_dropout=0, num_train_epochs=2, eval_every_epochs=1, learning_rate=1e-3)
+        for module in base.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # parts of a batch draw other masks than the whole
+        torch.manual_seed(0)
+        with method.applied(base) as model:
+            result = train_model(model, base.tokenizer.pad_token_id, pairs, pairs, method, 1, **saving)
+        return [each.eval_loss for each in result.evaluations]
+
+    assert losses(**saving) == pytest.approx(losses(), rel=1e-5)
+
+
+@pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])
+def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
+    def last_loss(optim):
+        method = Full(learning_rate=1e-3, num_train_epochs=2, optim=optim, eval_every_epochs=2)
+        model = copy.deepcopy(base.model).requires_grad_(True)
+        return train_model(model, 0, prompts, prompts[:16], method, 3).evaluations[-1].eval_loss
+
+    untrained = evaluate(base.model, 0, prompts[:16], 8)
+    exact = last_loss("adamw_torch")
+    assert abs(last_loss(optim) - exact) < 0.05 * (untrained - exact)
+
+
+def test_an_encoder_decoders_loss_is_that_of_transformers_with_labels(small_model):
+    base = load_base(small_model("t5"))
+    examples = DATASETS["toy"].load(None, None)["train"][:6]
+    pairs = [encode(each, base.tokenizer, (), True) for each in examples]
+    batch = collate_for(base.model, pairs, base.tokenizer.pad_token_id)
+    answer_tokens = sum(len(pair.answer_ids) for pair in pairs)
+    mean = base.model(**{name: value for name, value in batch.items() if name != "decoder_input_ids"}).loss.item()
+    assert answer_loss(base.model, batch).item() / answer_tokens == pytest.approx(mean, rel=1e-5)

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from raypeft import trial as trial_module
 from raypeft.config import Resources, trial_columns
 from raypeft.data import DATASETS
-from raypeft.models import TOY_FOLDER, BaseCache
+from raypeft.loading import BaseCache
+from raypeft.models import TOY_FOLDER
 from raypeft.plan import make_trial
 from raypeft.results import ResultStore
 from raypeft.trial import limited, main, run_and_record
@@ -98,11 +99,11 @@ def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, tmp_p
 
 
 def test_trials_of_one_model_load_it_once_unless_its_weights_were_changed(store, monkeypatch):
-    from raypeft import models
+    from raypeft import loading
 
     loads = []
-    real = models.load_base
-    monkeypatch.setattr(models, "load_base", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
+    real = loading.load_base
+    monkeypatch.setattr(loading, "load_base", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
     bases = BaseCache()
     for tuning_method in ("zero_shot", "lora", "icl"):
         run(quick_trial(tuning_method), store, bases)

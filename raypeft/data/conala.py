@@ -27,6 +27,7 @@ DATASET = Dataset(
     name="conala",
     load=load,
     max_new_tokens=64,
+    longest_tokens=128,  # 117 with SmolLM2's tokenizer; the paper's code pads to 128
     # Untuned models go on after the answer's line; the 33 of 543 test references with several lines are lost to them.
     untuned_stop=("\n",),
     paper_stop=("<|endoftext|>", "</s>", "\n"),

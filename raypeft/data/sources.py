@@ -32,7 +32,7 @@ def read_splits(
     if source is None:
         tables = _hub_rows(name, hub_id, revision)
     else:
-        tables = {split: _file_rows(name, _find_split(name, source, split)) for split in SPLITS}
+        tables = {split: read_rows(name, _find_split(name, source, split)) for split in SPLITS}
     return {
         split: _examples(f"{name} {split} ({source or hub_id})", tables[split], id_column, nl_column, code_column)
         for split in SPLITS
@@ -44,27 +44,38 @@ def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Ro
 
     disable_progress_bars()
     try:
-        tables: Any = load_dataset(hub_id, revision=revision)
+        loaded: Any = load_dataset(hub_id, revision=revision)
     except ConnectionError as error:
         raise FileNotFoundError(
             f"{name}: {hub_id} cannot be fetched from the hub ({error}); put its splits as train.jsonl, "
             f"validation.jsonl and test.jsonl into a folder and name it as dataset_path"
         ) from error
+    # CodeAlpacaPy's second split is called `valid` on the hub.
+    tables = {"validation" if split == "valid" else split: rows for split, rows in loaded.items()}
     missing = [split for split in SPLITS if split not in tables]
     if missing:
         raise FileNotFoundError(f"{name}: {hub_id} must have the splits {', '.join(SPLITS)} but lacks "
-                                f"{', '.join(missing)}; it has {', '.join(tables)}")  # fmt: skip
+                                f"{', '.join(missing)}; it has {', '.join(loaded)}")  # fmt: skip
     return {split: list(tables[split]) for split in SPLITS}
 
 
-def _file_rows(name: str, path: str) -> list[Row]:
-    """The rows of one file. Read here and not by `datasets`, which wants all splits to be of one format and typing."""
+def read_rows(name: str, path: str) -> list[Row]:
+    """The rows of one JSONL, JSON or Parquet file or URL, each a dict by column.
+
+    Read here and not by `datasets`, which wants all splits to be of one format and typing. Raises FileNotFoundError
+    where there is no such file, and ValueError for what is not JSON or not a row.
+    """
     import fsspec
 
-    with fsspec.open(path, "rb") as stream:
-        if path.endswith(".parquet"):
-            return pq.read_table(stream).to_pylist()
-        lines = [stream.read()] if path.endswith(".json") else stream.read().splitlines()
+    try:
+        with fsspec.open(path, "rb") as stream:
+            if path.endswith(".parquet"):
+                return pq.read_table(stream).to_pylist()
+            lines = [stream.read()] if path.endswith(".json") else stream.read().splitlines()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{name}: dataset_path {path} must be a file that can be read but there is none"
+        ) from error
     rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
         try:

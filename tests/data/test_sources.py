@@ -168,3 +168,31 @@ def test_a_hub_out_of_reach_is_told_with_the_remedy() -> None:
 
 def test_a_repeated_id_gets_a_number_so_that_candidates_can_be_told_apart():
     assert unique(["a", "b", "a", "a"]) == ["a", "b", "a#2", "a#3"]
+
+
+def test_a_validation_split_that_the_hub_calls_valid_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "repository"  # load_dataset reads a folder laid out like a repository of the hub just so
+    for split, rows in zip(("train", "valid", "test"), ROWS.values(), strict=True):
+        table = pa.Table.from_pylist([{**row, "more": 1} for row in rows])
+        (repository / "data").mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, repository / "data" / f"{split}-00000-of-00001.parquet")
+    assert set(datasets.load_dataset(str(repository))) == {"train", "valid", "test"}
+    found = read_splits("things", str(repository), None, None, id_column="key", nl_column="text", code_column="code")
+    assert found == EXAMPLES
+
+
+def test_a_hub_repository_that_lacks_a_split_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "repository" / "data").mkdir(parents=True)
+    for split in ("train", "valid"):
+        file = tmp_path / "repository" / "data" / f"{split}-00000-of-00001.parquet"
+        pq.write_table(pa.Table.from_pylist(ROWS["test"]), file)
+    with pytest.raises(FileNotFoundError, match=r"lacks test; it has train, valid$"):
+        read_splits(
+            "things", str(tmp_path / "repository"), None, None, id_column="key", nl_column="text", code_column="code"
+        )
