@@ -1,0 +1,66 @@
+"""Tests in APPS's own form, {"inputs": [...], "outputs": [...], "fn_name": optional}, as cases to run and to judge.
+
+cases = read_cases({"inputs": ["1 2\n"], "outputs": ["3\n"]})
+cases[0].stdin, cases[0].expected
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raypeft.sandbox.judge import judge_output, judge_value, with_integer_keys
+from raypeft.sandbox.process import Ending
+from raypeft.sandbox.protocol import encode_value
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test: what goes in (text, or the encoded arguments of a call) and what is expected, which never does."""
+
+    stdin: bytes
+    args: Any
+    expected: Any
+    fn_name: str | None
+
+    def judge(self, ending: Ending) -> tuple[bool, bool]:
+        """(passed, passed_paper); an end that is not normal passes in neither reading."""
+        if ending.outcome != "ok":
+            return False, False
+        if self.fn_name is None:
+            return judge_output(ending.printed, self.expected)
+        return judge_value(ending.value, self.expected)
+
+
+def read_cases(tests: Mapping[str, Any]) -> list[Case]:
+    """The cases of a problem. Raises ValueError where `tests` has another form than APPS's."""
+    if not isinstance(tests, Mapping) or "inputs" not in tests or "outputs" not in tests:
+        found = sorted(tests) if isinstance(tests, Mapping) else type(tests).__name__
+        raise ValueError(f"tests must be a dict with inputs and outputs but got {found}")
+    inputs, outputs, fn_name = tests["inputs"], tests["outputs"], tests.get("fn_name")
+    if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
+        sizes = [len(one) if isinstance(one, list) else type(one).__name__ for one in (inputs, outputs)]
+        raise ValueError(f"inputs and outputs must be lists of one length but got {sizes[0]} and {sizes[1]}")
+    if fn_name is not None and not isinstance(fn_name, str):
+        raise ValueError(f"fn_name must be a string but got {fn_name!r}")
+    if fn_name is None:
+        return [
+            Case(_joined(given).encode("utf-8", "surrogatepass"), None, _joined(wanted), None)
+            for given, wanted in zip(inputs, outputs, strict=True)
+        ]
+    return [
+        Case(b"", encode_value(_arguments(given)), wanted, fn_name)
+        for given, wanted in zip(inputs, outputs, strict=True)
+    ]
+
+
+def _joined(text: Any) -> str:
+    """Standard input or output as one text: APPS gives some as a list of lines."""
+    return "\n".join(map(str, text)) if isinstance(text, list) else str(text)
+
+
+def _arguments(given: Any) -> list[Any]:
+    """A call's arguments. A lone dict gets its integer keys back, which JSON made strings."""
+    arguments = given if isinstance(given, list) else [given]
+    return [with_integer_keys(arguments[0])] if len(arguments) == 1 else arguments
