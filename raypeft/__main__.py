@@ -8,6 +8,7 @@ VERBS = {
     "trial": "run one trial of a sweep file in this process, without Ray",
     "score": "score a sweep's stored candidates again, without a model",
     "report": "print the table of a finished sweep",
+    "findings": "how far seeds scatter, and which differences between trials are more than chance",
 }
 
 
@@ -18,7 +19,7 @@ def main() -> int:
         return int(import_module(f"raypeft.{verb}").main())
     print("usage: raypeft VERB ...   (raypeft VERB --help tells more)\n")
     for name, purpose in VERBS.items():
-        print(f"  {name:8}{purpose}")
+        print(f"  {name:10}{purpose}")
     return 0 if verb in ("-h", "--help") else 2
 
 

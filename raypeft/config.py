@@ -47,10 +47,20 @@ class Trial(BaseModel):
     test_limit: int | None = Field(None, ge=1, description="examples kept of the test split, at most")
     num_beams: int = Field(10, ge=1, description="beams of beam search")
     num_return_sequences: int = Field(10, ge=1, description="candidates for each example")
+    do_sample: bool = Field(False, description="draw candidates at random, by the trial's seed, instead of beam search")
+    temperature: float = Field(1.0, gt=0, description="samples: below 1, likely tokens grow likelier")
+    top_p: float = Field(1.0, gt=0, le=1, description="samples: the share of probability that tokens are drawn from")
     max_new_tokens: int | None = Field(None, ge=1, description="longest answer in tokens; None: the dataset's")
 
     @model_validator(mode="after")
-    def _beams_suffice(self) -> "Trial":
+    def _candidates_can_be_found(self) -> "Trial":
+        if self.do_sample:
+            if self.num_beams != 1:
+                raise ValueError(f"num_beams must be 1 where do_sample is true but got {self.num_beams}")
+            return self
+        if (self.temperature, self.top_p) != (1.0, 1.0):
+            raise ValueError(f"temperature and top_p must be left out unless do_sample is true but got "
+                             f"{self.temperature:g} and {self.top_p:g}")  # fmt: skip
         if self.num_return_sequences > self.num_beams:
             got = f"{self.num_return_sequences} of {self.num_beams}"
             raise ValueError(f"num_return_sequences must be at most num_beams but got {got}")
@@ -93,6 +103,16 @@ class Resources(BaseModel):
     gpu_memory_gb: float = Field(24, gt=0, description="budget of one trial, in GiB (2**30 bytes)")
     cpus_per_trial: int = Field(2, ge=1, description="CPU cores (and torch threads) of a trial where there is no GPU")
     generation_batch_size: int = Field(16, ge=1, description="examples decoded at once; halved when memory runs out")
+
+
+class RunOptions(BaseModel):
+    """How trials are run, from the command line; none of it is part of a trial's identity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    force: bool = False
+    """Run trials that are predicted not to fit their GPU memory."""
+    generate_only: bool = False
+    """Store candidates and leave the scores to `raypeft score`."""
 
 
 class SweepConfig(BaseModel):

@@ -1,6 +1,8 @@
-"""Batched beam search over prompts: what each begins with in common is computed once, each ends at its own end.
+"""Batched decoding: what prompts begin with in common is computed once, each candidate ends at its own end.
 
     candidates = generate(model, tokenizer, prompts, num_beams=10, num_return_sequences=10, max_new_tokens=64)
+    candidates = generate(model, tokenizer, prompts, do_sample=True, num_return_sequences=5, temperature=0.6,
+                          top_p=0.95, seed=42, max_new_tokens=1024)
 
 The search itself is `generate` of Transformers. It repeats every prompt for every beam before it reads the prompt; here
 the prompt's keys and values are computed once an example and, where the model allows it, kept once an example
@@ -11,17 +13,42 @@ ICL) are computed once a call. An encoder-decoder reads a prompt once in any cas
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, DynamicCache, StoppingCriteria, StoppingCriteriaList
+from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
 from raypeft import beam_attention, virtual_tokens
 from raypeft.memory import free_memory
 from raypeft.records import Candidate, Prompt, Report, report_nothing
+from raypeft.sampling import KeyedPicks, noise
+from raypeft.stopping import BeamScores, Ends
+
+Keep = Callable[[Sequence[int], list[list[Candidate]]], None]
+"""Told of each finished batch: the prompts' places, and the candidates of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How candidates are looked for; the names are Transformers'."""
+
+    num_beams: int
+    num_return_sequences: int
+    max_new_tokens: int
+    do_sample: bool
+    temperature: float
+    top_p: float
+    seed: int
+
+    @property
+    def rows(self) -> int:
+        """Sequences that are decoded at once for an example."""
+        return self.num_return_sequences if self.do_sample else self.num_beams
 
 
 def generate(
@@ -29,29 +56,28 @@ def generate(
     tokenizer: Any,
     prompts: Sequence[Prompt],
     *,
-    num_beams: int,
-    num_return_sequences: int,
     max_new_tokens: int,
+    num_beams: int = 1,
+    num_return_sequences: int = 1,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 42,
     stop: Sequence[str] = (),
+    stop_together: bool = False,
     batch_size: int = 16,
+    keep: Keep | None = None,
     report: Report = report_nothing,
 ) -> list[list[Candidate]]:
-    """For each prompt, in order, its `num_return_sequences` candidates, best first.
+    """For each prompt, in order, its `num_return_sequences` candidates: of beam search best first, or samples.
 
-    A candidate ends at the end-of-sequence token, at the first token that contains a `stop` string (single characters),
-    or after `max_new_tokens`. When the GPU's memory runs out the batch is halved and tried again; at one example
-    torch.cuda.OutOfMemoryError is raised.
+    A candidate ends at the end-of-sequence token, before the first `stop` string, or after `max_new_tokens`. With
+    `stop_together` the beams of an example are searched on until all of them have a `stop` string. When
+    the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
     """
     model.eval()
-    search = {
-        "num_beams": num_beams,
-        "num_return_sequences": num_return_sequences,
-        "max_new_tokens": max_new_tokens,
-        "do_sample": False,
-        "early_stopping": False,
-        "length_penalty": 1.0,
-    }
-    ends = _EndTokens(tokenizer, stop)
+    search = Search(num_beams, num_return_sequences, max_new_tokens, do_sample, temperature, top_p, seed)
+    ends = Ends(tokenizer, stop, stop_together)
     decode_batch = _decode_pairs if model.config.is_encoder_decoder else _Decoder(model, prompts)
     # Longest first: what does not fit in memory shows at once, and batches are of similar length.
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
@@ -61,15 +87,17 @@ def generate(
     while done < len(order):
         batch = order[done : done + batch_size]
         try:
-            texts = decode_batch(model, tokenizer, [prompts[i] for i in batch], search, ends)
+            found = decode_batch(model, tokenizer, [prompts[i] for i in batch], search, ends)
         except torch.cuda.OutOfMemoryError:
             if batch_size == 1:
                 raise
             batch_size //= 2
             free_memory()
             continue
-        for index, candidates in zip(batch, texts, strict=True):
+        for index, candidates in zip(batch, found, strict=True):
             results[index] = candidates
+        if keep:
+            keep(batch, found)
         done += len(batch)
         report("generate", done, len(prompts))
     return results
@@ -85,41 +113,6 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
     while length < room and first[length] == last[length]:
         length += 1
     return first[:length]
-
-
-class _EndTokens:
-    """Which tokens end a candidate, as a lookup over the vocabulary."""
-
-    def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
-        if any(len(character) != 1 for character in stop):
-            raise ValueError(f"stop strings must be single characters but got {list(stop)!r}")
-        self.eos_token_id: int = tokenizer.eos_token_id
-        self.stop = tuple(stop)
-        self.is_stop = torch.zeros(len(tokenizer), dtype=torch.bool)
-        if stop:
-            pieces = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
-            self.is_stop = torch.tensor([any(character in piece for character in stop) for piece in pieces])
-
-    def criteria(self) -> StoppingCriteriaList:
-        lookup = self.is_stop
-
-        class EndsWithStop(StoppingCriteria):
-            def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-                last = input_ids[:, -1]
-                # A model's vocabulary may be padded beyond the tokenizer's; such a token stops nothing.
-                known = last.clamp(max=len(lookup) - 1)
-                return lookup.to(last.device)[known] & (last == known)
-
-        return StoppingCriteriaList([EndsWithStop()] if self.stop else [])
-
-    def cut(self, tokens: list[int]) -> tuple[list[int], str]:
-        """The tokens up to and with the first that ends the candidate, and why it ends."""
-        for position, token in enumerate(tokens):
-            if token == self.eos_token_id:
-                return tokens[: position + 1], "eos"
-            if self.stop and token < len(self.is_stop) and self.is_stop[token]:
-                return tokens[: position + 1], "stop"
-        return tokens, "length"
 
 
 class _Decoder:
@@ -144,7 +137,7 @@ class _Decoder:
 
     @torch.inference_mode()
     def __call__(
-        self, model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: dict[str, Any], ends: _EndTokens
+        self, model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, ends: Ends
     ) -> list[list[Candidate]]:
         # LoRA and IA3 sit in the model's own layers, and virtual tokens are in the cache: PEFT has no more to do.
         inner = _without_adapter(model)
@@ -157,17 +150,17 @@ class _Decoder:
         if shared:
             beam_attention.fork(cache, attention_mask[:, :-1])
         else:
-            cache.batch_repeat_interleave(search["num_beams"])
+            cache.batch_repeat_interleave(search.rows)
         with beam_attention.beam_attention(inner) if shared else nullcontext():
-            generated = inner.generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                past_key_values=cache,
-                stopping_criteria=ends.criteria(),
-                **search,
+            return _search(
+                inner,
+                {"input_ids": input_ids, "attention_mask": attention_mask},
+                {"past_key_values": cache},
+                input_ids.shape[1],
+                prompts,
+                search,
+                ends,
             )
-        answers = generated[:, input_ids.shape[1] :]
-        return list(_candidates(answers, prompts, tokenizer, search["num_return_sequences"], ends))
 
     def _read_prompts(self, inner: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Cache:
         """Keys and values of all but the last prompt token, (batch) rows; `generate` reads the last one itself."""
@@ -200,18 +193,62 @@ def _without_adapter(model: Any) -> Any:
 
 @torch.inference_mode()
 def _decode_pairs(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: dict[str, Any], ends: _EndTokens
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, ends: Ends
 ) -> list[list[Candidate]]:
     """A batch of an encoder-decoder, padded on the right: virtual tokens must stand right before the prompt."""
     sequences = [torch.tensor(prompt.prompt_ids, device=model.device) for prompt in prompts]
+    inputs = {
+        "input_ids": pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id),
+        "attention_mask": pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True),
+    }
+    # The first token of its answer is what starts the decoder.
+    return _search(model, inputs, {}, 1, prompts, search, ends)
+
+
+def _search(
+    model: Any,
+    inputs: dict[str, torch.Tensor],
+    cache: dict[str, Cache],
+    start: int,
+    prompts: Sequence[Prompt],
+    search: Search,
+    ends: Ends,
+) -> list[list[Candidate]]:
+    """Run Transformers' search on a batch; `start` is where the answers begin in the sequences that it returns."""
+    settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
+    listener: BeamScores | KeyedPicks
+    if search.do_sample or search.num_beams == 1:
+        # Greedy search over scores of which only the picked token's is finite.
+        if search.do_sample:
+            inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
+        listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p)
+        criteria = ends.criteria(1, start)
+    else:
+        settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
+        settings |= {"early_stopping": False, "length_penalty": 1.0}
+        listener = BeamScores(search.num_beams, start)
+        criteria = [*ends.criteria(search.num_beams, start), listener]
     generated = model.generate(
-        input_ids=pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id),
-        attention_mask=pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True),
-        stopping_criteria=ends.criteria(),
-        **search,
+        **inputs,
+        **cache,
+        **settings,
+        logits_processor=LogitsProcessorList([listener]),
+        stopping_criteria=StoppingCriteriaList(criteria),
     )
-    # The first token is what starts the decoder.
-    return list(_candidates(generated[:, 1:], prompts, tokenizer, search["num_return_sequences"], ends))
+    return list(_candidates(generated[:, start:].tolist(), prompts, search.num_return_sequences, ends, listener))
+
+
+def _uniforms(prompts: Sequence[Prompt], search: Search) -> np.ndarray | None:
+    """(rows, max_new_tokens) numbers that pick the tokens of samples; None where the likeliest is taken."""
+    if not search.do_sample:
+        return None
+    return np.stack(
+        [
+            noise(search.seed, prompt.example.id, candidate, search.max_new_tokens)
+            for prompt in prompts
+            for candidate in range(search.num_return_sequences)
+        ]
+    )
 
 
 def _pad_after_prefix(
@@ -229,16 +266,14 @@ def _pad_after_prefix(
 
 
 def _candidates(
-    answers: torch.Tensor, prompts: Sequence[Prompt], tokenizer: Any, count: int, ends: _EndTokens
+    answers: list[list[int]], prompts: Sequence[Prompt], count: int, ends: Ends, listener: BeamScores | KeyedPicks
 ) -> Iterator[list[Candidate]]:
-    """`answers` is (examples x count, longest answer), the generated tokens only."""
-    generated = answers.tolist()
-    for index, prompt in enumerate(prompts):
+    """`answers` are the generated tokens, `count` sequences an example one after the other."""
+    for example, prompt in enumerate(prompts):
         candidates = []
         for rank in range(count):
-            tokens, reason = ends.cut(generated[index * count + rank])
-            text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            for character in ends.stop:
-                text = text.split(character, 1)[0]
-            candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason))
+            row = example * count + rank
+            tokens, text, reason = ends.cut(answers[row])
+            log_probability = listener.sum_of(example if isinstance(listener, BeamScores) else row, tokens)
+            candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
         yield candidates

@@ -132,7 +132,10 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     if "gguf_file" in where:
-        loaded.is_quantized = False  # the weights are ordinary ones by now, but Transformers' Trainer would refuse them
+        # The weights are ordinary ones by now, but Transformers would neither train nor save them.
+        loaded.is_quantized, loaded.hf_quantizer = False, None
+        if hasattr(loaded.config, "quantization_config"):
+            del loaded.config.quantization_config
     return loaded
 
 

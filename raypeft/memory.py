@@ -56,10 +56,10 @@ SAVED = {
         "virtual": Saved(12, 6, 4, 0),
     },
     "codegen": {
-        "full": Saved(56, 0, 0, 6),
-        "lora": Saved(46, 0, 0, 6),
-        "ia3": Saved(66, 0, 0, 6),
-        "virtual": Saved(40, 0, 0, 6),
+        "full": Saved(80, 0, 0, 6),
+        "lora": Saved(72, 0, 0, 6),
+        "ia3": Saved(92, 0, 0, 6),
+        "virtual": Saved(66, 0, 0, 6),
     },
     "t5": {
         "full": Saved(57, 6, 0, 18),
@@ -68,9 +68,10 @@ SAVED = {
         "virtual": Saved(30, 4, 0, 18),
     },
 }
-"""Counted, not estimated: the storages that autograd keeps in a bfloat16 autocast forward pass of each class
-(torch.autograd.graph.saved_tensors_hooks, torch 2.13, Transformers 5.23, CPU), solved for the sizes. CodeGen's
-feed-forward is four times its width and counted in it; T5's are those of one block, encoder and decoder alike."""
+"""Counted, not estimated: the storages that autograd keeps in a bfloat16 autocast forward pass of each class, with the
+operations in float32 that CUDA's autocast keeps there (torch.autograd.graph.saved_tensors_hooks on a CPU, torch 2.13,
+Transformers 5.23), solved for the sizes. CodeGen's feed-forward is four times its width and counted in it; T5's are
+those of one block, encoder and decoder alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def training_bytes(
     if method.base_weights in ("int8", "nf4"):
         unpacked = HALF * max(linear.inputs * linear.outputs for linear in architecture.linears)
     # bfloat16 logits of the answer's positions, in float32, their softmax and its gradient.
-    answers = examples * dataset.longest_tokens
+    answers = examples * length
     logits = answers * architecture.vocab_size * (HALF + 3 * SINGLE)
     return states + casts + activations + max(passing + unpacked, logits)
 
@@ -205,9 +206,11 @@ def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int)
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
     """Bytes of beam search on `batch_size` examples, beyond weights and adapter."""
     dataset = DATASETS[trial.dataset]
-    beams = batch_size * trial.num_beams
+    beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
     prompt = dataset.longest_tokens * (1 + trial.method.num_shots) + getattr(trial.method, "num_virtual_tokens", 0)
     generated = trial.max_new_tokens or dataset.max_new_tokens
+    if architecture.context_length:  # what does not fit is cut or refused
+        prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width
     # Where attention allows it the beams of an example share their prompt (`raypeft.beam_attention`).
     copies = batch_size if architecture.model_type in ("llama", "qwen2", "mistral") else beams

@@ -49,13 +49,14 @@ def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def make_trial(point: dict[str, Any]) -> Trial:
-    """A trial from flat fields; those of methods other than its own are left out."""
+    """A trial from flat fields; those of methods other than its own, and those without effect, are left out."""
     method = METHODS[point["tuning_method"]]
     own = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
         own = {**method.paper_defaults, **own}
     rest = {key: value for key, value in point.items() if key in Trial.model_fields}
-    return Trial(**rest, method=method(name=point["tuning_method"], **own))
+    idle = method(**own).idle_fields
+    return Trial(**rest, method=method(**{key: value for key, value in own.items() if key not in idle}))
 
 
 def parameter_counts(trial: Trial) -> dict[str, int | None]:

@@ -14,7 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-STAGE_WORDS = {"load": "loading", "train": "training", "generate": "generating", "score": "scoring"}
+STAGE_WORDS = {
+    "load": "loading",
+    "retrieve": "picking shots",
+    "train": "training",
+    "generate": "generating",
+    "score": "scoring",
+}
 LINE_INTERVAL = 30.0
 """Seconds between two lines about the same trial where there is no terminal."""
 

@@ -1,42 +1,133 @@
-"""Example + shots -> text -> token ids. The prompt is the same in training and in generation.
+"""Example + shots -> text -> token ids.
 
     ### Instruction:
     reverse a list `x`
     ### Response:
     x[::-1]
 
-The template is the paper's (arXiv 2308.10462v3, section 4.3). The answer is tokenised on its own, so the border between
-prompt and answer falls at the same token whether the answer is given or generated.
+The template is the paper's (arXiv 2308.10462v3, section 4.3), the same in training and in generation. The answer is
+tokenised on its own, so the border between prompt and answer falls at the same token whether the answer is given or
+generated. The paper's code had other forms (`form_of`) and cut what it trained on (`cut_as_paper`).
 """
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raypeft.records import Example, Prompt
 
-TEMPLATE = "### Instruction:\n{nl}\n### Response:\n"
-SHOT = TEMPLATE + "{code}\n\n"
+PAPER_PROMPT_TOKENS = 64
+"""Room that RQ2's program gave a training prompt; the answer's was the dataset's `max_new_tokens`."""
 
 
-def render(nl: str, shots: Sequence[Example] = ()) -> str:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The text around instructions and answers."""
+
+    query: str = "### Instruction:\n{nl}\n### Response:\n"
+    shot: str = "### Instruction:\n{nl}\n### Response:\n{code}\n\n"
+    before: str = ""
+    """What opens the whole prompt."""
+    after: str = ""
+    """What closes it."""
+    stop: tuple[str, ...] | None = None
+    """Strings that end an answer to this form; None: the dataset's."""
+
+
+CORRECTED = Form()
+FENCED = Form(
+    query="### Instruction:\n{nl}\n### Response:\n```python\n",
+    shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
+    stop=("```",),
+)
+
+
+def form_of(fidelity: str, trained: bool, is_encoder_decoder: bool, training: bool = False) -> Form:
+    """The form of a prompt under `corrected` or `paper`.
+
+    The paper's code asked untuned models in Python fences (RQ1 and RQ3, commit 3b31320), and tuned ones with a newline
+    first that training had not (RQ2, commit e7971c0). CodeT5+ was trained after a prefix and asked without it, with its
+    first sentinel token at the end. Shots before a tuned model, which the paper has not, keep the plain form.
+    """
+    if fidelity == "corrected":
+        return CORRECTED
+    sentinel = "<extra_id_0>" if is_encoder_decoder else ""
+    if not trained:
+        return replace(FENCED, after=sentinel)
+    if training:
+        return replace(CORRECTED, before="Generate Python code: " if is_encoder_decoder else "")
+    return replace(CORRECTED, before="\n", after=sentinel)
+
+
+def render(nl: str, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
     """The text that the model reads: the shots with their answers, then the query."""
-    return "".join(SHOT.format(nl=shot.nl, code=shot.code) for shot in shots) + TEMPLATE.format(nl=nl)
+    told = "".join(form.shot.format(nl=shot.nl, code=shot.code) for shot in shots)
+    return form.before + told + form.query.format(nl=nl) + form.after
 
 
-def encode(example: Example, tokenizer: Any, shots: Sequence[Example] = (), is_encoder_decoder: bool = False) -> Prompt:
+def encode(
+    example: Example,
+    tokenizer: Any,
+    shots: Sequence[Example] = (),
+    is_encoder_decoder: bool = False,
+    form: Form = CORRECTED,
+) -> Prompt:
     """The example as token ids; the answer ends with the tokenizer's end-of-sequence token.
 
     The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
     every sequence; a decoder reads prompt and answer as one.
     """
     eos = tokenizer.eos_token_id
-    prompt_ids = tokenizer(render(example.nl, shots))["input_ids"]
+    prompt_ids = tokenizer(render(example.nl, shots, form))["input_ids"]
     answer_ids = tokenizer(example.code, add_special_tokens=is_encoder_decoder)["input_ids"]
     # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
     if prompt_ids[-1] == eos and not is_encoder_decoder:
         prompt_ids = prompt_ids[:-1]
-    return Prompt(example, prompt_ids, answer_ids if answer_ids[-1:] == [eos] else [*answer_ids, eos])
+    answer_ids = answer_ids if answer_ids[-1:] == [eos] else [*answer_ids, eos]
+    return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots))
+
+
+def encode_in_room(
+    example: Example,
+    tokenizer: Any,
+    shots: Sequence[Example],
+    room: int | None,
+    is_encoder_decoder: bool = False,
+    form: Form = CORRECTED,
+    nearest_last: bool = False,
+) -> Prompt:
+    """As `encode`, without the last of `shots` that a prompt of `room` tokens cannot hold (None: it holds all).
+
+    `shots` are given nearest first; `nearest_last` turns round those that are kept. A query that exceeds the room
+    without any shot is given back so, for `check_fits` to refuse.
+    """
+    prompt = None
+    for kept in range(len(shots), -1, -1):
+        chosen = list(shots[:kept])
+        prompt = encode(example, tokenizer, chosen[::-1] if nearest_last else chosen, is_encoder_decoder, form)
+        if room is None or len(prompt.prompt_ids) <= room:
+            break
+    assert prompt is not None
+    return replace(prompt, dropped_shots=len(shots) - len(prompt.shots))
+
+
+def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = False) -> Prompt:
+    """A training prompt cut as RQ2's program did: the answer to `answer_tokens`, its end-of-sequence token kept.
+
+    A decoder's prompt loses its end where prompt and answer exceed `answer_tokens` and 64 together (the answer's marker
+    with it); an encoder's is cut to 64 tokens, its end-of-sequence token kept.
+    """
+
+    def cut(ids: list[int], length: int) -> list[int]:
+        return ids if len(ids) <= length else [*ids[: length - 1], ids[-1]]
+
+    answer_ids = cut(prompt.answer_ids, answer_tokens)
+    if is_encoder_decoder:
+        prompt_ids = cut(prompt.prompt_ids, PAPER_PROMPT_TOKENS)
+    else:
+        prompt_ids = prompt.prompt_ids[: PAPER_PROMPT_TOKENS + answer_tokens - len(answer_ids)]
+    return replace(prompt, prompt_ids=prompt_ids, answer_ids=answer_ids)
 
 
 def check_fits(
@@ -68,6 +159,15 @@ def pick_shots(train: Sequence[Example], num_shots: int, icl_seed: int) -> list[
 
     Raises ValueError where the split has too few examples.
     """
+    return _sample(train, num_shots, random.Random(icl_seed))
+
+
+def pick_shots_for(query: Example, train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
+    """Random shots of this query's own: they depend on the seed and the query's id. Raises as `pick_shots`."""
+    return _sample(train, num_shots, random.Random(f"{icl_seed}/{query.id}"))
+
+
+def _sample(train: Sequence[Example], num_shots: int, generator: random.Random) -> list[Example]:
     if num_shots > len(train):
         raise ValueError(f"num_shots must be at most the {len(train)} training examples but got {num_shots}")
-    return random.Random(icl_seed).sample(list(train), num_shots)
+    return generator.sample(list(train), num_shots)

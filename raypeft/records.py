@@ -1,7 +1,7 @@
 """The plain records that flow through a trial: examples in, candidates out. No third-party imports."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Splits = dict[str, "list[Example]"]
@@ -41,6 +41,10 @@ class Prompt:
     example: Example
     prompt_ids: list[int]
     answer_ids: list[int]
+    shots: tuple[str, ...] = ()
+    """Ids of the training examples before the query, in the order of the prompt."""
+    dropped_shots: int = 0
+    """Shots that the prompt had no room for."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.answer_ids)
@@ -58,6 +62,34 @@ class Candidate:
     """Generated tokens, the stopping token included."""
     stop_reason: str
     """`eos`, `stop` (a stop string) or `length` (max_new_tokens)."""
+    log_probability: float | None = field(default=None, compare=False)
+    """Sum over its tokens, the stopping one included, in nats. Its last digits depend on the batch, so that two equal
+    candidates may differ in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The training examples nearest to each query, and how they were found."""
+
+    rows: list[list[int]]
+    """For each query its k examples as positions in the training split, nearest first."""
+    revision: str
+    """What searched: model, weights and libraries."""
+    near_duplicates: int | None
+    """Queries whose instruction is (nearly) one of the training split's; None where nothing compares meanings."""
+
+
+class Services(Protocol):
+    """What the trials of a sweep share. Without Ray a process has its own (`raypeft.retriever.LocalServices`)."""
+
+    def retrieve(
+        self, corpus: str, train: Sequence[Example], embedding_model: str, queries: Sequence[Example], k: int
+    ) -> Retrieved:
+        """The k examples of `train` nearest to each query. `corpus` is a name that no other training split has.
+
+        Raises ValueError as `raypeft.retriever` does: a model that is not at hand, an empty split, a k above its size.
+        """
+        ...
 
 
 class Report(Protocol):

@@ -71,6 +71,7 @@ HEADINGS = [
     Heading("EM@10 [95 %]", with_interval("em_at_10")),
     Heading("EM@10 paper", percent("em_at_10_paper"), narrow=False),
     Heading("CodeBLEU", percent("codebleu")),
+    Heading("CodeBLEU paper", percent("codebleu_paper"), narrow=False),
     Heading("params", millions("trainable_params")),
     Heading("loss", number("best_eval_loss", ".3f"), narrow=False),
     Heading("GiB", number("peak_memory_reserved_gb", ".1f")),
@@ -81,6 +82,7 @@ SHORT = {
     "learning_rate": "lr",
     "num_train_epochs": "epochs",
     "num_shots": "shots",
+    "embedding_model": "retriever",
     "lora_r": "r",
     "lora_alpha": "alpha",
 }

@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-FINISHED = ("ok", "oom")
-"""A trial with such a status is never run again: running out of memory is a finding, too."""
+FINISHED = ("ok", "oom", "generated")
+"""A trial with such a status is never run again: running out of memory is a finding, too, and what was generated only
+needs its scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ CODEBLEU_PARTS = [
     for suffix, what in (("", ""), PAPER)
 ]
 MEASURED = [
-    Column("status", pa.string(), "ok, oom (the GPU's memory ran out), infeasible (predicted not to fit) or failed"),
+    Column(
+        "status",
+        pa.string(),
+        "ok, oom (the GPU's memory ran out), infeasible (predicted not to fit), generated (not scored yet) or failed",
+    ),
     Column("error", pa.string(), "what went wrong, where status is not ok"),
     *EXACT_MATCH,
     *CODEBLEU,
@@ -72,13 +77,29 @@ MEASURED = [
     Column("validation_examples", pa.int64(), "examples of the validation split that were used", "examples"),
     Column("test_examples", pa.int64(), "examples of the test split that were used", "examples"),
     Column("mean_prompt_tokens", pa.float64(), "mean length of the test prompts, shots included", "tokens"),
+    Column("median_prompt_tokens", pa.int64(), "half of the test prompts are no longer", "tokens"),
+    Column("p95_prompt_tokens", pa.int64(), "95 % of the test prompts are no longer", "tokens"),
     Column("max_prompt_tokens", pa.int64(), "longest test prompt, shots included", "tokens"),
+    Column("cut_examples", pa.int64(), "test examples whose prompt had no room for all shots", "examples"),
+    Column(
+        "exact_duplicates",
+        pa.int64(),
+        "test examples whose instruction stands in the training split, case and white space aside",
+        "examples",
+    ),
+    Column(
+        "near_duplicates",
+        pa.int64(),
+        "these, and those of cosine 0.95 or more to one by the embedding model; null where none compared them",
+        "examples",
+    ),
     Column(
         "load_seconds",
         pa.float64(),
         "loading the base model and the data; near 0 where an earlier trial had",
         "seconds",
     ),
+    Column("retrieve_seconds", pa.float64(), "finding shots, embeddings included; null for random ones", "seconds"),
     Column("train_seconds", pa.float64(), "optimiser steps, evaluations not counted", "seconds"),
     Column("eval_seconds", pa.float64(), "evaluations on the validation split", "seconds"),
     Column("generate_seconds", pa.float64(), "decoding the test split", "seconds"),
@@ -105,6 +126,11 @@ MEASURED = [
     Column("model_notes", pa.string(), "what loading the model had to decide or change"),
     Column("model_resolved_revision", pa.string(), "commit of the model on the hub, or hash of its local weights"),
     Column("dataset_resolved_revision", pa.string(), "hash of the splits as they were loaded"),
+    Column(
+        "embedding_resolved_revision",
+        pa.string(),
+        "what retrieved the shots: commit of its model on the hub or hash of its files, and libraries",
+    ),
     Column("raypeft_version", pa.string(), "version of raypeft"),
     Column("git_commit", pa.string(), "commit of raypeft's checkout; null for an installed package"),
     Column("git_dirty", pa.bool_(), "whether the checkout had uncommitted changes"),
@@ -122,7 +148,10 @@ CANDIDATES = [
     Column("matches", pa.bool_(), "whether the text equals the reference, outer white space aside"),
     Column("token_count", pa.int64(), "generated tokens, the stopping token included", "tokens"),
     Column("stop_reason", pa.string(), "eos, stop (a stop string) or length (max_new_tokens)"),
+    Column("log_probability", pa.float64(), "sum over its tokens, the stopping one included", "nats"),
     Column("prompt_tokens", pa.int64(), "length of the prompt, shots included", "tokens"),
+    Column("shots", pa.list_(pa.string()), "ids of the training examples in the prompt, in its order"),
+    Column("dropped_shots", pa.int64(), "shots that the prompt had no room for", "shots"),
 ]
 EVALS = [
     Column("id", pa.string(), "the trial's id"),
@@ -173,6 +202,18 @@ class ResultStore:
             raise ValueError(f"{table} rows must have the schema's columns but got {', '.join(unknown)} as well")
         self._write(pa.Table.from_pylist(rows, schema=schema), table, trial_id)
 
+    def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
+        """Keep rows of a trial that is not done yet, as `<table>.partial/<trial id>/<number>.parquet`."""
+        folder = f"{table}.partial/{trial_id}"
+        self.filesystem.create_dir(f"{self.root}/{folder}", recursive=True)
+        self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
+
+    def drop_parts(self, table: str, trial_id: str) -> None:
+        """Remove a trial's parts, once `write_rows` has written them whole."""
+        folder = f"{self.root}/{table}.partial/{trial_id}"
+        if self.filesystem.get_file_info(folder).type != pa.fs.FileType.NotFound:
+            self.filesystem.delete_dir(folder)
+
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
         """The rows of every trial, or of one; in the order of the files' names. Each has every column of the table."""
         rows: list[dict[str, Any]] = []
@@ -189,7 +230,8 @@ class ResultStore:
     def set_aside(self, trial_id: str) -> None:
         """Move a trial's files to `superseded/<time>/`, so that a rerun overwrites nothing."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-        for path in (*(f"{table}/{trial_id}.parquet" for table in self.schemas), f"adapters/{trial_id}"):
+        files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
+        for path in (*files, f"adapters/{trial_id}", f"candidates.partial/{trial_id}"):
             if self.filesystem.get_file_info(f"{self.root}/{path}").type != pa.fs.FileType.NotFound:
                 target = f"{self.root}/superseded/{stamp}/{path}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)

@@ -22,7 +22,7 @@ def score_again(store: ResultStore) -> int:
     """Recompute the scores of every trial that has candidates; returns how many trials had any."""
     count = 0
     for row in store.read_rows():
-        stored = store.read_rows("candidates", row["id"]) if row["status"] == "ok" else []
+        stored = store.read_rows("candidates", row["id"]) if row["status"] in ("ok", "generated") else []
         if not stored:
             continue
         examples = [list(found) for _, found in groupby(stored, key=lambda candidate: candidate["example_id"])]
@@ -32,7 +32,8 @@ def score_again(store: ResultStore) -> int:
             for found in examples
         ]  # fmt: skip
         references = [found[0]["reference"] for found in examples]
-        store.write_rows("trials", row["id"], [row | score(candidates, references, DATASETS[row["dataset"]])])
+        scores = score(candidates, references, DATASETS[row["dataset"]])
+        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | scores])
         count += 1
     return count
 

@@ -1,4 +1,4 @@
-"""What touches Ray: starting it, the share of a GPU that a trial asks for, and the Tune run over a sweep's trials.
+"""What touches Ray: starting it, a trial's share of a GPU, what trials share, and the Tune run over a sweep's trials.
 
 A Tune trial is one raypeft trial. `reuse_actors` keeps a trial's process for the next one of equal resources, so
 imports and, for trials of one model, the loaded base are paid once (0.02 s between two trials against 5 to 7 s).
@@ -29,19 +29,73 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.config import Resources, Trial, trial_columns
+from raypeft.config import Resources, RunOptions, Trial, trial_columns
+from raypeft.embeddings import located
 from raypeft.loading import BaseCache
 from raypeft.memory import GIB
 from raypeft.progress import ProgressView
+from raypeft.records import Example, Retrieved
 from raypeft.results import ResultStore
+from raypeft.retriever import LocalServices
 from raypeft.sweepfile import ConfigError
-from raypeft.trial import run_and_record, use_threads
+from raypeft.trial import quiet_libraries, run_and_record, use_threads
 
 REPORT_INTERVAL = 0.5
 """Seconds between two progress reports of a trial."""
 
+RETRIEVER_ATTEMPTS = 5
+"""How often an actor that went with its process is started again before a trial gives up."""
+
 BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
+
+
+class SharedRetriever:
+    """The actor that retrieves for every trial of a sweep on every node. A lost one is built again from the cache."""
+
+    def __init__(self, train: Sequence[Example], embedding_model: str) -> None:
+        quiet_libraries()
+        # The retriever is built when first asked for: an exception in here would reach nobody with its message.
+        self.train, self.embedding_model, self.own = train, embedding_model, LocalServices()
+
+    def retrieve(self, queries: Sequence[Example], k: int) -> Retrieved:
+        return self.own.retrieve("", self.train, self.embedding_model, queries, k)
+
+
+class ClusterServices:
+    """`raypeft.records.Services` on Ray: an actor for each training split and embedding model, found by its name.
+
+    The actor lives as long as the process that was the first to ask holds its handle; after that whoever asks next
+    starts another.
+    """
+
+    def __init__(self) -> None:
+        self.retrievers: dict[str, Any] = {}
+
+    def retrieve(
+        self, corpus: str, train: Sequence[Example], embedding_model: str, queries: Sequence[Example], k: int
+    ) -> Retrieved:
+        model = located(embedding_model)
+        name = f"retriever {corpus} {model}"  # in the namespace of this Ray job
+        # DEFAULT keeps the actor out of the trial's placement group, which ends all that is in it.
+        options = {"name": name, "get_if_exists": True, "scheduling_strategy": "DEFAULT"}
+        shared = ray.remote(num_cpus=0, max_restarts=-1)(SharedRetriever).options(**options)
+        for _ in range(RETRIEVER_ATTEMPTS):
+            if name not in self.retrievers:
+                self.retrievers[name] = shared.remote(train, model)
+            try:
+                return ray.get(self.retrievers[name].retrieve.remote(list(queries), k))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # the trial's row gets the message, not Ray's report of it
+            except ray.exceptions.RayActorError as error:
+                lost = error
+                del self.retrievers[name]
+                time.sleep(1)
+        raise lost
+
+
+SERVICES = ClusterServices()
+"""The handles that this worker process holds."""
 
 
 @contextmanager
@@ -124,7 +178,7 @@ def tune_trials(
     resources: Resources,
     view: ProgressView,
     verbose: bool = False,
-    force: bool = False,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
 ) -> None:
     """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row."""
     settings = {
@@ -132,7 +186,7 @@ def tune_trials(
         "results": results,
         "resources": resources.model_dump(),
         "folder": str(Path.cwd()),
-        "force": force,
+        "options": options.model_dump(),
     }
     space = {**settings, "trial": tune.grid_search([trial.model_dump() for trial in trials])}
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
@@ -157,6 +211,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
 
     trial = Trial.model_validate(settings["trial"])
     resources = Resources.model_validate(settings["resources"])
+    options = RunOptions.model_validate(settings["options"])
     use_threads(resources)
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], trial_columns())
@@ -168,7 +223,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
             said, last = stage, time.monotonic()
             tune.report({"stage": stage, "done_count": done, "total_count": total, "figures": figures})
 
-    row = run_and_record(trial, settings["sweep"], store, BASES, resources, report, settings["force"])
+    row = run_and_record(trial, settings["sweep"], store, BASES, resources, report, options, SERVICES)
     scores = {name: row.get(name) for name in ("status", "error", "em_at_1", "em_at_10", "codebleu")}
     tune.report({"row": scores})
 

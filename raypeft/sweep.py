@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raypeft.config import LoadedSweep, Trial, load_config, trial_columns
+from raypeft.config import LoadedSweep, RunOptions, Trial, load_config, trial_columns
 from raypeft.plan import parameter_counts, plan_trials
 from raypeft.progress import ProgressView, say
 from raypeft.report import print_summary
@@ -23,7 +23,7 @@ from raypeft.results import ResultStore, sweep_url
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
 
-def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, force: bool = False) -> int:
+def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
     """Run what a sweep's results lack, print the table of all its trials, and return the exit code."""
     config = sweep.config
     trials = plan_trials(sweep)
@@ -36,25 +36,25 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, fo
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
     if missing:
-        interrupted = run_missing(missing, sweep, results, verbose, force, console)
+        interrupted = run_missing(missing, sweep, results, verbose, options or RunOptions(), console)
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
     if interrupted:
         say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
         return 130
-    return 0 if len(rows) == len(trials) and all(row["status"] == "ok" for row in rows) else 1
+    return 0 if len(rows) == len(trials) and all(row["status"] in ("ok", "generated") for row in rows) else 1
 
 
 def run_missing(
-    trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, force: bool, console: Console
+    trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, options: RunOptions, console: Console
 ) -> bool:
     """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
     from raypeft.services import ray_session, tune_trials
 
     try:
         with ProgressView(len(trials), console) as view, ray_session(verbose):
-            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose, force)
+            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose, options)
     except KeyboardInterrupt:
         return True
     return False
@@ -127,6 +127,9 @@ exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line
     parser.add_argument(
         "--force", action="store_true", help="run trials that are predicted not to fit their GPU memory"
     )
+    parser.add_argument(
+        "--generate-only", action="store_true", help="store candidates unscored; `raypeft score` scores them later"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and Transformers print")
     return parser
 
@@ -153,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             print_plan(sweep)
         else:
-            return run_sweep(sweep, options.rerun, options.verbose, options.force)
+            how = RunOptions(force=options.force, generate_only=options.generate_only)
+            return run_sweep(sweep, options.rerun, options.verbose, how)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

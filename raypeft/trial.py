@@ -8,6 +8,7 @@ Load, tune, pick shots, decode, score, record. A sweep runs the same function in
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import random
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft import memory, prompts
-from raypeft.config import Resources, Trial, load_config, trial_columns
+from raypeft.config import Resources, RunOptions, Trial, load_config, trial_columns
 from raypeft.data import DATASETS
 from raypeft.loading import Base, BaseCache
 from raypeft.methods import Adapter, TrainedMethod
@@ -29,8 +30,10 @@ from raypeft.metrics.scores import score
 from raypeft.plan import parameter_counts, plan_trials
 from raypeft.progress import headline
 from raypeft.provenance import provenance, splits_revision
-from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits, report_nothing
+from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Services, Splits, report_nothing
 from raypeft.results import ResultStore, sweep_url
+from raypeft.retriever import LocalServices, leaks
+from raypeft.shots import Shots, encode_queries, pick_shots, prompt_columns
 from raypeft.sweepfile import ConfigError, find_sweep_file
 
 LIMIT_SEED = 42
@@ -59,11 +62,13 @@ def run_and_record(
     bases: BaseCache,
     resources: Resources,
     report: Report = report_nothing,
-    force: bool = False,
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    services: Services | None = None,
 ) -> dict[str, Any]:
     """Run a trial, write its row whatever happens, and return it: ok, oom, infeasible or failed.
 
-    On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless `force`.
+    `services` are what the trials of a sweep share; None: this process's own.
+    On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless forced.
     Raises for no fault of a trial.
     """
     row = {"id": trial.id, "sweep": sweep, **trial.fields, "status": "ok", "error": None, **provenance()}
@@ -73,10 +78,10 @@ def run_and_record(
     try:
         prediction = memory.predict(trial, resources)
         row["predicted_peak_memory_gb"] = prediction.peak_gb if prediction else None
-        if too_large := memory.refusal(prediction, resources) if not force else None:
+        if too_large := memory.refusal(prediction, resources) if not options.force else None:
             row |= {"status": "infeasible", "error": too_large}
         else:
-            row |= run_trial(trial, bases, store, resources, report, meter)
+            row |= run_trial(trial, bases, store, resources, report, meter, services, options.generate_only)
     except Exception as error:
         row["status"] = "oom" if memory.is_out_of_memory(error) else "failed"
         row["error"] = f"{type(error).__name__}: {error}"
@@ -97,6 +102,8 @@ def run_trial(
     resources: Resources,
     report: Report = report_nothing,
     meter: memory.Meter | None = None,
+    services: Services | None = None,
+    generate_only: bool = False,
 ) -> dict[str, Any]:
     """Everything a trial measures, by column; candidates, evaluations and the adapter go to the store.
 
@@ -112,6 +119,9 @@ def run_trial(
         revision = splits_revision(splits)
         splits = limited(splits, trial)
         base = bases.get(*trial.base_key)
+    with watch.stage("retrieve"):  # before training: what fails here would fail after it
+        report("retrieve", 0, 1)
+        shots = pick_shots(method, splits["train"], splits["test"], services or LocalServices())
     # Only a GPU has a budget to keep; elsewhere batches stay as asked and activations are kept.
     planned = memory.predict(trial, resources) if memory.has_gpu() else None
     torch.manual_seed(trial.seed)
@@ -127,17 +137,24 @@ def run_trial(
                 measured |= tune(trial, method, model, base, splits, saving, store, report)
         with watch.stage("generate"), meter.stage("generate"):
             batch_size = planned.generation_batch_size if planned else resources.generation_batch_size
-            queries, candidates = answer(trial, dataset, model, base, splits, batch_size, report)
+            queries, candidates = answer(trial, dataset, model, base, splits, shots, batch_size, store, report)
     # Before they are scored, so that a fault in a metric loses no candidate.
     store.write_rows("candidates", trial.id, candidate_rows(trial.id, queries, candidates))
+    store.drop_parts("candidates", trial.id)
     with watch.stage("score"):
         report("score", 0, 1)
-        measured |= score(candidates, [query.example.code for query in queries], dataset)
-    lengths = [len(query.prompt_ids) for query in queries]
+        references = [query.example.code for query in queries]
+        if generate_only:
+            measured |= {"status": "generated", "error": "not scored yet: raypeft score does it"}
+        else:
+            measured |= score(candidates, references, dataset)
+    if not shots.columns:
+        del watch.seconds["retrieve_seconds"]  # nothing was retrieved
     return measured | watch.seconds | {
         **{f"{split}_examples": len(examples) for split, examples in splits.items()},
-        "mean_prompt_tokens": sum(lengths) / len(lengths),
-        "max_prompt_tokens": max(lengths),
+        **prompt_columns(queries),
+        **shots.columns,
+        "exact_duplicates": leaks(splits["train"], splits["test"]),
         "generate_examples_per_second": len(queries) / watch.seconds["generate_seconds"],
         "model_resolved_revision": base.revision,
         "dataset_resolved_revision": revision,
@@ -168,10 +185,17 @@ def tune(
     from raypeft import virtual_tokens
     from raypeft.training import train_model
 
+    form = prompts.form_of(trial.fidelity, method.trains, base.is_encoder_decoder, training=True)
     encoded = {
-        split: [prompts.encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in splits[split]]
+        split: [prompts.encode(each, base.tokenizer, (), base.is_encoder_decoder, form) for each in splits[split]]
         for split in ("train", "validation")
     }
+    if trial.fidelity == "paper":
+        room = DATASETS[trial.dataset].max_new_tokens
+        encoded = {
+            split: [prompts.cut_as_paper(each, room, base.is_encoder_decoder) for each in examples]
+            for split, examples in encoded.items()
+        }
     for split in encoded.values():
         prompts.check_fits(split, base.context_length, virtual_tokens=virtual_tokens.count(model))
     result = train_model(
@@ -211,25 +235,50 @@ def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: 
 
 
 def answer(
-    trial: Trial, dataset: Dataset, model: Any, base: Base, splits: Splits, batch_size: int, report: Report
+    trial: Trial,
+    dataset: Dataset,
+    model: Any,
+    base: Base,
+    splits: Splits,
+    shots: Shots,
+    batch_size: int,
+    store: ResultStore,
+    report: Report,
 ) -> tuple[list[Prompt], list[list[Candidate]]]:
-    """The test split's prompts with the trial's shots, and the candidates for each."""
+    """The test split's prompts with the trial's shots, and the candidates for each.
+
+    Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made.
+    """
     from raypeft import virtual_tokens
     from raypeft.generation import generate
 
-    shots = prompts.pick_shots(splits["train"], trial.method.num_shots, trial.method.icl_seed)
-    queries = [prompts.encode(each, base.tokenizer, shots, base.is_encoder_decoder) for each in splits["test"]]
-    max_new_tokens = trial.max_new_tokens or dataset.max_new_tokens
-    prompts.check_fits(queries, base.context_length, max_new_tokens, virtual_tokens.count(model))
+    method, max_new_tokens = trial.method, trial.max_new_tokens or dataset.max_new_tokens
+    form = prompts.form_of(trial.fidelity, method.trains, base.is_encoder_decoder)
+    queries = encode_queries(splits["test"], shots, method, form, base, max_new_tokens, virtual_tokens.count(model))
+    stop = () if method.trains else dataset.untuned_stop
+    if trial.fidelity == "paper":
+        stop = form.stop or dataset.paper_stop
+    parts = itertools.count()
+
+    def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
+        rows = candidate_rows(trial.id, [queries[place] for place in places], found)
+        store.write_part("candidates", trial.id, next(parts), rows)
+
     candidates = generate(
         model,
         base.tokenizer,
         queries,
         num_beams=trial.num_beams,
         num_return_sequences=trial.num_return_sequences,
+        do_sample=trial.do_sample,
+        temperature=trial.temperature,
+        top_p=trial.top_p,
+        seed=trial.seed,
         max_new_tokens=max_new_tokens,
-        stop=() if trial.method.trains else dataset.untuned_stop,
+        stop=stop,
+        stop_together=trial.fidelity == "paper",
         batch_size=batch_size,
+        keep=keep,
         report=report,
     )
     return queries, candidates
@@ -262,6 +311,8 @@ def candidate_rows(
                 "reference": reference,
                 "matches": matches,
                 "prompt_tokens": len(query.prompt_ids),
+                "shots": query.shots,
+                "dropped_shots": query.dropped_shots,
             }
 
 
@@ -278,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--force", action="store_true", help="run a trial that is predicted not to fit the GPU's memory"
     )
+    parser.add_argument("--generate-only", action="store_true", help="store candidates unscored, for `raypeft score`")
     parser.add_argument("-v", "--verbose", action="store_true", help="show what Transformers and PEFT print")
     options = parser.parse_intermixed_args(arguments)
     try:
@@ -296,9 +348,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
-    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, _print_progress, options.force)
+    how = RunOptions(force=options.force, generate_only=options.generate_only)
+    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, _print_progress, how)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
-    return 0 if row["status"] == "ok" else 1
+    return 0 if row["status"] in ("ok", "generated") else 1
 
 
 def use_threads(resources: Resources) -> None:

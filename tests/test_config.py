@@ -49,7 +49,7 @@ resutls: there
         "line 2, defaults.sead: unknown key; did you mean seed?",
         "line 4, grids.0.model: must be a model of the table, a hub id (owner/name), or a folder or GGUF file that "
         "exists but got 'tooy'; did you mean toy?",
-        "line 5, grids.0.tuning_method: must be one of zero_shot, icl, full, lora, qlora_8bit, "
+        "line 5, grids.0.tuning_method: must be one of zero_shot, icl, rag, full, lora, qlora_8bit, "
         "qlora_4bit, ia3, prompt_tuning, prefix_tuning but got 'lara'; did you mean lora?",
         "line 6, grids.0.lora_r: must be a valid integer but got 'eight'",
         "line 7, grids.1: needs tuning_method, here or in defaults",
@@ -180,7 +180,7 @@ def test_a_list_in_a_coupled_entry_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["[[lora]]", "[{name: [lora]}]", "[3]", "[null]"])
 def test_a_method_that_is_no_name_is_refused(tmp_path: Path, method: str) -> None:
     (problem,) = problems(tmp_path, HEAD + f"grids: [{{tuning_method: {method}, lora_r: 8}}]\n")
-    assert "must be one of zero_shot, icl, full, lora" in problem
+    assert "must be one of zero_shot, icl, rag, full, lora" in problem
 
 
 @pytest.mark.parametrize("model", ["toy", "owner/name", "SmolLM2-135M-Instruct", str(TOY_FOLDER)])

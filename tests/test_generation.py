@@ -138,6 +138,83 @@ def test_the_common_prefix_leaves_two_tokens_of_every_prompt(sequences, expected
     assert common_prefix(sequences) == expected
 
 
-def test_a_stop_string_of_several_characters_is_refused(base, splits):
-    with pytest.raises(ValueError, match="single characters but got"):
-        generate(base.model, base.tokenizer, queries(base, splits, 0), stop=("```",), **SEARCH)
+def test_a_stop_string_of_several_characters_ends_a_candidate_before_it(base, splits):
+    prompts = queries(base, splits, 3)
+    whole = generate(base.model, base.tokenizer, prompts, **SEARCH)
+    string = next(each.text for beams in whole for each in beams if len(each.text) > 8)[3:6]
+    found = generate(base.model, base.tokenizer, prompts, stop=(string,), **SEARCH)
+    assert all(string not in each.text for beams in found for each in beams)
+    assert any(each.stop_reason == "stop" for beams in found for each in beams)
+
+
+def test_beam_candidates_carry_the_log_probabilities_that_transformers_sums(base, splits):
+    prompts = queries(base, splits, 2, count=4)
+    found = generate(base.model, base.tokenizer, prompts, stop=("\n",), batch_size=3, **SEARCH)
+    for prompt, beams in zip(prompts, found, strict=True):
+        ids = torch.tensor([prompt.prompt_ids])
+        out = base.model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, output_scores=True,
+            return_dict_in_generate=True, stop_strings=["\n"], tokenizer=base.tokenizer, **SEARCH,
+        )  # fmt: skip
+        sums = [score * each.token_count for score, each in zip(out.sequences_scores.tolist(), beams, strict=True)]
+        assert [each.log_probability for each in beams] == pytest.approx(sums, abs=1e-3)
+
+
+SAMPLES = {"do_sample": True, "num_return_sequences": 4, "max_new_tokens": 12, "temperature": 0.8, "top_p": 0.95}
+
+
+@pytest.mark.parametrize("make_model", [tuned_toy, tiny_codegen], ids=["lora", "codegen"])
+def test_samples_depend_on_seed_example_and_candidate_and_not_on_the_batch(base, splits, make_model):
+    model = make_model() if make_model is tuned_toy else make_model(base)
+    prompts = queries(base, splits, 2, count=5)
+    alone, together = (generate(model, base.tokenizer, prompts, batch_size=size, **SAMPLES) for size in (1, 5))
+    fewer = generate(model, base.tokenizer, prompts[3:], batch_size=5, **SAMPLES)
+    other = generate(model, base.tokenizer, prompts, batch_size=5, seed=7, **SAMPLES)
+    assert alone == together
+    assert together[3:] == fewer
+    assert together != other
+    assert len({each.text for each in together[0]}) > 1
+
+
+def test_a_samples_log_probability_is_the_models_own(base, splits):
+    prompt = queries(base, splits, 2, count=1)[0]
+    for candidate in generate(base.model, base.tokenizer, [prompt], **SAMPLES)[0]:
+        answer = base.tokenizer(candidate.text, add_special_tokens=False)["input_ids"]
+        if candidate.stop_reason != "length" or len(answer) != candidate.token_count:
+            continue  # what was decoded need not be how the tokenizer would write it
+        ids = torch.tensor([[*prompt.prompt_ids, *answer]])
+        log_probs = base.model(ids).logits.log_softmax(-1)[0, len(prompt.prompt_ids) - 1 : -1]
+        expected = log_probs.gather(1, torch.tensor(answer)[:, None]).sum().item()
+        assert candidate.log_probability == pytest.approx(expected, abs=1e-3)
+
+
+def test_one_beam_is_greedy_search(base, splits):
+    prompts = queries(base, splits, 2, count=4)
+    found = generate(base.model, base.tokenizer, prompts, max_new_tokens=12)
+    for prompt, beams in zip(prompts, found, strict=True):
+        ids = torch.tensor([prompt.prompt_ids])
+        row = base.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)[0]
+        assert beams[0].text == base.tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True)
+        assert beams[0].log_probability < 0
+
+
+def test_each_finished_batch_is_handed_over_at_once(base, splits):
+    prompts, kept = queries(base, splits, 0), []
+    found = generate(
+        base.model, base.tokenizer, prompts, batch_size=3, keep=lambda *batch: kept.append(batch), **SEARCH
+    )
+    assert [len(places) for places, _ in kept] == [3, 3, 1]
+    assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
+        enumerate(found)
+    )
+
+
+def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_there(base, splits):
+    prompts = queries(base, splits, 3)
+    apart = generate(base.model, base.tokenizer, prompts, stop=("\n",), **SEARCH)
+    together = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=3, **SEARCH)
+    alone = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=1, **SEARCH)
+    assert together == alone
+    assert all("\n" not in each.text for beams in together for each in beams)
+    # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.
+    assert [[each.text for each in beams] for beams in together] != [[each.text for each in beams] for beams in apart]

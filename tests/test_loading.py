@@ -89,6 +89,17 @@ def test_every_class_of_the_table_loads_frozen_with_its_layers_known(kind, small
     assert base.family.architecture.attention_modules
 
 
+@pytest.mark.slow
+def test_a_gguf_file_can_be_quantised_by_bitsandbytes():
+    path = os.environ.get("RAYPEFT_GGUF")
+    if not path:
+        pytest.skip("RAYPEFT_GGUF names no GGUF file")
+    base = load_base("SmolLM2-135M-Instruct", path, weights="nf4")
+    prompt = base.tokenizer("The capital of France is", return_tensors="pt")
+    said = base.model.generate(**prompt, max_new_tokens=3, do_sample=False)
+    assert "Paris" in base.tokenizer.decode(said[0])
+
+
 @pytest.mark.parametrize("weights", ["int8", "nf4"])
 def test_quantised_weights_stand_for_nearly_the_same_model(weights, small_model):
     folder, ids = small_model("llama"), torch.tensor([[5, 6, 7, 8, 9, 10]])

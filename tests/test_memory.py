@@ -6,6 +6,8 @@ import weakref
 import pytest
 import torch
 from small_models import make_small_model
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from raypeft import memory
 from raypeft.architectures import from_folder
@@ -18,9 +20,18 @@ from raypeft.trial import run_and_record
 SIZES = {
     "llama": {"hidden_size": 96, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2},
     "codegen": {"n_embd": 96, "n_head": 4},
-    "t5": {"d_model": 96, "d_kv": 24, "d_ff": 256, "num_heads": 4},
+    "t5": {"d_model": 96, "d_kv": 24, "d_ff": 256, "num_heads": 4, "dropout_rate": 0.1},
 }
 LAYERS = {"llama": "num_hidden_layers", "codegen": "n_layer", "t5": "num_layers"}
+
+
+class CudaAutocast(TorchFunctionMode):
+    """Autocast on a CPU with the operations in float32 that autocast on a GPU computes so."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function.__name__ in ("pow", "__pow__", "layer_norm", "softmax") and torch.is_autocast_enabled("cpu"):
+            args, kwargs = tree_map_only(torch.Tensor, torch.Tensor.float, (args, kwargs))
+        return function(*args, **(kwargs or {}))
 
 
 def trial(method, model="CodeLlama-7b-hf", dataset="conala", **fields):
@@ -47,7 +58,8 @@ def kept_bytes(folder, method, rows, length):
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if base.is_encoder_decoder:
             inputs["decoder_input_ids"] = ids
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each), torch.autocast("cpu", torch.bfloat16):
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each)
+        with CudaAutocast(), hooks, torch.autocast("cpu", torch.bfloat16):
             model(**inputs, use_cache=False)
         return sum(size for size, _ in kept.values())
 
@@ -70,7 +82,8 @@ def test_the_bytes_that_a_layer_keeps_of_a_token_are_those_that_autograd_keeps(k
     architecture = from_folder(tmp_path / "2")
     blocks = 2 * (2 if kind == "t5" else 1)
     predicted = blocks * tokens * memory._saved_bytes(architecture, method, attended)
-    assert 0.95 * more < predicted < 1.45 * more
+    # Exact but for LoRA's r features a token, and for T5's virtual tokens, which only its encoder has.
+    assert 0.97 * more < predicted < (1.3 if (kind, name) == ("t5", "prompt_tuning") else 1.01) * more
 
 
 def test_the_more_a_trial_asks_for_the_more_it_is_predicted_to_need():

@@ -106,6 +106,9 @@ def test_planning_twice_gives_the_same_list(tmp_path: Path) -> None:
         ({"tuning_method": "icl", "num_shots": 4, "dataset": "conala", "limit": 100}, "5a487b668a"),
         ({"tuning_method": "lora", "lora_r": 8, "lora_alpha": 16, "learning_rate": 1e-3, "seed": 7}, "ab29f52980"),
         ({"tuning_method": "lora", "target_modules": ["q_proj", "v_proj"], "model": "owner/name"}, "2cd161f946"),
+        ({"tuning_method": "lora", "num_shots": 4, "icl_seed": 7}, "d2e70721a4"),
+        ({"tuning_method": "prefix_tuning", "fidelity": "paper", "dataset": "codealpacapy"}, "11458043af"),
+        ({"tuning_method": "rag", "embedding_model": "toy", "shot_order": "nearest_last"}, "7ae36dc86e"),
     ],
 )
 def test_an_id_never_changes_from_one_release_to_the_next(fields: dict[str, object], identity: str) -> None:
@@ -124,6 +127,47 @@ def test_a_default_that_is_written_out_changes_no_id() -> None:
 )
 def test_a_whole_number_and_its_float_are_one_trial(written: dict[str, object], same: dict[str, object]) -> None:
     assert trial(tuning_method="lora", **written).id == trial(tuning_method="lora", **same).id
+
+
+@pytest.mark.parametrize(
+    ("fields", "idle"),
+    [
+        (
+            {"tuning_method": "zero_shot"},
+            {"embedding_model": "toy", "on_overflow": "error", "shot_source": "retrieved"},
+        ),
+        ({"tuning_method": "icl"}, {"embedding_model": "toy", "shot_order": "nearest_last"}),
+        ({"tuning_method": "rag"}, {"icl_seed": 7, "icl_sampling": "per_example"}),
+        ({"tuning_method": "lora", "num_shots": 2, "shot_source": "retrieved"}, {"icl_seed": 7}),
+    ],
+)
+def test_trials_that_differ_in_fields_without_effect_are_one_trial(
+    fields: dict[str, object], idle: dict[str, object]
+) -> None:
+    assert trial(**fields, **idle) == trial(**fields)
+
+
+def test_trials_that_differ_in_how_shots_are_found_are_trials_of_their_own() -> None:
+    bare = {"tuning_method": "lora", "num_shots": 2}
+    found = {**bare, "shot_source": "retrieved"}
+    kinds = [
+        bare,
+        {**bare, "icl_sampling": "per_example"},
+        {**bare, "on_overflow": "error"},
+        found,
+        {**found, "embedding_model": "bm25"},
+        {**found, "shot_order": "nearest_last"},
+        {**found, "on_overflow": "error"},
+    ]
+    assert len({trial(**kind).id for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    ("method", "source"), [("icl", "retrieved"), ("rag", "random")], ids=["icl retrieved", "rag random"]
+)
+def test_a_method_named_after_its_shots_takes_no_others(tmp_path: Path, method: str, source: str) -> None:
+    (problem,) = problems(tmp_path, f"  - {{tuning_method: {method}, shot_source: {source}}}\n")
+    assert f"{method}: shot_source: must be " in problem and f"but got '{source}'" in problem
 
 
 def test_trials_that_differ_in_any_field_have_ids_of_their_own() -> None:

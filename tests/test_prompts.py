@@ -7,7 +7,16 @@ import pytest
 from tokenizers import Tokenizer
 
 from raypeft.models import TOY_FOLDER
-from raypeft.prompts import check_fits, encode, pick_shots, render
+from raypeft.prompts import (
+    check_fits,
+    cut_as_paper,
+    encode,
+    encode_in_room,
+    form_of,
+    pick_shots,
+    pick_shots_for,
+    render,
+)
 from raypeft.records import Example, Prompt
 
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
@@ -143,3 +152,100 @@ def test_no_shots_are_an_empty_list() -> None:
 def test_more_shots_than_training_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="num_shots must be at most the 50 training examples but got 51"):
         pick_shots(TRAIN, 51, icl_seed=42)
+
+
+def test_shots_of_a_querys_own_depend_on_seed_and_query_only() -> None:
+    own = [pick_shots_for(query, TRAIN, 8, icl_seed=42) for query in TRAIN[:5]]
+    assert own == [pick_shots_for(query, TRAIN, 8, icl_seed=42) for query in TRAIN[:5]]
+    assert len({tuple(shots) for shots in own}) == 5
+    assert own[0] != pick_shots_for(TRAIN[0], TRAIN, 8, icl_seed=43)
+    assert [shot.id for shot in pick_shots_for(QUERY, TRAIN, 4, icl_seed=42)] == ["22", "21", "4", "3"]
+
+
+# Forms
+
+
+def test_corrected_prompts_are_the_same_in_training_and_in_generation_for_every_method() -> None:
+    kinds = [(trained, t5, training) for trained in (True, False) for t5 in (True, False) for training in (True, False)]
+    texts = {render("a", SHOTS, form_of("corrected", *kind)) for kind in kinds}
+    assert texts == {render("a", SHOTS)}
+
+
+@pytest.mark.parametrize(("is_encoder_decoder", "end"), [(False, ""), (True, "<extra_id_0>")])
+def test_the_papers_untuned_prompts_stand_in_python_fences(is_encoder_decoder: bool, end: str) -> None:
+    form = form_of("paper", False, is_encoder_decoder)
+    assert render(QUERY.nl, SHOTS[:1], form) == (
+        "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
+        "### Instruction:\nreverse a list `x`\n### Response:\n```python\n" + end
+    )
+    assert form.stop == ("```",)
+
+
+@pytest.mark.parametrize(
+    ("is_encoder_decoder", "training", "before", "end"),
+    [
+        (False, True, "", ""),
+        (False, False, "\n", ""),
+        (True, True, "Generate Python code: ", ""),
+        (True, False, "\n", "<extra_id_0>"),
+    ],
+)
+def test_the_papers_tuned_prompts_differ_between_training_and_inference(
+    is_encoder_decoder: bool, training: bool, before: str, end: str
+) -> None:
+    form = form_of("paper", True, is_encoder_decoder, training)
+    assert render("a", (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
+    assert form.stop is None
+
+
+@pytest.mark.parametrize(("answer", "length"), [(10, 10), (64, 64), (65, 64), (200, 64)])
+def test_the_papers_answers_are_cut_and_keep_their_end(answer: int, length: int) -> None:
+    prompt = Prompt(QUERY, [1] * 5, [*range(answer - 1), -1])
+    cut = cut_as_paper(prompt, 64)
+    assert cut.answer_ids == [*range(length - 1), -1]
+    assert cut.prompt_ids == prompt.prompt_ids
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "new_tokens", "kept"),
+    [(60, 60, 64, 60), (80, 60, 64, 68), (80, 30, 64, 80), (300, 64, 64, 64), (100, 200, 128, 64), (100, 50, 128, 100)],
+)
+def test_the_papers_prompt_and_answer_have_128_or_192_tokens(
+    prompt: int, answer: int, new_tokens: int, kept: int
+) -> None:
+    cut = cut_as_paper(sized("a", prompt, answer), new_tokens)
+    assert len(cut.prompt_ids) == kept and len(cut) <= 64 + new_tokens
+
+
+def test_the_papers_encoder_reads_64_tokens_and_its_end() -> None:
+    cut = cut_as_paper(Prompt(QUERY, [*range(99), -1], [*range(99), -1]), 64, is_encoder_decoder=True)
+    assert cut.prompt_ids == cut.answer_ids == [*range(63), -1]
+
+
+# Shots that do not fit
+
+
+def test_shots_are_dropped_from_the_far_end_until_the_rest_fits() -> None:
+    lengths = [len(encode(QUERY, TOKENIZER, TRAIN[:count]).prompt_ids) for count in range(9)]
+    for kept in range(9):
+        prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:8], lengths[kept])
+        assert prompt.prompt_ids == encode(QUERY, TOKENIZER, TRAIN[:kept]).prompt_ids
+        assert (prompt.shots, prompt.dropped_shots) == (tuple(shot.id for shot in TRAIN[:kept]), 8 - kept)
+
+
+def test_the_nearest_shots_are_kept_whichever_stands_last() -> None:
+    room = len(encode(QUERY, TOKENIZER, TRAIN[:3]).prompt_ids)
+    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:8], room, nearest_last=True)
+    assert prompt.shots == ("2", "1", "0")
+    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, TRAIN[2::-1])
+
+
+def test_without_a_limit_every_shot_stands_in_the_prompt() -> None:
+    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:16], None)
+    assert len(prompt.shots) == 16 and prompt.dropped_shots == 0
+
+
+@pytest.mark.parametrize("room", [1, 0, -5])
+def test_a_query_that_does_not_fit_by_itself_is_left_to_be_refused(room: int) -> None:
+    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:4], room)
+    assert prompt.prompt_ids == encode(QUERY, TOKENIZER).prompt_ids and prompt.dropped_shots == 4

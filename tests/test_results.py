@@ -296,6 +296,26 @@ def test_what_a_rerun_replaces_is_set_aside_whole(store: ResultStore, tmp_path: 
     assert [row["id"] for row in store.read_rows()] == ["b"]
 
 
+def test_parts_of_an_unfinished_table_are_kept_apart_from_it_until_they_are_dropped(store: ResultStore) -> None:
+    row = sample_row(store.schemas["candidates"], "a")
+    for number in (0, 1):
+        store.write_part("candidates", "a", number, [row])
+    assert store.read_rows("candidates") == []
+    assert files_below(store.root) == {f"candidates.partial/a/{number:05}.parquet" for number in (0, 1)}
+    assert len(pd.read_parquet(f"{store.root}/candidates.partial/a")) == 2
+    store.drop_parts("candidates", "a")
+    assert files_below(store.root) == set()
+    store.drop_parts("candidates", "a")
+
+
+def test_parts_that_a_killed_trial_left_are_set_aside_and_not_lost(store: ResultStore) -> None:
+    store.write_part("candidates", "a", 0, [sample_row(store.schemas["candidates"], "a")])
+    store.set_aside("a")
+    (left,) = files_below(store.root)
+    assert left.startswith("superseded/")
+    assert left.endswith("candidates.partial/a/00000.parquet")
+
+
 def test_reruns_in_the_same_second_overwrite_nothing(store: ResultStore) -> None:
     for number in range(5):
         store.write_rows("trials", "a", [{"id": "a", "seed": number}])

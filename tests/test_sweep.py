@@ -19,14 +19,30 @@ SWEEP = """
 name: small
 defaults: {model: toy, dataset: toy, limit: 8, max_new_tokens: 4, num_beams: 2, num_return_sequences: 2}
 grids:
-  - tuning_method: [zero_shot, {name: lora, num_train_epochs: 1}, {name: icl, max_new_tokens: 9999}]
+  - tuning_method:
+      - {name: rag, num_shots: 2, embedding_model: toy}
+      - {name: lora, num_train_epochs: 1, num_shots: 2, shot_source: retrieved, embedding_model: toy}
+      - {name: icl, max_new_tokens: 9999}
 resources: {cpus_per_trial: 1}
 """
-LONG = SWEEP.replace("limit: 8", "limit: 200").replace("num_train_epochs: 1", "num_train_epochs: 500")
+LONG = """
+name: small
+defaults: {model: toy, dataset: toy, limit: 200, max_new_tokens: 4, num_beams: 2, num_return_sequences: 2}
+grids:
+  - tuning_method: [zero_shot, {name: lora, num_train_epochs: 500}, {name: icl, max_new_tokens: 9999}]
+resources: {cpus_per_trial: 1}
+"""
 
 
 def command(folder, *arguments):
     return [sys.executable, "-m", "raypeft.sweep", str(folder / "small.yaml"), "--results", str(folder), *arguments]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embeddings_of_its_own(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def rows_in(folder):
@@ -47,6 +63,13 @@ def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):
     rows = rows_in(folder)
     assert sorted(row["status"] for row in rows.values()) == ["failed", "ok", "ok"]
     assert "context of 2048 tokens" in next(row["error"] for row in rows.values() if row["status"] == "failed")
+
+
+def test_trials_with_shots_of_the_same_corpus_name_the_same_retriever(finished):
+    folder, _ = finished
+    rows = [row for row in rows_in(folder).values() if row["status"] == "ok"]
+    assert len({row["embedding_resolved_revision"] for row in rows}) == 1
+    assert all(row["embedding_resolved_revision"].startswith("words of the toy model") for row in rows)
 
 
 def test_the_table_is_on_stdout_and_progress_on_stderr_line_by_line(finished):
@@ -213,9 +236,9 @@ def test_the_same_file_runs_on_a_cluster_of_two_nodes_and_leaves_it_running(tmp_
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     try:
-        (tmp_path / "small.yaml").write_text(SWEEP.replace(", {name: icl, max_new_tokens: 9999}", ""))
+        (tmp_path / "small.yaml").write_text(SWEEP.replace("      - {name: icl, max_new_tokens: 9999}\n", ""))
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=200)
+        process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280)
         assert process.returncode == 0, process.stderr
         assert sorted(row["status"] for row in rows_in(tmp_path).values()) == ["ok", "ok"]
         assert all(node.all_processes["raylet"][0].process.poll() is None for node in cluster.list_all_nodes())

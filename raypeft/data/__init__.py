@@ -3,4 +3,6 @@
 from raypeft.data import codealpacapy, conala, toy
 from raypeft.records import Dataset
 
-DATASETS: dict[str, Dataset] = {dataset.name: dataset for dataset in (toy.DATASET, conala.DATASET, codealpacapy.DATASET)}
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset for dataset in (toy.DATASET, conala.DATASET, codealpacapy.DATASET)
+}

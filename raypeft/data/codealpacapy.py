@@ -134,7 +134,7 @@ DATASET = Dataset(
     load=load,
     max_new_tokens=128,
     longest_tokens=264,  # 263 with SmolLM2's tokenizer in 168 rows; the paper's code cuts at 192
-    # Answers have several lines, and no single character ends them: untuned models go on to their eos or the limit.
-    untuned_stop=(),
+    # Answers have several lines, with blank ones between them; untuned models go on with a next instruction.
+    untuned_stop=("\n### Instruction:",),
     paper_stop=("<|endoftext|>", "</s>"),
 )

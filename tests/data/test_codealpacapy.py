@@ -55,6 +55,10 @@ def test_answers_may_have_several_lines_in_both_readings() -> None:
     assert not any(stop in "def f(x):\n    # twice\n    return 2 * x < 3\n" for stop in stops)
 
 
+def test_an_untuned_answer_ends_where_the_next_instruction_begins() -> None:
+    assert codealpacapy.DATASET.untuned_stop == ("\n### Instruction:",)
+
+
 def test_an_answer_has_at_most_128_tokens() -> None:
     assert codealpacapy.DATASET.max_new_tokens == 128
 

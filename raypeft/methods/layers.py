@@ -1,0 +1,170 @@
+"""Adapters on chosen linear layers: LoRA and its variants, QLoRA, IA3."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from raypeft.architectures import Architecture
+from raypeft.methods.trained import Adapter
+from raypeft.models import ModelFamily, Weights
+
+if TYPE_CHECKING:
+    from raypeft.loading import Base
+
+
+class LayerAdapter(Adapter):
+    """An adapter on chosen linear layers."""
+
+    target_modules: tuple[str, ...] | None = Field(
+        None,
+        description="names of the layers that get an adapter, or all-linear; null: the model family's (for lora q, k "
+        "and v, for ia3 the feed-forward as well)",
+    )
+
+    @model_validator(mode="after")
+    def _targets_something(self) -> LayerAdapter:
+        if self.target_modules is not None and not self.target_modules:
+            raise ValueError("target_modules must name at least one module but got an empty list")
+        return self
+
+    def names(self, architecture: Architecture) -> tuple[str, ...]:
+        """The layers that are adapted: the field's, else the paper's."""
+        return self.target_modules or architecture.attention_modules
+
+    def targets(self, architecture: Architecture | None) -> list[str] | str | None:
+        """`target_modules` as PEFT takes it; None, for a model unknown here: PEFT's own table decides."""
+        names = self.names(architecture) if architecture else self.target_modules
+        if names == ("all-linear",):
+            return "all-linear"
+        return list(names) if names else None
+
+    def refusal(self, family: ModelFamily) -> str | None:
+        if family.architecture is None or not self.target_modules:
+            return None
+        known = {linear.name for linear in family.architecture.linears} | {"all-linear"}
+        strange = [name for name in self.target_modules if name.rpartition(".")[2] not in known]
+        if not strange:
+            return None
+        menu = ", ".join(linear.name for linear in family.architecture.linears)
+        return f"target_modules must name layers of {family.name} ({menu}) but got {', '.join(strange)}"
+
+
+class Lora(LayerAdapter):
+    """Low-rank adaptation (Hu et al., arXiv 2106.09685) of the attention's q, k and v projections.
+
+    Its variants keep PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation by
+    the base's own weights, PiSSA (2404.02948) or OLoRA (2406.01775).
+    """
+
+    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "lora"
+    name: Literal["lora"] = "lora"
+    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
+    lora_r: int = Field(16, ge=1, description="rank of the update matrices")
+    lora_alpha: float = Field(32, gt=0, description="scaling: the update is multiplied by lora_alpha / lora_r")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
+    use_dora: bool = Field(False, description="train the magnitude of the weights apart from their direction (DoRA)")
+    use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_r) instead")
+    init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = Field(
+        "default", description="how the matrices start; default: A random, B zero"
+    )
+
+    @property
+    def changes_base(self) -> bool:
+        """PiSSA and OLoRA subtract from the base's weights what the adapter starts with."""
+        return self.init_lora_weights.startswith(("pissa", "olora"))
+
+    def peft_config(self, base: Base) -> Any:
+        from peft import LoraConfig
+
+        return LoraConfig(
+            task_type=base.task_type,
+            r=self.lora_r,
+            lora_alpha=self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            target_modules=self.targets(base.family.architecture),
+            use_dora=self.use_dora,
+            use_rslora=self.use_rslora,
+            init_lora_weights=True if self.init_lora_weights == "default" else self.init_lora_weights,
+        )
+
+    @contextmanager
+    def applied(self, base: Base) -> Iterator[Any]:
+        if not self.changes_base:
+            with super().applied(base) as model:
+                yield model
+            return
+        with tempfile.TemporaryDirectory(prefix="raypeft-init-") as folder, super().applied(base) as model:
+            # PEFT turns what was trained into an adapter of the unchanged base by its difference from this start.
+            model.peft_config["default"].init_lora_weights = True
+            model.save_pretrained(folder)
+            model.initial_adapter = folder
+            try:
+                yield model
+            finally:
+                base.intact = False
+
+    def save(self, model: Any, folder: Path) -> None:
+        initial = getattr(model, "initial_adapter", None)
+        model.save_pretrained(str(folder), path_initial_model_for_weight_conversion=initial)
+
+    def added_params(self, architecture: Architecture) -> int:
+        return sum(
+            linear.count * (self.lora_r * (linear.inputs + linear.outputs) + self.use_dora * linear.outputs)
+            for linear in architecture.targets(self.names(architecture))
+        )
+
+
+class Qlora8bit(Lora):
+    """LoRA on a base in bitsandbytes' int8 (Dettmers et al., arXiv 2208.07339)."""
+
+    base_weights: ClassVar[Weights] = "int8"
+    name: Literal["qlora_8bit"] = "qlora_8bit"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _starts_apart_from_the_base(self) -> Qlora8bit:
+        if self.changes_base:
+            raise ValueError(f"init_lora_weights must not need the base's own weights, which are quantised, but got "
+                             f"{self.init_lora_weights}")  # fmt: skip
+        return self
+
+
+class Qlora4bit(Qlora8bit):
+    """LoRA on a base in nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
+
+    base_weights: ClassVar[Weights] = "nf4"
+    name: Literal["qlora_4bit"] = "qlora_4bit"  # type: ignore[assignment]
+
+
+class Ia3(LayerAdapter):
+    """Learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
+
+    paper_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3}
+    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "ia3"
+    name: Literal["ia3"] = "ia3"
+    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
+
+    def names(self, architecture: Architecture) -> tuple[str, ...]:
+        return self.target_modules or architecture.attention_modules + architecture.feed_forward_modules
+
+    def peft_config(self, base: Base) -> Any:
+        from peft import IA3Config
+
+        architecture = base.family.architecture
+        targets = self.targets(architecture)
+        feed_forward = None
+        if architecture and isinstance(targets, list):
+            feed_forward = [name for name in targets if name in architecture.feed_forward_modules]
+        return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=feed_forward)
+
+    def added_params(self, architecture: Architecture) -> int:
+        # Feed-forward layers are rescaled where activations enter them, those of the attention where they leave.
+        return sum(
+            linear.count * (linear.inputs if linear.feed_forward else linear.outputs)
+            for linear in architecture.targets(self.names(architecture))
+        )

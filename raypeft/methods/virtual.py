@@ -1,0 +1,83 @@
+"""Methods that train virtual tokens before the prompt; where these stand is in `raypeft.virtual_tokens`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from raypeft.architectures import Architecture
+from raypeft.methods.trained import Adapter
+
+if TYPE_CHECKING:
+    from raypeft.loading import Base
+
+
+class PromptTuning(Adapter):
+    """Trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
+
+    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "virtual"
+    name: Literal["prompt_tuning"] = "prompt_tuning"
+    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
+    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
+    prompt_tuning_init: Literal["TEXT", "RANDOM"] = Field("TEXT", description="what the virtual tokens start as")
+    prompt_tuning_init_text: str = Field(
+        "Generate Python code given a natural language instruction.",
+        description="the text whose embeddings the virtual tokens start as, repeated or cut to their number",
+    )
+
+    def peft_config(self, base: Base) -> Any:
+        from peft import PromptTuningConfig
+
+        text = self.prompt_tuning_init == "TEXT"
+        return PromptTuningConfig(
+            task_type=base.task_type,
+            num_virtual_tokens=self.num_virtual_tokens,
+            prompt_tuning_init=self.prompt_tuning_init,
+            prompt_tuning_init_text=self.prompt_tuning_init_text if text else None,
+            tokenizer_name_or_path=base.tokenizer.name_or_path if text else None,
+        )
+
+    @contextmanager
+    def applied(self, base: Base) -> Iterator[Any]:
+        # PEFT loads the tokenizer by name, which fails for a GGUF file and for a hub out of reach.
+        with tempfile.TemporaryDirectory(prefix="raypeft-tokenizer-") as folder:
+            own_name = base.tokenizer.name_or_path
+            base.tokenizer.save_pretrained(folder)
+            base.tokenizer.name_or_path = folder
+            try:
+                with super().applied(base) as model:
+                    base.tokenizer.name_or_path = own_name
+                    for config in model.peft_config.values():
+                        if config.tokenizer_name_or_path:
+                            config.tokenizer_name_or_path = own_name
+                    yield model
+            finally:
+                base.tokenizer.name_or_path = own_name
+
+    def added_params(self, architecture: Architecture) -> int:
+        # PEFT gives an encoder-decoder a second set, for the decoder, although its prompt tuning never reads it.
+        sets = 2 if architecture.is_encoder_decoder else 1
+        return sets * self.num_virtual_tokens * architecture.hidden_size
+
+
+class PrefixTuning(Adapter):
+    """Trained keys and values before the prompt in every layer (Li & Liang, arXiv 2101.00190)."""
+
+    checkpoints: ClassVar[bool] = False
+    paper_defaults: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 10}
+    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "virtual"
+    name: Literal["prefix_tuning"] = "prefix_tuning"
+    learning_rate: float = Field(3e-2, gt=0, description="peak learning rate")
+    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
+
+    def peft_config(self, base: Base) -> Any:
+        from peft import PrefixTuningConfig
+
+        return PrefixTuningConfig(task_type=base.task_type, num_virtual_tokens=self.num_virtual_tokens)
+
+    def added_params(self, architecture: Architecture) -> int:
+        return self.num_virtual_tokens * architecture.layers * 2 * architecture.key_value_width

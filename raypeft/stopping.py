@@ -1,0 +1,124 @@
+"""Where a generated candidate ends, and how likely the model finds it.
+
+    ends = Ends(tokenizer, stop=["\\n"])
+    tokens, text, reason = ends.cut(generated_ids)
+
+`generate` of Transformers gives log-probabilities of candidates only together with every step's scores of the whole
+vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the search instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
+
+
+class Ends:
+    """What ends a candidate: the tokenizer's end of sequence, or the first of some strings, which is cut off.
+
+    With `together` beam search goes on until all beams of an example have a stop string, as the paper's code did (RQ2,
+    replication package): what follows a stop string is cut off all the same, but it has decided which beams lived.
+    """
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), together: bool = False) -> None:
+        if not all(stop):
+            raise ValueError(f"stop strings must have at least one character but got {list(stop)!r}")
+        self.tokenizer = tokenizer
+        self.stop = tuple(stop)
+        self.together = together
+
+    def criteria(self, num_beams: int, start: int) -> list[StoppingCriteria]:
+        """What `generate` asks at every step; answers begin at position `start` of its sequences."""
+        if not self.stop:
+            return []
+        if self.together and num_beams > 1:
+            return [AllBeamsStop(self, num_beams, start)]
+        return [StopStringCriteria(self.tokenizer, list(self.stop))]
+
+    def has_stop(self, tokens: list[int]) -> bool:
+        """Whether the text of these tokens has a stop string."""
+        text = self._text(tokens)
+        return any(string in text for string in self.stop)
+
+    def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
+        """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
+        reason = "length"
+        if self.tokenizer.eos_token_id in tokens:
+            tokens, reason = tokens[: tokens.index(self.tokenizer.eos_token_id) + 1], "eos"
+        text = self._text(tokens)
+        found = [position for position in (text.find(string) for string in self.stop) if position >= 0]
+        if not found:
+            return tokens, text, reason
+        # The shortest beginning whose text has a stop string: a token may hold the string in its middle.
+        low, high = 1, len(tokens)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.has_stop(tokens[:middle]) else (middle + 1, high)
+        return tokens[:low], text[: min(found)], "stop"
+
+    def _text(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class AllBeamsStop(StoppingCriteria):
+    """Ends the search of an example when each of its best `num_beams` continuations has a stop string."""
+
+    def __init__(self, ends: Ends, num_beams: int, start: int) -> None:
+        self.ends, self.num_beams, self.start = ends, num_beams, start
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any) -> torch.Tensor:
+        # The search looks at two continuations a beam, the best first.
+        kept = 2 * self.num_beams
+        answers = input_ids[:, self.start :].tolist()
+        done = [
+            all(self.ends.has_stop(answer) for answer in answers[first : first + self.num_beams])
+            for first in range(0, len(answers), kept)
+        ]
+        return torch.tensor(done, device=input_ids.device).repeat_interleave(kept)
+
+
+class BeamScores(LogitsProcessor, StoppingCriteria):
+    """Sums the log-probabilities of beam search's candidates as it goes: it is both asked at every step.
+
+    As a processor it sees the running beams with the scores of their next tokens, as a criterion the continuations that
+    the search has chosen from these; each continues one running beam of its example.
+    """
+
+    def __init__(self, num_beams: int, prompt_length: int) -> None:
+        self.num_beams, self.prompt_length = num_beams, prompt_length
+        self.sums: dict[tuple[int, tuple[int, ...]], float] = {}
+        """(example, generated tokens) -> sum of log-probabilities, of every continuation that was ever chosen."""
+        self.running = self.scores = self.so_far = torch.empty(0)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any) -> Any:
+        # Asked as a criterion, `scores` is what generate collects of all steps: nothing.
+        return self._listen(input_ids, scores) if isinstance(scores, torch.Tensor) else self._chosen(input_ids)
+
+    def _listen(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        generated = input_ids[:, self.prompt_length :]
+        examples = len(generated) // self.num_beams
+        self.running = generated.reshape(examples, self.num_beams, generated.shape[1])
+        self.scores = scores.reshape(examples, self.num_beams, -1)
+        rows = self.running.tolist()
+        sums = [[self.sums.get((example, tuple(beam)), 0.0) for beam in beams] for example, beams in enumerate(rows)]
+        self.so_far = torch.tensor(sums, device=scores.device)
+        return scores
+
+    def _chosen(self, input_ids: torch.Tensor) -> torch.Tensor:
+        examples, _, length = self.running.shape
+        continuations = len(input_ids) // examples
+        chosen = input_ids[:, self.prompt_length :].reshape(examples, continuations, length + 1)
+        same = (chosen[:, :, None, :-1] == self.running[:, None, :, :]).all(dim=-1)
+        parent = same.int().argmax(dim=-1)
+        each = torch.arange(examples, device=input_ids.device)[:, None]
+        sums = self.so_far[each, parent] + self.scores[each, parent, chosen[:, :, -1]]
+        for example, (beams, values) in enumerate(zip(chosen.tolist(), sums.tolist(), strict=True)):
+            self.sums |= {(example, tuple(beam)): value for beam, value in zip(beams, values, strict=True)}
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def sum_of(self, example: int, tokens: Sequence[int]) -> float | None:
+        """The sum of log-probabilities, in nats, of a candidate's tokens, its end included."""
+        return self.sums.get((example, tuple(tokens)))
