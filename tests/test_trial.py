@@ -208,7 +208,7 @@ def test_more_shots_than_training_examples_fail_the_trial(store):
 
 @pytest.mark.parametrize(
     ("tuning_method", "told", "stop"),
-    [("icl", "### Response:\n```python\n", ("```",)), ("lora", "### Response:\n", ())],
+    [("icl", "### Response:\n```python\n", ("```",)), ("lora", "### Response:\n", ("<|endoftext|>", "</s>"))],
 )
 def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch, tuning_method, told, stop):
     from raypeft import generation, training

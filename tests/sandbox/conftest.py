@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,15 @@ import pytest
 from sandboxes import LIMITS, LocalSandbox, make_sandbox
 
 from raypeft.sandbox import Limits, SandboxUnavailable
+
+
+@pytest.fixture(autouse=True)
+def long_integers() -> Iterator[None]:
+    """Tests send long integers as JSON; what runs after them finds Python's own limit again."""
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    yield
+    sys.set_int_max_str_digits(usual)
 
 
 @pytest.fixture(scope="session", params=["A", "B"])

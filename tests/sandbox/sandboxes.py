@@ -17,8 +17,6 @@ import pytest
 
 from raypeft.sandbox import Limits, RunResult, Sandbox, SandboxUnavailable, TestResult
 
-sys.set_int_max_str_digits(0)  # tests send long integers as JSON
-
 HERE = Path(__file__).parent
 LIMITS = {"seconds_per_test": 0.5, "wall_seconds_per_test": 4.0, "memory_mb": 256, "output_mb": 1, "threads": 32}
 
