@@ -191,8 +191,8 @@ def training_bytes(
 
 def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int) -> float:
     """Bytes that one layer keeps of one token, in a sequence of `length` tokens."""
-    kind = architecture.model_type if architecture.model_type in SAVED else "llama"
-    saved = SAVED[kind][method.activations]
+    # Qwen2 and Mistral are built as Llama is.
+    saved = SAVED.get(architecture.model_type, SAVED["llama"])[method.activations]
     feed_forward = max((linear.outputs for linear in architecture.linears if linear.feed_forward), default=0)
     return (
         saved.hidden * architecture.hidden_size

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from raypeft.architectures import Architecture
-from raypeft.methods.trained import Adapter
+from raypeft.methods.trained import Activations, Adapter
 from raypeft.models import ModelFamily, Weights
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Lora(LayerAdapter):
     the base's own weights, PiSSA (2404.02948) or OLoRA (2406.01775).
     """
 
-    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "lora"
+    activations: ClassVar[Activations] = "lora"
     name: Literal["lora"] = "lora"
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
     lora_r: int = Field(16, ge=1, description="rank of the update matrices")
@@ -145,7 +145,7 @@ class Ia3(LayerAdapter):
     """Learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
 
     paper_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3}
-    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "ia3"
+    activations: ClassVar[Activations] = "ia3"
     name: Literal["ia3"] = "ia3"
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
 

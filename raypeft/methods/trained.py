@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from raypeft.loading import Base
 
 
+Activations = Literal["full", "lora", "ia3", "virtual"]
+"""Which of the counts in `raypeft.memory` says what a layer keeps for the backward pass."""
+
+
 class TrainedMethod(Method):
     """The training fields, named as in `transformers.TrainingArguments`."""
 
@@ -24,8 +28,7 @@ class TrainedMethod(Method):
     saves_adapter: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = True
     """Whether gradient checkpointing is possible."""
-    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "full"
-    """Which of the counts in `raypeft.memory` says what a layer keeps for the backward pass."""
+    activations: ClassVar[Activations] = "full"
     learning_rate: float = Field(gt=0, description="peak learning rate")
     num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
     per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")

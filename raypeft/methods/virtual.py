@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from raypeft.architectures import Architecture
-from raypeft.methods.trained import Adapter
+from raypeft.methods.trained import Activations, Adapter
 
 if TYPE_CHECKING:
     from raypeft.loading import Base
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class PromptTuning(Adapter):
     """Trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
 
-    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "virtual"
+    activations: ClassVar[Activations] = "virtual"
     name: Literal["prompt_tuning"] = "prompt_tuning"
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
     num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
@@ -69,7 +69,7 @@ class PrefixTuning(Adapter):
 
     checkpoints: ClassVar[bool] = False
     paper_defaults: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 10}
-    activations: ClassVar[Literal["full", "lora", "ia3", "virtual"]] = "virtual"
+    activations: ClassVar[Activations] = "virtual"
     name: Literal["prefix_tuning"] = "prefix_tuning"
     learning_rate: float = Field(3e-2, gt=0, description="peak learning rate")
     num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
