@@ -4,7 +4,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
 # Ray's tests wait much of the time, so they run beside the others; in one process, since a second Ray would join the first.
-RAY_TESTS := tests/test_sweep.py tests/test_services.py tests/test_trial.py
+RAY_TESTS := tests/test_sweep.py tests/services/test_cluster.py tests/trial/test_run.py
 PYTEST := $(BIN)/python -m pytest -m "not slow and not gpu"
 
 .PHONY: quickstart test test-ray test-others test-all lint format clean

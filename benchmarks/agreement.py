@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from raypeft.data import DATASETS
-from raypeft.generation import generate
-from raypeft.loading import load_base
-from raypeft.memory import device_name
-from raypeft.prompts import encode, pick_shots
+from raypeft.decoding.generation import generate
+from raypeft.machine import device_name
+from raypeft.models.loading import load_base
+from raypeft.prompting.prompts import encode, pick_shots
 
 BEAMS = {"num_beams": 10, "num_return_sequences": 10}
 SAMPLES = {"do_sample": True, "num_return_sequences": 10, "temperature": 0.6, "top_p": 0.95}

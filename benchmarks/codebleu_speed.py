@@ -22,7 +22,7 @@ from pathlib import Path
 
 import codebleu as package
 
-from raypeft.metrics.codebleu import codebleu
+from raypeft.metrics.codebleu.score import codebleu
 
 MODULES = ("argparse", "configparser", "difflib", "heapq", "json.decoder", "shutil", "statistics", "textwrap")
 Corpus = tuple[list[str], list[str]]

@@ -18,11 +18,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from raypeft.data import DATASETS
-from raypeft.generation import generate
-from raypeft.loading import Base, load_base
-from raypeft.memory import device_name
-from raypeft.models import family_of
-from raypeft.prompts import encode, pick_shots
+from raypeft.decoding.generation import generate
+from raypeft.machine import device_name
+from raypeft.models.loading import Base, load_base
+from raypeft.models.table import family_of
+from raypeft.prompting.prompts import encode, pick_shots
 
 SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 64}
 

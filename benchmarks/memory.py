@@ -41,17 +41,18 @@ from transformers import (
     T5Config,
 )
 
-from raypeft.architectures import codegen, llama, t5
-from raypeft.config import Resources, Trial
-from raypeft.generation import generate
-from raypeft.loading import Base, _quantization, _settle_special_tokens
-from raypeft.memory import GIB, Meter, enforce_budget, is_out_of_memory, predict
+from raypeft.decoding.generation import generate
+from raypeft.machine import GIB, Meter, enforce_budget, is_out_of_memory
 from raypeft.methods import METHODS
-from raypeft.models import MODELS, TOY_FOLDER
-from raypeft.prompts import encode
-from raypeft.provenance import provenance
+from raypeft.models.architectures import codegen, llama, t5
+from raypeft.models.loading import Base, _quantization, _settle_special_tokens
+from raypeft.models.table import MODELS, TOY_FOLDER
+from raypeft.prompting.prompts import encode
 from raypeft.records import Example, Prompt
-from raypeft.training import _checkpointing, make_optimizer, train_model, training_steps
+from raypeft.study.config import Resources, Trial
+from raypeft.study.memory import predict
+from raypeft.training.loop import _checkpointing, make_optimizer, train_model, training_steps
+from raypeft.trial.provenance import provenance
 
 # bitsandbytes and peft are imported where they are used: this script's first process must keep off the card, since a
 # second CUDA context on it would be taken for the first's and count against the budget.
@@ -73,7 +74,7 @@ True sizes, a batch of 8 examples of 128 tokens (64 + 64 for an encoder-decoder)
 values: the bytes of all storages alive at the peak of the second step, in GiB. Caching, fragmentation and the kernels'
 own workspace are not in it; generation is not simulated. Without CUDA the step runs under the CPU's autocast; the next
 column adds what CUDA's computes in float32 (norms, powers, softmax), which matters where a class leaves that to
-autocast, as CodeGen does. `predicted` is `raypeft.memory.predict`, training only."""
+autocast, as CodeGen does. `predicted` is `raypeft.study.memory.predict`, training only."""
 NOTES = """
 Our figures are GiB (2**30 bytes), the paper's as printed in its Figure 1 (peak in fine-tuning; no unit beyond GB).
 Random weights at true size. Eight steps of batch 8, an evaluation of 16 examples, then one batch of beam search: 10
@@ -217,7 +218,7 @@ def quantised(kind, config, device, dtype, fake=None):
             for name, buffer in module.named_buffers(recurse=False):
                 setattr(module, name, buffer.to(device))
             if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = False  # see raypeft.loading
+                module.support_avx512bf16_for_cpu = False  # see raypeft.models.loading
     return quantizer.postprocess_model(model)
 
 
@@ -383,7 +384,7 @@ def answered(trial, plan, model, base, splits, meter):
 def simulate_bar(bar, options):
     """The storages alive at the peak of a second training step of 8 x 128 tokens, on tensors without values.
 
-    The step is that of `raypeft.training.optimise_step`, less what asks for values (which positions have a loss, the
+    The step is that of `raypeft.training.loop.optimise_step`, less what asks for values (which positions have a loss, the
     loss as a number). It is taken under the CPU's autocast, then once more with what CUDA's computes in float32.
     """
     from bitsandbytes.functional import quantize_4bit

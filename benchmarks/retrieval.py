@@ -22,8 +22,8 @@ import torch
 from sentence_transformers.util import semantic_search
 
 from raypeft.data import DATASETS
-from raypeft.memory import device_name
-from raypeft.retriever import BM25, NEAR, make_retriever, near_duplicates
+from raypeft.machine import device_name
+from raypeft.retrieval.retriever import BM25, NEAR, make_retriever, near_duplicates
 
 K = 16
 

@@ -201,9 +201,9 @@ def through_pools(rounds: int) -> list[tuple[str, float]]:
     """(way, programs a second) of the queues that trials use, fastest round; each program is one of its own."""
     import ray
 
-    from raypeft.local_services import LocalServices
     from raypeft.sandbox import SandboxSettings
-    from raypeft.services import ClusterServices
+    from raypeft.services.cluster import ClusterServices
+    from raypeft.services.local import LocalServices
 
     ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     ways = {"one process": LocalServices(), "Ray": ClusterServices()}

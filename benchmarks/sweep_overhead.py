@@ -27,12 +27,13 @@ resources: {cpus_per_trial: %d}
 
 def run_plainly(sweep_file, folder):
     """The same trials in this process, as a loop."""
-    from raypeft.checking import load_config
-    from raypeft.config import trial_columns
-    from raypeft.loading import BaseCache
-    from raypeft.plan import plan_trials
-    from raypeft.results import ResultStore
-    from raypeft.trial import quiet_libraries, run_and_record, use_threads
+    from raypeft.machine import quiet_libraries, use_threads
+    from raypeft.models.loading import BaseCache
+    from raypeft.results.columns import trial_columns
+    from raypeft.results.store import ResultStore
+    from raypeft.study.checking import load_config
+    from raypeft.study.plan import plan_trials
+    from raypeft.trial.run import run_and_record
 
     sweep = load_config(sweep_file)
     quiet_libraries()
@@ -44,8 +45,8 @@ def run_plainly(sweep_file, folder):
 
 def gaps(folder):
     """Seconds of each trial, and seconds between the end of one and the start of the next, in order."""
-    from raypeft.config import trial_columns
-    from raypeft.results import ResultStore
+    from raypeft.results.columns import trial_columns
+    from raypeft.results.store import ResultStore
 
     rows = sorted(ResultStore(folder, trial_columns()).read_rows(), key=lambda row: row["started_at"])
     assert all(row["status"] == "ok" for row in rows), [row["error"] for row in rows]

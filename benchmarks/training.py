@@ -19,12 +19,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from raypeft.data import DATASETS
-from raypeft.loading import load_base
-from raypeft.memory import device_name
+from raypeft.machine import device_name
 from raypeft.methods import Lora
-from raypeft.models import TOY_FOLDER
-from raypeft.prompts import encode
-from raypeft.training import IGNORED, make_optimizer, optimise_step, training_steps
+from raypeft.models.loading import load_base
+from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.prompts import encode
+from raypeft.training.loop import IGNORED, make_optimizer, optimise_step, training_steps
 
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""

@@ -1,4 +1,4 @@
-"""`raypeft VERB ...` (or `python -m raypeft VERB ...`): each verb is the module of that name."""
+"""`raypeft VERB ...` (or `python -m raypeft VERB ...`): each verb is a module of that name in `raypeft.cli`."""
 
 import sys
 from importlib import import_module
@@ -16,7 +16,8 @@ def main() -> int:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in VERBS:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
-        return int(import_module(f"raypeft.{verb}").main())
+        module = "raypeft.sweep" if verb == "sweep" else f"raypeft.cli.{verb}"
+        return int(import_module(module).main())
     print("usage: raypeft VERB ...   (raypeft VERB --help tells more)\n")
     for name, purpose in VERBS.items():
         print(f"  {name:10}{purpose}")

@@ -1,11 +1,8 @@
 """The plain records that flow through a trial: examples in, candidates out. No third-party imports."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
-
-from raypeft.sandbox import RunResult, SandboxSettings
 
 Splits = dict[str, "list[Example]"]
 """`train`, `validation` and `test`, each a list of examples."""
@@ -77,7 +74,7 @@ class Dataset:
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
     forms: Forms | None = None
-    """None: those of `raypeft.prompts`."""
+    """None: those of `raypeft.prompting.prompts`."""
     levels: tuple[str, ...] = ()
     """What `Example.level` may be, easiest first; each has scores of its own."""
     is_tested: bool = False
@@ -117,48 +114,6 @@ class Candidate:
     log_probability: float | None = field(default=None, compare=False)
     """Sum over its tokens, the stopping one included, in nats. Its last digits depend on the batch, so that two equal
     candidates may differ in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieval:
-    """How shots are retrieved, in the words of the methods' fields."""
-
-    embedding_model: str
-    embedding_revision: str | None = None
-    reranker: str | None = None
-    rerank_candidates: int = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The training examples nearest to each query, and how they were found."""
-
-    rows: list[list[int]]
-    """For each query its k examples as positions in the training split, nearest first."""
-    revision: str
-    """What searched: model, weights and libraries."""
-    near_duplicates: int | None
-    """Queries whose instruction is (nearly) one of the training split's; None where nothing compares meanings."""
-
-
-class Services(Protocol):
-    """What the trials of a sweep share. Without Ray a process has its own (`raypeft.local_services.LocalServices`)."""
-
-    def retrieve(
-        self, corpus: str, train: Sequence[Example], how: Retrieval, queries: Sequence[Example], k: int
-    ) -> Retrieved:
-        """The k examples of `train` nearest to each query. `corpus` is a name that no other training split has.
-
-        Raises ValueError as `raypeft.retriever` does: a model that is not at hand, an empty split, a k above its size.
-        """
-        ...
-
-    def judge(self, program: str, tests: str, settings: SandboxSettings) -> "Future[RunResult]":
-        """How a program does on tests, given as JSON text in APPS's form. Returns at once, unless the queue is full.
-
-        The result raises SandboxUnavailable where the machine gives no sandbox, ValueError for tests of another form.
-        """
-        ...
 
 
 class Report(Protocol):

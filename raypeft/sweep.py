@@ -11,17 +11,18 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.console import Console
 
-from raypeft.checking import LoadedSweep, load_config
-from raypeft.config import RunOptions, Trial, trial_columns
-from raypeft.plan import parameter_counts, plan_trials
-from raypeft.progress import ProgressView, say
-from raypeft.report import print_summary
-from raypeft.results import ResultStore, sweep_url
-from raypeft.sweepfile import ConfigError, find_sweep_file
+from raypeft.analysis.report import print_summary
+from raypeft.cli.dry_run import describe_plan, print_plan
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import ResultStore, sweep_url
+from raypeft.runner.observers.progress import ProgressView, say
+from raypeft.study.checking import LoadedSweep, load_config
+from raypeft.study.config import RunOptions, Trial
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError, find_sweep_file
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -53,7 +54,8 @@ def run_missing(
     trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, options: RunOptions, console: Console
 ) -> bool:
     """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
-    from raypeft.tuning import ray_session, tune_trials
+    from raypeft.runner.session import ray_session
+    from raypeft.runner.tuning import tune_trials
 
     try:
         with ProgressView(len(trials), console) as view, ray_session(verbose):
@@ -70,38 +72,6 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
     for trial in missing:
         store.set_aside(trial.id)
     return missing
-
-
-def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
-    """The plan as one JSON-ready object, keys as the row's columns."""
-    from raypeft.memory import predict
-
-    trials = []
-    for trial in plan_trials(sweep):
-        prediction = predict(trial, sweep.config.resources)
-        fits = prediction.fits(sweep.config.resources.gpu_memory_gb) if prediction else None
-        peak = round(prediction.peak_gb, 3) if prediction else None
-        counts = parameter_counts(trial)
-        trials.append({"id": trial.id, **trial.fields, **counts, "predicted_peak_memory_gb": peak, "fits": fits})
-    return {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
-
-
-def print_plan(sweep: LoadedSweep) -> None:
-    """One line a trial: what it is, what it trains, and the GPU memory it is predicted to need."""
-    from raypeft.report import settings
-
-    plan = describe_plan(sweep)
-    trials, budget = plan["trials"], plan["gpu_memory_gb"]
-    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory each (where there is a GPU)")
-    for index, row in enumerate(trials):
-        trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
-        peak = row["predicted_peak_memory_gb"]
-        needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
-        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], settings(row, trials), trained, needs]
-        print(f"{index:4}  " + "  ".join(part for part in told if part))
-    if too_large := [row for row in trials if row["fits"] is False]:
-        print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
-              f"infeasible and not run, unless --force")  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:

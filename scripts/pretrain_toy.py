@@ -29,9 +29,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from torch.nn import functional
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from raypeft import prompts
 from raypeft.data import toy
-from raypeft.generation import generate
+from raypeft.decoding.generation import generate
+from raypeft.prompting import prompts
 from scripts.toy_corpus import Segment, documents, fingerprint
 
 OUT = Path(__file__).parents[1] / "raypeft" / "data" / "toy_model"

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from raypeft.codegen2 import regroup
-from raypeft.models import TOY_FOLDER
+from raypeft.models.codegen2 import regroup
+from raypeft.models.table import TOY_FOLDER
 
 CONTEXT = 512
 CONFIGS = {

@@ -9,11 +9,11 @@ import raypeft
 
 PROGRAM = """
 import contextlib, io, sys
-import raypeft.sweep, raypeft.plan, raypeft.checking
-from raypeft.sweepfile import find_sweep_file
+import raypeft.sweep, raypeft.study.plan, raypeft.study.checking
+from raypeft.study.sweepfile import find_sweep_file
 
 for sweep in sys.argv[1:]:
-    raypeft.plan.plan_trials(raypeft.checking.load_config(find_sweep_file(sweep)))
+    raypeft.study.plan.plan_trials(raypeft.study.checking.load_config(find_sweep_file(sweep)))
     with contextlib.redirect_stdout(io.StringIO()):
         assert raypeft.sweep.main([sweep, "--dry-run"]) == 0
         assert raypeft.sweep.main([sweep, "--dry-run", "--json"]) == 0

@@ -10,11 +10,11 @@ import pexpect
 import psutil
 import pytest
 
-from raypeft.checking import load_config
-from raypeft.config import trial_columns
-from raypeft.results import MEASURED, ResultStore
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import MEASURED, ResultStore
+from raypeft.study.checking import load_config
+from raypeft.study.sweepfile import find_sweep_file
 from raypeft.sweep import describe_plan, main
-from raypeft.sweepfile import find_sweep_file
 
 SWEEP = """
 name: small

@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.columns import LEVELS
 from raypeft.data.sources import FORMATS, find_split, hub_file, read_rows, unique
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox import parse_tests
 
 NAME = "apps"
+LEVELS = ("introductory", "interview", "competition")
+"""Its levels of difficulty, and those of datasets like it."""
 HUB_ID = "codeparrot/apps"
 SPLIT_SEED = 42
 VALIDATION_ROWS, VALIDATION_SHARE = 500, 0.1

@@ -35,7 +35,7 @@ from itertools import cycle, pairwise
 from random import Random
 from typing import Any, Literal
 
-from raypeft.columns import LEVELS
+from raypeft.data.apps import LEVELS
 from raypeft.data.toy import expand, pick, put
 from raypeft.records import Dataset, Example, Splits
 

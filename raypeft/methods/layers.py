@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raypeft.architectures import Architecture
 from raypeft.methods.trained import Activations, Adapter
-from raypeft.models import ModelFamily, Weights
+from raypeft.models.architectures import Architecture
+from raypeft.models.table import ModelFamily, Weights
 
 if TYPE_CHECKING:
-    from raypeft.loading import Base
+    from raypeft.models.loading import Base
 
 
 class LayerAdapter(Adapter):

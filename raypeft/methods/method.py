@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raypeft.architectures import Architecture
-from raypeft.embeddings import DEFAULT_MODEL
-from raypeft.models import ModelFamily, Weights
+from raypeft.models.architectures import Architecture
+from raypeft.models.table import ModelFamily, Weights
+from raypeft.retrieval.embeddings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from raypeft.loading import Base
+    from raypeft.models.loading import Base
 
 
 class Method(BaseModel):

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raypeft.architectures import Architecture
 from raypeft.methods.method import Method
-from raypeft.models import Weights
+from raypeft.models.architectures import Architecture
+from raypeft.models.table import Weights
 
 if TYPE_CHECKING:
-    from raypeft.loading import Base
+    from raypeft.models.loading import Base
 
 
 Activations = Literal["full", "lora", "ia3", "virtual"]
-"""Which of the counts in `raypeft.memory` says what a layer keeps for the backward pass."""
+"""Which of the counts in `raypeft.study.memory` says what a layer keeps for the backward pass."""
 
 
 class TrainedMethod(Method):

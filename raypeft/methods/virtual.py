@@ -1,4 +1,4 @@
-"""Methods that train virtual tokens before the prompt; where these stand is in `raypeft.virtual_tokens`."""
+"""Methods that train virtual tokens before the prompt; where these stand is in `raypeft.models.virtual_tokens`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from raypeft.architectures import Architecture
 from raypeft.methods.trained import Activations, Adapter
+from raypeft.models.architectures import Architecture
 
 if TYPE_CHECKING:
-    from raypeft.loading import Base
+    from raypeft.models.loading import Base
 
 
 class PromptTuning(Adapter):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from raypeft.metrics.codebleu import codebleu, example_counts, score_counts
+from raypeft.metrics.codebleu.score import codebleu, example_counts, score_counts
 from raypeft.metrics.exact_match import exact_matches, paper_prediction, paper_reference, untuned_prediction
 from raypeft.metrics.functional import candidates_passed, pass_at_k, shares_passed
 from raypeft.records import Candidate, Dataset

@@ -6,8 +6,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from raypeft.data import apps
-from raypeft.models import TOY_FOLDER
-from raypeft.prompts import encode, form_of
+from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.prompts import encode, form_of
 from raypeft.sandbox import parse_tests
 
 STDIN = {"inputs": ["1 2\n"], "outputs": ["3\n"]}

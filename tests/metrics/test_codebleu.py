@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.metrics.codebleu import codebleu, example_counts, score_counts
+from raypeft.metrics.codebleu.score import codebleu, example_counts, score_counts
 
 KEYS = ["codebleu", "ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match"]
 BOTH = pytest.mark.parametrize("fidelity", ["corrected", "paper"])
@@ -70,7 +70,7 @@ def test_renaming_a_variable_everywhere_leaves_syntax_and_data_flow(fidelity):
 
 def test_scores_do_not_change_with_the_hash_seed():
     code = (
-        "import json, sys; from raypeft.metrics.codebleu import codebleu\n"
+        "import json, sys; from raypeft.metrics.codebleu.score import codebleu\n"
         "texts = json.load(sys.stdin)\n"
         "print([codebleu(texts, texts[1:] + texts[:1], f) for f in ('corrected', 'paper')])"
     )

@@ -15,8 +15,8 @@ from codebleu import bleu, weighted_ngram_match
 from codebleu.parser import DFG
 from codebleu.parser.utils import remove_comments_and_docstrings
 
-from raypeft.metrics.codebleu import codebleu
-from raypeft.metrics.codebleu_tree import without_java_comments
+from raypeft.metrics.codebleu.score import codebleu
+from raypeft.metrics.codebleu.tree import without_java_comments
 
 # The package exports functions under some of its modules' names, hence not "from codebleu import".
 dataflow_match = importlib.import_module("codebleu.dataflow_match")

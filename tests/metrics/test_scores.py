@@ -2,11 +2,11 @@
 
 import pytest
 
-from raypeft.columns import MEASURED
 from raypeft.data import DATASETS
-from raypeft.metrics.codebleu import codebleu
+from raypeft.metrics.codebleu.score import codebleu
 from raypeft.metrics.scores import score, score_tests
 from raypeft.records import Candidate
+from raypeft.results.columns import MEASURED
 
 TOY = DATASETS["toy"]
 

@@ -1,0 +1,84 @@
+"""Score stored candidates again, without a model: after a metric was mended or added, or after --generate-only.
+
+    raypeft score results/conala_smollm2
+    raypeft score results/rq4 --rerun-tests --seconds-per-test 8
+
+Only the scores of a row change; its fields, costs and provenance stay those of the run that made the candidates. Tests
+that were run are not run again, unless asked for; those that were not are run here, in the sandbox of this machine.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from raypeft.data import DATASETS
+from raypeft.methods import METHODS
+from raypeft.metrics.scores import score, score_tests
+from raypeft.records import Candidate, Example, Report, report_nothing
+from raypeft.results.store import ResultStore
+from raypeft.sandbox import SandboxSettings
+from raypeft.services.local import LocalServices
+from raypeft.trial.tests import CandidateTests
+
+Row = dict[str, Any]
+
+
+def score_again(
+    store: ResultStore,
+    settings: SandboxSettings = SandboxSettings(),  # noqa: B008 - frozen
+    rerun_tests: bool = False,
+    report: Report = report_nothing,
+) -> int:
+    """Recompute the scores of every trial that has candidates; returns how many trials had any.
+
+    Raises SandboxUnavailable and what a dataset's loader raises where tests must be run, ValueError where the dataset
+    no longer has an example.
+    """
+    count = 0
+    services = LocalServices()
+    for row in store.read_rows():
+        stored = store.read_rows("candidates", row["id"]) if row["status"] in ("ok", "generated") else []
+        if not stored:
+            continue
+        candidates = [
+            [_candidate(each) for each in found] for _, found in groupby(stored, key=lambda each: each["example_id"])
+        ]
+        dataset = DATASETS[row["dataset"]]
+        if not dataset.is_tested:
+            references = {each["example_id"]: each["reference"] for each in stored}
+            known = [references[found[0].example_id] for found in candidates]
+            scores = score(candidates, known, dataset, METHODS[row["tuning_method"]].trains)
+        elif (tested := store.read_rows("tests", row["id"])) and not rerun_tests:
+            scores = score_tests(tested, dataset.levels)
+        else:
+            with CandidateTests(services, settings) as tests:
+                print(f"{row['id']}: running the tests of {len(stored)} candidates")
+                _begin(tests, row, candidates)
+                rows = tests.rows(row["id"], report)
+            store.write_rows("tests", row["id"], rows)
+            scores = score_tests(rows, dataset.levels) | tests.columns
+        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | scores])
+        count += 1
+    return count
+
+
+def _candidate(stored: Row) -> Candidate:
+    names = ("example_id", "rank", "text", "token_count", "stop_reason")
+    return Candidate(**{name: stored[name] for name in names})
+
+
+def _begin(tests: CandidateTests, row: Row, candidates: Sequence[Sequence[Candidate]]) -> None:
+    examples = _test_split(row["dataset"], row["dataset_path"], row["dataset_revision"])
+    for found in candidates:
+        example = examples.get(found[0].example_id)
+        if example is None or not example.tests:
+            where = row["dataset_path"] or "the hub"
+            raise ValueError(f"{row['dataset']} at {where} must have example {found[0].example_id} and its tests, "
+                             f"as when trial {row['id']} ran, but has not; is it another version?")  # fmt: skip
+        tests.begin(example, found)
+
+
+@cache
+def _test_split(dataset: str, path: str | None, revision: str | None) -> dict[str, Example]:
+    return {each.id: each for each in DATASETS[dataset].load(path, revision)["test"]}

@@ -1,0 +1,36 @@
+"""`raypeft sweep NAME --dry-run`: what a sweep would run, before any download, without torch."""
+
+from typing import Any
+
+from raypeft.analysis.report import settings
+from raypeft.study.checking import LoadedSweep
+from raypeft.study.memory import predict
+from raypeft.study.plan import parameter_counts, plan_trials
+
+
+def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
+    """The plan as one JSON-ready object, keys as the row's columns."""
+    trials = []
+    for trial in plan_trials(sweep):
+        prediction = predict(trial, sweep.config.resources)
+        fits = prediction.fits(sweep.config.resources.gpu_memory_gb) if prediction else None
+        peak = round(prediction.peak_gb, 3) if prediction else None
+        counts = parameter_counts(trial)
+        trials.append({"id": trial.id, **trial.fields, **counts, "predicted_peak_memory_gb": peak, "fits": fits})
+    return {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
+
+
+def print_plan(sweep: LoadedSweep) -> None:
+    """One line a trial: what it is, what it trains, and the GPU memory it is predicted to need."""
+    plan = describe_plan(sweep)
+    trials, budget = plan["trials"], plan["gpu_memory_gb"]
+    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory each (where there is a GPU)")
+    for index, row in enumerate(trials):
+        trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
+        peak = row["predicted_peak_memory_gb"]
+        needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
+        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], settings(row, trials), trained, needs]
+        print(f"{index:4}  " + "  ".join(part for part in told if part))
+    if too_large := [row for row in trials if row["fits"] is False]:
+        print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
+              f"infeasible and not run, unless --force")  # fmt: skip

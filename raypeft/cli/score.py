@@ -1,0 +1,46 @@
+"""`raypeft score`: score a sweep's stored candidates again, without a model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from raypeft.analysis.report import print_summary
+from raypeft.analysis.score import score_again
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import ResultStore
+from raypeft.runner.observers.progress import print_progress
+from raypeft.sandbox import SandboxUnavailable
+from raypeft.study.config import SandboxOptions
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="raypeft score", description="Score a sweep's stored candidates again.")
+    parser.add_argument("results", help="the sweep's folder or URL, e.g. results/conala_smollm2")
+    parser.add_argument("--rerun-tests", action="store_true", help="run the tests of APPS again, too")
+    parser.add_argument("--seconds-per-test", type=float, default=4.0, help="CPU seconds of a test that is run (4)")
+    parser.add_argument("--memory-mb", type=int, default=1024, help="address space of a program in MiB (1024)")
+    parser.add_argument("--tier", default="auto", help="isolation: auto, A, B, C or U")
+    parser.add_argument("--allow-unsafe-execution", action="store_true", help="run programs even without isolation")
+    options = parser.parse_args(arguments)
+    try:
+        asked = {name: getattr(options, name) for name in SandboxOptions.model_fields if hasattr(options, name)}
+        settings = SandboxOptions(**asked).settings
+        store = ResultStore.existing(options.results, trial_columns(), table="candidates")
+        store.upgrade()
+        print(f"{score_again(store, settings, options.rerun_tests, print_progress)} trials scored again")
+    except ValidationError as error:
+        problem = error.errors()[0]
+        print(
+            f"--{str(problem['loc'][0]).replace('_', '-')}: {problem['msg']} but got {problem['input']!r}",
+            file=sys.stderr,
+        )
+        return 2
+    except (FileNotFoundError, ValueError, SandboxUnavailable) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print_summary(store.read_rows())
+    return 0

@@ -1,0 +1,60 @@
+"""`raypeft trial`: one trial of a sweep file in this process, without Ray.
+
+python -m raypeft.trial sweeps/quickstart.yaml --index 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from raypeft.analysis.report import headline
+from raypeft.machine import enforce_budget, quiet_libraries, use_threads
+from raypeft.models.loading import BaseCache
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import ResultStore, sweep_url
+from raypeft.runner.observers.progress import print_progress
+from raypeft.study.checking import load_config
+from raypeft.study.config import RunOptions
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.run import run_and_record
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="raypeft trial",
+        description="Run one trial of a sweep file in this process, without Ray.",
+        epilog="example: python -m raypeft.trial quickstart --index 3 defaults.limit=20",
+    )
+    parser.add_argument("sweep", help="the sweep file, or the name of one in sweeps/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
+    parser.add_argument("--index", type=int, default=0, help="which trial, counted from 0 as --dry-run lists them")
+    parser.add_argument("--results", help="folder or URL that holds the results (default: the sweep's, else results)")
+    parser.add_argument(
+        "--force", action="store_true", help="run a trial that is predicted not to fit the GPU's memory"
+    )
+    parser.add_argument("--generate-only", action="store_true", help="store candidates unscored, for `raypeft score`")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what Transformers and PEFT print")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        sweep = load_config(find_sweep_file(options.sweep), options.overrides)
+        trials = plan_trials(sweep)
+        if not 0 <= options.index < len(trials):
+            raise ConfigError(options.sweep, [f"--index must be 0 to {len(trials) - 1} but got {options.index}"])
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    trial, config = trials[options.index], sweep.config
+    store = ResultStore(sweep_url(options.results or config.results, config.name), trial_columns())
+    store.set_aside(trial.id)
+    use_threads(config.resources.cpus_per_trial)
+    enforce_budget(config.resources.gpu_memory_gb)
+    if not options.verbose:
+        quiet_libraries()
+    print(f"trial {options.index}, {trial.id}: {trial.label}")
+    how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
+    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, print_progress, how)
+    print(f"{row['status']}: " + (row["error"] or headline(row)))
+    return 0 if row["status"] in ("ok", "generated") else 1

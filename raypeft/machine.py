@@ -1,0 +1,138 @@
+"""This process's GPU and CPU: the memory budget that is enforced, the peak that is measured, threads, quiet libraries.
+libraries.
+
+    enforce_budget(24)
+    with meter.stage("train"): ...
+    meter.columns()["train_peak_memory_reserved_gb"]
+
+Without CUDA nothing is enforced and nothing measured (None). Torch is imported only when a function is called.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+GIB = 2**30
+
+
+def has_gpu() -> bool:
+    """Whether torch has a CUDA device to use."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def card_gb() -> float | None:
+    """Memory of the card that this process uses, in GiB; None without a GPU."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / GIB if has_gpu() else None
+
+
+def enforce_budget(gpu_memory_gb: float) -> None:
+    """Cap this process's allocations at the budget less what the CUDA context itself takes, in GiB (2**30 bytes).
+
+    The paper's condition, one 24 GB card, then holds on a larger one: beyond the cap an allocation raises
+    torch.cuda.OutOfMemoryError. A card smaller than the budget gives all it has.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    torch.cuda.init()
+    free, total = torch.cuda.mem_get_info()
+    context = total - free - torch.cuda.memory_reserved() if gpu_memory_gb * GIB < total else 0
+    # Another trial's memory on a shared card looks like context; no context is larger than this.
+    context = min(context, GIB)
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (gpu_memory_gb * GIB - context) / total))
+
+
+@dataclass(slots=True)
+class Meter:
+    """Peak GPU memory by stage, in GiB; empty without CUDA. A stage that fails is measured up to its end as well."""
+
+    peaks: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Stage -> allocated by tensors, reserved from the card."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        import torch
+
+        if not torch.cuda.is_available():
+            yield
+            return
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            yield
+        finally:
+            peak = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+            self.peaks[name] = max(peak, self.peaks.get(name, peak))
+
+    def columns(self) -> dict[str, float | None]:
+        """The row's columns: of the whole trial, and of its stages."""
+        row: dict[str, float | None] = {}
+        for column, kind in (("allocated", 0), ("reserved", 1)):
+            values = {stage: peak[kind] for stage, peak in self.peaks.items()}
+            row |= {f"{stage}_peak_memory_{column}_gb": value for stage, value in values.items()}
+            row[f"peak_memory_{column}_gb"] = max(values.values(), default=None)
+        return row
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the GPU's (not the host's) lack of memory."""
+    import torch
+
+    return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+def device_name() -> str:
+    """The GPU's name, or the CPU's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return _cpu_name() or platform.processor() or platform.machine()
+
+
+def _cpu_name() -> str | None:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+    except OSError:
+        return None
+
+
+def free_memory() -> None:
+    """Give cached GPU memory back, so that the next trial of this process starts from what the base takes."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def use_threads(cpus: int) -> None:
+    """Give torch so many CPU cores where it computes on the CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(min(cpus, os.cpu_count() or 1))
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' bars and advice off the screen; errors still come as exceptions."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,0 +1,227 @@
+"""Loading a base model from the hub, a folder or a GGUF file, and the one base that a process holds.
+
+    base = load_base("toy")
+    base = load_base("SmolLM2-135M-Instruct", path="models/SmolLM2-135M-Instruct.Q4_1.gguf", weights="nf4")
+
+Never runs code that came with a checkpoint (`trust_remote_code`).
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from raypeft.models.architectures import from_config
+from raypeft.models.table import ModelFamily, Weights, family_of, folder_problem
+
+
+@dataclass(slots=True)
+class Base:
+    """A loaded base model that several trials use in turn. `intact` is False once a trial has changed its weights."""
+
+    family: ModelFamily
+    model: Any
+    tokenizer: Any
+    revision: str
+    """The hub's commit, or the hash of the local weights."""
+    notes: str | None = None
+    """What loading had to decide or change."""
+    adapter_note: dict[str, str] | None = None
+    """What `raypeft.models.codegen2` adds to the folder of every adapter saved on this base, where rows were moved."""
+    intact: bool = True
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def task_type(self) -> str:
+        """PEFT's word for the kind of model."""
+        return "SEQ_2_SEQ_LM" if self.is_encoder_decoder else "CAUSAL_LM"
+
+    @property
+    def context_length(self) -> int | None:
+        """The longest sequence that the model takes, in tokens; None for T5's relative positions, which have no end."""
+        length = getattr(self.model.config, "max_position_embeddings", None)
+        return int(length) if length else None
+
+    def restore(self, adapted: Any) -> None:
+        """Take a PEFT adapter off again, without merging it."""
+        prompt_learning = adapted.active_peft_config.is_prompt_learning
+        self.model = adapted.get_base_model() if prompt_learning else adapted.unload()
+        # PEFT leaves its configuration behind and warns, at the next trial, of an adapter that is gone.
+        if hasattr(self.model, "peft_config"):
+            del self.model.peft_config
+
+    def discard(self) -> None:
+        """Mark the weights as changed, so that the next trial loads them again, and free them."""
+        self.intact = False
+        self.model = None
+        gc.collect()
+
+
+def load_base(model: str, path: str | None = None, revision: str | None = None, weights: Weights = "half") -> Base:
+    """Load `model` for training or generation, its weights held as `weights` says.
+
+    `path` overrides where the weights come from: a folder, a hub id, or a GGUF file (which Transformers dequantises).
+
+    Raises OSError (from Transformers) where there is nothing to load, and ValueError where a folder is incomplete, a
+    checkpoint does not match its config, or the tokenizer has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    family = family_of(model, path)
+    source = Path(path or family.home).expanduser()
+    where = _where(source, path or family.home, revision)
+    loaded = _load_weights(where, weights)
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    _settle_special_tokens(loaded, tokenizer)
+    loaded.requires_grad_(False)
+    if family.architecture is None:
+        # Of a model that planning could not know, the loaded config tells which layers adapters go to.
+        family = replace(family, architecture=from_config(loaded.config.to_dict()))
+    base = Base(family, loaded, tokenizer, _revision(source, loaded))
+    if loaded.config.model_type == "codegen" and not family.name.startswith("codegen-"):
+        _settle_qkv(base)
+    return base
+
+
+def _where(source: Path, name: str, revision: str | None) -> dict[str, str]:
+    """The arguments of `from_pretrained` that say where to load from."""
+    if source.is_file():
+        if source.suffix != ".gguf":
+            raise ValueError(f"model path must be a folder, a hub id or a .gguf file but got {source}")
+        return {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
+    if source.is_dir():
+        if problem := folder_problem(str(source)):
+            raise ValueError(f"model folder {source} {problem}")
+        return {"pretrained_model_name_or_path": str(source)}
+    return {"pretrained_model_name_or_path": name, "revision": revision or "main"}
+
+
+def _load_weights(where: dict[str, str], weights: Weights) -> Any:
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    quantized = weights in ("int8", "nf4")
+    if quantized and "gguf_file" in where:
+        # Transformers quantises only checkpoints that are not quantised themselves: a copy of plain weights is one.
+        with tempfile.TemporaryDirectory(prefix="raypeft-gguf-") as folder:
+            _load_weights(where, "half").save_pretrained(folder)
+            return _load_weights({"pretrained_model_name_or_path": folder}, weights)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.bfloat16 if device == "cuda" and weights != "float32" else torch.float32
+    config = AutoConfig.from_pretrained(**where)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    loaded, report = kind.from_pretrained(
+        **where,
+        dtype=dtype,
+        device_map={"": device},
+        quantization_config=_quantization(weights, dtype) if quantized else None,
+        output_loading_info=True,
+    )
+    _check_complete(where["pretrained_model_name_or_path"], report["missing_keys"], report["unexpected_keys"])
+    for module in loaded.modules() if weights == "nf4" else ():
+        # On CPUs with AVX-512 bitsandbytes packs the weights at the first evaluation into a form that passes no
+        # gradients on (0.50): training after it would go on without learning anything.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    if "gguf_file" in where:
+        # The weights are ordinary ones by now, but Transformers would neither train nor save them.
+        loaded.is_quantized, loaded.hf_quantizer = False, None
+        if hasattr(loaded.config, "quantization_config"):
+            del loaded.config.quantization_config
+    return loaded
+
+
+def _quantization(weights: Weights, compute_dtype: Any) -> Any:
+    """bitsandbytes' settings of the paper: LLM.int8 (arXiv 2208.07339); nf4, double quantisation (arXiv 2305.14314)."""
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{weights} weights need bitsandbytes, which cannot be imported here ({error}); "
+                         f"pip install bitsandbytes") from error  # fmt: skip
+    if weights == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+def _check_complete(name: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """Transformers fills what a checkpoint lacks with random numbers and passes over what it does not know."""
+    missing = sorted(missing)
+    left_over = sorted(key for key in unexpected if key.endswith((".weight", ".bias")))
+    if missing or left_over:
+        told = [f"{len(keys)} weights {what} (the first: {keys[0]})"
+                for keys, what in ((missing, "are missing"), (left_over, "have no place")) if keys]  # fmt: skip
+        raise ValueError(f"the checkpoint of {name} must match its config.json but {' and '.join(told)}")
+
+
+def _settle_special_tokens(model: Any, tokenizer: Any) -> None:
+    """Set eos and pad where model and tokenizer disagree: the tokenizer's eos is what training appends.
+
+    codegen2-1B's config, for one, says that eos is 2, which its tokenizer reads as '#'.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token; set eos_token in it")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    for config in (model.config, model.generation_config):
+        config.eos_token_id = tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+    # A checkpoint's own sampling defaults (temperature, top_p) must not leak into our decoding.
+    model.generation_config = type(model.generation_config).from_model_config(model.config)
+
+
+def _settle_qkv(base: Base) -> None:
+    """Bring a CodeGen2 checkpoint into the order that Transformers' CodeGen class reads (`raypeft.models.codegen2`)."""
+    from raypeft.models.codegen2 import adapter_note, choose_blocks
+
+    layout = choose_blocks(base.model, base.tokenizer, default=base.family.qkv_blocks or 4)
+    base.notes = str(layout)
+    base.adapter_note = adapter_note(layout.blocks)
+
+
+def _revision(source: Path, model: Any) -> str:
+    """The hub's commit of a downloaded model, or `sha256:` and twelve digits of the local weights."""
+    if not source.exists():
+        return str(getattr(model.config, "_commit_hash", None))
+    files = [source] if source.is_file() else sorted([*source.glob("*.safetensors"), *source.glob("*.bin")])
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:12]}"
+
+
+@dataclass(slots=True)
+class BaseCache:
+    """The one base model that a process holds. Trials of the same base, one after the other, load it once."""
+
+    key: tuple[Any, ...] | None = None
+    base: Base | None = None
+
+    def get(self, model: str, path: str | None = None, revision: str | None = None, weights: Weights = "half") -> Base:
+        """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
+        key = (model, path, revision, weights)
+        if self.key != key or self.base is None or not self.base.intact:
+            self.drop()
+            self.base = load_base(model, path, revision, weights)
+            self.key = key
+        return self.base
+
+    def drop(self) -> None:
+        """Forget the base and free its memory."""
+        self.key = self.base = None
+        gc.collect()

@@ -1,0 +1,190 @@
+"""The table of models: where each one's weights come from, its sizes, and which layers adapters go to.
+
+    family_of("codegen2-1B").architecture.total_params
+
+Planning reads this file only; weights are loaded by `raypeft.models.loading`. A model outside the table (a hub id, a
+folder, a GGUF file) works as well; what can be known of it comes from its config.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from raypeft.models.architectures import Architecture, codegen, from_folder, llama, safetensors_params, t5
+
+Weights = Literal["half", "float32", "int8", "nf4"]
+"""How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
+
+TOY_FOLDER = Path(__file__).parents[1] / "data" / "toy_model"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFamily:
+    """What raypeft knows of a model before it is loaded."""
+
+    name: str
+    home: str
+    """Where its weights come from when the sweep names no path: a hub id or a folder."""
+    architecture: Architecture | None = None
+    """None for a model outside the table whose config.json is not at hand, or of a kind not known here."""
+    qkv_blocks: int | None = None
+    """CodeGen2 only: into how many blocks its checkpoint groups q, k and v (`raypeft.models.codegen2`)."""
+
+
+def _smollm2(
+    size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int
+) -> list[ModelFamily]:
+    sizes = llama(
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        layers=layers,
+        heads=heads,
+        key_value_heads=kv,
+        vocab_size=49_152,
+        tied=True,
+        context_length=8_192,
+    )
+    return [
+        ModelFamily(f"SmolLM2-{size}{kind}", f"HuggingFaceTB/SmolLM2-{size}{kind}", sizes) for kind in ("", "-Instruct")
+    ]
+
+
+def _qwen(size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int) -> list[ModelFamily]:
+    large = size == "7B"  # the only one with an output head of its own, and with a vocabulary padded further
+    sizes = llama(
+        hidden_size=hidden_size,
+        intermediate_size=intermediate_size,
+        layers=layers,
+        heads=heads,
+        key_value_heads=kv,
+        vocab_size=152_064 if large else 151_936,
+        tied=not large,
+        bias=True,
+        context_length=32_768,
+        model_type="qwen2",
+    )
+    names = [f"Qwen2.5-Coder-{size}{kind}" for kind in ("", "-Instruct")]
+    return [ModelFamily(name, f"Qwen/{name}", sizes) for name in names]
+
+
+def _codellama(size: str, kind: str, sizes: Architecture) -> ModelFamily:
+    name = f"CodeLlama-{size}{kind}-hf"
+    return ModelFamily(name, f"codellama/{name}", sizes)
+
+
+def _llama_7b(vocab_size: int) -> Architecture:
+    return llama(hidden_size=4_096, intermediate_size=11_008, layers=32, heads=32, vocab_size=vocab_size)
+
+
+MODELS: dict[str, ModelFamily] = {
+    family.name: family
+    for family in (
+        ModelFamily("toy", str(TOY_FOLDER), from_folder(TOY_FOLDER)),
+        ModelFamily(
+            "codet5p-220m",
+            "Salesforce/codet5p-220m",
+            t5(hidden_size=768, intermediate_size=3_072, layers=12, heads=12),
+        ),
+        ModelFamily(
+            "codet5p-770m",
+            "Salesforce/codet5p-770m",
+            t5(hidden_size=1_024, intermediate_size=4_096, layers=24, heads=16),
+        ),
+        ModelFamily(
+            "codegen-350M-mono", "Salesforce/codegen-350M-mono", codegen(hidden_size=1_024, layers=20, heads=16)
+        ),
+        ModelFamily("codegen2-1B", "Salesforce/codegen2-1B", codegen(hidden_size=2_048, layers=16, heads=16), 8),
+        ModelFamily("codegen2-3_7B", "Salesforce/codegen2-3_7B", codegen(hidden_size=4_096, layers=16, heads=16), 8),
+        # Said to be grouped as Transformers' class expects it; the checkpoint itself decides when it is loaded.
+        ModelFamily("codegen2-7B", "Salesforce/codegen2-7B", codegen(hidden_size=4_096, layers=32, heads=16), 4),
+        _codellama("7b", "", _llama_7b(32_016)),
+        _codellama("7b", "-Instruct", _llama_7b(32_016)),
+        _codellama("7b", "-Python", _llama_7b(32_000)),
+        _codellama(
+            "13b",
+            "-Python",
+            llama(hidden_size=5_120, intermediate_size=13_824, layers=40, heads=40, vocab_size=32_000),
+        ),
+        _codellama(
+            "34b",
+            "-Python",
+            llama(
+                hidden_size=8_192,
+                intermediate_size=22_016,
+                layers=48,
+                heads=64,
+                key_value_heads=8,
+                vocab_size=32_000,
+            ),
+        ),
+        *_smollm2("135M", 576, 1_536, 30, 9, 3),
+        *_smollm2("360M", 960, 2_560, 32, 15, 5),
+        *_smollm2("1.7B", 2_048, 8_192, 24, 32, 32),
+        *_qwen("0.5B", 896, 4_864, 24, 14, 2),
+        *_qwen("1.5B", 1_536, 8_960, 28, 12, 2),
+        *_qwen("3B", 2_048, 11_008, 36, 16, 2),
+        *_qwen("7B", 3_584, 18_944, 28, 28, 4),
+    )
+}
+"""Sizes are those of each model's own config.json; the counts that follow are those of the loaded models."""
+
+
+def is_known(model: str) -> bool:
+    """Whether `model` can be resolved: a name of the table, a hub id (`owner/name`) or something on this disk."""
+    return model in MODELS or _is_hub_id(model) or Path(model).expanduser().exists()
+
+
+def _is_hub_id(model: str) -> bool:
+    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+
+
+def family_of(model: str, path: str | None = None) -> ModelFamily:
+    """The table's entry, by name or hub id, else one made up; a config.json at hand (folder, hub cache) has the say.
+
+    Reads at most that one small file.
+    """
+    by_home = {family.home: family for family in MODELS.values()}
+    family = MODELS.get(model) or by_home.get(model) or ModelFamily(model, model)
+    folder = config_folder(path or family.home)
+    found = from_folder(folder) if folder else None
+    return replace(family, architecture=found) if found else family
+
+
+def config_folder(source: str) -> Path | None:
+    """The folder with the config.json of a local model, or of a hub id that was downloaded before."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _is_hub_id(source) or folder.exists():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(source, "config.json")
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def total_params(model: str, path: str | None = None) -> int | None:
+    """Parameters of the base model, unquantised; None where neither table, config.json nor weights are at hand."""
+    family = family_of(model, path)
+    if family.architecture:
+        return family.architecture.total_params
+    folder = config_folder(path or family.home)
+    return safetensors_params(folder) if folder else None
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
+
+
+def folder_problem(source: str) -> str | None:
+    """What a local model folder lacks to be loaded, or None. Anything else than a folder is not looked into."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return None
+    if not (folder / "config.json").is_file():
+        return "must hold a config.json but has none"
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return f"must hold a tokenizer (one of {', '.join(TOKENIZER_FILES)}) but has none"
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return None if weights else "must hold weights (*.safetensors or *.bin) but has none"

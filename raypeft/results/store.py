@@ -1,0 +1,203 @@
+"""The Parquet store: results/<sweep>/{trials,candidates,evals,tests}/<trial id>.parquet and adapters/<trial id>/.
+
+    store = ResultStore("results/rq2", trial_columns)
+    store.write_rows("trials", trial_id, [row])
+    pandas.read_parquet("results/rq2/trials")
+
+The folder may be local or a URL that pyarrow knows (s3://, gs://). One file a trial, written in `.tmp/` and moved, so
+that a reader never sees half a file. Every file of a table has the same typed schema; `upgrade` brings files of other
+code up to it. Nothing is ever deleted: what a rerun replaces goes to `superseded/`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from raypeft.results.columns import CANDIDATES, EVALS, MEASURED, TESTS, Column
+
+FINISHED = ("ok", "oom", "generated")
+"""A trial with such a status is never run again: running out of memory is a finding, too, and what was generated only
+needs its scores."""
+
+
+class ResultStore:
+    """The tables of one sweep. Opening it makes the folders; no state is kept."""
+
+    def __init__(self, url: str, trial_columns: Sequence[Column]) -> None:
+        """`trial_columns` are the trial's own fields; what is measured follows them.
+
+        Raises OSError (from pyarrow) where the folder cannot be made.
+        """
+        self.url = url
+        self.filesystem, self.root = _open(url)
+        own = [Column("id", pa.string(), "hash of the fields below"), Column("sweep", pa.string(), "the sweep's name")]
+        self.schemas = {
+            "trials": pa.schema([column.field() for column in (*own, *trial_columns, *MEASURED)]),
+            "candidates": pa.schema([column.field() for column in CANDIDATES]),
+            "evals": pa.schema([column.field() for column in EVALS]),
+            "tests": pa.schema([column.field() for column in TESTS]),
+        }
+        for table in (*self.schemas, ".tmp"):
+            self.filesystem.create_dir(f"{self.root}/{table}", recursive=True)
+        for table in self.schemas:
+            self._adopt_columns(table, self._files(table)[:1])
+
+    @classmethod
+    def existing(cls, url: str, trial_columns: Sequence[Column], table: str = "trials") -> ResultStore:
+        """Open what a sweep has made. Raises FileNotFoundError, and makes no folder, where `url` holds no `table`."""
+        filesystem, root = _open(url)
+        if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
+            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
+        return cls(url, trial_columns)
+
+    def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Write a trial's file of `table` in one step. Raises ValueError for a key that the schema does not know."""
+        rows = list(rows)
+        schema = self.schemas[table]
+        unknown = sorted({key for row in rows for key in row} - set(schema.names))
+        if unknown:
+            raise ValueError(f"{table} rows must have the schema's columns but got {', '.join(unknown)} as well")
+        self._write(pa.Table.from_pylist(rows, schema=schema), table, trial_id)
+
+    def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
+        """Keep rows of a trial that is not done yet, as `<table>.partial/<trial id>/<number>.parquet`."""
+        folder = f"{table}.partial/{trial_id}"
+        self.filesystem.create_dir(f"{self.root}/{folder}", recursive=True)
+        self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
+
+    def drop_parts(self, table: str, trial_id: str) -> None:
+        """Remove a trial's parts, once `write_rows` has written them whole."""
+        folder = f"{self.root}/{table}.partial/{trial_id}"
+        if self.filesystem.get_file_info(folder).type != pa.fs.FileType.NotFound:
+            self.filesystem.delete_dir(folder)
+
+    def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
+        """The rows of every trial, or of one; in the order of the files' names. Each has every column of the table."""
+        rows: list[dict[str, Any]] = []
+        blank = dict.fromkeys(self.schemas[table].names)
+        for path in self._files(table):
+            if trial_id is None or Path(path).stem == trial_id:
+                rows.extend(blank | row for row in self._read(path).to_pylist())
+        return rows
+
+    def finished(self) -> set[str]:
+        """Ids of the trials that need not run again."""
+        return {row["id"] for row in self.read_rows() if row["status"] in FINISHED}
+
+    def set_aside(self, trial_id: str) -> None:
+        """Move a trial's files to `superseded/<time>/`, so that a rerun overwrites nothing."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
+        for path in (*files, f"adapters/{trial_id}", f"candidates.partial/{trial_id}"):
+            if self.filesystem.get_file_info(f"{self.root}/{path}").type != pa.fs.FileType.NotFound:
+                target = f"{self.root}/superseded/{stamp}/{path}"
+                self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+                self._move(f"{self.root}/{path}", target)
+
+    def write_folder(self, name: str, source: Path) -> None:
+        """Copy a local folder (an adapter) into the store as `name`; it appears whole or not at all on a local disk."""
+        temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
+        self.filesystem.create_dir(temporary, recursive=True)
+        pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem)
+        final = f"{self.root}/{name}"
+        if self.filesystem.get_file_info(final).type != pa.fs.FileType.NotFound:
+            self.filesystem.delete_dir(final)
+        self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
+        self._move(temporary, final)
+
+    def upgrade(self) -> list[str]:
+        """Rewrite files of other code with today's schema, missing columns null; returns the paths that changed.
+
+        A column that today's schema lacks is kept, behind the others and in every file: nothing is lost, and readers
+        still find one schema. Raises ValueError naming a file that is damaged or whose values do not fit.
+        """
+        changed = []
+        for table in self.schemas:
+            paths = self._files(table)
+            self._adopt_columns(table, paths)
+            schema = self.schemas[table]
+            for path in paths:
+                if self._read_schema(path).equals(schema, check_metadata=False):
+                    continue
+                found = self._read(path)
+                try:
+                    columns = [
+                        found.column(field.name).cast(field.type)
+                        if field.name in found.column_names
+                        else pa.nulls(len(found), field.type)
+                        for field in schema
+                    ]
+                except pa.ArrowInvalid as error:
+                    raise ValueError(
+                        f"{path}: must fit today's columns but does not ({error}); move it away"
+                    ) from error
+                self._write(pa.Table.from_arrays(columns, schema=schema), table, Path(path).stem)
+                changed.append(path)
+        return changed
+
+    def _adopt_columns(self, table: str, paths: Iterable[str]) -> None:
+        """Put columns that only files of other code have behind today's, so that all files keep one schema."""
+        for path in paths:
+            schema = self.schemas[table]
+            for field in self._read_schema(path):
+                if field.name not in schema.names:
+                    self.schemas[table] = self.schemas[table].append(field)
+
+    def _read(self, path: str) -> pa.Table:
+        with self._open_parquet(path) as stream:
+            return pq.read_table(stream)
+
+    def _read_schema(self, path: str) -> pa.Schema:
+        with self._open_parquet(path) as stream:
+            return pq.read_schema(stream)
+
+    @contextmanager
+    def _open_parquet(self, path: str) -> Iterator[pa.NativeFile]:
+        try:
+            with self.filesystem.open_input_file(path) as stream:
+                yield stream
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
+
+    def _files(self, table: str) -> list[str]:
+        selector = pa.fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
+        return sorted(info.path for info in self.filesystem.get_file_info(selector) if info.path.endswith(".parquet"))
+
+    def _write(self, data: pa.Table, table: str, trial_id: str) -> None:
+        final = f"{self.root}/{table}/{trial_id}.parquet"
+        # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
+        temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
+        with self.filesystem.open_output_stream(temporary) as stream:
+            pq.write_table(data, stream, compression="zstd")
+        self.filesystem.move(temporary, final)
+
+    def _move(self, path: str, target: str) -> None:
+        """Move a file or folder; an object store has no folders to move, so there their files are copied."""
+        local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
+        if local or self.filesystem.get_file_info(path).type == pa.fs.FileType.File:
+            self.filesystem.move(path, target)
+        else:
+            pa.fs.copy_files(path, target, source_filesystem=self.filesystem, destination_filesystem=self.filesystem)
+            self.filesystem.delete_dir(path)
+
+
+def sweep_url(results: str, sweep: str) -> str:
+    """A sweep's folder in `results`; the query of a URL (s3://bucket/study?region=eu-west-1) stays at its end."""
+    folder, mark, query = results.partition("?") if "://" in results else (results, "", "")
+    return f"{folder.rstrip('/')}/{sweep}{mark}{query}"
+
+
+def _open(url: str) -> tuple[pa.fs.FileSystem, str]:
+    if "://" in url:
+        filesystem, root = pa.fs.FileSystem.from_uri(url)
+        return filesystem, root.rstrip("/")
+    return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())

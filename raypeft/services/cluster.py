@@ -1,0 +1,147 @@
+"""What the trials of a sweep share on a Ray cluster: an actor that retrieves, and a pool of sandboxes.
+
+    services = ClusterServices()
+    services.judge(program, tests, SandboxSettings()).result()
+
+An actor is found by its name and lives as long as the process that was the first to ask holds its handle; after that
+whoever asks next starts another. What a lost actor was doing is asked of the next one. This module stays free of torch,
+so that its actors start in a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import ray
+
+from raypeft.records import Example
+from raypeft.retrieval.embeddings import located
+from raypeft.sandbox import RunResult, SandboxSettings
+from raypeft.services.local import LocalServices
+from raypeft.services.protocol import Retrieval, Retrieved
+from raypeft.services.queue import Answers, Executor, SandboxWorker
+
+ATTEMPTS = 5
+"""How often an actor that went with its process is started again before a trial gives up."""
+MOST_WORKERS = 64
+"""Sandboxes that a sweep starts by itself: together they judge some ten thousand programs a second."""
+AT_ONCE = 2 * MOST_WORKERS
+"""Programs that a pool holds beyond those it runs, so that no sandbox waits for a message."""
+
+# DEFAULT keeps an actor out of the trial's placement group, which ends all that is in it.
+OUTSIDE = {"num_cpus": 0, "scheduling_strategy": "DEFAULT"}
+
+
+class SharedRetriever:
+    """The actor that retrieves for every trial of a sweep on every node. A lost one is built again from the cache."""
+
+    def __init__(self, train: Sequence[Example]) -> None:
+        from raypeft.machine import quiet_libraries
+
+        quiet_libraries()
+        # The retriever is built when first asked for: an exception in here would reach nobody with its message.
+        self.train, self.own = train, LocalServices()
+
+    def retrieve(self, how: Retrieval, queries: Sequence[Example], k: int) -> Retrieved:
+        return self.own.retrieve("", self.train, how, queries, k)
+
+
+class SharedSandboxes:
+    """The actor that hands programs to sandboxes on all nodes, one program a sandbox at a time, and remembers answers.
+
+    A sandbox whose process or node is lost is replaced, and its program run again.
+    """
+
+    def __init__(self, settings: SandboxSettings, workers: int) -> None:
+        self.settings = settings
+        self.answers = Answers(self._run)
+        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(workers):
+            self.idle.put(None)  # started when first used
+
+    def run(self, program: str, tests: str) -> RunResult:
+        return self.answers(program, tests)
+
+    def _run(self, program: str, tests: str) -> RunResult:
+        for attempt in range(ATTEMPTS):
+            sandbox = self.idle.get()
+            try:
+                if sandbox is None:
+                    options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+                    sandbox = ray.remote(SandboxWorker).options(**options).remote(self.settings)
+                return ray.get(sandbox.run.remote(program, tests))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayActorError:
+                sandbox = None
+                time.sleep(0.1 * 4**attempt)
+            finally:
+                self.idle.put(sandbox)
+        raise RuntimeError(f"a program must be run but {ATTEMPTS} sandboxes were lost one after the other")
+
+
+class ClusterServices:
+    """`raypeft.records.Services` on Ray. Safe to call from threads."""
+
+    def __init__(self, sandbox_workers: int | None = None) -> None:
+        """`sandbox_workers`: programs run at once by all nodes; None: one a CPU core."""
+        self.sandbox_workers = sandbox_workers
+        self.lock = threading.Lock()
+        self.actors: dict[str, Any] = {}
+        self.executors: dict[SandboxSettings, Executor] = {}
+
+    def retrieve(
+        self, corpus: str, train: Sequence[Example], how: Retrieval, queries: Sequence[Example], k: int
+    ) -> Retrieved:
+        reranker = located(how.reranker) if how.reranker else None
+        how = replace(how, embedding_model=located(how.embedding_model), reranker=reranker)
+
+        def start(options: dict[str, Any]) -> Any:
+            return ray.remote(SharedRetriever).options(**options, max_restarts=-1).remote(train)
+
+        # Trials that differ in the second order alone share the index.
+        index = " ".join(filter(None, (how.embedding_model, how.embedding_revision)))
+        return self._ask(
+            f"retriever {corpus} {index}", start, lambda actor: actor.retrieve.remote(how, list(queries), k)
+        )
+
+    def judge(self, program: str, tests: str, settings: SandboxSettings) -> Future[RunResult]:
+        if settings not in self.executors:
+            self.executors[settings] = Executor(partial(self._judge, settings), workers=AT_ONCE)
+        return self.executors[settings].submit(program, tests)
+
+    def _judge(self, settings: SandboxSettings, program: str, tests: str) -> RunResult:
+        def start(options: dict[str, Any]) -> Any:
+            workers = self.sandbox_workers or min(MOST_WORKERS, int(ray.cluster_resources().get("CPU", 1)))
+            shared = ray.remote(SharedSandboxes).options(**options, max_concurrency=workers + AT_ONCE)
+            return shared.remote(settings, workers)
+
+        name = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
+        return self._ask(f"sandboxes {name}", start, lambda actor: actor.run.remote(program, tests))
+
+    def _ask(self, name: str, start: Callable[[dict[str, Any]], Any], ask: Callable[[Any], Any]) -> Any:
+        """The answer of the actor of this name (in the namespace of this Ray job), which is started if need be."""
+        for _ in range(ATTEMPTS):
+            with self.lock:
+                if name not in self.actors:
+                    self.actors[name] = start({"name": name, "get_if_exists": True, **OUTSIDE})
+                actor = self.actors[name]
+            try:
+                return ray.get(ask(actor))
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None  # the trial's row gets the message, not Ray's report of it
+            except ray.exceptions.RayActorError as error:
+                lost = error
+                with self.lock:
+                    if self.actors.get(name) is actor:
+                        del self.actors[name]
+                time.sleep(1)
+        raise lost

@@ -1,0 +1,213 @@
+"""A sweep file, read and checked: every mistake at once, each with its line, before anything runs.
+
+    sweep = load_config(Path("sweeps/quickstart.yaml"), ["defaults.limit=20"])
+    sweep.config.name, sweep.document.where(("grids", 0))
+
+In a grid every key is a trial field, a list is an axis, and a mapping in a list sets coupled values.
+`raypeft.study.plan` makes trials of it.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from raypeft.data import DATASETS
+from raypeft.methods import METHODS
+from raypeft.models.table import MODELS, folder_problem, is_known
+from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
+from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_file
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSweep:
+    """A checked sweep and the document it came from, which still knows the lines."""
+
+    config: SweepConfig
+    document: Document
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
+    """Read and check a sweep file. Raises ConfigError with every mistake in it."""
+    document = read_sweep_file(path, overrides)
+    problems = sorted(_problems(document), key=_line)
+    if problems:
+        raise ConfigError(document.source, problems)
+    return LoadedSweep(SweepConfig.model_validate(document.data), document)
+
+
+def _line(problem: str) -> int:
+    """The line that a problem names; problems of overrides come first."""
+    found = re.match(r"line (\d+)", problem)
+    return int(found[1]) if found else 0
+
+
+def _problems(document: Document) -> Iterator[str]:
+    if not isinstance(document.data, dict):
+        yield "line 1: a sweep must be a mapping with name, defaults and grids but got " + _kind(document.data)
+        return
+    try:
+        SweepConfig.model_validate(document.data)
+    except ValidationError as error:
+        for problem in error.errors():
+            yield _explain(document, tuple(problem["loc"]), problem, _known_beside(problem["loc"]))
+    listed = document.data.get("grids")
+    grids = {
+        index: grid for index, grid in enumerate(listed if isinstance(listed, list) else []) if isinstance(grid, dict)
+    }
+    defaults = document.data.get("defaults")
+    defaults = defaults if isinstance(defaults, dict) else {}
+    yield from _field_problems(document, ("defaults",), defaults)
+    everywhere: list[Any] = []
+    for index, grid in grids.items():
+        chosen = _chosen_methods({**defaults, **grid})
+        everywhere += chosen
+        yield from _field_problems(document, ("grids", index), grid)
+        yield from _missing_problems(document, index, {**defaults, **grid})
+        yield from _untaken_problems(document, ("grids", index), grid, chosen)
+    yield from _untaken_problems(document, ("defaults",), defaults, everywhere)
+
+
+def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:
+    sections: dict[str, type[BaseModel]] = {"resources": Resources, "sandbox": SandboxOptions}
+    return sections[place[0]].model_fields if place[0] in sections else SweepConfig.model_fields
+
+
+def _explain(document: Document, place: Place, problem: Any, known: Iterable[str]) -> str:
+    """One pydantic error as `line 7, grids.0.seed: must be ... but got ...`."""
+    if problem["type"] == "extra_forbidden":
+        return f"{document.where(place)}: unknown key{_nearest(str(place[-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{document.where(place)}: is required"
+    message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
+    return f"{document.where(place)}: {message} but got {_kind(problem['input'])}"
+
+
+def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> Iterator[str]:
+    """Unknown keys, empty axes and values of the wrong type, each entry of an axis on its own."""
+    known = trial_fields() | {"tuning_method": None}
+    for key, value in grid.items():
+        if key not in known:
+            yield f"{document.where((*place, key))}: unknown key{_nearest(key, known)}"
+            continue
+        if value == []:
+            yield f"{document.where((*place, key))}: must have at least one value but got an empty list"
+        entries = value if is_axis(key, value) else [value]
+        for index, entry in enumerate(entries):
+            at = (*place, key, index) if entries is value else (*place, key)
+            if isinstance(entry, dict):
+                yield from _coupled_problems(document, at, key, entry)
+            else:
+                yield from _value_problems(document, at, key, entry)
+
+
+def _coupled_problems(document: Document, place: Place, key: str, entry: dict[str, Any]) -> Iterator[str]:
+    if "name" not in entry:
+        yield f"{document.where(place)}: a mapping on an axis must give {key} as name"
+    rest = {other: value for other, value in entry.items() if other != "name"}
+    if "name" in entry:
+        yield from _value_problems(document, (*place, "name"), key, entry["name"])
+    method = METHODS.get(str(entry.get("name"))) if key == "tuning_method" else None
+    for other, value in rest.items():
+        if other not in trial_fields():
+            yield f"{document.where((*place, other))}: unknown key{_nearest(other, trial_fields())}"
+        elif method and other not in method.model_fields and other not in Trial.model_fields:
+            yield f"{document.where((*place, other))}: {entry['name']} does not take {other}"
+        else:
+            yield from _value_problems(document, (*place, other), other, value)
+
+
+def _value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:
+    """A scalar against its field: names against what is known, everything else against the field's type."""
+    menus: dict[str, Iterable[str]] = {"dataset": DATASETS.keys(), "tuning_method": METHODS.keys()}
+    if key in menus and value not in list(menus[key]):
+        menu = ", ".join(menus[key])
+        yield f"{document.where(place)}: must be one of {menu} but got {_kind(value)}{_nearest(value, menus[key])}"
+    elif key == "model" and not (isinstance(value, str) and is_known(value)):
+        yield (f"{document.where(place)}: must be a model of the table, a hub id (owner/name), or a folder or GGUF "
+               f"file that exists but got {_kind(value)}{_nearest(value, MODELS)}")  # fmt: skip
+    elif key == "model_path" and isinstance(value, str) and not is_known(value):
+        yield f"{document.where(place)}: must be a hub id, or a folder or GGUF file that exists but got {value!r}"
+    elif key in ("model", "model_path") and isinstance(value, str) and value not in MODELS and folder_problem(value):
+        yield f"{document.where(place)}: the folder {value} {folder_problem(value)}"
+    elif (
+        key == "dataset_path"
+        and isinstance(value, str)
+        and "://" not in value
+        and not Path(value).expanduser().exists()
+    ):
+        yield f"{document.where(place)}: must be a URL or a folder that exists but got {value!r}"
+    elif key not in menus and key != "model":
+        # A field may be bounded otherwise in another method (num_shots); planning checks it with the trial's own.
+        kinds: tuple[type[BaseModel], ...] = (Trial, *METHODS.values())
+        problems = [_refusal(kind.model_fields[key], value) for kind in kinds if key in kind.model_fields]
+        if all(problems):
+            yield _explain(document, place, {**problems[-1], "input": value}, ())
+
+
+def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
+    """pydantic's first problem with a value for a field, or nothing. `true` and `"8"` are no numbers here."""
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
+    except ValidationError as error:
+        return dict(error.errors()[0])
+    return {}
+
+
+def _missing_problems(document: Document, index: int, grid: dict[str, Any]) -> Iterator[str]:
+    for key in ("model", "dataset", "tuning_method"):
+        if key not in grid:
+            yield f"{document.where(('grids', index))}: needs {key}, here or in defaults"
+
+
+def _untaken_problems(document: Document, place: Place, fields: dict[str, Any], chosen: list[Any]) -> Iterator[str]:
+    """Fields that none of the chosen methods takes; nothing where a method is unknown and so what it takes."""
+    if not chosen or not all(isinstance(method, str) and method in METHODS for method in chosen):
+        return
+    taken = {name for method in chosen for name in METHODS[method].model_fields}
+    for key in fields:
+        if key in trial_fields() and key not in Trial.model_fields and key not in taken:
+            methods = ", ".join(dict.fromkeys(chosen))
+            yield f"{document.where((*place, key))}: none of the chosen methods ({methods}) takes {key}"
+
+
+def _chosen_methods(grid: dict[str, Any]) -> list[Any]:
+    """What a grid names as its methods, known or not."""
+    entries = as_axis("tuning_method", grid["tuning_method"]) if "tuning_method" in grid else []
+    return [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+
+
+def is_axis(key: str, value: Any) -> bool:
+    """Whether a value is a list of alternatives. A list for a list field (target_modules) is one unless nested."""
+    if not isinstance(value, list):
+        return False
+    info = trial_fields().get(key)
+    is_list_field = info is not None and any(
+        "tuple" in str(part) for part in (info.annotation, *get_args(info.annotation))
+    )
+    return not is_list_field or any(isinstance(entry, list) for entry in value)
+
+
+def as_axis(key: str, value: Any) -> list[Any]:
+    """The alternatives of a field, one or many."""
+    return list(value) if is_axis(key, value) else [value]
+
+
+def _nearest(word: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, (list, dict)):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} ({json.dumps(value, default=str)[:60]})"
+    return repr(value)

@@ -1,0 +1,205 @@
+"""GPU memory of a trial as planning predicts it; `raypeft.machine` enforces the budget and measures the peak.
+
+prediction = predict(trial, resources)        # before anything is loaded, without torch
+prediction.peak_gb, prediction.fits(24)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from raypeft.data import DATASETS
+from raypeft.machine import GIB
+from raypeft.methods import TrainedMethod
+from raypeft.models.architectures import Architecture
+from raypeft.models.table import family_of
+
+if TYPE_CHECKING:
+    from raypeft.study.config import Resources, Trial
+
+CONTEXT_GB = 0.5
+"""What the CUDA context takes of the budget and no tensor shows; `enforce_budget` measures the real one."""
+HALF, SINGLE = 2, 4
+
+WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
+"""Bytes of a parameter in a linear layer. nf4 has an 8-bit scale for 64 weights and a float32 one for 256 of those
+(Dettmers et al., arXiv 2305.14314, section 3)."""
+
+OPTIMIZER_BYTES = {"adafactor": 0.1, "adamw_torch": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 0.0}
+"""Bytes of optimiser state for a trained parameter. Adafactor keeps sums of rows and columns; paged states give way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Bytes that one layer keeps of one token for the backward pass, as multiples of the layer's sizes."""
+
+    hidden: float
+    feed_forward: float
+    key_value: float
+    scores: float
+    """Of heads x attended tokens; 0 where attention is fused and keeps no scores."""
+
+
+SAVED = {
+    "llama": {
+        "full": Saved(30, 8, 4, 0),
+        "lora": Saved(30, 6, 4, 0),
+        "ia3": Saved(22, 10, 8, 0),
+        "virtual": Saved(12, 6, 4, 0),
+    },
+    "codegen": {
+        "full": Saved(80, 0, 0, 6),
+        "lora": Saved(72, 0, 0, 6),
+        "ia3": Saved(92, 0, 0, 6),
+        "virtual": Saved(66, 0, 0, 6),
+    },
+    "t5": {
+        "full": Saved(57, 6, 0, 18),
+        "lora": Saved(65, 4, 0, 18),
+        "ia3": Saved(51, 8, 0, 18),
+        "virtual": Saved(30, 4, 0, 18),
+    },
+}
+"""Counted, not estimated: the storages that autograd keeps in a bfloat16 autocast forward pass of each class, with the
+operations in float32 that CUDA's autocast keeps there (torch.autograd.graph.saved_tensors_hooks on a CPU, torch 2.13,
+Transformers 5.23), solved for the sizes. CodeGen's feed-forward is four times its width and counted in it; T5's are
+those of one block, encoder and decoder alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Peak GPU memory of a trial in GiB (2**30 bytes), by stage, and what was chosen to stay within the budget."""
+
+    weights_gb: float
+    train_gb: float | None
+    """None for methods that do not train."""
+    generate_gb: float
+    gradient_checkpointing: bool
+    micro_batch_size: int
+    """Examples in one forward and backward pass; the gradients of a batch are summed over its passes."""
+    generation_batch_size: int
+
+    @property
+    def peak_gb(self) -> float:
+        """The most that tensors hold at any time."""
+        return max(self.weights_gb, self.train_gb or 0.0, self.generate_gb)
+
+    def fits(self, budget_gb: float) -> bool:
+        return self.peak_gb + CONTEXT_GB <= budget_gb
+
+
+def predict(trial: Trial, resources: Resources) -> Prediction | None:
+    """The peak of a trial from the sizes of its model; None for a model whose architecture is not known.
+
+    Gradient checkpointing is turned on where the budget asks for it and the method allows it; if that is not enough the
+    batch is trained in parts. The batch of generation is halved until it fits.
+    """
+    architecture = family_of(trial.model, trial.model_path).architecture
+    if architecture is None:
+        return None
+    method, room = trial.method, (resources.gpu_memory_gb - CONTEXT_GB) * GIB
+    weights = weight_bytes(architecture, method.base_weights)
+    train, checkpointing, part = None, False, 1
+    if isinstance(method, TrainedMethod):
+        checkpointing, part = bool(method.gradient_checkpointing), method.per_device_train_batch_size
+
+        def needed() -> float:
+            return weights + training_bytes(architecture, trial, method, checkpointing, part)
+
+        if needed() > room and method.gradient_checkpointing is None:
+            checkpointing = method.checkpoints
+        while part > 1 and needed() > room:
+            part = -(-part // 2)
+        train = needed() / GIB
+    batch_size = resources.generation_batch_size
+    generate = weights + SINGLE * method.added_params(architecture)
+    while batch_size > 1 and generate + generation_bytes(architecture, trial, batch_size) > room:
+        batch_size //= 2
+    generate += generation_bytes(architecture, trial, batch_size)
+    return Prediction(weights / GIB, train, generate / GIB, checkpointing, part, batch_size)
+
+
+def on_card(resources: Resources, card_gb: float | None) -> Resources:
+    """The resources with the budget that a card of `card_gb` GiB can give; None: there is no GPU, the budget stays."""
+    budget = min(resources.gpu_memory_gb, card_gb) if card_gb else resources.gpu_memory_gb
+    return resources.model_copy(update={"gpu_memory_gb": budget})
+
+
+def refusal(prediction: Prediction | None, resources: Resources) -> str | None:
+    """Why a trial should not be tried on a GPU; None where it fits the budget, or where nothing is known."""
+    if prediction is None or prediction.fits(resources.gpu_memory_gb):
+        return None
+    return (f"predicted to need {prediction.peak_gb:.1f} GiB and {CONTEXT_GB} for the CUDA context, more than the "
+            f"{resources.gpu_memory_gb:.1f} GiB of its budget; --force runs it all the same")  # fmt: skip
+
+
+def weight_bytes(architecture: Architecture, weights: str) -> float:
+    """Bytes of the base model. Quantisation leaves embeddings, norms and the output head in bfloat16."""
+    other = SINGLE if weights == "float32" else HALF
+    return architecture.linear_params * WEIGHT_BYTES[weights] + architecture.other_params * other
+
+
+def training_bytes(
+    architecture: Architecture, trial: Trial, method: TrainedMethod, checkpointing: bool, examples: int
+) -> float:
+    """Bytes of one optimiser step whose passes have so many of the longest examples, beyond the base's weights."""
+    dataset = DATASETS[trial.dataset]
+    trained, added = method.trainable_params(architecture), method.added_params(architecture)
+    states = SINGLE * added + (SINGLE + OPTIMIZER_BYTES[method.optim]) * trained  # adapter, gradients, optimiser
+    casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
+    length = (trial.max_length or dataset.longest_tokens) + getattr(method, "num_virtual_tokens", 0)
+    if architecture.is_encoder_decoder:
+        # Prompt and answer are read apart: CoNaLa's longest have 84 and 82 tokens, its longest pair 117.
+        length = round(0.7 * length)
+    tokens = examples * length
+    layers = architecture.layers + architecture.encoder_layers
+    layer = tokens * _saved_bytes(architecture, method, length)
+    if checkpointing:
+        residual = SINGLE if method.base_weights == "float32" else HALF
+        activations = tokens * layers * residual * architecture.hidden_size + layer
+    else:
+        activations = layers * layer
+    # In the backward pass: the gradients of a layer's activations, and a quantised layer's weights unpacked.
+    width = max(linear.inputs + linear.outputs for linear in architecture.linears)
+    passing = 2 * SINGLE * tokens * width
+    unpacked = 0.0
+    if method.base_weights in ("int8", "nf4"):
+        unpacked = HALF * max(linear.inputs * linear.outputs for linear in architecture.linears)
+    # bfloat16 logits of the answer's positions, in float32, their softmax and its gradient.
+    answers = examples * length
+    logits = answers * architecture.vocab_size * (HALF + 3 * SINGLE)
+    return states + casts + activations + max(passing + unpacked, logits)
+
+
+def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int) -> float:
+    """Bytes that one layer keeps of one token, in a sequence of `length` tokens."""
+    # Qwen2 and Mistral are built as Llama is.
+    saved = SAVED.get(architecture.model_type, SAVED["llama"])[method.activations]
+    feed_forward = max((linear.outputs for linear in architecture.linears if linear.feed_forward), default=0)
+    return (
+        saved.hidden * architecture.hidden_size
+        + saved.feed_forward * feed_forward
+        + saved.key_value * architecture.key_value_width
+        + saved.scores * architecture.heads * length
+        + SINGLE * architecture.heads
+    )
+
+
+def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
+    """Bytes of beam search on `batch_size` examples, beyond weights and adapter."""
+    dataset = DATASETS[trial.dataset]
+    beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
+    prompt = dataset.longest_tokens * (1 + trial.method.num_shots) + getattr(trial.method, "num_virtual_tokens", 0)
+    generated = trial.max_new_tokens or dataset.max_new_tokens
+    if architecture.context_length:  # what does not fit is cut or refused
+        prompt = min(prompt, architecture.context_length - generated)
+    token = 2 * HALF * architecture.layers * architecture.key_value_width
+    # Where attention allows it the beams of an example share their prompt (`raypeft.decoding.beam_attention`).
+    copies = batch_size if architecture.model_type in ("llama", "qwen2", "mistral") else beams
+    cache = token * (copies * prompt + beams * generated)
+    moved = cache / architecture.layers  # beams change places one layer at a time
+    # Scores of the whole vocabulary in float32: as computed, normalised, summed with the beam's, and sorted.
+    scores = 4 * SINGLE * beams * architecture.vocab_size
+    reading = HALF * batch_size * prompt * 4 * max(linear.outputs for linear in architecture.linears)
+    return cache + moved + max(scores, reading)

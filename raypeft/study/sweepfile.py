@@ -1,0 +1,150 @@
+"""A sweep's YAML as plain data that still knows where each value stands, so that an error can name its line.
+
+document = read_sweep_file(Path("sweeps/rq2.yaml"), ["defaults.num_train_epochs=1"])
+document.data, document.where(("grids", 0, "model"))
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Place = tuple[str | int, ...]
+"""Where a value stands in the file: keys and list positions from the top, e.g. `("grids", 0, "model")`."""
+
+
+class ConfigError(Exception):
+    """Every mistake of a sweep file or command line, found in one pass. `str()` of it is the report for the user."""
+
+    def __init__(self, source: str, problems: Iterable[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        count = "1 error" if len(self.problems) == 1 else f"{len(self.problems)} errors"
+        super().__init__("\n".join([f"{source} has {count}:", *(f"  {problem}" for problem in self.problems)]))
+
+
+@dataclass(slots=True)
+class Document:
+    """The parsed file with its overrides applied."""
+
+    source: str
+    data: Any
+    places: dict[Place, str] = field(default_factory=dict)
+    """For each place, `line 7` or the override that set it."""
+
+    def where(self, place: Place) -> str:
+        """`line 7, grids.0.model`: the nearest known origin of a place, and its dotted name."""
+        dotted = ".".join(map(str, place))
+        for end in range(len(place), -1, -1):
+            if origin := self.places.get(place[:end]):
+                return f"{origin}, {dotted}" if dotted else origin
+        return dotted
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that `3e-4` is a number, as everyone who writes it means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def find_sweep_file(name: str) -> Path:
+    """The file itself; else, for a bare name such as `rq2` or `rq2.yaml`, the one in `sweeps/` here or a shipped one.
+
+    Raises ConfigError naming the places that were looked at.
+    """
+    names = [name] if name.endswith((".yaml", ".yml")) else [name, f"{name}.yaml"]
+    # A checkout has its sweeps beside the package, an installed package inside it.
+    package = Path(__file__).parents[1]
+    shipped_in = [package.parent / "sweeps", package / "sweeps"]
+    folders = [Path(), Path("sweeps"), *shipped_in]
+    candidates = [folder / each for folder in folders for each in names]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    shipped = sorted(path.name for folder in shipped_in for path in folder.glob("*.yaml"))
+    known = f"; shipped sweeps: {', '.join(shipped)}" if shipped else ""
+    raise ConfigError(name, [f"no such file here or in sweeps/{known}"])
+
+
+def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
+    """Parse `path` and apply `key.path=value` overrides. Raises ConfigError for broken YAML or a broken override."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark else "somewhere"
+        raise ConfigError(str(path), [f"{line}: not YAML: {error.problem or error.context}"]) from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(str(path), [f"not YAML: {error}"]) from None
+    document = Document(str(path), None, {(): "line 1"})
+    problems: list[str] = []
+    if root is not None:
+        try:
+            document.data = _plain(root, (), document.places, problems)
+        except RecursionError:
+            raise ConfigError(str(path), ["not a sweep: an alias that holds itself, or too many levels"]) from None
+    # A file that is no mapping has nothing to override; `raypeft.study.config` says so.
+    for override in overrides if isinstance(document.data, dict | None) else ():
+        if problem := _apply(override, document):
+            problems.append(problem)
+    if problems:
+        raise ConfigError(str(path), problems)
+    return document
+
+
+def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: list[str]) -> Any:
+    """A YAML node as plain data; fills `places` and reports keys that are given twice."""
+    places[place] = f"line {node.start_mark.line + 1}"
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, (*place, index), places, problems) for index, child in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in mapping:
+                problems.append(f"line {key_node.start_mark.line + 1}, {key}: given twice")
+            mapping[key] = _plain(value_node, (*place, key), places, problems)
+            places[(*place, key)] = f"line {key_node.start_mark.line + 1}"
+        return mapping
+    try:
+        return _Loader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # a tag that nobody knows; a date with a thirteenth month
+        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: {node.value!r} is no YAML value")
+        return None
+
+
+def _apply(override: str, document: Document) -> str | None:
+    """Set one `a.b.0.c=value`; the value is YAML. Returns what is wrong, if anything."""
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        return f"override {override!r}: must be key=value"
+    try:
+        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except (yaml.YAMLError, ValueError):
+        return f"override {override!r}: the value is not YAML"
+    place: Place = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
+    if document.data is None:
+        document.data = {}
+    target = document.data
+    for depth, part in enumerate(place[:-1]):
+        if isinstance(target, dict) and isinstance(part, str):
+            if target.get(part) is None:
+                target[part] = {}
+            target = target[part]
+        elif isinstance(target, list) and isinstance(part, int) and part < len(target):
+            target = target[part]
+        else:
+            return f"override {override!r}: the sweep has no {'.'.join(map(str, place[: depth + 1]))}"
+    last = place[-1]
+    if isinstance(target, dict) or (isinstance(target, list) and isinstance(last, int) and last < len(target)):
+        target[last] = value  # type: ignore[index]
+    else:
+        return f"override {override!r}: the sweep has no {dotted}"
+    document.places = {known: at for known, at in document.places.items() if known[: len(place)] != place}
+    document.places[place] = f"override {override!r}"
+    return None

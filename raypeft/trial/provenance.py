@@ -1,0 +1,54 @@
+"""Where a row comes from: code, versions, hardware, time. Every figure in a paper should be traceable to them."""
+
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import raypeft
+from raypeft import __version__
+
+
+def provenance() -> dict[str, Any]:
+    """The row's columns on code, versions and hardware."""
+    import torch
+
+    from raypeft.machine import GIB, device_name
+
+    commit, dirty = git_state()
+    has_gpu = torch.cuda.is_available()
+    return {
+        "device": device_name(),
+        "device_memory_gb": torch.cuda.get_device_properties(0).total_memory / GIB if has_gpu else None,
+        "threads": torch.get_num_threads(),
+        "host": socket.gethostname(),
+        "started_at": datetime.now(UTC),
+        "raypeft_version": __version__,
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "python_version": platform.python_version(),
+        **{f"{package}_version": version(package) for package in ("torch", "transformers", "peft")},
+    }
+
+
+@cache
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of raypeft's checkout and whether it has uncommitted changes; (None, None) for an installed package."""
+    package = Path(raypeft.__file__).parent
+    try:
+        # Asked of the package's folder: the user's own repository, where the sweep is run, is another matter.
+        commit = _git(package, "rev-parse", "HEAD")
+        tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        return (commit, bool(_git(package, "status", "--porcelain", "--", "."))) if tracked else (None, None)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()

@@ -1,0 +1,90 @@
+"""The tests of a trial's candidates: begun as the candidates come, gathered as rows when all are there.
+
+    with CandidateTests(services, settings) as tests:
+        tests.begin(example, candidates)            # while others are decoded
+        rows = tests.rows(trial.id)
+
+`raypeft.metrics.scores.score_tests` makes scores of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from raypeft.records import Candidate, Example, Report, report_nothing
+from raypeft.sandbox import RunResult, SandboxSettings
+from raypeft.services.protocol import Services
+
+PROBE = "print(input())", '{"inputs": ["1"], "outputs": ["1"]}'
+"""A program and its test, to learn whether there is a sandbox before hours of training."""
+
+
+class CandidateTests:
+    """A trial's programs in the sandbox; entering the context tries it out, leaving it cancels what has not begun.
+
+    Entering raises SandboxUnavailable where programs cannot be run in isolation, RuntimeError where they run wrongly.
+    """
+
+    def __init__(self, services: Services, settings: SandboxSettings) -> None:
+        self.services, self.settings = services, settings
+        self.pending: list[tuple[Example, Candidate, Future[RunResult]]] = []
+        self.isolations: dict[str, str] = {}
+        self.cached = 0
+
+    def begin(self, example: Example, candidates: Sequence[Candidate]) -> None:
+        """Queue an example's candidates. Waits while too many programs wait already."""
+        for candidate in candidates:
+            future = self.services.judge(candidate.text, example.tests, self.settings)
+            self.pending.append((example, candidate, future))
+
+    def rows(self, trial_id: str, report: Report = report_nothing) -> list[dict[str, Any]]:
+        """One row a test of each candidate, in the order in which they were begun. Waits for all of them."""
+        rows = []
+        for done, (example, candidate, future) in enumerate(self.pending):
+            report("test", done, len(self.pending))
+            result = future.result()
+            self.cached += result.cached
+            # A sandbox's user id is drawn anew for each; all else tells machines apart.
+            isolation = {name: value for name, value in result.isolation.items() if name != "uid"}
+            self.isolations[json.dumps(isolation, sort_keys=True)] = str(isolation.get("tier"))
+            for number, test in enumerate(result.tests):
+                rows.append({
+                    "id": trial_id,
+                    "example_id": example.id,
+                    "level": example.level,
+                    "rank": candidate.rank,
+                    "test": number,
+                    "outcome": test.outcome,
+                    "passed": test.passed,
+                    "passed_paper": test.passed_paper,
+                    "seconds": test.seconds,
+                    "error": test.error or None,
+                    "cached": result.cached,
+                })  # fmt: skip
+        report("test", len(self.pending), len(self.pending))
+        return rows
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the trial's row says of the sandbox: of every kind that answered, where nodes differ."""
+        return {
+            "sandbox_tier": ", ".join(sorted(set(self.isolations.values()))),
+            "sandbox_isolation": f"[{', '.join(self.isolations)}]",
+            "cached_programs": self.cached,
+        }
+
+    def __enter__(self) -> CandidateTests:
+        result = self.services.judge(*PROBE, self.settings).result()
+        if not result.all_passed:
+            raise RuntimeError(f"the sandbox must pass a program that repeats its input but got {result.tests}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _, _, future in self.pending:
+            future.cancel()

@@ -1,0 +1,131 @@
+"""Scores of stored candidates, made again without a model; tests that were never run are run now."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+
+from raypeft.analysis.score import score_again
+from raypeft.cli.score import main
+from raypeft.data import DATASETS
+from raypeft.metrics.scores import score
+from raypeft.models.loading import BaseCache
+from raypeft.records import Candidate
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import ResultStore
+from raypeft.sandbox import Limits, SandboxSettings
+from raypeft.study.config import Resources, RunOptions
+from raypeft.study.plan import make_trial
+from raypeft.trial.run import run_and_record
+
+QUICK = SandboxSettings(Limits(seconds_per_test=0.3))
+ADD = "print(sum(map(int, input().split())))"
+TESTS = json.dumps({"inputs": ["1 2", "3 4"], "outputs": ["3", "7"]})
+
+
+def problem(number, level="introductory", tests=TESTS):
+    return {
+        "problem_id": number, "question": f"add two numbers, {number}", "solutions": json.dumps([ADD]), "url": "",
+        "input_output": tests, "difficulty": level, "starter_code": "",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "apps"
+    folder.mkdir()
+    rows = [problem(1), problem(2, "interview"), problem(3, tests="{")]
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def generated(tmp_path, data):
+    """A sweep whose one trial was generated and not scored; its candidates are then replaced by known programs."""
+    store = ResultStore(str(tmp_path / "results"), trial_columns())
+    fields = {"dataset": "apps", "dataset_path": str(data), "max_new_tokens": 4, "num_return_sequences": 2}
+    trial = make_trial({"model": "toy", "tuning_method": "zero_shot", **fields})
+    row = run_and_record(trial, "s", store, BaseCache(), Resources(), options=RunOptions(generate_only=True))
+    assert row["status"] == "generated", row["error"]
+    programs = {("1", 0): ADD, ("1", 1): "print(7)", ("2", 0): "print(3)", ("2", 1): "while 1: pass"}
+    stored = store.read_rows("candidates", trial.id)
+    store.write_rows(
+        "candidates", trial.id, [each | {"text": programs[each["example_id"], each["rank"]]} for each in stored]
+    )
+    return store
+
+
+def test_what_was_only_generated_gets_its_tests_and_scores(generated):
+    assert score_again(generated, QUICK) == 1
+    (row,) = generated.read_rows()
+    assert (row["status"], row["error"], row["problems_without_tests"]) == ("ok", None, 1)
+    assert row["avg_tests_passed"] == pytest.approx((1 + 0.5 + 0.5 + 0) / 4)
+    assert (row["pass_at_1"], row["pass_at_2"], row["pass_at_5"]) == (0.25, 0.5, None)
+    assert (row["pass_at_1_introductory"], row["pass_at_1_interview"]) == (0.5, 0)
+    assert row["pass_at_1_competition"] is None
+    assert (row["passed_tests"], row["wrong_answer_tests"], row["time_limit_tests"]) == (4, 2, 2)
+    assert row["em_at_1"] is None
+    assert len(generated.read_rows("tests")) == 8
+
+
+def test_tests_that_were_run_are_not_run_again_unless_asked_for(generated):
+    score_again(generated, QUICK)
+    (row,) = generated.read_rows()
+    tests = generated.read_rows("tests")
+    generated.write_rows("tests", row["id"], [each | {"passed": True, "outcome": "passed"} for each in tests])
+    score_again(generated, QUICK)
+    assert generated.read_rows()[0]["pass_at_1"] == 1, "from the rows as they are"
+    score_again(generated, QUICK, rerun_tests=True)
+    assert generated.read_rows()[0]["pass_at_1"] == 0.25
+
+
+def test_a_dataset_that_has_changed_since_is_an_error_that_names_the_example(generated, data, capsys):
+    lines = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "test.jsonl").write_text(lines[1], encoding="utf-8")
+    assert main([generated.url]) == 2
+    assert "must have example 1 and its tests" in capsys.readouterr().err
+
+
+def test_without_isolation_the_command_refuses_and_names_the_flag(generated, capsys):
+    assert main([generated.url, "--tier", "U"]) == 2
+    assert "allow_unsafe_execution" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [
+        ("--seconds-per-test", "0", "--seconds-per-test: "),
+        ("--tier", "D", "--tier: "),
+        ("--memory-mb", "1", "--memory-mb: "),
+    ],
+)
+def test_a_limit_out_of_bounds_is_refused_by_its_flag(generated, capsys, flag, value, told):
+    assert main([generated.url, flag, value]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(tmp_path, capsys):
+    store = ResultStore(str(tmp_path), trial_columns())
+    trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "icl"})
+    row = {"id": trial.id, "sweep": "s", **trial.fields, "status": "ok", "em_at_1": 0.9, "train_seconds": 5.0}
+    store.write_rows("trials", trial.id, [row])
+    candidates = [[Candidate(str(number), 0, text, 3, "eos")] for number, text in enumerate(["x = 1", "y = f(x)"])]
+    references = ["x = 2", "y = f(x)"]
+    rows = [
+        {"id": trial.id, **asdict(found[0]), "reference": reference, "matches": False, "prompt_tokens": 9}
+        for found, reference in zip(candidates, references, strict=True)
+    ]
+    store.write_rows("candidates", trial.id, rows)
+    before = store.read_rows()[0]
+    assert main([str(tmp_path)]) == 0
+    after = store.read_rows()[0]
+    expected = score(candidates, references, DATASETS["toy"], trains=False)
+    assert {name: after[name] for name in expected} == pytest.approx(expected)
+    assert {name for name in after if after[name] != before[name]} <= set(expected)
+    assert "1 trials scored again" in capsys.readouterr().out
+
+
+def test_a_folder_without_candidates_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "holds no candidates/" in capsys.readouterr().err

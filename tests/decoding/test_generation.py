@@ -1,0 +1,220 @@
+"""Decoding against `generate` of Transformers, one example at a time, as the paper's code calls it."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from raypeft.data import DATASETS
+from raypeft.decoding import beam_attention
+from raypeft.decoding.generation import common_prefix, generate
+from raypeft.models.loading import load_base
+from raypeft.prompting.prompts import encode, pick_shots
+
+SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
+
+
+@pytest.fixture(scope="module")
+def base():
+    torch.set_num_threads(2)
+    return load_base("toy")
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return DATASETS["toy"].load(None, None)
+
+
+def queries(base, splits, num_shots, count=7):
+    shots = pick_shots(splits["train"], num_shots, 42)
+    return [encode(example, base.tokenizer, shots) for example in splits["test"][:count]]
+
+
+def plain_texts(model, tokenizer, prompts, stop):
+    """What Transformers generates for one prompt after the other."""
+    texts = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt.prompt_ids])
+        ends = {"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}
+        rows = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **SEARCH, **ends)
+        decoded = [tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True) for row in rows]
+        texts.append([text.split("\n")[0] if stop else text for text in decoded])
+    return texts
+
+
+def tiny_codegen(base):
+    """A small random CodeGen: its attention is not written against the interface, so the usual cache serves it."""
+    config = AutoConfig.for_model(
+        "codegen", vocab_size=len(base.tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=1024, rotary_dim=4
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.generation_config.eos_token_id = model.config.eos_token_id = base.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = model.config.pad_token_id = base.tokenizer.pad_token_id
+    return model
+
+
+def tuned_toy():
+    """The toy model with a LoRA adapter that changes what it says."""
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    return get_peft_model(load_base("toy").model, config).eval()
+
+
+@pytest.mark.parametrize("num_shots", [0, 3])
+@pytest.mark.parametrize("stop", [("\n",), ()])
+def test_candidates_are_those_of_transformers_for_each_prompt_alone(base, splits, num_shots, stop):
+    prompts = queries(base, splits, num_shots)
+    found = generate(base.model, base.tokenizer, prompts, stop=stop, batch_size=3, **SEARCH)
+    assert [[each.text for each in beams] for beams in found] == plain_texts(base.model, base.tokenizer, prompts, stop)
+
+
+@pytest.mark.parametrize("make_model", [tuned_toy, tiny_codegen], ids=["lora", "codegen"])
+def test_an_adapter_and_a_model_with_its_own_attention_decode_as_transformers_does(base, splits, make_model):
+    model = make_model() if make_model is tuned_toy else make_model(base)
+    prompts = queries(base, splits, 2, count=4)
+    found = generate(model, base.tokenizer, prompts, stop=("\n",), batch_size=3, **SEARCH)
+    expected = plain_texts(model, base.tokenizer, prompts, ("\n",))
+    assert [[each.text for each in beams] for beams in found] == expected
+
+
+def test_only_models_that_call_attention_through_the_interface_get_the_shared_cache(base):
+    assert beam_attention.supports(base.model)
+    assert not beam_attention.supports(tiny_codegen(base))
+
+
+def test_the_batch_size_changes_no_candidate(base, splits):
+    prompts = queries(base, splits, 4)
+    alone, together = (
+        generate(base.model, base.tokenizer, prompts, stop=("\n",), batch_size=size, **SEARCH) for size in (1, 7)
+    )
+    assert alone == together
+
+
+def test_results_stand_in_the_order_of_the_prompts(base, splits):
+    prompts = queries(base, splits, 0)
+    found = generate(base.model, base.tokenizer, prompts, batch_size=2, **SEARCH)
+    assert [beams[0].example_id for beams in found] == [prompt.example.id for prompt in prompts]
+    assert [each.rank for each in found[0]] == [0, 1, 2, 3]
+
+
+def test_a_candidate_tells_why_it_ends_and_how_long_it_is(base, splits):
+    prompts = queries(base, splits, 0)
+    for beams in generate(base.model, base.tokenizer, prompts, stop=("\n",), **SEARCH):
+        for candidate in beams:
+            assert "\n" not in candidate.text
+            assert candidate.stop_reason in ("eos", "stop", "length")
+            assert (candidate.token_count == 20) >= (candidate.stop_reason == "length")
+
+
+def test_memory_running_out_halves_the_batch_and_loses_nothing(base, splits, monkeypatch):
+    prompts = queries(base, splits, 0)
+    expected = generate(base.model, base.tokenizer, prompts, **SEARCH)
+    real, sizes = base.model.generate, []
+
+    def scarce(**arguments):
+        sizes.append(len(arguments["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.cuda.OutOfMemoryError("too much")
+        return real(**arguments)
+
+    monkeypatch.setattr(base.model, "generate", scarce)
+    assert generate(base.model, base.tokenizer, prompts, batch_size=7, **SEARCH) == expected
+    assert sizes[:3] == [7, 3, 1]
+
+
+def test_progress_is_reported_up_to_the_last_example(base, splits):
+    seen = []
+    prompts = queries(base, splits, 0)
+    generate(base.model, base.tokenizer, prompts, batch_size=3, report=lambda *said, **_: seen.append(said), **SEARCH)
+    assert seen == [("generate", 0, 7), ("generate", 3, 7), ("generate", 6, 7), ("generate", 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "expected"),
+    [([[1, 2, 3, 4], [1, 2, 9, 9]], [1, 2]), ([[1, 2, 3], [1, 2, 3]], [1]), ([[1, 2, 3]], []), ([[1, 2], [2, 2]], [])],
+)
+def test_the_common_prefix_leaves_two_tokens_of_every_prompt(sequences, expected):
+    assert common_prefix(sequences) == expected
+
+
+def test_a_stop_string_of_several_characters_ends_a_candidate_before_it(base, splits):
+    prompts = queries(base, splits, 3)
+    whole = generate(base.model, base.tokenizer, prompts, **SEARCH)
+    string = next(each.text for beams in whole for each in beams if len(each.text) > 8)[3:6]
+    found = generate(base.model, base.tokenizer, prompts, stop=(string,), **SEARCH)
+    assert all(string not in each.text for beams in found for each in beams)
+    assert any(each.stop_reason == "stop" for beams in found for each in beams)
+
+
+def test_beam_candidates_carry_the_log_probabilities_that_transformers_sums(base, splits):
+    prompts = queries(base, splits, 2, count=4)
+    found = generate(base.model, base.tokenizer, prompts, stop=("\n",), batch_size=3, **SEARCH)
+    for prompt, beams in zip(prompts, found, strict=True):
+        ids = torch.tensor([prompt.prompt_ids])
+        out = base.model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, output_scores=True,
+            return_dict_in_generate=True, stop_strings=["\n"], tokenizer=base.tokenizer, **SEARCH,
+        )  # fmt: skip
+        sums = [score * each.token_count for score, each in zip(out.sequences_scores.tolist(), beams, strict=True)]
+        assert [each.log_probability for each in beams] == pytest.approx(sums, abs=1e-3)
+
+
+SAMPLES = {"do_sample": True, "num_return_sequences": 4, "max_new_tokens": 12, "temperature": 0.8, "top_p": 0.95}
+
+
+@pytest.mark.parametrize("make_model", [tuned_toy, tiny_codegen], ids=["lora", "codegen"])
+def test_samples_depend_on_seed_example_and_candidate_and_not_on_the_batch(base, splits, make_model):
+    model = make_model() if make_model is tuned_toy else make_model(base)
+    prompts = queries(base, splits, 2, count=5)
+    alone, together = (generate(model, base.tokenizer, prompts, batch_size=size, **SAMPLES) for size in (1, 5))
+    fewer = generate(model, base.tokenizer, prompts[3:], batch_size=5, **SAMPLES)
+    other = generate(model, base.tokenizer, prompts, batch_size=5, seed=7, **SAMPLES)
+    assert alone == together
+    assert together[3:] == fewer
+    assert together != other
+    assert len({each.text for each in together[0]}) > 1
+
+
+def test_a_samples_log_probability_is_the_models_own(base, splits):
+    prompt = queries(base, splits, 2, count=1)[0]
+    for candidate in generate(base.model, base.tokenizer, [prompt], **SAMPLES)[0]:
+        answer = base.tokenizer(candidate.text, add_special_tokens=False)["input_ids"]
+        if candidate.stop_reason != "length" or len(answer) != candidate.token_count:
+            continue  # what was decoded need not be how the tokenizer would write it
+        ids = torch.tensor([[*prompt.prompt_ids, *answer]])
+        log_probs = base.model(ids).logits.log_softmax(-1)[0, len(prompt.prompt_ids) - 1 : -1]
+        expected = log_probs.gather(1, torch.tensor(answer)[:, None]).sum().item()
+        assert candidate.log_probability == pytest.approx(expected, abs=1e-3)
+
+
+def test_one_beam_is_greedy_search(base, splits):
+    prompts = queries(base, splits, 2, count=4)
+    found = generate(base.model, base.tokenizer, prompts, max_new_tokens=12)
+    for prompt, beams in zip(prompts, found, strict=True):
+        ids = torch.tensor([prompt.prompt_ids])
+        row = base.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)[0]
+        assert beams[0].text == base.tokenizer.decode(row[ids.shape[1] :], skip_special_tokens=True)
+        assert beams[0].log_probability < 0
+
+
+def test_each_finished_batch_is_handed_over_at_once(base, splits):
+    prompts, kept = queries(base, splits, 0), []
+    found = generate(
+        base.model, base.tokenizer, prompts, batch_size=3, keep=lambda *batch: kept.append(batch), **SEARCH
+    )
+    assert [len(places) for places, _ in kept] == [3, 3, 1]
+    assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
+        enumerate(found)
+    )
+
+
+def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_there(base, splits):
+    prompts = queries(base, splits, 3)
+    apart = generate(base.model, base.tokenizer, prompts, stop=("\n",), **SEARCH)
+    together = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=3, **SEARCH)
+    alone = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=1, **SEARCH)
+    assert together == alone
+    assert all("\n" not in each.text for beams in together for each in beams)
+    # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.
+    assert [[each.text for each in beams] for beams in together] != [[each.text for each in beams] for beams in apart]

@@ -1,0 +1,182 @@
+"""Loading base models: the embedded one, every class, GGUF files, quantised weights, and what is refused."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_models import CONFIGS
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from raypeft.models.loading import load_base
+from raypeft.models.table import TOY_FOLDER
+
+
+def test_the_toy_model_is_small_and_loads_with_plain_transformers():
+    model = AutoModelForCausalLM.from_pretrained(TOY_FOLDER)
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 5_000_000
+    assert sum(file.stat().st_size for file in TOY_FOLDER.iterdir()) < 10_000_000
+    assert tokenizer.decode(tokenizer("x = {'a': [1, 2]}\n")["input_ids"]) == "x = {'a': [1, 2]}\n"
+
+
+def test_a_base_is_frozen_float32_on_a_cpu_and_knows_its_context():
+    base = load_base("toy")
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.model.dtype == (torch.bfloat16 if torch.cuda.is_available() else torch.float32)
+    assert base.context_length == base.model.config.max_position_embeddings
+
+
+def test_eos_and_pad_are_the_tokenizers_in_every_config():
+    base = load_base("toy")
+    for config in (base.model.config, base.model.generation_config):
+        assert config.eos_token_id == base.tokenizer.eos_token_id
+        assert config.pad_token_id == base.tokenizer.pad_token_id
+
+
+def test_the_revision_of_local_weights_changes_with_the_weights_only(tmp_path):
+    first = load_base("toy").revision
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    assert load_base("toy", str(tmp_path / "copy")).revision == first
+    weights = load_file(tmp_path / "copy" / "model.safetensors")
+    name = next(iter(weights))
+    save_file(weights | {name: weights[name] + 1}, tmp_path / "copy" / "model.safetensors", metadata={"format": "pt"})
+    assert load_base("toy", str(tmp_path / "copy")).revision != first
+
+
+def test_a_tokenizer_without_an_end_of_sequence_token_is_refused(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path / "copy")
+    with pytest.raises(ValueError, match="has no end-of-sequence token"):
+        load_base("toy", str(tmp_path / "copy"))
+
+
+def test_a_model_file_that_is_no_gguf_is_refused(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"a folder, a hub id or a \.gguf file but got"):
+        load_base("toy", str(tmp_path / "model.bin"))
+
+
+def test_a_checkpoints_sampling_defaults_do_not_reach_our_decoding(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    (tmp_path / "copy" / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.3, "top_k": 3}')
+    defaults = load_base("toy", str(tmp_path / "copy")).model.generation_config
+    assert not defaults.do_sample
+    assert defaults.temperature in (None, 1.0)
+
+
+@pytest.mark.slow
+def test_a_gguf_file_loads_with_its_tokenizer():
+    path = os.environ.get("RAYPEFT_GGUF")
+    if not path:
+        pytest.skip("RAYPEFT_GGUF names no GGUF file")
+    base = load_base("SmolLM2-135M-Instruct", path)
+    prompt = base.tokenizer("The capital of France is", return_tensors="pt")
+    said = base.model.generate(**prompt, max_new_tokens=3, do_sample=False)
+    assert "Paris" in base.tokenizer.decode(said[0])
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_class_of_the_table_loads_frozen_with_its_layers_known(kind, small_model):
+    base = load_base(small_model(kind))
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.is_encoder_decoder == (kind == "t5")
+    assert base.context_length == (None if kind == "t5" else 512)
+    assert base.family.architecture.attention_modules
+
+
+@pytest.mark.slow
+def test_a_gguf_file_can_be_quantised_by_bitsandbytes():
+    path = os.environ.get("RAYPEFT_GGUF")
+    if not path:
+        pytest.skip("RAYPEFT_GGUF names no GGUF file")
+    base = load_base("SmolLM2-135M-Instruct", path, weights="nf4")
+    prompt = base.tokenizer("The capital of France is", return_tensors="pt")
+    said = base.model.generate(**prompt, max_new_tokens=3, do_sample=False)
+    assert "Paris" in base.tokenizer.decode(said[0])
+
+
+@pytest.mark.parametrize("weights", ["int8", "nf4"])
+def test_quantised_weights_stand_for_nearly_the_same_model(weights, small_model):
+    folder, ids = small_model("llama"), torch.tensor([[5, 6, 7, 8, 9, 10]])
+    exact = load_base(folder).model(ids).logits
+    rough = load_base(folder, weights=weights).model(ids).logits
+    correlation = torch.corrcoef(torch.stack([exact.flatten(), rough.flatten()]))[0, 1]
+    assert not torch.equal(exact, rough)
+    assert correlation > 0.9
+
+
+def test_nf4_weights_still_pass_gradients_on_after_an_evaluation(small_model):
+    model = load_base(small_model("llama"), weights="nf4").model
+    ids = torch.tensor([[5, 6, 7, 8]])
+    model.eval()
+    with torch.inference_mode():
+        model(ids)
+    embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+    model(inputs_embeds=embedded).logits.sum().backward()
+    assert embedded.grad.abs().sum() > 0
+
+
+def test_a_config_that_names_another_eos_than_the_tokenizer_is_overruled(tmp_path):
+    # codegen2-1B's does: 2, which its tokenizer reads as '#'.
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"eos_token_id": 2}))
+    base = load_base("toy", str(tmp_path / "copy"))
+    assert base.model.generation_config.eos_token_id == base.tokenizer.eos_token_id != 2
+
+
+def test_a_checkpoint_with_fewer_layers_than_its_config_is_refused(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    config |= {"num_hidden_layers": config["num_hidden_layers"] + 1, "layer_types": None}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"must match its config\.json but \d+ weights are missing"):
+        load_base("toy", str(tmp_path / "copy"))
+
+
+def test_a_checkpoint_with_more_layers_than_its_config_is_refused(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    config |= {"num_hidden_layers": config["num_hidden_layers"] - 1, "layer_types": None}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="weights have no place"):
+        load_base("toy", str(tmp_path / "copy"))
+
+
+def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    for file in (tmp_path / "copy").glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ValueError, match="must hold a tokenizer"):
+        load_base("toy", str(tmp_path / "copy"))
+
+
+def test_quantising_without_bitsandbytes_is_refused_with_what_to_install(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match=r"need bitsandbytes.*pip install bitsandbytes"):
+        load_base("toy", weights="nf4")
+
+
+def test_a_codegen2_checkpoint_is_regrouped_and_says_so(small_model):
+    base = load_base("codegen2-1B", small_model("codegen2"))
+    assert "8 blocks" in base.notes
+    assert "regrouped from 8 to 4" in base.adapter_note["README.md"]
+
+
+def test_a_codegen_checkpoint_of_the_first_generation_is_left_alone(small_model):
+    base = load_base("codegen-350M-mono", small_model("codegen"))
+    assert base.notes is None
+    assert base.adapter_note is None
+
+
+def test_t5_is_held_in_bfloat16_or_float32_never_in_float16(small_model):
+    # Its activations exceed float16's range.
+    for weights in ("half", "float32"):
+        assert load_base(small_model("t5"), weights=weights).model.dtype in (torch.bfloat16, torch.float32)

@@ -1,0 +1,43 @@
+"""The table of models, and what planning can know of any other."""
+
+import pytest
+
+from raypeft.models.table import MODELS, TOY_FOLDER, family_of, folder_problem, is_known
+
+
+@pytest.mark.parametrize("model", [*MODELS, "Qwen/Qwen2.5-Coder-0.5B", str(TOY_FOLDER)])
+def test_names_hub_ids_and_existing_paths_are_known(model):
+    assert is_known(model)
+
+
+@pytest.mark.parametrize("model", ["tpy", "/no/such/folder", "./no/such"])
+def test_anything_else_is_unknown(model):
+    assert not is_known(model)
+
+
+def test_a_model_that_nothing_is_known_of_leaves_the_targets_to_peft():
+    assert family_of("owner/never-seen").architecture is None
+
+
+def test_a_hub_id_of_the_table_has_the_tables_sizes():
+    assert family_of("codellama/CodeLlama-7b-hf") == MODELS["CodeLlama-7b-hf"]
+
+
+def test_a_folder_that_stands_in_for_a_model_of_the_table_has_its_own_sizes():
+    assert family_of("CodeLlama-7b-hf", str(TOY_FOLDER)).architecture == MODELS["toy"].architecture
+
+
+@pytest.mark.parametrize(
+    ("present", "problem"),
+    [
+        ((), "must hold a config.json"),
+        (("config.json",), "must hold a tokenizer"),
+        (("config.json", "tokenizer.json"), "must hold weights"),
+        (("config.json", "tokenizer.json", "model.safetensors"), None),
+    ],
+)
+def test_a_folder_that_cannot_be_loaded_is_told_what_it_lacks(tmp_path, present, problem):
+    for name in present:
+        (tmp_path / name).write_text("{}")
+    found = folder_problem(str(tmp_path))
+    assert (found is None) if problem is None else problem in found

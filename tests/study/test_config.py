@@ -1,0 +1,36 @@
+"""The typed sweep: fields that are columns, and the options of the sandbox as it takes them."""
+
+import pyarrow as pa
+
+from raypeft.results.columns import trial_columns
+from raypeft.sandbox import Limits, SandboxSettings
+from raypeft.study.config import SandboxOptions, trial_fields
+
+
+def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
+    columns = {column.name: column for column in trial_columns()}
+    assert columns.keys() == {"tuning_method", *trial_fields()}
+    assert all(column.description for column in columns.values())
+    types = {
+        "model": pa.string(),
+        "tuning_method": pa.string(),
+        "seed": pa.int64(),
+        "limit": pa.int64(),
+        "learning_rate": pa.float64(),
+        "lora_alpha": pa.float64(),
+        "optim": pa.string(),
+        "target_modules": pa.list_(pa.string()),
+    }
+    assert {name: columns[name].type for name in types} == types
+
+
+def test_the_columns_that_tell_trials_apart_come_first() -> None:
+    assert [column.name for column in trial_columns()][:4] == ["model", "dataset", "tuning_method", "seed"]
+
+
+def test_the_sandboxs_options_are_its_settings_and_without_any_its_own_defaults() -> None:
+    assert SandboxOptions().settings == SandboxSettings()
+    options = SandboxOptions(
+        tier="B", seconds_per_test=2, memory_mb=512, stop="first_fail", allow_unsafe_execution=True
+    )
+    assert options.settings == SandboxSettings(Limits(seconds_per_test=2, memory_mb=512), "B", "first_fail", True)

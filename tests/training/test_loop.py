@@ -1,0 +1,218 @@
+"""The training loop against transformers.Trainer and against its own promises, on the embedded model."""
+
+import copy
+import math
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from raypeft.data import DATASETS
+from raypeft.methods import Full, Lora
+from raypeft.models.loading import load_base
+from raypeft.prompting.prompts import encode
+from raypeft.records import Example, Prompt
+from raypeft.training.loop import (
+    answer_loss,
+    bucketed_batches,
+    collate,
+    collate_for,
+    evaluate,
+    train_model,
+    training_steps,
+)
+
+
+@pytest.fixture(scope="module")
+def base():
+    torch.set_num_threads(2)
+    return load_base("toy")
+
+
+@pytest.fixture(scope="module")
+def prompts(base):
+    return [encode(example, base.tokenizer) for example in DATASETS["toy"].load(None, None)["train"][:48]]
+
+
+class RecordingTrainer(Trainer):
+    """transformers.Trainer fed with given batches; keeps the loss of every optimiser step unrounded."""
+
+    def __init__(self, batches, **arguments):
+        super().__init__(**arguments)
+        self.batches, self.losses = batches, []
+
+    def get_train_dataloader(self):
+        return self.batches
+
+    def training_step(self, *arguments, **keywords):
+        loss = super().training_step(*arguments, **keywords)
+        self.losses.append(loss.item())
+        return loss
+
+
+def trainer_losses(base, batches, method, folder):
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        learning_rate=method.learning_rate,
+        num_train_epochs=1,
+        per_device_train_batch_size=method.per_device_train_batch_size,
+        gradient_accumulation_steps=method.gradient_accumulation_steps,
+        optim=method.optim,
+        lr_scheduler_type=method.lr_scheduler_type,
+        warmup_steps=method.warmup_steps,
+        max_grad_norm=method.max_grad_norm,
+        use_cpu=True,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_strategy="no",
+    )
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    trainer = RecordingTrainer(batches, model=model, args=arguments, train_dataset=[{}] * len(batches))
+    trainer.train()
+    step = method.gradient_accumulation_steps
+    return [sum(trainer.losses[at : at + step]) for at in range(0, len(trainer.losses), step)]
+
+
+@pytest.mark.parametrize(("optim", "accumulation"), [("adafactor", 1), ("adafactor", 2), ("adamw_torch", 1)])
+def test_the_loss_follows_the_trainer_of_transformers_step_by_step(base, prompts, tmp_path, optim, accumulation):
+    method = Full(
+        learning_rate=1e-3,
+        num_train_epochs=1,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=accumulation,
+        optim=optim,
+        eval_every_epochs=10,
+    )
+    steps = len(prompts) // 4 // accumulation
+    pad = base.tokenizer.pad_token_id
+    batches = [collate(batch, pad, "cpu") for step in training_steps(prompts, method, 7, steps) for batch in step]
+    ours = []
+
+    def keep(stage, done, total, **figures):
+        if figures.keys() == {"loss"}:
+            ours.append(figures["loss"])
+
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    train_model(model, pad, prompts, prompts[:2], method, 7, keep)
+    assert ours == pytest.approx(trainer_losses(base, batches, method, tmp_path), rel=1e-5)
+    assert len(ours) == steps
+
+
+def test_the_model_is_left_with_the_weights_of_its_best_evaluation(base, prompts):
+    # Trained towards nonsense, the model grows worse at real answers: the last weights are not the best ones.
+    nonsense = [Prompt(prompt.example, prompt.prompt_ids, [9, 9, 9]) for prompt in prompts[:16]]
+    method = Full(learning_rate=1e-3, num_train_epochs=2, eval_every_epochs=0.5, warmup_steps=0)
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    result = train_model(model, 0, nonsense, prompts[40:], method, 1)
+    losses = [evaluation.eval_loss for evaluation in result.evaluations]
+    assert losses[-1] > min(losses)
+    assert result.best_eval_loss == min(losses)
+    assert result.best_step == result.evaluations[losses.index(min(losses))].step
+    assert evaluate(model, 0, prompts[40:], 4) == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_the_paper_evaluates_every_54_of_1335_steps_and_so_do_we_and_at_the_end():
+    steps_per_epoch = math.ceil(2135 / 8)
+    interval = math.ceil(steps_per_epoch * Full().eval_every_epochs)
+    assert (steps_per_epoch * 5, interval) == (1335, 54)
+
+
+def test_the_same_seed_gives_the_same_weights(base, prompts):
+    method = Full(learning_rate=1e-3, num_train_epochs=1)
+
+    def final_loss(seed):
+        model = copy.deepcopy(base.model).requires_grad_(True)
+        return train_model(model, 0, prompts, prompts[:8], method, seed).evaluations[-1].eval_loss
+
+    assert final_loss(3) == final_loss(3)
+    assert final_loss(3) != final_loss(4)
+
+
+def test_the_loss_of_a_batch_is_the_sum_of_its_examples_alone_whatever_the_padding(base, prompts):
+    together = answer_loss(base.model, collate(prompts[:6], base.tokenizer.pad_token_id, "cpu"))
+    alone = sum(answer_loss(base.model, collate([prompt], 0, "cpu")) for prompt in prompts[:6])
+    assert together.item() == pytest.approx(alone.item(), rel=1e-5)
+
+
+def test_the_loss_counts_answer_tokens_only_as_the_labels_of_transformers_do(base, prompts):
+    batch = collate(prompts[:6], base.tokenizer.pad_token_id, "cpu")
+    mean = base.model(**batch).loss.item()
+    answer_tokens = sum(len(prompt.answer_ids) for prompt in prompts[:6])
+    assert answer_loss(base.model, batch).item() / answer_tokens == pytest.approx(mean, rel=1e-5)
+
+
+def test_an_epoch_takes_every_example_once():
+    batches = bucketed_batches([5, 9, 1, 7] * 25 + [3], batch_size=8, seed=0)
+    assert sorted(index for batch in batches for index in batch) == list(range(101))
+
+
+def test_a_bucketed_batch_holds_examples_of_similar_length():
+    lengths = [(37 * index) % 100 for index in range(400)]
+    padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in bucketed_batches(lengths, 8, seed=0))
+    assert padded < 1.1 * sum(lengths)
+
+
+def test_two_epochs_take_the_examples_in_different_order():
+    assert bucketed_batches([1] * 64, 8, seed=1) != bucketed_batches([1] * 64, 8, seed=2)
+
+
+def test_half_an_epoch_is_half_its_steps(prompts):
+    method = Full(num_train_epochs=0.5, per_device_train_batch_size=4)
+    assert len(list(training_steps(prompts, method, 0, total_steps=6))) == 6
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(base):
+    prompts = [Prompt(Example(str(index), "a", "b"), [5, 6], [7, 0]) for index in range(8)]
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    model.model.norm.weight.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="nan at step 1 of 5; lower learning_rate"):
+        train_model(model, 0, prompts, prompts, Full(), 0)
+
+
+SAVINGS = [
+    {"gradient_checkpointing": True},
+    {"micro_batch_size": 3},
+    {"gradient_checkpointing": True, "micro_batch_size": 1},
+]
+
+
+@pytest.mark.parametrize("kind", ["llama", "codegen", "t5"])
+@pytest.mark.parametrize("saving", SAVINGS, ids=["checkpointing", "parts", "both"])
+def test_saving_memory_changes_no_loss(kind, saving, small_model):
+    def losses(**saving):
+        base = load_base(small_model(kind))
+        examples = DATASETS["toy"].load(None, None)["train"][:16]
+        pairs = [encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in examples]
+        method = Lora(lora_dropout=0, num_train_epochs=2, eval_every_epochs=1, learning_rate=1e-3)
+        for module in base.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # parts of a batch draw other masks than the whole
+        torch.manual_seed(0)
+        with method.applied(base) as model:
+            result = train_model(model, base.tokenizer.pad_token_id, pairs, pairs, method, 1, **saving)
+        return [each.eval_loss for each in result.evaluations]
+
+    assert losses(**saving) == pytest.approx(losses(), rel=1e-5)
+
+
+@pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])
+def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
+    def last_loss(optim):
+        method = Full(learning_rate=1e-3, num_train_epochs=2, optim=optim, eval_every_epochs=2)
+        model = copy.deepcopy(base.model).requires_grad_(True)
+        return train_model(model, 0, prompts, prompts[:16], method, 3).evaluations[-1].eval_loss
+
+    untrained = evaluate(base.model, 0, prompts[:16], 8)
+    exact = last_loss("adamw_torch")
+    assert abs(last_loss(optim) - exact) < 0.05 * (untrained - exact)
+
+
+def test_an_encoder_decoders_loss_is_that_of_transformers_with_labels(small_model):
+    base = load_base(small_model("t5"))
+    examples = DATASETS["toy"].load(None, None)["train"][:6]
+    pairs = [encode(each, base.tokenizer, (), True) for each in examples]
+    batch = collate_for(base.model, pairs, base.tokenizer.pad_token_id)
+    answer_tokens = sum(len(pair.answer_ids) for pair in pairs)
+    mean = base.model(**{name: value for name, value in batch.items() if name != "decoder_input_ids"}).loss.item()
+    assert answer_loss(base.model, batch).item() / answer_tokens == pytest.approx(mean, rel=1e-5)

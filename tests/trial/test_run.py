@@ -1,0 +1,356 @@
+"""One trial, end to end, on the embedded study: its row, its files, its faults."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from raypeft.cli.trial import main
+from raypeft.data import DATASETS
+from raypeft.methods import METHODS
+from raypeft.models.loading import BaseCache
+from raypeft.models.table import TOY_FOLDER
+from raypeft.results.columns import trial_columns
+from raypeft.results.store import ResultStore
+from raypeft.sandbox.records import OUTCOMES
+from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
+from raypeft.study.plan import make_trial
+from raypeft.trial import stages
+from raypeft.trial.run import run_and_record
+
+QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
+RESOURCES = Resources(cpus_per_trial=2)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path / "results"), trial_columns())
+
+
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def quick_trial(tuning_method, **fields):
+    fields = {"embedding_model": "toy"} | fields
+    trains = {"num_train_epochs": 1, "learning_rate": 3e-3} if tuning_method in ("lora", "full") else {}
+    return make_trial(QUICK | {"tuning_method": tuning_method} | trains | fields)
+
+
+def run(trial, store, bases=None):
+    return run_and_record(trial, "test", store, bases or BaseCache(), RESOURCES)
+
+
+def scores(row):
+    named = {name: row[name] for name in row if name.startswith(("em_", "codebleu", "best_", "ngram"))}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+@pytest.mark.parametrize("tuning_method", ["zero_shot", "icl", "rag", "lora", "full"])
+def test_every_method_ends_in_a_row_that_says_ok_with_its_fields_and_scores(store, tuning_method):
+    trial = quick_trial(tuning_method)
+    row = run(trial, store)
+    assert row["status"] == "ok", row["error"]
+    (stored,) = store.read_rows()
+    assert stored["id"] == trial.id
+    assert stored["tuning_method"] == tuning_method
+    assert 0 <= stored["em_at_1"] <= stored["em_at_2"] <= 1
+    assert stored["em_at_10"] is None, "two candidates have no EM@10"
+    assert stored["test_examples"] == 12
+    assert (stored["best_eval_loss"] is not None) == (tuning_method in ("lora", "full"))
+    assert (stored["trainable_params"] > 0) == (tuning_method in ("lora", "full"))
+
+
+def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
+    spoken = {}
+    real = stages.answer
+
+    def listening(trial, model, *rest):
+        ids = torch.tensor([[5, 6, 7, 8]])
+        spoken["logits"] = model.eval()(input_ids=ids).logits.detach()
+        return real(trial, model, *rest)
+
+    monkeypatch.setattr(stages, "answer", listening)
+    trial = quick_trial("lora")
+    assert run(trial, store)["status"] == "ok"
+    folder = Path(store.root) / "adapters" / trial.id
+    assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert any(
+        tensor.any() for name, tensor in load_file(folder / "adapter_model.safetensors").items() if "lora_B" in name
+    )
+    base = AutoModelForCausalLM.from_pretrained(TOY_FOLDER, dtype=torch.float32)
+    loaded = PeftModel.from_pretrained(base, folder).eval()
+    torch.testing.assert_close(loaded(input_ids=torch.tensor([[5, 6, 7, 8]])).logits, spoken["logits"])
+
+
+def test_candidates_and_evaluations_are_kept_by_trial(store):
+    trial = quick_trial("lora")
+    run(trial, store)
+    candidates = store.read_rows("candidates", trial.id)
+    assert len(candidates) == 12 * 2
+    assert {candidate["rank"] for candidate in candidates} == {0, 1}
+    assert all(candidate["reference"] for candidate in candidates)
+    evaluations = store.read_rows("evals", trial.id)
+    assert [evaluation["step"] for evaluation in evaluations] == [1, 2]
+
+
+def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, tmp_path):
+    trial = quick_trial("lora", seed=3)
+    fresh = run(trial, store)
+    bases = BaseCache()
+    for other in (quick_trial("full"), quick_trial("lora", lora_r=2), quick_trial("icl")):
+        run(other, ResultStore(str(tmp_path / "other"), trial_columns()), bases)
+    assert scores(run(trial, store, bases)) == scores(fresh)
+
+
+def test_trials_of_one_model_load_it_once_unless_its_weights_were_changed(store, monkeypatch):
+    from raypeft.models import loading
+
+    loads = []
+    real = loading.load_base
+    monkeypatch.setattr(loading, "load_base", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
+    bases = BaseCache()
+    for tuning_method in ("zero_shot", "lora", "icl"):
+        run(quick_trial(tuning_method), store, bases)
+    assert loads == ["toy"]
+
+
+def test_a_dataset_without_its_columns_is_a_failed_row_that_names_them(store, tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    row = run(quick_trial("zero_shot", dataset="conala", dataset_path=str(tmp_path)), store)
+    assert row["status"] == "failed"
+    assert "must have the columns nl, cmd but lacks nl, cmd" in row["error"]
+    assert store.read_rows()[0]["error"] == row["error"]
+
+
+def test_a_prompt_longer_than_the_context_is_a_failed_row_that_names_the_example(store, tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"nl": "very " * 5000, "cmd": "x"}) + "\n")
+    row = run(quick_trial("zero_shot", dataset="conala", dataset_path=str(tmp_path)), store)
+    assert row["status"] == "failed"
+    assert "must fit the model's context of" in row["error"]
+    assert "example 0 needs" in row["error"]
+
+
+LONG = [{"nl": f"{'very ' * 300}{row}", "cmd": f"x{row}"} for row in range(12)]
+
+
+@pytest.fixture
+def long_shots(tmp_path):
+    """A folder whose training examples are so long that the toy model's context holds six of them."""
+    (tmp_path / "data").mkdir()
+    for split, rows in (("train", LONG), ("validation", LONG[:2]), ("test", [{"nl": "sort `x`", "cmd": "x"}] * 3)):
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"dataset": "conala", "dataset_path": str(tmp_path / "data")}
+
+
+@pytest.mark.parametrize("tuning_method", ["icl", "rag"])
+def test_shots_that_do_not_fit_are_dropped_from_the_far_end_and_counted(store, long_shots, tuning_method):
+    few, many = (run(quick_trial(tuning_method, num_shots=count, **long_shots), store) for count in (2, 12))
+    assert (few["cut_examples"], many["cut_examples"]) == (0, 3), (few["error"], many["error"])
+    assert many["max_prompt_tokens"] <= 2048 - 8
+    near, all_kept = (store.read_rows("candidates", row["id"])[0] for row in (few, many))
+    assert all_kept["dropped_shots"] == 12 - len(all_kept["shots"]) > 0
+    if tuning_method == "rag":  # a random draw of two is not the beginning of a draw of twelve
+        assert all_kept["shots"][:2] == near["shots"]
+
+
+def test_shots_that_do_not_fit_fail_the_trial_where_that_is_asked_for(store, long_shots):
+    row = run(quick_trial("rag", num_shots=12, on_overflow="error", **long_shots), store)
+    assert row["status"] == "failed"
+    assert "must fit the model's context of 2048 tokens" in row["error"]
+
+
+def test_a_row_says_which_shots_were_found_and_by_what(store):
+    row = run(quick_trial("rag", num_shots=3), store)
+    assert row["embedding_resolved_revision"].startswith("words of the toy model@sha256:")
+    assert row["retrieve_seconds"] > 0
+    assert (row["cut_examples"], row["exact_duplicates"]) == (0, 0) and row["near_duplicates"] is not None
+    lengths = [row[f"{name}_prompt_tokens"] for name in ("median", "p95", "max")]
+    candidates = store.read_rows("candidates", row["id"])
+    assert lengths == sorted(lengths) and lengths[-1] == max(each["prompt_tokens"] for each in candidates)
+    known = {example.id for example in DATASETS["toy"].load(None, None)["train"]}
+    assert all(len(set(each["shots"])) == 3 and set(each["shots"]) <= known for each in candidates)
+    assert len({tuple(each["shots"]) for each in candidates}) > 1
+
+
+def test_a_row_without_retrieval_says_nothing_of_it(store):
+    row = run(quick_trial("icl"), store)
+    assert {row.get(name) for name in ("embedding_resolved_revision", "near_duplicates", "retrieve_seconds")} == {None}
+
+
+def test_a_tuned_model_is_trained_without_the_shots_that_it_is_asked_with(store):
+    plain, shown = (run(quick_trial("lora", **shots), store)
+                    for shots in ({}, {"num_shots": 3, "shot_source": "retrieved"}))  # fmt: skip
+    assert shown["best_eval_loss"] == plain["best_eval_loss"]
+    assert shown["mean_prompt_tokens"] > 2 * plain["mean_prompt_tokens"]
+    assert len(store.read_rows("candidates", shown["id"])[0]["shots"]) == 3
+
+
+@pytest.mark.parametrize("tuning_method", ["rag", "lora"])
+def test_an_embedding_model_that_is_not_at_hand_fails_the_trial_before_it_trains(store, tuning_method):
+    fields = {"num_shots": 2, "shot_source": "retrieved", "embedding_model": "nobody/no-such-model"}
+    row = run(quick_trial(tuning_method, **fields), store)
+    assert row["status"] == "failed" and row.get("train_seconds") is None
+    assert "embedding_model must be toy, minilm, bm25, a folder, or the hub id of" in row["error"]
+    assert "'nobody/no-such-model'" in row["error"]
+
+
+def test_more_shots_than_training_examples_fail_the_trial(store):
+    row = run(quick_trial("rag", num_shots=13), store)
+    assert "num_shots must be at most the 12 training examples but got 13" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("tuning_method", "told", "stop"),
+    [("icl", "### Response:\n```python\n", ("```",)), ("lora", "### Response:\n", ("<|endoftext|>", "</s>"))],
+)
+def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch, tuning_method, told, stop):
+    from raypeft.decoding import generation
+    from raypeft.training import loop as training
+
+    heard = {}
+    real_generate, real_train = generation.generate, training.train_model
+
+    def listening(model, tokenizer, prompts, **settings):
+        heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=settings["stop"])
+        return real_generate(model, tokenizer, prompts, **settings)
+
+    def training_heard(model, pad, train, *rest, **settings):
+        heard["trained"] = train[0]
+        return real_train(model, pad, train, *rest, **settings)
+
+    monkeypatch.setattr(generation, "generate", listening)
+    monkeypatch.setattr(training, "train_model", training_heard)
+    row = run(quick_trial(tuning_method, fidelity="paper"), store)
+    assert row["status"] == "ok", row["error"]
+    assert heard["text"].endswith(told) and heard["stop"] == stop
+    assert heard["text"].startswith("\n### Instruction:") == (tuning_method == "lora")
+    if tuning_method == "lora":
+        asked, trained = (len(store.read_rows("candidates", row["id"])), heard["trained"])
+        assert asked and len(trained) <= 128 and len(trained.answer_ids) <= 64
+
+
+def test_after_a_failed_trial_the_next_one_runs(store):
+    bases = BaseCache()
+    assert run(quick_trial("lora", target_modules=("nothing",)), store, bases)["status"] == "failed"
+    assert run(quick_trial("lora"), store, bases)["status"] == "ok"
+
+
+def test_running_out_of_gpu_memory_is_a_finding_with_its_own_status(store, monkeypatch):
+    def full_card(*_, **__):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(stages, "answer", full_card)
+    row = run(quick_trial("zero_shot"), store)
+    assert row["status"] == "oom"
+    assert store.finished() == {row["id"]}
+
+
+def test_the_command_runs_one_trial_of_a_sweep_file(tmp_path, capsys):
+    arguments = ["quickstart", "--index", "0", "--results", str(tmp_path), "defaults.limit=4", "defaults.num_beams=2"]
+    assert main([*arguments, "defaults.num_return_sequences=2", "defaults.max_new_tokens=4"]) == 0
+    assert "toy toy zero_shot" in capsys.readouterr().out
+    assert len(list((tmp_path / "quickstart" / "trials").glob("*.parquet"))) == 1
+
+
+def test_an_index_beyond_the_trials_ends_with_2_and_the_range(capsys):
+    assert main(["quickstart", "--index", "99"]) == 2
+    assert "--index must be 0 to" in capsys.readouterr().err
+
+
+def test_the_command_on_a_finished_trial_keeps_the_old_row_aside(tmp_path):
+    arguments = ["quickstart", "--results", str(tmp_path), "defaults.limit=4", "defaults.max_new_tokens=4"]
+    assert main(arguments) == main(arguments) == 0
+    shutil.rmtree(tmp_path / "quickstart" / "trials")
+    assert len(list((tmp_path / "quickstart" / "superseded").rglob("trials/*.parquet"))) == 1
+
+
+def test_candidates_that_were_only_generated_are_scored_later_to_the_same_numbers(store, tmp_path):
+    from raypeft.analysis.score import score_again
+
+    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), trial_columns()))
+    row = run_and_record(
+        quick_trial("icl"), "s", store, BaseCache(), Resources(), options=RunOptions(generate_only=True)
+    )
+    assert row["status"] == "generated"
+    assert row.get("em_at_1") is None
+    assert quick_trial("icl").id in store.finished()
+    assert score_again(store) == 1
+    (scored,) = store.read_rows()
+    assert (scored["status"], scored["error"]) == ("ok", None)
+    assert scores(scored) == scores(whole)
+
+
+def test_a_trial_that_dies_while_it_generates_keeps_the_batches_it_had(store, monkeypatch):
+    from raypeft.decoding import generation
+
+    real, calls = generation._search, []
+
+    def dies_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+        return real(*arguments)
+
+    monkeypatch.setattr(generation, "_search", dies_at_the_second)
+    row = run_and_record(quick_trial("zero_shot"), "s", store, BaseCache(), Resources(generation_batch_size=2))
+    assert row["status"] == "failed"
+    kept = pq.read_table(f"{store.root}/candidates.partial/{quick_trial('zero_shot').id}")
+    assert len(set(kept.column("example_id").to_pylist())) == 2
+
+
+def test_a_trial_on_a_dataset_with_tests_runs_them_and_stores_a_row_for_each(store):
+    fields = {"model": "toy", "dataset": "toy_apps", "limit": 10, "max_new_tokens": 24, "num_train_epochs": 1}
+    row = run(make_trial(fields | {"tuning_method": "lora"}), store)
+    assert row["status"] == "ok", row["error"]
+    tests = store.read_rows("tests", row["id"])
+    assert len(tests) == 10 * 5 * 6, "problems, candidates, tests"
+    assert row["avg_tests_passed"] == pytest.approx(sum(test["passed"] for test in tests) / len(tests))
+    assert sum(row[f"{outcome}_tests"] for outcome in OUTCOMES) == len(tests)
+    assert (row["problems_without_tests"], row["train_left_out"], row["test_examples"]) == (0, 0, 10)
+    assert row["pass_at_1"] <= row["pass_at_2"] <= row["pass_at_5"] <= 1
+    assert row["sandbox_tier"] in ("A", "B", "C")
+    assert "em_at_1" not in row
+
+
+def test_without_a_sandbox_a_trial_fails_before_it_trains(store):
+    fields = {"model": "toy", "dataset": "toy_apps", "limit": 4, "tuning_method": "lora"}
+    options = RunOptions(sandbox=SandboxOptions(tier="U"))
+    row = run_and_record(make_trial(fields), "s", store, BaseCache(), RESOURCES, options=options)
+    assert row["status"] == "failed"
+    assert "sandbox: {allow_unsafe_execution: true}" in row["error"]
+    assert "steps" not in row
+
+
+def test_a_finished_trial_leaves_no_parts(store):
+    run(quick_trial("zero_shot"), store)
+    assert not (Path(store.root) / "candidates.partial" / quick_trial("zero_shot").id).exists()
+    assert all(row["log_probability"] < 0 for row in store.read_rows("candidates"))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "codegen", "codegen2", "t5"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, small_model, tmp_path):
+    settings = {"embedding_model": "toy"} if name == "rag" else {}
+    if METHODS[name].trains:
+        settings["num_train_epochs"] = 1
+    trial = Trial(
+        model="codegen2-1B" if kind == "codegen2" else small_model(kind), model_path=small_model(kind), dataset="toy",
+        limit=8, max_new_tokens=3, num_beams=2, num_return_sequences=2, method=METHODS[name](**settings),
+    )  # fmt: skip
+    small_store = ResultStore(str(tmp_path / "s"), trial_columns())
+    row = run_and_record(trial, "s", small_store, BaseCache(), Resources())
+    assert row["status"] == "ok", row["error"]
+    if METHODS[name].trains and METHODS[name].saves_adapter:
+        files = {path.name for path in (tmp_path / "s" / "adapters" / trial.id).iterdir()}
+        assert "adapter_config.json" in files
+        assert ("raypeft.json" in files) == (kind == "codegen2")

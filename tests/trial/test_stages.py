@@ -1,0 +1,121 @@
+"""What a trial takes from its dataset, and what it trains on."""
+
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from transformers import AutoTokenizer
+
+from raypeft.data import DATASETS
+from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.prompts import encode
+from raypeft.records import Example, Form
+from raypeft.study.plan import make_trial
+from raypeft.trial import stages
+
+TOKENIZER = AutoTokenizer.from_pretrained(TOY_FOLDER)
+BASE = SimpleNamespace(tokenizer=TOKENIZER, is_encoder_decoder=False, context_length=None)
+SHORT, LONG = "x = 1", "\n".join(f"x{number} = {number}" for number in range(50))
+
+
+def trial(dataset="apps", **fields):
+    return make_trial({"model": "toy", "dataset": dataset, "tuning_method": "lora", **fields})
+
+
+def problem(number, *codes, **fields):
+    return Example(str(number), "a question", codes[0] if codes else "", tuple(codes[1:]), **fields)
+
+
+def trained_on(trial, examples, base=BASE, virtual_tokens=0):
+    splits = {"train": examples, "validation": [problem("v", SHORT)]}
+    encoded, left_out = stages.training_prompts(trial, base, splits, virtual_tokens)
+    return [TOKENIZER.decode(each.answer_ids) for each in encoded["train"]], left_out
+
+
+def test_a_limit_keeps_the_same_examples_whatever_the_trials_seed():
+    splits = DATASETS["toy"].load(None, None)
+    kept = [stages.limited(splits, trial("toy", limit=12, seed=seed)) for seed in (1, 2)]
+    assert kept[0] == kept[1]
+    assert {split: len(examples) for split, examples in kept[0].items()} == dict.fromkeys(splits, 12)
+    assert stages.limited(splits, trial("toy", test_limit=5))["train"] == splits["train"]
+
+
+def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted():
+    splits = {
+        "train": [problem(1, SHORT), problem(2)],
+        "validation": [problem(3)],
+        "test": [problem(4, tests="{}"), problem(5, SHORT, defect="broken"), problem(6), problem(7, defect="broken")],
+    }
+    kept, columns = stages.usable(splits, DATASETS["apps"])
+    assert {split: [each.id for each in examples] for split, examples in kept.items()} == {
+        "train": ["1"], "validation": [], "test": ["4"],
+    }  # fmt: skip
+    assert columns == {
+        "train_left_out": 1,
+        "validation_left_out": 1,
+        "problems_without_tests": 3,
+        "without_tests_because": "2 x broken; 1 x no tests",
+    }
+    assert stages.usable(splits, DATASETS["conala"]) == (splits, {}), "nothing is judged by tests there"
+
+
+def test_a_dataset_of_which_nothing_can_be_judged_is_refused():
+    with pytest.raises(ValueError, match="must have test examples with tests but all 1 lack them: 1 x broken"):
+        stages.usable({"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"])
+
+
+def test_training_takes_the_first_answer_that_fits_and_counts_the_examples_without():
+    answers, left_out = trained_on(
+        trial(max_length=60), [problem(1, LONG, "y = 2", SHORT), problem(2, LONG), problem(3, SHORT)]
+    )
+    assert answers == ["y = 2\n```<|end|>", "x = 1\n```<|end|>"]
+    assert left_out == {"train_too_long": 1, "train_examples": 2, "validation_too_long": 0, "validation_examples": 1}
+
+
+def test_the_dataset_bounds_a_training_text_unless_the_sweep_does():
+    huge = "\n".join([LONG] * 10)
+    assert trained_on(trial(), [problem(1, huge), problem(2, SHORT)])[1]["train_too_long"] == 1
+    assert trained_on(trial(max_length=9_000), [problem(1, huge), problem(2, SHORT)])[1]["train_too_long"] == 0
+
+
+@pytest.mark.parametrize("spare", [-1, 0])
+def test_a_training_text_and_its_virtual_tokens_fit_the_context(spare):
+    form = DATASETS["apps"].forms.corrected
+    length = len(encode(problem(1, LONG), TOKENIZER, (), False, form))
+    base = SimpleNamespace(**vars(BASE) | {"context_length": length + 20 + spare})
+    _, left_out = trained_on(trial(), [problem(1, LONG), problem(2, SHORT)], base, virtual_tokens=20)
+    assert left_out["train_too_long"] == (spare < 0)
+
+
+def test_the_papers_training_draws_one_answer_and_leaves_the_example_out_where_it_is_too_long():
+    examples = [problem(number, SHORT, LONG) for number in range(40)]
+    answers, left_out = trained_on(trial(fidelity="paper", max_length=60), examples)
+    drawn = Random(42)
+    expected = sum(drawn.choice([SHORT, LONG]) == SHORT for _ in examples)
+    assert len(answers) == expected == 40 - left_out["train_too_long"]
+    assert 5 < expected < 35
+    assert set(answers) == {"```python\nx = 1\n```<|end|>"}
+
+
+def test_a_bound_that_leaves_nothing_to_train_on_is_refused():
+    with pytest.raises(ValueError, match=r"train must have examples of at most 10 tokens.*all 1 are longer; raise max"):
+        trained_on(trial(max_length=10), [problem(1, LONG)])
+
+
+def test_without_a_bound_an_example_that_exceeds_the_context_is_an_error():
+    base = SimpleNamespace(**vars(BASE) | {"context_length": 64})
+    with pytest.raises(ValueError, match="must fit the model's context of 64 tokens"):
+        trained_on(trial("conala"), [problem(1, LONG)], base)
+
+
+@pytest.mark.parametrize(
+    ("fields", "form", "stop"),
+    [
+        ({"tuning_method": "zero_shot", "dataset": "conala"}, Form(), ("\n",)),
+        ({"tuning_method": "lora", "dataset": "conala"}, Form(), ()),
+        ({"tuning_method": "lora", "dataset": "conala", "fidelity": "paper"}, Form(), ("<|endoftext|>", "</s>", "\n")),
+        ({"tuning_method": "lora", "dataset": "apps"}, DATASETS["apps"].forms.corrected, ("```",)),
+    ],
+)
+def test_an_answer_ends_at_the_forms_strings_or_else_at_the_datasets(fields, form, stop):
+    assert stages.stop_strings(make_trial({"model": "toy", **fields}), form) == stop
