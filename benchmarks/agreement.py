@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from raypeft.data import DATASETS
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import load_base
 from raypeft.prompting.prompts import encode, pick_shots
@@ -25,7 +25,9 @@ SAMPLES = {"do_sample": True, "num_return_sequences": 10, "temperature": 0.6, "t
 def agreement(base, prompts, batch_size, search):
     """Shares of identical text: of first candidates, and of all, rank by rank."""
     alone, together = (
-        generate(base.model, base.tokenizer, prompts, stop=("\n",), max_new_tokens=64, batch_size=size, **search)
+        generate(
+            base.model, base.tokenizer, prompts, Search(stop=("\n",), max_new_tokens=64, batch_size=size, **search)
+        )
         for size in (1, batch_size)
     )
     pairs = [(a, b) for ours, theirs in zip(alone, together, strict=True) for a, b in zip(ours, theirs, strict=True)]

@@ -18,7 +18,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from raypeft.data import DATASETS
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import Base, load_base
 from raypeft.models.table import family_of
@@ -46,7 +46,9 @@ def one_at_a_time(base, prompts, stop):
 
 
 def batched(base, prompts, stop, batch_size):
-    found = generate(base.model, base.tokenizer, prompts, stop=(stop,) if stop else (), batch_size=batch_size, **SEARCH)
+    found = generate(
+        base.model, base.tokenizer, prompts, Search(stop=(stop,) if stop else (), batch_size=batch_size, **SEARCH)
+    )
     return [[candidate.text for candidate in candidates] for candidates in found]
 
 

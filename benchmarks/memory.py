@@ -41,7 +41,8 @@ from transformers import (
     T5Config,
 )
 
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
+from raypeft.events import Evaluated
 from raypeft.machine import GIB, Meter, enforce_budget, is_out_of_memory
 from raypeft.methods import METHODS
 from raypeft.models.architectures import codegen, llama, t5
@@ -51,7 +52,8 @@ from raypeft.prompting.prompts import encode
 from raypeft.records import Example, Prompt
 from raypeft.study.config import Resources, Trial
 from raypeft.study.memory import predict
-from raypeft.training.loop import _checkpointing, make_optimizer, train_model, training_steps
+from raypeft.training.batches import training_steps
+from raypeft.training.loop import Recipe, checkpointing, make_optimizer, train_model
 from raypeft.trial.provenance import provenance
 
 # bitsandbytes and peft are imported where they are used: this script's first process must keep off the card, since a
@@ -324,24 +326,17 @@ def trained(trial, plan, model, base, splits, meter):
     """Train on eight batches and evaluate; speed is that of the steps after the first, which warms up."""
     ends = []
 
-    def report(stage, done, total, **figures):
-        if "eval_loss" not in figures:
+    def listener(event):
+        if not isinstance(event, Evaluated):
             ends.append(time.perf_counter())
-            print(f"  {stage} {done}/{total} {figures}", file=sys.stderr, flush=True)
+            print(f"  {event}", file=sys.stderr, flush=True)
 
     method, train = trial.method, splits["train"]
     with meter.stage("train"):
-        result = train_model(
-            model,
-            base.tokenizer.pad_token_id,
-            train,
-            splits["validation"],
-            method,
-            trial.seed,
-            report,
-            gradient_checkpointing=plan.gradient_checkpointing,
-            micro_batch_size=plan.micro_batch_size,
+        recipe = Recipe(
+            method, trial.seed, base.tokenizer.pad_token_id, plan.gradient_checkpointing, plan.micro_batch_size
         )
+        result = train_model(model, train, splits["validation"], recipe, listener)
     steps = list(training_steps(train, method, trial.seed, result.steps))
     tokens = sum(len(prompt) for batches in steps[1:] for batch in batches for prompt in batch)
     seconds = [later - earlier for earlier, later in pairwise(ends[1:])]
@@ -357,9 +352,9 @@ def answered(trial, plan, model, base, splits, meter):
     """One batch of the longest prompts, as a trial would decode it."""
     batches = []
 
-    def report(stage, done, total, **figures):
-        print(f"  {stage} {done}/{total}", file=sys.stderr, flush=True)
-        batches.append(done)
+    def listener(event):
+        print(f"  {event}", file=sys.stderr, flush=True)
+        batches.append(event.done)
 
     started = time.perf_counter()
     with meter.stage("generate"):
@@ -367,11 +362,13 @@ def answered(trial, plan, model, base, splits, meter):
             model,
             base.tokenizer,
             splits["test"][: plan.generation_batch_size],
-            num_beams=trial.num_beams,
-            num_return_sequences=trial.num_return_sequences,
-            max_new_tokens=64,
-            batch_size=plan.generation_batch_size,
-            report=report,
+            Search(
+                num_beams=trial.num_beams,
+                num_return_sequences=trial.num_return_sequences,
+                max_new_tokens=64,
+                batch_size=plan.generation_batch_size,
+            ),
+            listener=listener,
         )
     return {
         "generate_seconds": time.perf_counter() - started,
@@ -401,7 +398,7 @@ def simulate_bar(bar, options):
     # PEFT moves adapters to the base's device, where they are; fake parameters do not survive the move.
     still = mock.patch.object(torch.nn.Module, "to", lambda module, *_, **__: module)
     row = {"bar": bar.name, "status": "ok", **origin_columns()}
-    with fake, still, trial.method.applied(base) as model, _checkpointing(model, plan.gradient_checkpointing):
+    with fake, still, trial.method.applied(base) as model, checkpointing(model, plan.gradient_checkpointing):
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer, _ = make_optimizer(trainable, trial.method, 8)
         fake_step(model, trainable, optimizer, plan.micro_batch_size)

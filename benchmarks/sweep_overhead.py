@@ -33,6 +33,7 @@ def run_plainly(sweep_file, folder):
     from raypeft.results.store import ResultStore
     from raypeft.study.checking import load_config
     from raypeft.study.plan import plan_trials
+    from raypeft.trial.context import TrialContext
     from raypeft.trial.run import run_and_record
 
     sweep = load_config(sweep_file)
@@ -40,7 +41,7 @@ def run_plainly(sweep_file, folder):
     use_threads(sweep.config.resources)
     store, bases = ResultStore(f"{folder}/plain", trial_columns()), BaseCache()
     for trial in plan_trials(sweep):
-        run_and_record(trial, "plain", store, bases, sweep.config.resources)
+        run_and_record(TrialContext(trial, "plain", store, bases, resources=sweep.config.resources))
 
 
 def gaps(folder):

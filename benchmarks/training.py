@@ -24,7 +24,8 @@ from raypeft.methods import Lora
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.prompts import encode
-from raypeft.training.loop import IGNORED, make_optimizer, optimise_step, training_steps
+from raypeft.training.batches import IGNORED, training_steps
+from raypeft.training.loop import make_optimizer, optimise_step
 
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 GIB = 2**30
+METERED = ("load", "train", "generate")
+"""The stages of a trial that need GPU memory."""
 
 
 def has_gpu() -> bool:
@@ -66,7 +68,7 @@ class Meter:
     def stage(self, name: str) -> Iterator[None]:
         import torch
 
-        if not torch.cuda.is_available():
+        if name not in METERED or not torch.cuda.is_available():
             yield
             return
         torch.cuda.empty_cache()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Splits = dict[str, "list[Example]"]
 """`train`, `validation` and `test`, each a list of examples."""
@@ -114,13 +114,3 @@ class Candidate:
     log_probability: float | None = field(default=None, compare=False)
     """Sum over its tokens, the stopping one included, in nats. Its last digits depend on the batch, so that two equal
     candidates may differ in it."""
-
-
-class Report(Protocol):
-    """How a running trial says where it is. It may be called often; the receiver thins it out."""
-
-    def __call__(self, stage: str, done: int, total: int, **figures: float) -> None: ...
-
-
-def report_nothing(stage: str, done: int, total: int, **figures: float) -> None:
-    """A `Report` for callers that do not watch."""

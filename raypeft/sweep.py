@@ -18,7 +18,10 @@ from raypeft.analysis.report import print_summary
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore, sweep_url
-from raypeft.runner.observers.progress import ProgressView, say
+from raypeft.runner.observers.lines import LineView
+from raypeft.runner.observers.live import LiveView
+from raypeft.runner.observers.view import say
+from raypeft.runner.run import SweepRun
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
@@ -38,9 +41,8 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
     if missing:
-        interrupted = run_missing(
-            missing, sweep, results, verbose, options or RunOptions(sandbox=config.sandbox), console
-        )
+        options = options or RunOptions(sandbox=config.sandbox)
+        interrupted = run_missing(SweepRun(config.name, results, config.resources, options, verbose), missing, console)
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
@@ -50,16 +52,16 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     return 0 if len(rows) == len(trials) and all(row["status"] in ("ok", "generated") for row in rows) else 1
 
 
-def run_missing(
-    trials: Sequence[Trial], sweep: LoadedSweep, results: str, verbose: bool, options: RunOptions, console: Console
-) -> bool:
+def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:
     """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
+    view = (LiveView if console.is_terminal else LineView)(len(trials), console)
     try:
-        with ProgressView(len(trials), console) as view, ray_session(verbose):
-            tune_trials(trials, sweep.config.name, results, sweep.config.resources, view, verbose, options)
+        say(console, "starting Ray")
+        with ray_session(run.verbose), view:
+            tune_trials(run, trials, [view])
     except KeyboardInterrupt:
         return True
     return False

@@ -30,7 +30,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from raypeft.data import toy
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
 from raypeft.prompting import prompts
 from scripts.toy_corpus import Segment, documents, fingerprint
 
@@ -181,10 +181,7 @@ def exact_match(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, num
         model,
         tokenizer,
         [prompts.encode(row, tokenizer, shots) for row in chosen],
-        num_beams=5,
-        num_return_sequences=5,
-        max_new_tokens=32,
-        stop=toy.DATASET.untuned_stop,
+        Search(num_beams=5, num_return_sequences=5, max_new_tokens=32, stop=toy.DATASET.untuned_stop),
     )
     model.set_attn_implementation("causal_attention")
     model.train()

@@ -12,10 +12,12 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+from raypeft import events
 from raypeft.data import DATASETS
+from raypeft.events import Listener
 from raypeft.methods import METHODS
 from raypeft.metrics.scores import score, score_tests
-from raypeft.records import Candidate, Example, Report, report_nothing
+from raypeft.records import Candidate, Example
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import SandboxSettings
 from raypeft.services.local import LocalServices
@@ -28,7 +30,7 @@ def score_again(
     store: ResultStore,
     settings: SandboxSettings = SandboxSettings(),  # noqa: B008 - frozen
     rerun_tests: bool = False,
-    report: Report = report_nothing,
+    listener: Listener = events.ignore,
 ) -> int:
     """Recompute the scores of every trial that has candidates; returns how many trials had any.
 
@@ -55,7 +57,7 @@ def score_again(
             with CandidateTests(services, settings) as tests:
                 print(f"{row['id']}: running the tests of {len(stored)} candidates")
                 _begin(tests, row, candidates)
-                rows = tests.rows(row["id"], report)
+                rows = tests.collect(row["id"], listener)
             store.write_rows("tests", row["id"], rows)
             scores = score_tests(rows, dataset.levels) | tests.columns
         store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | scores])

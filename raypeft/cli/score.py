@@ -12,7 +12,8 @@ from raypeft.analysis.report import print_summary
 from raypeft.analysis.score import score_again
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
-from raypeft.runner.observers.progress import print_progress
+from raypeft.runner.observers import listener_to
+from raypeft.runner.observers.lines import TrialLines
 from raypeft.sandbox import SandboxUnavailable
 from raypeft.study.config import SandboxOptions
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = SandboxOptions(**asked).settings
         store = ResultStore.existing(options.results, trial_columns(), table="candidates")
         store.upgrade()
-        print(f"{score_again(store, settings, options.rerun_tests, print_progress)} trials scored again")
+        print(f"{score_again(store, settings, options.rerun_tests, listener_to('', TrialLines()))} trials scored again")
     except ValidationError as error:
         problem = error.errors()[0]
         print(

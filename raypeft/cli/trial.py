@@ -11,14 +11,16 @@ from collections.abc import Sequence
 
 from raypeft.analysis.report import headline
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
-from raypeft.models.loading import BaseCache
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore, sweep_url
-from raypeft.runner.observers.progress import print_progress
+from raypeft.runner.observers import listener_to
+from raypeft.runner.observers.evaluations import EvaluationWriter
+from raypeft.runner.observers.lines import TrialLines
 from raypeft.study.checking import load_config
 from raypeft.study.config import RunOptions
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
 
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
     how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
-    row = run_and_record(trial, config.name, store, BaseCache(), config.resources, print_progress, how)
+    listener = listener_to(trial.id, EvaluationWriter(store), TrialLines())
+    context = TrialContext(trial, config.name, store, resources=config.resources, options=how, listener=listener)
+    row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     return 0 if row["status"] in ("ok", "generated") else 1

@@ -1,8 +1,8 @@
 """Batched decoding: what prompts begin with in common is computed once, each candidate ends at its own end.
 
-    candidates = generate(model, tokenizer, prompts, num_beams=10, num_return_sequences=10, max_new_tokens=64)
-    candidates = generate(model, tokenizer, prompts, do_sample=True, num_return_sequences=5, temperature=0.6,
-                          top_p=0.95, seed=42, max_new_tokens=1024)
+    beams = Search(max_new_tokens=64, num_beams=10, num_return_sequences=10)
+    samples = Search(max_new_tokens=1024, do_sample=True, num_return_sequences=5, temperature=0.6, top_p=0.95)
+    candidates = generate(model, tokenizer, prompts, beams)
 
 The search itself is `generate` of Transformers. It repeats every prompt for every beam before it reads the prompt; here
 the prompt's keys and values are computed once an example and, where the model allows it, kept once an example
@@ -24,12 +24,14 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
 
+from raypeft import events
 from raypeft.decoding import beam_attention
 from raypeft.decoding.sampling import KeyedPicks, noise
 from raypeft.decoding.stopping import BeamScores, Ends
+from raypeft.events import Listener, Stage
 from raypeft.machine import free_memory
 from raypeft.models import virtual_tokens
-from raypeft.records import Candidate, Prompt, Report, report_nothing
+from raypeft.records import Candidate, Prompt
 
 Keep = Callable[[Sequence[int], list[list[Candidate]]], None]
 """Told of each finished batch: the prompts' places, and the candidates of each."""
@@ -39,13 +41,19 @@ Keep = Callable[[Sequence[int], list[list[Candidate]]], None]
 class Search:
     """How candidates are looked for; the names are Transformers'."""
 
-    num_beams: int
-    num_return_sequences: int
     max_new_tokens: int
-    do_sample: bool
-    temperature: float
-    top_p: float
-    seed: int
+    num_beams: int = 1
+    num_return_sequences: int = 1
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 42
+    stop: tuple[str, ...] = ()
+    """A candidate ends before the first of these strings."""
+    stop_together: bool = False
+    """Search on until all beams of an example have a stop string, as the paper's code did."""
+    batch_size: int = 16
+    """Examples that are decoded at once."""
 
     @property
     def rows(self) -> int:
@@ -57,39 +65,27 @@ def generate(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Prompt],
-    *,
-    max_new_tokens: int,
-    num_beams: int = 1,
-    num_return_sequences: int = 1,
-    do_sample: bool = False,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    seed: int = 42,
-    stop: Sequence[str] = (),
-    stop_together: bool = False,
-    batch_size: int = 16,
+    search: Search,
     keep: Keep | None = None,
-    report: Report = report_nothing,
+    listener: Listener = events.ignore,
 ) -> list[list[Candidate]]:
     """For each prompt, in order, its `num_return_sequences` candidates: of beam search best first, or samples.
 
-    A candidate ends at the end-of-sequence token, before the first `stop` string, or after `max_new_tokens`. With
-    `stop_together` the beams of an example are searched on until all of them have a `stop` string. When
-    the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
+    A candidate ends at the end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
+    GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
     """
     model.eval()
-    search = Search(num_beams, num_return_sequences, max_new_tokens, do_sample, temperature, top_p, seed)
-    ends = Ends(tokenizer, stop, stop_together)
-    decode_batch = _decode_pairs if model.config.is_encoder_decoder else _Decoder(model, prompts)
+    kind = PairDecoder if model.config.is_encoder_decoder else SequenceDecoder
+    decoder = kind(model, tokenizer, search, prompts)
     # Longest first: what does not fit in memory shows at once, and batches are of similar length.
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
     results: list[list[Candidate]] = [[] for _ in prompts]
-    done = 0
-    report("generate", done, len(order))
+    done, batch_size = 0, search.batch_size
+    listener(Stage("generate", done, len(order)))
     while done < len(order):
         batch = order[done : done + batch_size]
         try:
-            found = decode_batch(model, tokenizer, [prompts[i] for i in batch], search, ends)
+            found = decoder.decode([prompts[index] for index in batch])
         except torch.cuda.OutOfMemoryError:
             if batch_size == 1:
                 raise
@@ -101,7 +97,7 @@ def generate(
         if keep:
             keep(batch, found)
         done += len(batch)
-        report("generate", done, len(prompts))
+        listener(Stage("generate", done, len(order)))
     return results
 
 
@@ -117,63 +113,112 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
     return first[:length]
 
 
-class _Decoder:
-    """Decodes batches of a decoder-only model; holds the keys and values of what all prompts begin with."""
+class Decoder:
+    """Runs Transformers' search on batches of prompts; how a prompt is read, its subclasses say."""
 
-    def __init__(self, model: Any, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prompt]) -> None:
+        """`prompts` are all that will be decoded, for what they have in common."""
+        self.model, self.tokenizer, self.search = model, tokenizer, search
+        self.searched = model
+        """The model whose `generate` is called."""
+        self.ends = Ends(tokenizer, search.stop, search.stop_together)
+
+    def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
+        """The candidates of each prompt of a batch."""
+        raise NotImplementedError
+
+    def find(
+        self, prompts: Sequence[Prompt], inputs: dict[str, torch.Tensor], cache: dict[str, Cache], start: int
+    ) -> list[list[Candidate]]:
+        """Search a batch; `start` is where the answers begin in the sequences that Transformers returns."""
+        search = self.search
+        settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
+        listener: BeamScores | KeyedPicks
+        if search.do_sample or search.num_beams == 1:
+            # Greedy search over scores of which only the picked token's is finite.
+            if search.do_sample:
+                inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
+            listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p)
+            criteria = self.ends.criteria(1, start)
+        else:
+            settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
+            settings |= {"early_stopping": False, "length_penalty": 1.0}
+            listener = BeamScores(search.num_beams, start)
+            criteria = [*self.ends.criteria(search.num_beams, start), listener]
+        generated = self.searched.generate(
+            **inputs,
+            **cache,
+            **settings,
+            logits_processor=LogitsProcessorList([listener]),
+            stopping_criteria=StoppingCriteriaList(criteria),
+        )
+        return list(self._candidates(prompts, generated[:, start:].tolist(), listener))
+
+    def _candidates(
+        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | KeyedPicks
+    ) -> Iterator[list[Candidate]]:
+        """`answers` are the generated tokens, those of an example one after the other."""
+        count = self.search.num_return_sequences
+        for example, prompt in enumerate(prompts):
+            candidates = []
+            for rank in range(count):
+                row = example * count + rank
+                tokens, text, reason = self.ends.cut(answers[row])
+                log_probability = listener.sum_of(example if isinstance(listener, BeamScores) else row, tokens)
+                text = prompt.prefilled + text
+                candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
+            yield candidates
+
+
+class SequenceDecoder(Decoder):
+    """Of a decoder-only model; holds the keys and values of what all prompts begin with."""
+
+    def __init__(self, model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prompt]) -> None:
+        super().__init__(model, tokenizer, search, prompts)
+        # LoRA and IA3 sit in the model's own layers, and virtual tokens are in the cache: PEFT has no more to do.
+        self.inner = self.searched = _without_adapter(model)
         self.prefix = common_prefix([prompt.prompt_ids for prompt in prompts])
         self.virtual = virtual_tokens.count(model)
-        self.cache = self._read_prefix(model) if self.prefix or self.virtual else None
+        self.cache = self._read_prefix() if self.prefix or self.virtual else None
 
     @torch.inference_mode()
-    def _read_prefix(self, model: Any) -> Cache:
+    def _read_prefix(self) -> Cache:
         """Virtual tokens and the common beginning, for a batch of one."""
-        inner = _without_adapter(model)
-        cache = _new_cache(inner)
+        cache = _new_cache(self.inner)
         if self.virtual:
-            virtual_tokens.read(model, cache)
+            virtual_tokens.read(self.model, cache)
         if self.prefix:
-            tokens = torch.tensor([self.prefix], device=model.device)
-            inner(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            tokens = torch.tensor([self.prefix], device=self.model.device)
+            self.inner(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return cache
 
     @torch.inference_mode()
-    def __call__(
-        self, model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, ends: Ends
-    ) -> list[list[Candidate]]:
-        # LoRA and IA3 sit in the model's own layers, and virtual tokens are in the cache: PEFT has no more to do.
-        inner = _without_adapter(model)
-        pad = tokenizer.pad_token_id
+    def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
+        pad = self.tokenizer.pad_token_id
         # In the cache already, so that any token may stand for them here; they are attended to and counted.
         sequences = [[*[pad] * self.virtual, *prompt.prompt_ids] for prompt in prompts]
-        input_ids, attention_mask = _pad_after_prefix(sequences, self.virtual + len(self.prefix), pad, model.device)
-        cache = self._read_prompts(inner, input_ids, attention_mask)
-        shared = beam_attention.supports(inner)
+        known = self.virtual + len(self.prefix)
+        input_ids, attention_mask = _pad_after_prefix(sequences, known, pad, self.model.device)
+        cache = self._read_prompts(input_ids, attention_mask)
+        shared = beam_attention.supports(self.inner)
         if shared:
             beam_attention.fork(cache, attention_mask[:, :-1])
         else:
-            cache.batch_repeat_interleave(search.rows)
-        with beam_attention.beam_attention(inner) if shared else nullcontext():
-            return _search(
-                inner,
-                {"input_ids": input_ids, "attention_mask": attention_mask},
-                {"past_key_values": cache},
-                input_ids.shape[1],
-                prompts,
-                search,
-                ends,
-            )
+            cache.batch_repeat_interleave(self.search.rows)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        with beam_attention.beam_attention(self.inner) if shared else nullcontext():
+            return self.find(prompts, inputs, {"past_key_values": cache}, input_ids.shape[1])
 
-    def _read_prompts(self, inner: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Cache:
+    def _read_prompts(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Cache:
         """Keys and values of all but the last prompt token, (batch) rows; `generate` reads the last one itself."""
         if self.cache is None:
-            cache = _new_cache(inner)
+            cache = _new_cache(self.inner)
         else:
             cache = copy.deepcopy(self.cache)
             cache.batch_repeat_interleave(len(input_ids))
         known = self.virtual + len(self.prefix)
         position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-        inner(
+        self.inner(
             input_ids=input_ids[:, known:-1],
             attention_mask=attention_mask[:, :-1],
             position_ids=position_ids[:, known:-1],
@@ -184,6 +229,20 @@ class _Decoder:
         return cache
 
 
+class PairDecoder(Decoder):
+    """Of an encoder-decoder. A batch is padded on the right: virtual tokens must stand right before the prompt."""
+
+    @torch.inference_mode()
+    def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
+        sequences = [torch.tensor(prompt.prompt_ids, device=self.model.device) for prompt in prompts]
+        inputs = {
+            "input_ids": pad_sequence(sequences, batch_first=True, padding_value=self.tokenizer.pad_token_id),
+            "attention_mask": pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True),
+        }
+        # The first token of its answer is what starts the decoder.
+        return self.find(prompts, inputs, {}, 1)
+
+
 def _new_cache(inner: Any) -> Cache:
     return beam_attention.new_cache() if beam_attention.supports(inner) else DynamicCache(config=inner.config)
 
@@ -191,53 +250,6 @@ def _new_cache(inner: Any) -> Cache:
 def _without_adapter(model: Any) -> Any:
     """The Transformers model inside a PEFT one (its layers still carry the adapter)."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-@torch.inference_mode()
-def _decode_pairs(
-    model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, ends: Ends
-) -> list[list[Candidate]]:
-    """A batch of an encoder-decoder, padded on the right: virtual tokens must stand right before the prompt."""
-    sequences = [torch.tensor(prompt.prompt_ids, device=model.device) for prompt in prompts]
-    inputs = {
-        "input_ids": pad_sequence(sequences, batch_first=True, padding_value=tokenizer.pad_token_id),
-        "attention_mask": pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True),
-    }
-    # The first token of its answer is what starts the decoder.
-    return _search(model, inputs, {}, 1, prompts, search, ends)
-
-
-def _search(
-    model: Any,
-    inputs: dict[str, torch.Tensor],
-    cache: dict[str, Cache],
-    start: int,
-    prompts: Sequence[Prompt],
-    search: Search,
-    ends: Ends,
-) -> list[list[Candidate]]:
-    """Run Transformers' search on a batch; `start` is where the answers begin in the sequences that it returns."""
-    settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
-    listener: BeamScores | KeyedPicks
-    if search.do_sample or search.num_beams == 1:
-        # Greedy search over scores of which only the picked token's is finite.
-        if search.do_sample:
-            inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
-        listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p)
-        criteria = ends.criteria(1, start)
-    else:
-        settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
-        settings |= {"early_stopping": False, "length_penalty": 1.0}
-        listener = BeamScores(search.num_beams, start)
-        criteria = [*ends.criteria(search.num_beams, start), listener]
-    generated = model.generate(
-        **inputs,
-        **cache,
-        **settings,
-        logits_processor=LogitsProcessorList([listener]),
-        stopping_criteria=StoppingCriteriaList(criteria),
-    )
-    return list(_candidates(generated[:, start:].tolist(), prompts, search.num_return_sequences, ends, listener))
 
 
 def _uniforms(prompts: Sequence[Prompt], search: Search) -> np.ndarray | None:
@@ -265,18 +277,3 @@ def _pad_after_prefix(
         input_ids.append([*head, *[pad_token_id] * padding, *rest])
         attention_mask.append([1] * len(head) + [0] * padding + [1] * len(rest))
     return torch.tensor(input_ids, device=device), torch.tensor(attention_mask, device=device)
-
-
-def _candidates(
-    answers: list[list[int]], prompts: Sequence[Prompt], count: int, ends: Ends, listener: BeamScores | KeyedPicks
-) -> Iterator[list[Candidate]]:
-    """`answers` are the generated tokens, `count` sequences an example one after the other."""
-    for example, prompt in enumerate(prompts):
-        candidates = []
-        for rank in range(count):
-            row = example * count + rank
-            tokens, text, reason = ends.cut(answers[row])
-            log_probability = listener.sum_of(example if isinstance(listener, BeamScores) else row, tokens)
-            text = prompt.prefilled + text
-            candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
-        yield candidates

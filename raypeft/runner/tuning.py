@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.analysis.report import HEADLINE
+from raypeft.events import Event, Finished, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
-from raypeft.runner.observers.progress import ProgressView
+from raypeft.runner.observers import Observer, listener_to
+from raypeft.runner.observers.evaluations import EvaluationWriter
+from raypeft.runner.relay import Relay, events_of
+from raypeft.runner.run import SweepRun
 from raypeft.runner.session import trial_resources
 from raypeft.services.cluster import ClusterServices
 from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
-
-REPORT_INTERVAL = 0.5
-"""Seconds between two progress reports of a trial."""
 
 SERVICES = ClusterServices()
 """The handles to what trials share that this worker process holds."""
@@ -37,33 +37,26 @@ BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
 
 
-def tune_trials(
-    trials: Sequence[Trial],
-    sweep: str,
-    results: str,
-    resources: Resources,
-    view: ProgressView,
-    verbose: bool = False,
-    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
-) -> None:
+def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer]) -> None:
     """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row."""
     settings = {
-        "sweep": sweep,
-        "results": results,
-        "resources": resources.model_dump(),
+        "sweep": run.name,
+        "results": run.results,
+        "resources": run.resources.model_dump(),
         "folder": str(Path.cwd()),
-        "options": options.model_dump(),
+        "options": run.options.model_dump(),
     }
-    space = {**settings, "trial": tune.grid_search([trial.model_dump() for trial in trials])}
+    planned = [{"id": trial.id, "trial": trial.model_dump()} for trial in trials]
+    watcher = Watcher(run.name, trials, ResultStore(run.results, trial_columns()), observers)
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(run_tune_trial, trial_resources(resources)),
-            param_space=space,
+            tune.with_resources(run_tune_trial, trial_resources(run.resources)),
+            param_space={**settings, "planned": tune.grid_search(planned)},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere
-                verbose=2 if verbose else 0,
-                callbacks=[Watcher(view, sweep, ResultStore(results, trial_columns()))],
+                verbose=2 if run.verbose else 0,
+                callbacks=[watcher],
             ),
         )
         tuner.fit()
@@ -73,52 +66,41 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     """The function that Ray Tune runs in a worker process: one trial, from settings to its row in the store."""
     if Path(settings["folder"]).is_dir():
         os.chdir(settings["folder"])
-    trial = Trial.model_validate(settings["trial"])
+    trial = Trial.model_validate(settings["planned"]["trial"])
     resources = Resources.model_validate(settings["resources"])
     options = RunOptions.model_validate(settings["options"])
     use_threads(resources.cpus_per_trial)
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], trial_columns())
-    said, last = "", time.monotonic()
-
-    def report(stage: str, done: int, total: int, **figures: float) -> None:
-        nonlocal said, last
-        if stage != said or time.monotonic() - last >= REPORT_INTERVAL:
-            said, last = stage, time.monotonic()
-            tune.report({"stage": stage, "done_count": done, "total_count": total, "figures": figures})
-
-    row = run_and_record(trial, settings["sweep"], store, BASES, resources, report, options, SERVICES)
-    scores = {name: row.get(name) for name in ("status", "error", *(name for name, _ in HEADLINE))}
-    tune.report({"row": scores})
+    listener = listener_to(trial.id, EvaluationWriter(store), Relay())
+    run_and_record(TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener))
 
 
 class Watcher(tune.Callback):
-    """Passes what Tune hears to the view, and writes the row of a trial whose process died."""
+    """Passes what Tune hears of its trials to the observers, and writes the row of a trial whose process died."""
 
-    def __init__(self, view: ProgressView, sweep: str, store: ResultStore) -> None:
-        self.view, self.sweep, self.store = view, sweep, store
+    def __init__(self, sweep: str, trials: Iterable[Trial], store: ResultStore, observers: Sequence[Observer]) -> None:
+        self.sweep, self.store, self.observers = sweep, store, observers
+        self.trials = {trial.id: trial for trial in trials}
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to resume an experiment; a sweep resumes from its rows instead.
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
-        ours = Trial.model_validate(trial.config["trial"])
-        self.view.start(ours.id, ours.label)
+        ours = self.trials[trial.config["planned"]["id"]]
+        self._tell(ours.id, Started(ours.label, ours.fields))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
     ) -> None:
-        ours = Trial.model_validate(trial.config["trial"])
-        if "row" in result:
-            self.view.finish(ours.id, result["row"])
-        elif "stage" in result:
-            self.view.update(ours.id, result["stage"], result["done_count"], result["total_count"], result["figures"])
+        for event in events_of(result):
+            self._tell(trial.config["planned"]["id"], event)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
-        ours = Trial.model_validate(trial.config["trial"])
+        ours = self.trials[trial.config["planned"]["id"]]
         row = {
             "id": ours.id,
             "sweep": self.sweep,
@@ -128,4 +110,8 @@ class Watcher(tune.Callback):
             "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N",
         }
         self.store.write_rows("trials", ours.id, [row])
-        self.view.finish(ours.id, row)
+        self._tell(ours.id, Finished(row))
+
+    def _tell(self, trial_id: str, event: Event) -> None:
+        for observer in self.observers:
+            observer.hear(trial_id, event)

@@ -3,30 +3,26 @@
 import platform
 import socket
 import subprocess
-from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import raypeft
 from raypeft import __version__
+from raypeft.machine import card_gb, device_name
 
 
 def provenance() -> dict[str, Any]:
     """The row's columns on code, versions and hardware."""
-    import torch
-
-    from raypeft.machine import GIB, device_name
-
     commit, dirty = git_state()
-    has_gpu = torch.cuda.is_available()
     return {
         "device": device_name(),
-        "device_memory_gb": torch.cuda.get_device_properties(0).total_memory / GIB if has_gpu else None,
+        "device_memory_gb": card_gb(),
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
-        "started_at": datetime.now(UTC),
         "raypeft_version": __version__,
         "git_commit": commit,
         "git_dirty": dirty,

@@ -2,7 +2,7 @@
 
     with CandidateTests(services, settings) as tests:
         tests.begin(example, candidates)            # while others are decoded
-        rows = tests.rows(trial.id)
+    tests.collect(trial.id)
 
 `raypeft.metrics.scores.score_tests` makes scores of the rows.
 """
@@ -15,7 +15,9 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from raypeft.records import Candidate, Example, Report, report_nothing
+from raypeft import events
+from raypeft.events import Listener, Stage
+from raypeft.records import Candidate, Example
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.services.protocol import Services
 
@@ -34,6 +36,8 @@ class CandidateTests:
         self.pending: list[tuple[Example, Candidate, Future[RunResult]]] = []
         self.isolations: dict[str, str] = {}
         self.cached = 0
+        self.rows: list[dict[str, Any]] = []
+        """Of every test, once they are collected."""
 
     def begin(self, example: Example, candidates: Sequence[Candidate]) -> None:
         """Queue an example's candidates. Waits while too many programs wait already."""
@@ -41,18 +45,18 @@ class CandidateTests:
             future = self.services.judge(candidate.text, example.tests, self.settings)
             self.pending.append((example, candidate, future))
 
-    def rows(self, trial_id: str, report: Report = report_nothing) -> list[dict[str, Any]]:
+    def collect(self, trial_id: str, listener: Listener = events.ignore) -> list[dict[str, Any]]:
         """One row a test of each candidate, in the order in which they were begun. Waits for all of them."""
-        rows = []
+        self.rows = []
         for done, (example, candidate, future) in enumerate(self.pending):
-            report("test", done, len(self.pending))
+            listener(Stage("test", done, len(self.pending)))
             result = future.result()
             self.cached += result.cached
             # A sandbox's user id is drawn anew for each; all else tells machines apart.
             isolation = {name: value for name, value in result.isolation.items() if name != "uid"}
             self.isolations[json.dumps(isolation, sort_keys=True)] = str(isolation.get("tier"))
             for number, test in enumerate(result.tests):
-                rows.append({
+                self.rows.append({
                     "id": trial_id,
                     "example_id": example.id,
                     "level": example.level,
@@ -65,8 +69,8 @@ class CandidateTests:
                     "error": test.error or None,
                     "cached": result.cached,
                 })  # fmt: skip
-        report("test", len(self.pending), len(self.pending))
-        return rows
+        listener(Stage("test", len(self.pending), len(self.pending)))
+        return self.rows
 
     @property
     def columns(self) -> dict[str, Any]:

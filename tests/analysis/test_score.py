@@ -9,13 +9,13 @@ from raypeft.analysis.score import score_again
 from raypeft.cli.score import main
 from raypeft.data import DATASETS
 from raypeft.metrics.scores import score
-from raypeft.models.loading import BaseCache
 from raypeft.records import Candidate
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import Limits, SandboxSettings
-from raypeft.study.config import Resources, RunOptions
+from raypeft.study.config import RunOptions
 from raypeft.study.plan import make_trial
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
 QUICK = SandboxSettings(Limits(seconds_per_test=0.3))
@@ -46,7 +46,7 @@ def generated(tmp_path, data):
     store = ResultStore(str(tmp_path / "results"), trial_columns())
     fields = {"dataset": "apps", "dataset_path": str(data), "max_new_tokens": 4, "num_return_sequences": 2}
     trial = make_trial({"model": "toy", "tuning_method": "zero_shot", **fields})
-    row = run_and_record(trial, "s", store, BaseCache(), Resources(), options=RunOptions(generate_only=True))
+    row = run_and_record(TrialContext(trial, "s", store, options=RunOptions(generate_only=True)))
     assert row["status"] == "generated", row["error"]
     programs = {("1", 0): ADD, ("1", 1): "print(7)", ("2", 0): "print(3)", ("2", 1): "while 1: pass"}
     stored = store.read_rows("candidates", trial.id)

@@ -1,5 +1,7 @@
 """Decoding against `generate` of Transformers, one example at a time, as the paper's code calls it."""
 
+from functools import partial
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -7,7 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
-from raypeft.decoding.generation import common_prefix, generate
+from raypeft.decoding.generation import Search, common_prefix, generate
+from raypeft.events import Stage
 from raypeft.models.loading import load_base
 from raypeft.prompting.prompts import encode, pick_shots
 
@@ -65,7 +68,7 @@ def tuned_toy():
 @pytest.mark.parametrize("stop", [("\n",), ()])
 def test_candidates_are_those_of_transformers_for_each_prompt_alone(base, splits, num_shots, stop):
     prompts = queries(base, splits, num_shots)
-    found = generate(base.model, base.tokenizer, prompts, stop=stop, batch_size=3, **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, Search(stop=stop, batch_size=3, **SEARCH))
     assert [[each.text for each in beams] for beams in found] == plain_texts(base.model, base.tokenizer, prompts, stop)
 
 
@@ -73,7 +76,7 @@ def test_candidates_are_those_of_transformers_for_each_prompt_alone(base, splits
 def test_an_adapter_and_a_model_with_its_own_attention_decode_as_transformers_does(base, splits, make_model):
     model = make_model() if make_model is tuned_toy else make_model(base)
     prompts = queries(base, splits, 2, count=4)
-    found = generate(model, base.tokenizer, prompts, stop=("\n",), batch_size=3, **SEARCH)
+    found = generate(model, base.tokenizer, prompts, Search(stop=("\n",), batch_size=3, **SEARCH))
     expected = plain_texts(model, base.tokenizer, prompts, ("\n",))
     assert [[each.text for each in beams] for beams in found] == expected
 
@@ -85,22 +88,21 @@ def test_only_models_that_call_attention_through_the_interface_get_the_shared_ca
 
 def test_the_batch_size_changes_no_candidate(base, splits):
     prompts = queries(base, splits, 4)
-    alone, together = (
-        generate(base.model, base.tokenizer, prompts, stop=("\n",), batch_size=size, **SEARCH) for size in (1, 7)
-    )
+    searches = [Search(stop=("\n",), batch_size=size, **SEARCH) for size in (1, 7)]
+    alone, together = (generate(base.model, base.tokenizer, prompts, search) for search in searches)
     assert alone == together
 
 
 def test_results_stand_in_the_order_of_the_prompts(base, splits):
     prompts = queries(base, splits, 0)
-    found = generate(base.model, base.tokenizer, prompts, batch_size=2, **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, Search(batch_size=2, **SEARCH))
     assert [beams[0].example_id for beams in found] == [prompt.example.id for prompt in prompts]
     assert [each.rank for each in found[0]] == [0, 1, 2, 3]
 
 
 def test_a_candidate_tells_why_it_ends_and_how_long_it_is(base, splits):
     prompts = queries(base, splits, 0)
-    for beams in generate(base.model, base.tokenizer, prompts, stop=("\n",), **SEARCH):
+    for beams in generate(base.model, base.tokenizer, prompts, Search(stop=("\n",), **SEARCH)):
         for candidate in beams:
             assert "\n" not in candidate.text
             assert candidate.stop_reason in ("eos", "stop", "length")
@@ -109,7 +111,7 @@ def test_a_candidate_tells_why_it_ends_and_how_long_it_is(base, splits):
 
 def test_memory_running_out_halves_the_batch_and_loses_nothing(base, splits, monkeypatch):
     prompts = queries(base, splits, 0)
-    expected = generate(base.model, base.tokenizer, prompts, **SEARCH)
+    expected = generate(base.model, base.tokenizer, prompts, Search(**SEARCH))
     real, sizes = base.model.generate, []
 
     def scarce(**arguments):
@@ -119,15 +121,15 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing(base, splits, mon
         return real(**arguments)
 
     monkeypatch.setattr(base.model, "generate", scarce)
-    assert generate(base.model, base.tokenizer, prompts, batch_size=7, **SEARCH) == expected
+    assert generate(base.model, base.tokenizer, prompts, Search(batch_size=7, **SEARCH)) == expected
     assert sizes[:3] == [7, 3, 1]
 
 
 def test_progress_is_reported_up_to_the_last_example(base, splits):
     seen = []
     prompts = queries(base, splits, 0)
-    generate(base.model, base.tokenizer, prompts, batch_size=3, report=lambda *said, **_: seen.append(said), **SEARCH)
-    assert seen == [("generate", 0, 7), ("generate", 3, 7), ("generate", 6, 7), ("generate", 7, 7)]
+    generate(base.model, base.tokenizer, prompts, Search(batch_size=3, **SEARCH), listener=seen.append)
+    assert seen == [Stage("generate", done, 7) for done in (0, 3, 6, 7)]
 
 
 @pytest.mark.parametrize(
@@ -140,16 +142,16 @@ def test_the_common_prefix_leaves_two_tokens_of_every_prompt(sequences, expected
 
 def test_a_stop_string_of_several_characters_ends_a_candidate_before_it(base, splits):
     prompts = queries(base, splits, 3)
-    whole = generate(base.model, base.tokenizer, prompts, **SEARCH)
+    whole = generate(base.model, base.tokenizer, prompts, Search(**SEARCH))
     string = next(each.text for beams in whole for each in beams if len(each.text) > 8)[3:6]
-    found = generate(base.model, base.tokenizer, prompts, stop=(string,), **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, Search(stop=(string,), **SEARCH))
     assert all(string not in each.text for beams in found for each in beams)
     assert any(each.stop_reason == "stop" for beams in found for each in beams)
 
 
 def test_beam_candidates_carry_the_log_probabilities_that_transformers_sums(base, splits):
     prompts = queries(base, splits, 2, count=4)
-    found = generate(base.model, base.tokenizer, prompts, stop=("\n",), batch_size=3, **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, Search(stop=("\n",), batch_size=3, **SEARCH))
     for prompt, beams in zip(prompts, found, strict=True):
         ids = torch.tensor([prompt.prompt_ids])
         out = base.model.generate(
@@ -167,9 +169,9 @@ SAMPLES = {"do_sample": True, "num_return_sequences": 4, "max_new_tokens": 12, "
 def test_samples_depend_on_seed_example_and_candidate_and_not_on_the_batch(base, splits, make_model):
     model = make_model() if make_model is tuned_toy else make_model(base)
     prompts = queries(base, splits, 2, count=5)
-    alone, together = (generate(model, base.tokenizer, prompts, batch_size=size, **SAMPLES) for size in (1, 5))
-    fewer = generate(model, base.tokenizer, prompts[3:], batch_size=5, **SAMPLES)
-    other = generate(model, base.tokenizer, prompts, batch_size=5, seed=7, **SAMPLES)
+    alone, together = (generate(model, base.tokenizer, prompts, Search(batch_size=size, **SAMPLES)) for size in (1, 5))
+    fewer = generate(model, base.tokenizer, prompts[3:], Search(batch_size=5, **SAMPLES))
+    other = generate(model, base.tokenizer, prompts, Search(batch_size=5, seed=7, **SAMPLES))
     assert alone == together
     assert together[3:] == fewer
     assert together != other
@@ -178,7 +180,7 @@ def test_samples_depend_on_seed_example_and_candidate_and_not_on_the_batch(base,
 
 def test_a_samples_log_probability_is_the_models_own(base, splits):
     prompt = queries(base, splits, 2, count=1)[0]
-    for candidate in generate(base.model, base.tokenizer, [prompt], **SAMPLES)[0]:
+    for candidate in generate(base.model, base.tokenizer, [prompt], Search(**SAMPLES))[0]:
         answer = base.tokenizer(candidate.text, add_special_tokens=False)["input_ids"]
         if candidate.stop_reason != "length" or len(answer) != candidate.token_count:
             continue  # what was decoded need not be how the tokenizer would write it
@@ -190,7 +192,7 @@ def test_a_samples_log_probability_is_the_models_own(base, splits):
 
 def test_one_beam_is_greedy_search(base, splits):
     prompts = queries(base, splits, 2, count=4)
-    found = generate(base.model, base.tokenizer, prompts, max_new_tokens=12)
+    found = generate(base.model, base.tokenizer, prompts, Search(max_new_tokens=12))
     for prompt, beams in zip(prompts, found, strict=True):
         ids = torch.tensor([prompt.prompt_ids])
         row = base.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)[0]
@@ -200,9 +202,8 @@ def test_one_beam_is_greedy_search(base, splits):
 
 def test_each_finished_batch_is_handed_over_at_once(base, splits):
     prompts, kept = queries(base, splits, 0), []
-    found = generate(
-        base.model, base.tokenizer, prompts, batch_size=3, keep=lambda *batch: kept.append(batch), **SEARCH
-    )
+    search = Search(batch_size=3, **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, search, keep=lambda *batch: kept.append(batch))
     assert [len(places) for places, _ in kept] == [3, 3, 1]
     assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
         enumerate(found)
@@ -211,9 +212,10 @@ def test_each_finished_batch_is_handed_over_at_once(base, splits):
 
 def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_there(base, splits):
     prompts = queries(base, splits, 3)
-    apart = generate(base.model, base.tokenizer, prompts, stop=("\n",), **SEARCH)
-    together = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=3, **SEARCH)
-    alone = generate(base.model, base.tokenizer, prompts, stop=("\n",), stop_together=True, batch_size=1, **SEARCH)
+    paper = partial(Search, stop=("\n",), stop_together=True, **SEARCH)
+    apart = generate(base.model, base.tokenizer, prompts, Search(stop=("\n",), **SEARCH))
+    together = generate(base.model, base.tokenizer, prompts, paper(batch_size=3))
+    alone = generate(base.model, base.tokenizer, prompts, paper(batch_size=1))
     assert together == alone
     assert all("\n" not in each.text for beams in together for each in beams)
     # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.

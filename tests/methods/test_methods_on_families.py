@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from raypeft.trial.stages import counted_params
 from small_models import CONFIGS
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 
 from raypeft.data import DATASETS
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
 from raypeft.methods import METHODS, Adapter, Lora, TrainedMethod
 from raypeft.models.codegen2 import regroup
 from raypeft.models.loading import load_base
 from raypeft.prompting.prompts import encode
-from raypeft.training.loop import train_model
-from raypeft.trial.stages import counted_params
+from raypeft.training.loop import Recipe, train_model
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]
 ADAPTERS = [name for name in TRAINED if METHODS[name].saves_adapter]
@@ -71,10 +71,12 @@ def tune(method: TrainedMethod, folder: str, adapter: Path, model: str = "") -> 
     }
     with method.applied(base) as tuned:
         counted = counted_params(tuned)
-        result = train_model(tuned, base.tokenizer.pad_token_id, train, train, method, seed=1)
+        result = train_model(tuned, train, train, Recipe(method, 1, base.tokenizer.pad_token_id))
         if isinstance(method, Adapter):
             method.save(tuned, adapter)
-        alone, together = (generate(tuned, base.tokenizer, test, batch_size=size, **SEARCH) for size in (1, len(test)))
+        alone, together = (
+            generate(tuned, base.tokenizer, test, Search(batch_size=size, **SEARCH)) for size in (1, len(test))
+        )
         losses = [each.eval_loss for each in result.evaluations]
         return Tuned(folder, adapter, losses, counted, expected, logits_of(tuned), alone, together)
 

@@ -5,12 +5,13 @@ import torch
 from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 
 from raypeft.data import DATASETS
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import load_base
 from raypeft.prompting.prompts import encode
 from raypeft.records import Example, Prompt
-from raypeft.training.loop import answer_loss, collate_for
+from raypeft.training.batches import collate_for
+from raypeft.training.loop import answer_loss
 
 KINDS = ("llama", "codegen", "t5")
 CONFIGS = {"prompt_tuning": PromptTuningConfig, "prefix_tuning": PrefixTuningConfig}
@@ -51,7 +52,7 @@ def case(request, small_model):
 
 def test_a_batch_gives_the_candidates_of_pefts_own_generate_without_padding(case):
     base, model, prompts = case
-    found = generate(model, base.tokenizer, prompts, batch_size=5, **SEARCH)
+    found = generate(model, base.tokenizer, prompts, Search(batch_size=5, **SEARCH))
     texts = [[each.text for each in beams] for beams in found]
     assert texts == texts_of_peft(model, base.tokenizer, prompts)
 

@@ -12,11 +12,12 @@ from torch.utils._pytree import tree_map_only
 from raypeft import machine
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
 from raypeft.models.architectures import from_folder
-from raypeft.models.loading import BaseCache, load_base
+from raypeft.models.loading import load_base
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.study import memory
 from raypeft.study.config import Resources, Trial
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
 SIZES = {
@@ -168,7 +169,7 @@ def store(tmp_path):
 def test_a_trial_that_cannot_fit_is_recorded_and_not_run(store, monkeypatch):
     monkeypatch.setattr(machine, "has_gpu", lambda: True)
     monkeypatch.setattr(machine, "card_gb", lambda: 80.0)
-    row = run_and_record(trial(Full()), "s", store, BaseCache(), Resources())
+    row = run_and_record(TrialContext(trial(Full()), "s", store))
     assert row["status"] == "infeasible"
     assert "more than the 24.0 GiB of its budget; --force" in row["error"]
     assert row["predicted_peak_memory_gb"] > 24
@@ -199,7 +200,7 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 
     monkeypatch.setattr(training, "optimise_step", starve)
     small = Trial(model="toy", dataset="toy", method=Lora(), limit=8, max_new_tokens=4)
-    row = run_and_record(small, "s", store, BaseCache(), Resources())
+    row = run_and_record(TrialContext(small, "s", store))
     assert row["status"] == "oom"
     assert held[0]() is None
     assert row["total_params"] == 2066112 + row["trainable_params"]
@@ -207,8 +208,6 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 
 @pytest.mark.gpu
 def test_the_prediction_is_near_the_measured_peak_on_a_gpu(store):
-    row = run_and_record(
-        Trial(model="toy", dataset="toy", method=Lora(), limit=64), "s", store, BaseCache(), Resources()
-    )
+    row = run_and_record(TrialContext(Trial(model="toy", dataset="toy", method=Lora(), limit=64), "s", store))
     assert row["status"] == "ok"
     assert 0.5 < row["predicted_peak_memory_gb"] / row["peak_memory_allocated_gb"] < 2

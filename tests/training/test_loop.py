@@ -8,19 +8,13 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from raypeft.data import DATASETS
+from raypeft.events import Step
 from raypeft.methods import Full, Lora
 from raypeft.models.loading import load_base
 from raypeft.prompting.prompts import encode
 from raypeft.records import Example, Prompt
-from raypeft.training.loop import (
-    answer_loss,
-    bucketed_batches,
-    collate,
-    collate_for,
-    evaluate,
-    train_model,
-    training_steps,
-)
+from raypeft.training.batches import bucketed_batches, collate, collate_for, training_steps
+from raypeft.training.loop import Recipe, answer_loss, evaluate, train_model
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +81,10 @@ def test_the_loss_follows_the_trainer_of_transformers_step_by_step(base, prompts
     steps = len(prompts) // 4 // accumulation
     pad = base.tokenizer.pad_token_id
     batches = [collate(batch, pad, "cpu") for step in training_steps(prompts, method, 7, steps) for batch in step]
-    ours = []
-
-    def keep(stage, done, total, **figures):
-        if figures.keys() == {"loss"}:
-            ours.append(figures["loss"])
-
+    told = []
     model = copy.deepcopy(base.model).requires_grad_(True)
-    train_model(model, pad, prompts, prompts[:2], method, 7, keep)
+    train_model(model, prompts, prompts[:2], Recipe(method, 7, pad), told.append)
+    ours = [event.loss for event in told if isinstance(event, Step)]
     assert ours == pytest.approx(trainer_losses(base, batches, method, tmp_path), rel=1e-5)
     assert len(ours) == steps
 
@@ -104,7 +94,7 @@ def test_the_model_is_left_with_the_weights_of_its_best_evaluation(base, prompts
     nonsense = [Prompt(prompt.example, prompt.prompt_ids, [9, 9, 9]) for prompt in prompts[:16]]
     method = Full(learning_rate=1e-3, num_train_epochs=2, eval_every_epochs=0.5, warmup_steps=0)
     model = copy.deepcopy(base.model).requires_grad_(True)
-    result = train_model(model, 0, nonsense, prompts[40:], method, 1)
+    result = train_model(model, nonsense, prompts[40:], Recipe(method, 1, 0))
     losses = [evaluation.eval_loss for evaluation in result.evaluations]
     assert losses[-1] > min(losses)
     assert result.best_eval_loss == min(losses)
@@ -123,7 +113,7 @@ def test_the_same_seed_gives_the_same_weights(base, prompts):
 
     def final_loss(seed):
         model = copy.deepcopy(base.model).requires_grad_(True)
-        return train_model(model, 0, prompts, prompts[:8], method, seed).evaluations[-1].eval_loss
+        return train_model(model, prompts, prompts[:8], Recipe(method, seed, 0)).evaluations[-1].eval_loss
 
     assert final_loss(3) == final_loss(3)
     assert final_loss(3) != final_loss(4)
@@ -167,7 +157,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(base)
     model = copy.deepcopy(base.model).requires_grad_(True)
     model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="nan at step 1 of 5; lower learning_rate"):
-        train_model(model, 0, prompts, prompts, Full(), 0)
+        train_model(model, prompts, prompts, Recipe(Full(), 0, 0))
 
 
 SAVINGS = [
@@ -190,7 +180,7 @@ def test_saving_memory_changes_no_loss(kind, saving, small_model):
                 module.p = 0.0  # parts of a batch draw other masks than the whole
         torch.manual_seed(0)
         with method.applied(base) as model:
-            result = train_model(model, base.tokenizer.pad_token_id, pairs, pairs, method, 1, **saving)
+            result = train_model(model, pairs, pairs, Recipe(method, 1, base.tokenizer.pad_token_id, **saving))
         return [each.eval_loss for each in result.evaluations]
 
     assert losses(**saving) == pytest.approx(losses(), rel=1e-5)
@@ -201,7 +191,7 @@ def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
     def last_loss(optim):
         method = Full(learning_rate=1e-3, num_train_epochs=2, optim=optim, eval_every_epochs=2)
         model = copy.deepcopy(base.model).requires_grad_(True)
-        return train_model(model, 0, prompts, prompts[:16], method, 3).evaluations[-1].eval_loss
+        return train_model(model, prompts, prompts[:16], Recipe(method, 3, 0)).evaluations[-1].eval_loss
 
     untrained = evaluate(base.model, 0, prompts[:16], 8)
     exact = last_loss("adamw_torch")

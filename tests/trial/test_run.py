@@ -13,15 +13,22 @@ from transformers import AutoModelForCausalLM
 
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
+from raypeft.decoding.generation import Decoder, generate
 from raypeft.methods import METHODS
 from raypeft.models.loading import BaseCache
 from raypeft.models.table import TOY_FOLDER
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
+from raypeft.runner.observers import listener_to
+from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
 from raypeft.study.plan import make_trial
-from raypeft.trial import stages
+from raypeft.training.loop import train_model
+from raypeft.trial import answer as answering
+from raypeft.trial import run as running
+from raypeft.trial import tune as tuning
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
@@ -45,7 +52,9 @@ def quick_trial(tuning_method, **fields):
 
 
 def run(trial, store, bases=None):
-    return run_and_record(trial, "test", store, bases or BaseCache(), RESOURCES)
+    listener = listener_to(trial.id, EvaluationWriter(store))
+    bases = bases or BaseCache()
+    return run_and_record(TrialContext(trial, "test", store, bases, resources=RESOURCES, listener=listener))
 
 
 def scores(row):
@@ -70,14 +79,14 @@ def test_every_method_ends_in_a_row_that_says_ok_with_its_fields_and_scores(stor
 
 def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
     spoken = {}
-    real = stages.answer
+    real = running.answer
 
-    def listening(trial, model, *rest):
+    def listening(context, model, *rest):
         ids = torch.tensor([[5, 6, 7, 8]])
         spoken["logits"] = model.eval()(input_ids=ids).logits.detach()
-        return real(trial, model, *rest)
+        return real(context, model, *rest)
 
-    monkeypatch.setattr(stages, "answer", listening)
+    monkeypatch.setattr(running, "answer", listening)
     trial = quick_trial("lora")
     assert run(trial, store)["status"] == "ok"
     folder = Path(store.root) / "adapters" / trial.id
@@ -214,22 +223,18 @@ def test_more_shots_than_training_examples_fail_the_trial(store):
     [("icl", "### Response:\n```python\n", ("```",)), ("lora", "### Response:\n", ("<|endoftext|>", "</s>"))],
 )
 def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch, tuning_method, told, stop):
-    from raypeft.decoding import generation
-    from raypeft.training import loop as training
-
     heard = {}
-    real_generate, real_train = generation.generate, training.train_model
 
-    def listening(model, tokenizer, prompts, **settings):
-        heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=settings["stop"])
-        return real_generate(model, tokenizer, prompts, **settings)
+    def listening(model, tokenizer, prompts, search, *rest):
+        heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=search.stop)
+        return generate(model, tokenizer, prompts, search, *rest)
 
-    def training_heard(model, pad, train, *rest, **settings):
+    def training_heard(model, train, *rest):
         heard["trained"] = train[0]
-        return real_train(model, pad, train, *rest, **settings)
+        return train_model(model, train, *rest)
 
-    monkeypatch.setattr(generation, "generate", listening)
-    monkeypatch.setattr(training, "train_model", training_heard)
+    monkeypatch.setattr(answering, "generate", listening)
+    monkeypatch.setattr(tuning, "train_model", training_heard)
     row = run(quick_trial(tuning_method, fidelity="paper"), store)
     assert row["status"] == "ok", row["error"]
     assert heard["text"].endswith(told) and heard["stop"] == stop
@@ -249,7 +254,7 @@ def test_running_out_of_gpu_memory_is_a_finding_with_its_own_status(store, monke
     def full_card(*_, **__):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(stages, "answer", full_card)
+    monkeypatch.setattr(running, "answer", full_card)
     row = run(quick_trial("zero_shot"), store)
     assert row["status"] == "oom"
     assert store.finished() == {row["id"]}
@@ -278,9 +283,7 @@ def test_candidates_that_were_only_generated_are_scored_later_to_the_same_number
     from raypeft.analysis.score import score_again
 
     whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), trial_columns()))
-    row = run_and_record(
-        quick_trial("icl"), "s", store, BaseCache(), Resources(), options=RunOptions(generate_only=True)
-    )
+    row = run_and_record(TrialContext(quick_trial("icl"), "s", store, options=RunOptions(generate_only=True)))
     assert row["status"] == "generated"
     assert row.get("em_at_1") is None
     assert quick_trial("icl").id in store.finished()
@@ -291,9 +294,7 @@ def test_candidates_that_were_only_generated_are_scored_later_to_the_same_number
 
 
 def test_a_trial_that_dies_while_it_generates_keeps_the_batches_it_had(store, monkeypatch):
-    from raypeft.decoding import generation
-
-    real, calls = generation._search, []
+    real, calls = Decoder.find, []
 
     def dies_at_the_second(*arguments):
         calls.append(arguments)
@@ -301,8 +302,10 @@ def test_a_trial_that_dies_while_it_generates_keeps_the_batches_it_had(store, mo
             raise RuntimeError("killed")
         return real(*arguments)
 
-    monkeypatch.setattr(generation, "_search", dies_at_the_second)
-    row = run_and_record(quick_trial("zero_shot"), "s", store, BaseCache(), Resources(generation_batch_size=2))
+    monkeypatch.setattr(Decoder, "find", dies_at_the_second)
+    row = run_and_record(
+        TrialContext(quick_trial("zero_shot"), "s", store, resources=Resources(generation_batch_size=2))
+    )
     assert row["status"] == "failed"
     kept = pq.read_table(f"{store.root}/candidates.partial/{quick_trial('zero_shot').id}")
     assert len(set(kept.column("example_id").to_pylist())) == 2
@@ -325,7 +328,7 @@ def test_a_trial_on_a_dataset_with_tests_runs_them_and_stores_a_row_for_each(sto
 def test_without_a_sandbox_a_trial_fails_before_it_trains(store):
     fields = {"model": "toy", "dataset": "toy_apps", "limit": 4, "tuning_method": "lora"}
     options = RunOptions(sandbox=SandboxOptions(tier="U"))
-    row = run_and_record(make_trial(fields), "s", store, BaseCache(), RESOURCES, options=options)
+    row = run_and_record(TrialContext(make_trial(fields), "s", store, options=options))
     assert row["status"] == "failed"
     assert "sandbox: {allow_unsafe_execution: true}" in row["error"]
     assert "steps" not in row
@@ -348,7 +351,7 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
         limit=8, max_new_tokens=3, num_beams=2, num_return_sequences=2, method=METHODS[name](**settings),
     )  # fmt: skip
     small_store = ResultStore(str(tmp_path / "s"), trial_columns())
-    row = run_and_record(trial, "s", small_store, BaseCache(), Resources())
+    row = run_and_record(TrialContext(trial, "s", small_store))
     assert row["status"] == "ok", row["error"]
     if METHODS[name].trains and METHODS[name].saves_adapter:
         files = {path.name for path in (tmp_path / "s" / "adapters" / trial.id).iterdir()}

@@ -29,7 +29,7 @@ def services():
 def test_every_test_of_every_candidate_is_a_row_in_order(services):
     with CandidateTests(services, SandboxSettings()) as tests:
         tests.begin(EXAMPLE, candidates(RIGHT, WRONG, HALF))
-        rows = tests.rows("trial")
+        rows = tests.collect("trial")
     assert [(row["rank"], row["test"], row["outcome"], row["passed"]) for row in rows] == [
         (0, 0, "passed", True), (0, 1, "passed", True), (1, 0, "wrong_answer", False),
         (1, 1, "wrong_answer", False), (2, 0, "wrong_answer", False), (2, 1, "passed", True),
@@ -40,7 +40,7 @@ def test_every_test_of_every_candidate_is_a_row_in_order(services):
 def test_the_trials_row_says_under_what_isolation_and_how_many_were_answered_from_memory(services):
     with CandidateTests(services, SandboxSettings()) as tests:
         tests.begin(EXAMPLE, candidates("print(3)", "print(3)", "print(4)"))
-        rows = tests.rows("trial")
+        rows = tests.collect("trial")
     assert [row["cached"] for row in rows] == [False, False, True, True, False, False]
     assert tests.columns["cached_programs"] == 1
     (isolation,) = json.loads(tests.columns["sandbox_isolation"])
@@ -103,6 +103,6 @@ def test_real_solutions_pass_all_their_tests_and_real_generated_programs_do_not(
                 generated = problems[int(example.id)]["generated_solutions"]
                 programs = (example.code, *example.other_codes) if kind == "official" else generated
                 tests.begin(example, [Candidate(example.id, *each, 1, "eos") for each in enumerate(programs)])
-            scores[kind] = score_tests(tests.rows("trial"), apps.LEVELS)
+            scores[kind] = score_tests(tests.collect("trial"), apps.LEVELS)
     assert scores["official"]["strict_accuracy"] == scores["official"]["pass_at_1_competition"] == 1
     assert scores["generated"]["strict_accuracy"] < 0.9

@@ -1,4 +1,4 @@
-"""What a trial takes from its dataset, and what it trains on."""
+"""What a trial trains on."""
 
 from random import Random
 from types import SimpleNamespace
@@ -9,9 +9,10 @@ from transformers import AutoTokenizer
 from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.prompts import encode
-from raypeft.records import Example, Form
+from raypeft.records import Example
 from raypeft.study.plan import make_trial
-from raypeft.trial import stages
+from raypeft.trial.context import TrialContext
+from raypeft.trial.tune import training_prompts
 
 TOKENIZER = AutoTokenizer.from_pretrained(TOY_FOLDER)
 BASE = SimpleNamespace(tokenizer=TOKENIZER, is_encoder_decoder=False, context_length=None)
@@ -28,40 +29,8 @@ def problem(number, *codes, **fields):
 
 def trained_on(trial, examples, base=BASE, virtual_tokens=0):
     splits = {"train": examples, "validation": [problem("v", SHORT)]}
-    encoded, left_out = stages.training_prompts(trial, base, splits, virtual_tokens)
+    encoded, left_out = training_prompts(TrialContext(trial, "s", store=None), base, splits, virtual_tokens)
     return [TOKENIZER.decode(each.answer_ids) for each in encoded["train"]], left_out
-
-
-def test_a_limit_keeps_the_same_examples_whatever_the_trials_seed():
-    splits = DATASETS["toy"].load(None, None)
-    kept = [stages.limited(splits, trial("toy", limit=12, seed=seed)) for seed in (1, 2)]
-    assert kept[0] == kept[1]
-    assert {split: len(examples) for split, examples in kept[0].items()} == dict.fromkeys(splits, 12)
-    assert stages.limited(splits, trial("toy", test_limit=5))["train"] == splits["train"]
-
-
-def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted():
-    splits = {
-        "train": [problem(1, SHORT), problem(2)],
-        "validation": [problem(3)],
-        "test": [problem(4, tests="{}"), problem(5, SHORT, defect="broken"), problem(6), problem(7, defect="broken")],
-    }
-    kept, columns = stages.usable(splits, DATASETS["apps"])
-    assert {split: [each.id for each in examples] for split, examples in kept.items()} == {
-        "train": ["1"], "validation": [], "test": ["4"],
-    }  # fmt: skip
-    assert columns == {
-        "train_left_out": 1,
-        "validation_left_out": 1,
-        "problems_without_tests": 3,
-        "without_tests_because": "2 x broken; 1 x no tests",
-    }
-    assert stages.usable(splits, DATASETS["conala"]) == (splits, {}), "nothing is judged by tests there"
-
-
-def test_a_dataset_of_which_nothing_can_be_judged_is_refused():
-    with pytest.raises(ValueError, match="must have test examples with tests but all 1 lack them: 1 x broken"):
-        stages.usable({"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"])
 
 
 def test_training_takes_the_first_answer_that_fits_and_counts_the_examples_without():
@@ -106,16 +75,3 @@ def test_without_a_bound_an_example_that_exceeds_the_context_is_an_error():
     base = SimpleNamespace(**vars(BASE) | {"context_length": 64})
     with pytest.raises(ValueError, match="must fit the model's context of 64 tokens"):
         trained_on(trial("conala"), [problem(1, LONG)], base)
-
-
-@pytest.mark.parametrize(
-    ("fields", "form", "stop"),
-    [
-        ({"tuning_method": "zero_shot", "dataset": "conala"}, Form(), ("\n",)),
-        ({"tuning_method": "lora", "dataset": "conala"}, Form(), ()),
-        ({"tuning_method": "lora", "dataset": "conala", "fidelity": "paper"}, Form(), ("<|endoftext|>", "</s>", "\n")),
-        ({"tuning_method": "lora", "dataset": "apps"}, DATASETS["apps"].forms.corrected, ("```",)),
-    ],
-)
-def test_an_answer_ends_at_the_forms_strings_or_else_at_the_datasets(fields, form, stop):
-    assert stages.stop_strings(make_trial({"model": "toy", **fields}), form) == stop

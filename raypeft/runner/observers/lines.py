@@ -1,0 +1,42 @@
+"""Plain lines, where there is no terminal to draw on: of a sweep, or of a single trial."""
+
+from __future__ import annotations
+
+import time
+
+from raypeft.events import Evaluated, Event, Stage, Step
+from raypeft.runner.observers import Observer
+from raypeft.runner.observers.view import RunningTrial, SweepView, say, time_left
+
+LINE_INTERVAL = 30.0
+"""Seconds between two lines about the same trial of a sweep."""
+
+
+class LineView(SweepView):
+    """A line when a trial starts, one every half minute, and one when it ends."""
+
+    def show_start(self, trial: RunningTrial) -> None:
+        say(self.console, f"started  {trial.label}")
+
+    def show_update(self, trial: RunningTrial) -> None:
+        now = time.monotonic()
+        if now - trial.last_line >= LINE_INTERVAL:
+            trial.last_line = now
+            say(self.console, f"running  {trial.label}: {trial.describe()}{time_left(trial.seconds_left)}")
+
+
+class TrialLines(Observer):
+    """Of a single trial: a line for every tenth of a stage, and one for each evaluation."""
+
+    def hear(self, trial_id: str, event: Event) -> None:
+        if isinstance(event, Stage) and _is_tenth(event.done, event.total):
+            print(f"  {event.name} {event.done}/{event.total}", flush=True)
+        elif isinstance(event, Step) and _is_tenth(event.step, event.total):
+            print(f"  train {event.step}/{event.total}  loss {event.loss:.4g}", flush=True)
+        elif isinstance(event, Evaluated):
+            print(f"  evaluated at step {event.step}  loss {event.train_loss:.4g}  "
+                  f"validation loss {event.eval_loss:.4g}", flush=True)  # fmt: skip
+
+
+def _is_tenth(done: int, total: int) -> bool:
+    return done == total or done % max(1, total // 10) == 0

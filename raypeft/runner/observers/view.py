@@ -1,0 +1,117 @@
+"""What views of a running sweep share: what is known of each trial in flight, and how many are done."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from raypeft.analysis.report import headline
+from raypeft.events import Evaluated, Event, Finished, Stage, Started, Step
+from raypeft.runner.observers import Observer
+
+STAGE_WORDS = {
+    "load": "loading",
+    "retrieve": "picking shots",
+    "train": "training",
+    "generate": "generating",
+    "test": "waiting for tests",
+    "score": "scoring",
+}
+
+
+@dataclass(slots=True)
+class RunningTrial:
+    """What is known of a trial in flight."""
+
+    label: str
+    started: float
+    stage: str = "load"
+    stage_started: float = 0.0
+    done: int = 0
+    total: int = 1
+    figures: dict[str, float] = field(default_factory=dict)
+    """The losses that were told last, by what they are called."""
+    last_line: float = 0.0
+
+    def update(self, event: Event) -> None:
+        """Take in what a trial says between its start and its end."""
+        if isinstance(event, Stage):
+            if event.name != self.stage:
+                self.stage, self.stage_started, self.figures = event.name, time.monotonic(), {}
+            self.done, self.total = event.done, event.total
+        elif isinstance(event, Step):
+            self.done, self.total = event.step, event.total
+            self.figures["loss"] = event.loss
+        elif isinstance(event, Evaluated):
+            self.figures |= {"loss": event.train_loss, "validation loss": event.eval_loss}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of the present stage, from its pace so far."""
+        elapsed = time.monotonic() - self.stage_started
+        return elapsed / self.done * (self.total - self.done) if self.done else None
+
+    def describe(self) -> str:
+        words = [STAGE_WORDS.get(self.stage, self.stage)]
+        if self.total > 1:
+            words.append(f"{'step' if self.stage == 'train' else 'example'} {self.done}/{self.total}")
+        words += [f"{name} {value:.3f}" for name, value in self.figures.items()]
+        return " ".join(words)
+
+
+class SweepView(Observer):
+    """Follows a sweep's trials; its subclasses show them."""
+
+    def __init__(self, total: int, console: Console) -> None:
+        self.total, self.console = total, console
+        self.started = time.monotonic()
+        self.running: dict[str, RunningTrial] = {}
+        self.finished: list[float] = []
+        """When each finished trial ended."""
+
+    def hear(self, trial_id: str, event: Event) -> None:
+        if isinstance(event, Started):
+            now = time.monotonic()
+            self.running[trial_id] = RunningTrial(event.label, now, stage_started=now, last_line=now)
+            self.show_start(self.running[trial_id])
+        elif isinstance(event, Finished):
+            self.finish(trial_id, event.row)
+        elif trial_id in self.running:
+            self.running[trial_id].update(event)
+            self.show_update(self.running[trial_id])
+
+    def finish(self, trial_id: str, row: Any) -> None:
+        trial = self.running.pop(trial_id, None)
+        self.finished.append(time.monotonic())
+        label = trial.label if trial else trial_id
+        seconds = f" in {duration(time.monotonic() - trial.started)}" if trial else ""
+        outcome = headline(row) if row["status"] == "ok" else f"{row['status']}: {row['error']}"
+        say(self.console, f"[{len(self.finished)}/{self.total}]  {label}{seconds}: {outcome}")
+
+    def show_start(self, trial: RunningTrial) -> None:
+        """A trial begins."""
+
+    def show_update(self, trial: RunningTrial) -> None:
+        """Something is new about a trial; this is called often."""
+
+
+def say(console: Console, line: str) -> None:
+    """One line as it is: not wrapped, and brackets are no markup."""
+    console.print(Text(line), soft_wrap=True)
+
+
+def time_left(seconds: float | None) -> str:
+    return f", {duration(seconds)} left" if seconds is not None else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people write them: 5 s, 2 min 05 s, 1 h 04 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,42 @@
+"""Carries a trial's events from its own process to the command's, through Tune's reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ray import tune
+
+from raypeft.analysis.report import HEADLINE
+from raypeft.events import Event, Finished, Stage, Started, from_plain, to_plain
+from raypeft.runner.observers import Observer
+
+INTERVAL = 0.5
+"""Seconds that an event waits at most for others to travel with it: a report to Tune costs more than a short step."""
+
+
+class Relay(Observer):
+    """Reports every event to Tune, several in one report where they come fast. It loses none."""
+
+    def __init__(self) -> None:
+        self.waiting: list[dict[str, Any]] = []
+        self.last = time.monotonic()
+
+    def hear(self, trial_id: str, event: Event) -> None:
+        if isinstance(event, Started):
+            return  # the command knows: it started the trial
+        if isinstance(event, Finished):
+            # The whole row is in the store.
+            names = ("status", "error", *(name for name, _ in HEADLINE))
+            event = Finished({name: event.row.get(name) for name in names})
+        self.waiting.append(to_plain(event))
+        stage_begins = isinstance(event, Stage) and event.done == 0
+        if stage_begins or isinstance(event, Finished) or time.monotonic() - self.last >= INTERVAL:
+            tune.report({"events": self.waiting})
+            self.waiting, self.last = [], time.monotonic()
+
+
+def events_of(report: Mapping[str, Any]) -> Iterator[Event]:
+    """The events in a report of Tune's."""
+    return map(from_plain, report.get("events", ()))

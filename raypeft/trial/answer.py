@@ -1,0 +1,96 @@
+"""A trial's answers: the test split's prompts, and the candidates for each, decoded with their tests beside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from raypeft.decoding.generation import Search, generate
+from raypeft.models import virtual_tokens
+from raypeft.models.loading import Base
+from raypeft.prompting import prompts
+from raypeft.prompting.shots import Shots, encode_queries
+from raypeft.records import Candidate, Example, Prompt
+from raypeft.trial.context import TrialContext
+from raypeft.trial.tests import CandidateTests
+
+
+def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
+    """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
+    method, form = context.trial.method, generation_form(context, base)
+    return encode_queries(examples, shots, method, form, base, context.max_new_tokens, virtual_tokens.count(model))
+
+
+def answer(
+    context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt], tests: CandidateTests | None = None
+) -> list[list[Candidate]]:
+    """The candidates for each query.
+
+    Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made, and their
+    `tests`, if any, begin while the next batch is decoded.
+    """
+    trial_id, store, parts = context.trial.id, context.store, itertools.count()
+
+    def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
+        rows = candidate_rows(trial_id, [queries[place] for place in places], found)
+        store.write_part("candidates", trial_id, next(parts), rows)
+        if tests is not None:
+            for place, candidates in zip(places, found, strict=True):
+                tests.begin(queries[place].example, candidates)
+
+    candidates = generate(model, base.tokenizer, queries, search(context, base), keep, context.listener)
+    # Before they are scored, so that a fault in a metric loses no candidate.
+    store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, candidates))
+    store.drop_parts("candidates", trial_id)
+    return candidates
+
+
+def search(context: TrialContext, base: Base) -> Search:
+    """How the trial looks for candidates."""
+    trial = context.trial
+    return Search(
+        max_new_tokens=context.max_new_tokens,
+        num_beams=trial.num_beams,
+        num_return_sequences=trial.num_return_sequences,
+        do_sample=trial.do_sample,
+        temperature=trial.temperature,
+        top_p=trial.top_p,
+        seed=trial.seed,
+        stop=stop_strings(context, generation_form(context, base)),
+        stop_together=trial.fidelity == "paper" and not trial.do_sample,
+        batch_size=context.generation_batch_size,
+    )
+
+
+def generation_form(context: TrialContext, base: Base) -> prompts.Form:
+    trial = context.trial
+    return prompts.form_of(trial.fidelity, trial.method.trains, base.is_encoder_decoder, own=context.dataset.forms)
+
+
+def stop_strings(context: TrialContext, form: prompts.Form) -> tuple[str, ...]:
+    """What ends an answer besides the end-of-sequence token."""
+    if form.stop is not None:
+        return form.stop
+    if context.trial.fidelity == "paper":
+        return context.dataset.paper_stop
+    return () if context.trial.method.trains else context.dataset.untuned_stop
+
+
+def candidate_rows(
+    trial_id: str, queries: Sequence[Prompt], candidates: Sequence[Sequence[Candidate]]
+) -> Iterator[dict[str, Any]]:
+    for query, found in zip(queries, candidates, strict=True):
+        reference = query.example.code
+        for candidate in found:
+            matches = candidate.text.strip() == reference.strip()
+            yield {
+                "id": trial_id,
+                **asdict(candidate),
+                "reference": reference,
+                "matches": matches,
+                "prompt_tokens": len(query.prompt_ids),
+                "shots": query.shots,
+                "dropped_shots": query.dropped_shots,
+            }

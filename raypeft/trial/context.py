@@ -1,0 +1,78 @@
+"""`TrialContext`: all that a trial is given, passed whole from stage to stage.
+
+context = TrialContext(trial, "rq2", store, services=services, listener=print)
+with context.stage("load"):
+    ...
+context.seconds["load_seconds"]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from raypeft import events
+from raypeft.data import DATASETS
+from raypeft.events import Listener, Stage
+from raypeft.machine import Meter
+from raypeft.models.loading import BaseCache
+from raypeft.records import Dataset
+from raypeft.results.store import ResultStore
+from raypeft.services.local import LocalServices
+from raypeft.services.protocol import Services
+from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.study.memory import Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class TrialContext:
+    """A trial, and what it works with: where its rows go, what it shares with others, what it may take."""
+
+    trial: Trial
+    sweep: str
+    """The sweep's name, for the row."""
+    store: ResultStore
+    bases: BaseCache = field(default_factory=BaseCache)
+    """The base model that this process holds from one trial to the next."""
+    services: Services = field(default_factory=LocalServices)
+    """What the trials of a sweep share."""
+    resources: Resources = field(default_factory=Resources)
+    options: RunOptions = field(default_factory=RunOptions)
+    listener: Listener = events.ignore
+    """Hears every event of the trial."""
+    memory_plan: Prediction | None = None
+    """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
+    meter: Meter = field(default_factory=Meter)
+    """Peak GPU memory by stage."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each stage took, by column."""
+
+    @property
+    def dataset(self) -> Dataset:
+        return DATASETS[self.trial.dataset]
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.trial.max_new_tokens or self.dataset.max_new_tokens
+
+    @property
+    def generation_batch_size(self) -> int:
+        """Examples decoded at once: as asked, or as many as the GPU's budget allows."""
+        return (self.memory_plan or self.resources).generation_batch_size
+
+    @property
+    def runs_tests(self) -> bool:
+        return self.dataset.is_tested and not self.options.generate_only
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell that a stage begins; measure how long it takes and the GPU memory that it needs."""
+        self.listener(Stage(name))
+        started = time.perf_counter()
+        try:
+            with self.meter.stage(name):
+                yield
+        finally:
+            self.seconds[f"{name}_seconds"] = time.perf_counter() - started

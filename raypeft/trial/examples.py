@@ -1,0 +1,60 @@
+"""The examples that a trial takes: its dataset's splits, less what a limit or a missing answer leaves out."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+from raypeft.data.revision import splits_revision
+from raypeft.records import Dataset, Example, Splits
+from raypeft.study.config import Trial
+
+LIMIT_SEED = 42
+"""Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
+
+
+def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
+    """The examples that the trial takes, and by column which data they are and how many were left out."""
+    splits = dataset.load(trial.dataset_path, trial.dataset_revision)
+    revision = splits_revision(splits)
+    splits, left_out = usable(limited(splits, trial), dataset)
+    counts = {f"{split}_examples": len(examples) for split, examples in splits.items()}
+    return splits, {"dataset_resolved_revision": revision, **left_out, **counts}
+
+
+def limited(splits: Splits, trial: Trial) -> Splits:
+    """A seeded sample of each split where the trial has a limit, in the split's own order."""
+
+    def sample(examples: list[Example], limit: int | None) -> list[Example]:
+        if limit is None or limit >= len(examples):
+            return examples
+        kept = set(random.Random(LIMIT_SEED).sample(range(len(examples)), limit))
+        return [example for index, example in enumerate(examples) if index in kept]
+
+    limits: dict[str, int | None] = dict.fromkeys(splits, trial.limit)
+    limits["test"] = min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
+    return {split: sample(examples, limits[split]) for split, examples in splits.items()}
+
+
+def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
+    """The examples that can be learned from or judged, and how many the others are, by column.
+
+    Raises ValueError where the tests of no test example can be run.
+    """
+    if not dataset.is_tested:
+        return splits, {}
+    kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
+    kept["test"] = [each for each in splits["test"] if each.tests]
+    reasons = Counter(each.defect or "no tests" for each in splits["test"] if not each.tests)
+    told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+    if not kept["test"]:
+        raise ValueError(
+            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {told}"
+        )
+    return kept, {
+        "train_left_out": len(splits["train"]) - len(kept["train"]),
+        "validation_left_out": len(splits["validation"]) - len(kept["validation"]),
+        "problems_without_tests": reasons.total(),
+        "without_tests_because": told or None,
+    }

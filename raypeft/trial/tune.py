@@ -1,0 +1,98 @@
+"""A trial's training: its examples as token ids, the loop, the adapter of the best evaluation."""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from raypeft.methods import Adapter, TrainedMethod
+from raypeft.models import virtual_tokens
+from raypeft.models.loading import Base
+from raypeft.prompting import prompts
+from raypeft.records import Prompt, Splits
+from raypeft.results.store import ResultStore
+from raypeft.training.loop import Recipe, train_model
+from raypeft.trial.context import TrialContext
+
+
+def counted_params(model: Any) -> dict[str, int]:
+    """`trainable_params` and `total_params` of a loaded model; nf4 weights count as what they stand for."""
+    counts = [(each, each.quant_state.shape if hasattr(each, "quant_state") else each.shape)
+              for each in model.parameters()]  # fmt: skip
+    return {
+        "trainable_params": sum(math.prod(shape) for each, shape in counts if each.requires_grad),
+        "total_params": sum(math.prod(shape) for _, shape in counts),
+    }
+
+
+def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, splits: Splits) -> dict[str, Any]:
+    """Train `model`, keep the adapter of the best evaluation in PEFT's format; what was measured, by column."""
+    trial, plan = context.trial, context.memory_plan
+    recipe = Recipe(
+        method,
+        trial.seed,
+        base.tokenizer.pad_token_id,
+        gradient_checkpointing=bool(plan.gradient_checkpointing if plan else method.gradient_checkpointing),
+        micro_batch_size=plan.micro_batch_size if plan else None,
+    )
+    encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
+    result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener)
+    if isinstance(method, Adapter):
+        save_adapter(trial.id, method, model, base, context.store)
+    return {
+        **left_out,
+        "gradient_checkpointing_used": recipe.gradient_checkpointing,
+        "micro_batch_size": recipe.micro_batch_size or method.per_device_train_batch_size,
+        "best_eval_loss": result.best_eval_loss,
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "train_seconds": result.train_seconds,
+        "eval_seconds": result.eval_seconds,
+        "train_tokens_per_second": result.tokens / result.train_seconds,
+    }
+
+
+def training_prompts(
+    context: TrialContext, base: Base, splits: Splits, virtual: int
+) -> tuple[dict[str, list[Prompt]], dict[str, int]]:
+    """`train` and `validation` as token ids, and by column how many examples were too long for `max_length`.
+
+    `virtual` tokens stand before every prompt. Raises ValueError where an example exceeds the context and the dataset
+    leaves none out, or where it leaves out all.
+    """
+    trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
+    form = prompts.form_of(trial.fidelity, True, base.is_encoder_decoder, training=True, own=dataset.forms)
+    longest = trial.max_length or dataset.max_length
+    if longest and base.context_length:
+        longest = min(longest, base.context_length - virtual)
+    pick = random.Random(trial.seed) if paper and dataset.is_tested else None
+    encoded: dict[str, list[Prompt]] = {}
+    left_out: dict[str, int] = {}
+    for split in ("train", "validation"):
+        found, missing = prompts.encode_answers(
+            splits[split], base.tokenizer, longest, base.is_encoder_decoder, form, pick
+        )
+        if paper and not dataset.is_tested:
+            found = [prompts.cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
+        if not found:
+            raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
+                             f"{missing} are longer; raise max_length")  # fmt: skip
+        prompts.check_fits(found, base.context_length, virtual_tokens=virtual)
+        encoded[split] = found
+        if longest:
+            left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(found)}
+    return encoded, left_out
+
+
+def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:
+    """Write the adapter as PEFT reads it, with a note where the base is not the checkpoint as it is stored."""
+    with tempfile.TemporaryDirectory() as folder:
+        method.save(model, Path(folder))
+        if base.adapter_note:
+            from raypeft.models.codegen2 import write_adapter_note
+
+            write_adapter_note(Path(folder), base.adapter_note)
+        store.write_folder(f"adapters/{trial_id}", Path(folder))

@@ -1,0 +1,50 @@
+"""Which examples a trial takes from its dataset."""
+
+import pytest
+
+from raypeft.data import DATASETS
+from raypeft.records import Example
+from raypeft.study.plan import make_trial
+from raypeft.trial import examples
+
+SHORT = "x = 1"
+
+
+def trial(dataset="apps", **fields):
+    return make_trial({"model": "toy", "dataset": dataset, "tuning_method": "lora", **fields})
+
+
+def problem(number, *codes, **fields):
+    return Example(str(number), "a question", codes[0] if codes else "", tuple(codes[1:]), **fields)
+
+
+def test_a_limit_keeps_the_same_examples_whatever_the_trials_seed():
+    splits = DATASETS["toy"].load(None, None)
+    kept = [examples.limited(splits, trial("toy", limit=12, seed=seed)) for seed in (1, 2)]
+    assert kept[0] == kept[1]
+    assert {split: len(found) for split, found in kept[0].items()} == dict.fromkeys(splits, 12)
+    assert examples.limited(splits, trial("toy", test_limit=5))["train"] == splits["train"]
+
+
+def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted():
+    splits = {
+        "train": [problem(1, SHORT), problem(2)],
+        "validation": [problem(3)],
+        "test": [problem(4, tests="{}"), problem(5, SHORT, defect="broken"), problem(6), problem(7, defect="broken")],
+    }
+    kept, columns = examples.usable(splits, DATASETS["apps"])
+    assert {split: [each.id for each in found] for split, found in kept.items()} == {
+        "train": ["1"], "validation": [], "test": ["4"],
+    }  # fmt: skip
+    assert columns == {
+        "train_left_out": 1,
+        "validation_left_out": 1,
+        "problems_without_tests": 3,
+        "without_tests_because": "2 x broken; 1 x no tests",
+    }
+    assert examples.usable(splits, DATASETS["conala"]) == (splits, {}), "nothing is judged by tests there"
+
+
+def test_a_dataset_of_which_nothing_can_be_judged_is_refused():
+    with pytest.raises(ValueError, match="must have test examples with tests but all 1 lack them: 1 x broken"):
+        examples.usable({"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"])
