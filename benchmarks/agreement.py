@@ -16,7 +16,8 @@ from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import load_base
-from raypeft.prompting.prompts import encode, pick_shots
+from raypeft.prompting.encoding import encode
+from raypeft.prompting.shots import random_shots
 
 BEAMS = {"num_beams": 10, "num_return_sequences": 10}
 SAMPLES = {"do_sample": True, "num_return_sequences": 10, "temperature": 0.6, "top_p": 0.95}
@@ -55,7 +56,7 @@ def main():
     torch.set_num_threads(options.threads)
     dataset = "conala" if options.data else "toy"
     splits = DATASETS[dataset].load(options.data, None)
-    shots = pick_shots(splits["train"], 4, 42)
+    shots = random_shots(splits["train"], 4, 42)
     lines = []
     for kind in ("float32", "bfloat16", "nf4", "int8"):
         base = load(kind, options.model)

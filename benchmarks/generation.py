@@ -22,7 +22,8 @@ from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import Base, load_base
 from raypeft.models.table import family_of
-from raypeft.prompting.prompts import encode, pick_shots
+from raypeft.prompting.encoding import encode
+from raypeft.prompting.shots import random_shots
 
 SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 64}
 
@@ -101,7 +102,7 @@ def main():
     splits = DATASETS[dataset].load(options.data, None)
     lines = []
     for num_shots in (0, 8):
-        shots = pick_shots(splits["train"], num_shots, 42)
+        shots = random_shots(splits["train"], num_shots, 42)
         prompts = [encode(example, base.tokenizer, shots) for example in splits["test"][: options.examples]]
         ours, theirs, same = [], [], []
         for _ in range(options.rounds):

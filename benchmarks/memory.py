@@ -48,7 +48,7 @@ from raypeft.methods import METHODS
 from raypeft.models.architectures import codegen, llama, t5
 from raypeft.models.loading import Base, _quantization, _settle_special_tokens
 from raypeft.models.table import MODELS, TOY_FOLDER
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.records import Example, Prompt
 from raypeft.study.config import Resources, Trial
 from raypeft.study.memory import predict

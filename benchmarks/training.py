@@ -23,7 +23,7 @@ from raypeft.machine import device_name
 from raypeft.methods import Lora
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.training.batches import IGNORED, training_steps
 from raypeft.training.loop import make_optimizer, optimise_step
 

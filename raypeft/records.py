@@ -74,7 +74,7 @@ class Dataset:
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
     forms: Forms | None = None
-    """None: those of `raypeft.prompting.prompts`."""
+    """None: those of `raypeft.prompting.forms`."""
     levels: tuple[str, ...] = ()
     """What `Example.level` may be, easiest first; each has scores of its own."""
     is_tested: bool = False

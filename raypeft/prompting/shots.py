@@ -4,12 +4,13 @@
     shots.of_each[0]            # the first test example's shots, nearest first
     encode_queries(splits["test"], shots, trial.method, form, base, max_new_tokens=64)
 
-What they look like as text, and which of them a prompt has room for, is in `raypeft.prompting.prompts`.
+What they look like as text is in `raypeft.prompting.forms`.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,8 +18,8 @@ from typing import Any
 from raypeft.data.revision import splits_revision
 from raypeft.methods import Method
 from raypeft.models.loading import Base
-from raypeft.prompting import prompts
-from raypeft.records import Example, Prompt
+from raypeft.prompting.encoding import check_fits, encode_in_room
+from raypeft.records import Example, Form, Prompt
 from raypeft.services.protocol import Retrieval, Services
 
 
@@ -46,22 +47,22 @@ def pick_shots(method: Method, train: Sequence[Example], queries: Sequence[Examp
         columns = {"embedding_resolved_revision": found.revision, "near_duplicates": found.near_duplicates}
         return Shots([[train[row] for row in rows] for rows in found.rows], columns)
     if method.icl_sampling == "per_example":
-        return Shots([prompts.pick_shots_for(each, train, count, method.icl_seed) for each in queries])
-    return Shots([prompts.pick_shots(train, count, method.icl_seed)] * len(queries))
+        return Shots([random_shots_of(each, train, count, method.icl_seed) for each in queries])
+    return Shots([random_shots(train, count, method.icl_seed)] * len(queries))
 
 
 def encode_queries(
     queries: Sequence[Example],
     shots: Shots,
     method: Method,
-    form: prompts.Form,
+    form: Form,
     base: Base,
     max_new_tokens: int,
     virtual_tokens: int = 0,
 ) -> list[Prompt]:
     """The prompts of `queries` with their shots, less those that the model's context has no room for.
 
-    Raises ValueError (`raypeft.prompting.prompts.check_fits`) where a query does not fit by itself, or with
+    Raises ValueError (`raypeft.prompting.encoding.check_fits`) where a query does not fit by itself, or with
     `on_overflow: error`.
     """
     room = None
@@ -69,10 +70,10 @@ def encode_queries(
         room = base.context_length - max_new_tokens - virtual_tokens
     nearest_last = method.shot_source == "retrieved" and method.shot_order == "nearest_last"
     encoded = [
-        prompts.encode_in_room(each, base.tokenizer, own, room, base.is_encoder_decoder, form, nearest_last)
+        encode_in_room(each, base.tokenizer, own, room, base.is_encoder_decoder, form, nearest_last)
         for each, own in zip(queries, shots.of_each, strict=True)
     ]
-    prompts.check_fits(encoded, base.context_length, max_new_tokens, virtual_tokens)
+    check_fits(encoded, base.context_length, max_new_tokens, virtual_tokens)
     return encoded
 
 
@@ -86,3 +87,22 @@ def prompt_columns(queries: Sequence[Prompt]) -> dict[str, Any]:
         "max_prompt_tokens": lengths[-1],
         "cut_examples": sum(query.dropped_shots > 0 for query in queries),
     }
+
+
+def random_shots(train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
+    """The paper's in-context examples (RQ1): one `random.sample` of the training split, the same for every query.
+
+    Raises ValueError where the split has too few examples.
+    """
+    return _sample(train, num_shots, random.Random(icl_seed))
+
+
+def random_shots_of(query: Example, train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
+    """Random shots of this query's own: they depend on the seed and the query's id. Raises as `random_shots`."""
+    return _sample(train, num_shots, random.Random(f"{icl_seed}/{query.id}"))
+
+
+def _sample(train: Sequence[Example], num_shots: int, generator: random.Random) -> list[Example]:
+    if num_shots > len(train):
+        raise ValueError(f"num_shots must be at most the {len(train)} training examples but got {num_shots}")
+    return generator.sample(list(train), num_shots)

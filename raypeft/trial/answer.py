@@ -10,9 +10,9 @@ from typing import Any
 from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
-from raypeft.prompting import prompts
+from raypeft.prompting.forms import form_of
 from raypeft.prompting.shots import Shots, encode_queries
-from raypeft.records import Candidate, Example, Prompt
+from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
 from raypeft.trial.tests import CandidateTests
 
@@ -64,12 +64,12 @@ def search(context: TrialContext, base: Base) -> Search:
     )
 
 
-def generation_form(context: TrialContext, base: Base) -> prompts.Form:
+def generation_form(context: TrialContext, base: Base) -> Form:
     trial = context.trial
-    return prompts.form_of(trial.fidelity, trial.method.trains, base.is_encoder_decoder, own=context.dataset.forms)
+    return form_of(trial.fidelity, trial.method.trains, base.is_encoder_decoder, own=context.dataset.forms)
 
 
-def stop_strings(context: TrialContext, form: prompts.Form) -> tuple[str, ...]:
+def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
     """What ends an answer besides the end-of-sequence token."""
     if form.stop is not None:
         return form.stop

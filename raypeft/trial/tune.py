@@ -11,7 +11,8 @@ from typing import Any
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
-from raypeft.prompting import prompts
+from raypeft.prompting.encoding import check_fits, cut_as_paper, encode_answers
+from raypeft.prompting.forms import form_of
 from raypeft.records import Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.training.loop import Recipe, train_model
@@ -64,7 +65,7 @@ def training_prompts(
     leaves none out, or where it leaves out all.
     """
     trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
-    form = prompts.form_of(trial.fidelity, True, base.is_encoder_decoder, training=True, own=dataset.forms)
+    form = form_of(trial.fidelity, True, base.is_encoder_decoder, training=True, own=dataset.forms)
     longest = trial.max_length or dataset.max_length
     if longest and base.context_length:
         longest = min(longest, base.context_length - virtual)
@@ -72,15 +73,13 @@ def training_prompts(
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
-        found, missing = prompts.encode_answers(
-            splits[split], base.tokenizer, longest, base.is_encoder_decoder, form, pick
-        )
+        found, missing = encode_answers(splits[split], base.tokenizer, longest, base.is_encoder_decoder, form, pick)
         if paper and not dataset.is_tested:
-            found = [prompts.cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
+            found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
         if not found:
             raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
-        prompts.check_fits(found, base.context_length, virtual_tokens=virtual)
+        check_fits(found, base.context_length, virtual_tokens=virtual)
         encoded[split] = found
         if longest:
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(found)}

@@ -7,7 +7,8 @@ from transformers import AutoTokenizer
 
 from raypeft.data import apps
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.prompts import encode, form_of
+from raypeft.prompting.encoding import encode
+from raypeft.prompting.forms import form_of
 from raypeft.sandbox import parse_tests
 
 STDIN = {"inputs": ["1 2\n"], "outputs": ["3\n"]}

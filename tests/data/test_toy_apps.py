@@ -12,7 +12,7 @@ import pytest
 
 from raypeft.data import DATASETS, toy_apps
 from raypeft.data.toy_apps import ENDS, FORMS, LEVELS, Problem
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.records import Example
 from raypeft.sandbox import Limits, Sandbox, SandboxUnavailable
 

@@ -16,7 +16,7 @@ from raypeft.decoding.generation import Search, generate
 from raypeft.methods import METHODS, Adapter, Lora, TrainedMethod
 from raypeft.models.codegen2 import regroup
 from raypeft.models.loading import load_base
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.training.loop import Recipe, train_model
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]

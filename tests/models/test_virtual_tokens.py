@@ -8,7 +8,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import load_base
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.loop import answer_loss
@@ -98,7 +98,7 @@ def test_gradient_checkpointing_takes_prefix_tunings_keys_away(kind, small_model
 
 
 def test_a_prompt_that_fits_only_without_its_virtual_tokens_is_refused(small_model):
-    from raypeft.prompting.prompts import check_fits
+    from raypeft.prompting.encoding import check_fits
 
     prompt = Prompt(Example("7", "a", "b"), [5] * 500, [6] * 10)
     check_fits([prompt], 512)

@@ -7,9 +7,8 @@ import pytest
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS
 from raypeft.models.loading import load_base
-from raypeft.prompting.prompts import CORRECTED, pick_shots_for
-from raypeft.prompting.prompts import pick_shots as random_shots
-from raypeft.prompting.shots import encode_queries, pick_shots
+from raypeft.prompting.forms import CORRECTED
+from raypeft.prompting.shots import encode_queries, pick_shots, random_shots, random_shots_of
 from raypeft.records import Example, Splits
 from raypeft.retrieval.retriever import Retriever, leaks, make_retriever
 from raypeft.services.local import LocalServices
@@ -45,7 +44,7 @@ def test_random_shots_are_one_draw_for_all_queries(splits: Splits) -> None:
 def test_random_shots_are_drawn_for_each_query_where_that_is_asked_for(splits: Splits) -> None:
     method = METHODS["icl"](num_shots=5, icl_sampling="per_example", icl_seed=7)
     shots = pick_shots(method, splits["train"], splits["test"], NoServices())
-    assert shots.of_each == [pick_shots_for(query, splits["train"], 5, 7) for query in splits["test"]]
+    assert shots.of_each == [random_shots_of(query, splits["train"], 5, 7) for query in splits["test"]]
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in ("icl", "rag")])

@@ -11,7 +11,7 @@ from raypeft.data import DATASETS
 from raypeft.events import Step
 from raypeft.methods import Full, Lora
 from raypeft.models.loading import load_base
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import bucketed_batches, collate, collate_for, training_steps
 from raypeft.training.loop import Recipe, answer_loss, evaluate, train_model

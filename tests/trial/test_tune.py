@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.prompts import encode
+from raypeft.prompting.encoding import encode
 from raypeft.records import Example
 from raypeft.study.plan import make_trial
 from raypeft.trial.context import TrialContext

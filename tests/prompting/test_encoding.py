@@ -7,16 +7,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.prompts import (
-    check_fits,
-    cut_as_paper,
-    encode,
-    encode_in_room,
-    form_of,
-    pick_shots,
-    pick_shots_for,
-    render,
-)
+from raypeft.prompting.encoding import check_fits, cut_as_paper, encode, encode_in_room
+from raypeft.prompting.forms import render
 from raypeft.records import Example, Prompt
 
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
@@ -45,22 +37,8 @@ class ToyTokenizer:
 TOKENIZER: Any = ToyTokenizer()
 
 
-def test_a_prompt_is_the_papers_template() -> None:
-    assert render(QUERY.nl) == "### Instruction:\nreverse a list `x`\n### Response:\n"
-
-
-def test_shots_come_before_the_query_in_their_order_with_their_answers() -> None:
-    assert render(QUERY.nl, SHOTS) == (
-        "### Instruction:\nsort `y`\n### Response:\nsorted(y)\n\n"
-        "### Instruction:\nsum `z`\n### Response:\nsum(z)\n\n"
-        "### Instruction:\nreverse a list `x`\n### Response:\n"
-    )
-
-
-def test_braces_in_an_example_stay_as_they_are() -> None:
-    shot = Example("1", "make a dict of {x}", "{x: {}}")
-    assert render("fill {nl} and {code}", [shot]).count("{") == 5
-    assert "{x: {}}" in render("q", [shot])
+def sized(identity: str, prompt: int, answer: int) -> Prompt:
+    return Prompt(Example(identity, "nl", "code"), [0] * prompt, [0] * answer)
 
 
 def test_prompt_and_answer_say_what_the_text_says() -> None:
@@ -103,10 +81,6 @@ def test_more_shots_make_a_longer_prompt() -> None:
     assert all(shorter < longer for shorter, longer in pairwise(lengths))
 
 
-def sized(identity: str, prompt: int, answer: int) -> Prompt:
-    return Prompt(Example(identity, "nl", "code"), [0] * prompt, [0] * answer)
-
-
 def test_prompts_that_just_fit_pass() -> None:
     check_fits([sized("a", 90, 10), sized("b", 1, 99)], 100)
     check_fits([sized("a", 90, 500)], 100, max_new_tokens=10)
@@ -126,76 +100,6 @@ def test_a_prompt_too_long_names_the_longest_example_and_the_remedy() -> None:
 def test_generation_needs_room_for_its_longest_answer() -> None:
     with pytest.raises(ValueError, match="example a needs 101"):
         check_fits([sized("a", 91, 1)], 100, max_new_tokens=10)
-
-
-def test_the_same_seed_picks_the_same_shots() -> None:
-    assert pick_shots(TRAIN, 8, icl_seed=42) == pick_shots(tuple(TRAIN), 8, icl_seed=42)
-
-
-def test_the_shots_of_a_seed_never_change_from_one_release_to_the_next() -> None:
-    assert [shot.id for shot in pick_shots(TRAIN, 4, icl_seed=42)] == ["40", "7", "1", "47"]
-
-
-def test_another_seed_picks_other_shots() -> None:
-    assert pick_shots(TRAIN, 8, icl_seed=1) != pick_shots(TRAIN, 8, icl_seed=2)
-
-
-def test_shots_are_different_training_examples() -> None:
-    shots = pick_shots(TRAIN, 50, icl_seed=42)
-    assert len(set(shots)) == 50 and set(shots) == set(TRAIN)
-
-
-def test_no_shots_are_an_empty_list() -> None:
-    assert pick_shots(TRAIN, 0, icl_seed=42) == []
-
-
-def test_more_shots_than_training_examples_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_shots must be at most the 50 training examples but got 51"):
-        pick_shots(TRAIN, 51, icl_seed=42)
-
-
-def test_shots_of_a_querys_own_depend_on_seed_and_query_only() -> None:
-    own = [pick_shots_for(query, TRAIN, 8, icl_seed=42) for query in TRAIN[:5]]
-    assert own == [pick_shots_for(query, TRAIN, 8, icl_seed=42) for query in TRAIN[:5]]
-    assert len({tuple(shots) for shots in own}) == 5
-    assert own[0] != pick_shots_for(TRAIN[0], TRAIN, 8, icl_seed=43)
-    assert [shot.id for shot in pick_shots_for(QUERY, TRAIN, 4, icl_seed=42)] == ["22", "21", "4", "3"]
-
-
-# Forms
-
-
-def test_corrected_prompts_are_the_same_in_training_and_in_generation_for_every_method() -> None:
-    kinds = [(trained, t5, training) for trained in (True, False) for t5 in (True, False) for training in (True, False)]
-    texts = {render("a", SHOTS, form_of("corrected", *kind)) for kind in kinds}
-    assert texts == {render("a", SHOTS)}
-
-
-@pytest.mark.parametrize(("is_encoder_decoder", "end"), [(False, ""), (True, "<extra_id_0>")])
-def test_the_papers_untuned_prompts_stand_in_python_fences(is_encoder_decoder: bool, end: str) -> None:
-    form = form_of("paper", False, is_encoder_decoder)
-    assert render(QUERY.nl, SHOTS[:1], form) == (
-        "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
-        "### Instruction:\nreverse a list `x`\n### Response:\n```python\n" + end
-    )
-    assert form.stop == ("```",)
-
-
-@pytest.mark.parametrize(
-    ("is_encoder_decoder", "training", "before", "end"),
-    [
-        (False, True, "", ""),
-        (False, False, "\n", ""),
-        (True, True, "Generate Python code: ", ""),
-        (True, False, "\n", "<extra_id_0>"),
-    ],
-)
-def test_the_papers_tuned_prompts_differ_between_training_and_inference(
-    is_encoder_decoder: bool, training: bool, before: str, end: str
-) -> None:
-    form = form_of("paper", True, is_encoder_decoder, training)
-    assert render("a", (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
-    assert form.stop is None
 
 
 @pytest.mark.parametrize(("answer", "length"), [(10, 10), (64, 64), (65, 64), (200, 64)])
@@ -220,9 +124,6 @@ def test_the_papers_prompt_and_answer_have_128_or_192_tokens(
 def test_the_papers_encoder_reads_64_tokens_and_its_end() -> None:
     cut = cut_as_paper(Prompt(QUERY, [*range(99), -1], [*range(99), -1]), 64, is_encoder_decoder=True)
     assert cut.prompt_ids == cut.answer_ids == [*range(63), -1]
-
-
-# Shots that do not fit
 
 
 def test_shots_are_dropped_from_the_far_end_until_the_rest_fits() -> None:

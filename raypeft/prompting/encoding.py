@@ -1,13 +1,10 @@
-"""Example + shots -> text -> token ids.
+"""Example + shots -> token ids, and what a context has room for.
 
-    ### Instruction:
-    reverse a list `x`
-    ### Response:
-    x[::-1]
+    prompt = encode(example, tokenizer, shots)
+    prompt.prompt_ids, prompt.answer_ids
 
-The template is the paper's (arXiv 2308.10462v3, section 4.3), the same in training and in generation. The answer is
-tokenised on its own, so the border between prompt and answer falls at the same token whether the answer is given or
-generated. The paper's code had other forms (`form_of`) and cut what it trained on (`cut_as_paper`).
+The answer is tokenised on its own, so the border between prompt and answer falls at the same token whether the answer
+is given or generated. The paper's code cut what it trained on (`cut_as_paper`).
 """
 
 import random
@@ -15,51 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from raypeft.records import Example, Form, Forms, Prompt
+from raypeft.prompting.forms import CORRECTED, instruction, render
+from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
 """Room that RQ2's program gave a training prompt; the answer's was the dataset's `max_new_tokens`."""
-
-
-CORRECTED = Form()
-FENCED = Form(
-    query="### Instruction:\n{nl}\n### Response:\n```python\n",
-    shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
-    stop=("```",),
-)
-
-
-def form_of(
-    fidelity: str, trained: bool, is_encoder_decoder: bool, training: bool = False, own: Forms | None = None
-) -> Form:
-    """The form of a prompt under `corrected` or `paper`; `own` are the dataset's, if it has any.
-
-    The paper's code asked untuned models in Python fences (RQ1 and RQ3, commit 3b31320), and tuned ones with a newline
-    first that training had not (RQ2, commit e7971c0). CodeT5+ was trained after a prefix and asked without it, with its
-    first sentinel token at the end. Shots before a tuned model, which the paper has not, keep the plain form.
-    """
-    if own is not None:
-        paper = own.paper_training if training else own.paper_generation
-        return own.corrected if fidelity == "corrected" else paper
-    if fidelity == "corrected":
-        return CORRECTED
-    sentinel = "<extra_id_0>" if is_encoder_decoder else ""
-    if not trained:
-        return replace(FENCED, after=sentinel)
-    if training:
-        return replace(CORRECTED, before="Generate Python code: " if is_encoder_decoder else "")
-    return replace(CORRECTED, before="\n", after=sentinel)
-
-
-def render(nl: str, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
-    """The text that the model reads: the shots with their answers, then the query."""
-    told = "".join(form.shot.format(nl=instruction(shot, form), code=shot.code) for shot in shots)
-    return form.before + told + form.query.format(nl=nl) + form.after
-
-
-def instruction(example: Example, form: Form = CORRECTED) -> str:
-    """What an example asks for, with its starter code below where the form puts it there."""
-    return f"{example.nl}\n{example.starter_code}" if example.starter_code and form.starter == "below" else example.nl
 
 
 def encode(
@@ -183,22 +140,3 @@ def check_fits(
             f"needs {max(needs)} ({len(too_long)} of {len(prompts)} examples do not fit); lower num_shots or "
             f"max_new_tokens, or leave such examples out"
         )
-
-
-def pick_shots(train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
-    """The paper's in-context examples (RQ1): one `random.sample` of the training split, the same for every query.
-
-    Raises ValueError where the split has too few examples.
-    """
-    return _sample(train, num_shots, random.Random(icl_seed))
-
-
-def pick_shots_for(query: Example, train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
-    """Random shots of this query's own: they depend on the seed and the query's id. Raises as `pick_shots`."""
-    return _sample(train, num_shots, random.Random(f"{icl_seed}/{query.id}"))
-
-
-def _sample(train: Sequence[Example], num_shots: int, generator: random.Random) -> list[Example]:
-    if num_shots > len(train):
-        raise ValueError(f"num_shots must be at most the {len(train)} training examples but got {num_shots}")
-    return generator.sample(list(train), num_shots)

@@ -1,0 +1,55 @@
+"""The text around instructions and answers: which form a trial's prompts take, and a prompt as text.
+
+    ### Instruction:
+    reverse a list `x`
+    ### Response:
+    x[::-1]
+
+The template is the paper's (arXiv 2308.10462v3, section 4.3), the same in training and in generation. The paper's code
+had other forms; `form_of` knows them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from raypeft.records import Example, Form, Forms
+
+CORRECTED = Form()
+FENCED = Form(
+    query="### Instruction:\n{nl}\n### Response:\n```python\n",
+    shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
+    stop=("```",),
+)
+
+
+def form_of(
+    fidelity: str, trained: bool, is_encoder_decoder: bool, training: bool = False, own: Forms | None = None
+) -> Form:
+    """The form of a prompt under `corrected` or `paper`; `own` are the dataset's, if it has any.
+
+    The paper's code asked untuned models in Python fences (RQ1 and RQ3, commit 3b31320), and tuned ones with a newline
+    first that training had not (RQ2, commit e7971c0). CodeT5+ was trained after a prefix and asked without it, with its
+    first sentinel token at the end. Shots before a tuned model, which the paper has not, keep the plain form.
+    """
+    if own is not None:
+        paper = own.paper_training if training else own.paper_generation
+        return own.corrected if fidelity == "corrected" else paper
+    if fidelity == "corrected":
+        return CORRECTED
+    sentinel = "<extra_id_0>" if is_encoder_decoder else ""
+    if not trained:
+        return replace(FENCED, after=sentinel)
+    if training:
+        return replace(CORRECTED, before="Generate Python code: " if is_encoder_decoder else "")
+    return replace(CORRECTED, before="\n", after=sentinel)
+
+
+def render(nl: str, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
+    """The text that the model reads: the shots with their answers, then the query."""
+    told = "".join(form.shot.format(nl=instruction(shot, form), code=shot.code) for shot in shots)
+    return form.before + told + form.query.format(nl=nl) + form.after
+
+
+def instruction(example: Example, form: Form = CORRECTED) -> str:
+    """What an example asks for, with its starter code below where the form puts it there."""
+    return f"{example.nl}\n{example.starter_code}" if example.starter_code and form.starter == "below" else example.nl

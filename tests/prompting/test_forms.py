@@ -1,0 +1,82 @@
+"""The text around instructions and answers."""
+
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.forms import form_of, render
+from raypeft.records import Example
+
+QUERY = Example("q", "reverse a list `x`", "x[::-1]")
+SHOTS = [Example("1", "sort `y`", "sorted(y)"), Example("2", "sum `z`", "sum(z)")]
+TRAIN = [Example(str(number), f"add {number}", f"x + {number}") for number in range(50)]
+
+
+class ToyTokenizer:
+    """The toy model's own tokenizer file behind the two calls that prompts make of a Transformers tokenizer."""
+
+    def __init__(self, bos: bool = False, adds_eos: bool = False) -> None:
+        self.file = Tokenizer.from_file(str(TOY_FOLDER / "tokenizer.json"))
+        self.eos_token_id, self.bos = self.file.get_vocab_size() + 1, bos
+        self.adds_eos = adds_eos
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        ids = self.file.encode(text, add_special_tokens=False).ids
+        before = [self.eos_token_id - 1] if self.bos and add_special_tokens else []
+        after = [self.eos_token_id] if self.adds_eos and add_special_tokens else []
+        return {"input_ids": [*before, *ids, *after]}
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.file.decode(ids, skip_special_tokens=False))
+
+
+TOKENIZER: Any = ToyTokenizer()
+
+
+def test_shots_come_before_the_query_in_their_order_with_their_answers() -> None:
+    assert render(QUERY.nl, SHOTS) == (
+        "### Instruction:\nsort `y`\n### Response:\nsorted(y)\n\n"
+        "### Instruction:\nsum `z`\n### Response:\nsum(z)\n\n"
+        "### Instruction:\nreverse a list `x`\n### Response:\n"
+    )
+
+
+def test_braces_in_an_example_stay_as_they_are() -> None:
+    shot = Example("1", "make a dict of {x}", "{x: {}}")
+    assert render("fill {nl} and {code}", [shot]).count("{") == 5
+    assert "{x: {}}" in render("q", [shot])
+
+
+def test_corrected_prompts_are_the_same_in_training_and_in_generation_for_every_method() -> None:
+    kinds = [(trained, t5, training) for trained in (True, False) for t5 in (True, False) for training in (True, False)]
+    texts = {render("a", SHOTS, form_of("corrected", *kind)) for kind in kinds}
+    assert texts == {render("a", SHOTS)}
+
+
+@pytest.mark.parametrize(("is_encoder_decoder", "end"), [(False, ""), (True, "<extra_id_0>")])
+def test_the_papers_untuned_prompts_stand_in_python_fences(is_encoder_decoder: bool, end: str) -> None:
+    form = form_of("paper", False, is_encoder_decoder)
+    assert render(QUERY.nl, SHOTS[:1], form) == (
+        "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
+        "### Instruction:\nreverse a list `x`\n### Response:\n```python\n" + end
+    )
+    assert form.stop == ("```",)
+
+
+@pytest.mark.parametrize(
+    ("is_encoder_decoder", "training", "before", "end"),
+    [
+        (False, True, "", ""),
+        (False, False, "\n", ""),
+        (True, True, "Generate Python code: ", ""),
+        (True, False, "\n", "<extra_id_0>"),
+    ],
+)
+def test_the_papers_tuned_prompts_differ_between_training_and_inference(
+    is_encoder_decoder: bool, training: bool, before: str, end: str
+) -> None:
+    form = form_of("paper", True, is_encoder_decoder, training)
+    assert render("a", (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
+    assert form.stop is None
