@@ -16,7 +16,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
 
 BEAMS = {"num_beams": 10, "num_return_sequences": 10}
@@ -60,7 +60,7 @@ def main():
     lines = []
     for kind in ("float32", "bfloat16", "nf4", "int8"):
         base = load(kind, options.model)
-        prompts = [encode(example, base.tokenizer, shots) for example in splits["test"][: options.examples]]
+        prompts = [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][: options.examples]]
         shares = [*agreement(base, prompts, options.batch_size, BEAMS)]
         shares += agreement(base, prompts, options.batch_size, SAMPLES)
         lines.append(f"| {kind} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |")

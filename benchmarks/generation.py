@@ -22,7 +22,7 @@ from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import Base, load_base
 from raypeft.models.table import family_of
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
 
 SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 64}
@@ -103,7 +103,7 @@ def main():
     lines = []
     for num_shots in (0, 8):
         shots = random_shots(splits["train"], num_shots, 42)
-        prompts = [encode(example, base.tokenizer, shots) for example in splits["test"][: options.examples]]
+        prompts = [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][: options.examples]]
         ours, theirs, same = [], [], []
         for _ in range(options.rounds):
             mine, seconds = timed(batched, base, prompts, stop, options.batch_size)

@@ -48,7 +48,7 @@ from raypeft.methods import METHODS
 from raypeft.models.architectures import codegen, llama, t5
 from raypeft.models.loading import Base, _quantization, _settle_special_tokens
 from raypeft.models.table import MODELS, TOY_FOLDER
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.study.config import Resources, Trial
 from raypeft.study.memory import predict
@@ -287,7 +287,7 @@ def measured_lengths(rows, source, tokenizer):
         path = Path(source)
         where = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
         tokenizer = AutoTokenizer.from_pretrained(str(path.parent if where else path), **where)
-    encoded = [encode(Example("", row["nl"], row["cmd"]), tokenizer) for row in rows]
+    encoded = [Encoder(tokenizer).encode(Example("", row["nl"], row["cmd"])) for row in rows]
     return [(len(each.prompt_ids), len(each.answer_ids)) for each in encoded]
 
 

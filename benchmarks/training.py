@@ -23,7 +23,7 @@ from raypeft.machine import device_name
 from raypeft.methods import Lora
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.training.batches import IGNORED, training_steps
 from raypeft.training.loop import make_optimizer, optimise_step
 
@@ -135,7 +135,7 @@ def main():
     dataset = "conala" if options.data else "toy"
     train = DATASETS[dataset].load(options.data, None)["train"]
     sample = random.Random(42).sample(train, min(options.examples, len(train)))
-    prompts = [prompt for prompt in (encode(each, tokenizer) for each in sample) if len(prompt) <= PAPER_LENGTH]
+    prompts = [prompt for prompt in (Encoder(tokenizer).encode(each) for each in sample) if len(prompt) <= PAPER_LENGTH]
     pad = tokenizer.pad_token_id
     speeds = {"ours": [], "trainer": []}
     for round_number in range(options.rounds + 1):

@@ -31,7 +31,7 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreT
 
 from raypeft.data import toy
 from raypeft.decoding.generation import Search, generate
-from raypeft.prompting import encoding
+from raypeft.prompting.encoding import Encoder
 from scripts.toy_corpus import Segment, documents, fingerprint
 
 OUT = Path(__file__).parents[1] / "raypeft" / "data" / "toy_model"
@@ -180,7 +180,7 @@ def exact_match(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, num
     candidates = generate(
         model,
         tokenizer,
-        [encoding.encode(row, tokenizer, shots) for row in chosen],
+        [Encoder(tokenizer).encode(row, shots) for row in chosen],
         Search(num_beams=5, num_return_sequences=5, max_new_tokens=32, stop=toy.DATASET.untuned_stop),
     )
     model.set_attn_implementation("causal_attention")

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from raypeft.data.sources import FORMATS, read_rows, read_splits
+from raypeft.data.sources import FORMATS, Columns, read_rows, read_splits
 from raypeft.records import Dataset, Example, Splits
 
 NAME = "codealpacapy"
@@ -50,7 +50,7 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
     left out and why; FileNotFoundError for a source that is not there.
     """
     if source is None or not source.endswith(FORMATS):
-        return read_splits(NAME, HUB_ID, source, revision, id_column="id", nl_column="nl", code_column="cmd")
+        return read_splits(NAME, HUB_ID, source, revision, Columns(id="id", nl="nl", code="cmd"))
     rows = read_rows(NAME, source)
     columns = dict.fromkeys(column for row in rows for column in row)
     missing = [column for column in ("instruction", "output") if column not in columns]

@@ -9,7 +9,7 @@ https://huggingface.co/datasets/neulab/docprompting-conala: the split by functio
 (The row above shows the form; it is not taken from the dataset.)
 """
 
-from raypeft.data.sources import read_splits
+from raypeft.data.sources import Columns, read_splits
 from raypeft.records import Dataset, Splits
 
 HUB_ID = "neulab/docprompting-conala"
@@ -20,7 +20,7 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
 
     Raises ValueError for missing columns or empty rows, and FileNotFoundError for a source that is not there.
     """
-    return read_splits("conala", HUB_ID, source, revision, id_column="question_id", nl_column="nl", code_column="cmd")
+    return read_splits("conala", HUB_ID, source, revision, Columns(id="question_id", nl="nl", code="cmd"))
 
 
 DATASET = Dataset(

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,16 +15,16 @@ FORMATS = (".jsonl", ".json", ".parquet")
 Row = dict[str, Any]
 
 
-def read_splits(
-    name: str,
-    hub_id: str,
-    source: str | None,
-    revision: str | None,
-    *,
-    id_column: str,
-    nl_column: str,
-    code_column: str,
-) -> Splits:
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names under which a dataset's rows have what an Example needs."""
+
+    id: str
+    nl: str
+    code: str
+
+
+def read_splits(name: str, hub_id: str, source: str | None, revision: str | None, columns: Columns) -> Splits:
     """`{"train": [...], "validation": [...], "test": [...]}` with one Example a row, in the files' order.
 
     Raises FileNotFoundError where a split is missing, and ValueError where a file cannot be read, a column is missing
@@ -33,10 +34,7 @@ def read_splits(
         tables = _hub_rows(name, hub_id, revision)
     else:
         tables = {split: read_rows(name, find_split(name, source, split)) for split in SPLITS}
-    return {
-        split: _examples(f"{name} {split} ({source or hub_id})", tables[split], id_column, nl_column, code_column)
-        for split in SPLITS
-    }
+    return {split: _examples(f"{name} {split} ({source or hub_id})", tables[split], columns) for split in SPLITS}
 
 
 def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Row]]:
@@ -119,24 +117,24 @@ def find_split(name: str, source: str, split: str) -> str:
     raise FileNotFoundError(f"{name}: dataset_path {source} must hold one of {wanted} but holds none of them")
 
 
-def _examples(origin: str, rows: list[Row], id_column: str, nl_column: str, code_column: str) -> list[Example]:
+def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
     if not rows:
         raise ValueError(f"{origin}: must have at least one row but has none")
-    columns = dict.fromkeys(column for row in rows for column in row)
-    missing = [column for column in (nl_column, code_column) if column not in columns]
+    there = dict.fromkeys(column for row in rows for column in row)
+    missing = [column for column in (columns.nl, columns.code) if column not in there]
     if missing:
-        raise ValueError(f"{origin}: must have the columns {nl_column}, {code_column} but lacks {', '.join(missing)}; "
-                         f"it has {', '.join(columns)}")  # fmt: skip
+        raise ValueError(f"{origin}: must have the columns {columns.nl}, {columns.code} but lacks "
+                         f"{', '.join(missing)}; it has {', '.join(there)}")  # fmt: skip
     empty = [
         index
         for index, row in enumerate(rows)
-        if not _has_text(row.get(nl_column)) or not _has_text(row.get(code_column))
+        if not _has_text(row.get(columns.nl)) or not _has_text(row.get(columns.code))
     ]
     if empty:
-        raise ValueError(f"{origin}: {len(empty)} rows have no text in {nl_column} or {code_column}, the first is row "
-                         f"{empty[0]} (counted from 0); remove or fill them")  # fmt: skip
-    ids = unique([str(row.get(id_column, index)) for index, row in enumerate(rows)])
-    return [Example(each, row[nl_column], row[code_column]) for each, row in zip(ids, rows, strict=True)]
+        raise ValueError(f"{origin}: {len(empty)} rows have no text in {columns.nl} or {columns.code}, the first is "
+                         f"row {empty[0]} (counted from 0); remove or fill them")  # fmt: skip
+    ids = unique([str(row.get(columns.id, index)) for index, row in enumerate(rows)])
+    return [Example(each, row[columns.nl], row[columns.code]) for each, row in zip(ids, rows, strict=True)]
 
 
 def unique(ids: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Example + shots -> token ids, and what a context has room for.
 
-    prompt = encode(example, tokenizer, shots)
+    prompt = Encoder(tokenizer).encode(example, shots)
     prompt.prompt_ids, prompt.answer_ids
 
 The answer is tokenised on its own, so the border between prompt and answer falls at the same token whether the answer
@@ -9,7 +9,7 @@ is given or generated. The paper's code cut what it trained on (`cut_as_paper`).
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raypeft.prompting.forms import CORRECTED, instruction, render
@@ -19,85 +19,72 @@ PAPER_PROMPT_TOKENS = 64
 """Room that RQ2's program gave a training prompt; the answer's was the dataset's `max_new_tokens`."""
 
 
-def encode(
-    example: Example,
-    tokenizer: Any,
-    shots: Sequence[Example] = (),
-    is_encoder_decoder: bool = False,
-    form: Form = CORRECTED,
-) -> Prompt:
-    """The example as token ids; the answer ends with the tokenizer's end-of-sequence token.
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Turns examples into token ids, for one tokenizer and one form of prompt."""
 
-    The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
-    every sequence; a decoder reads prompt and answer as one.
-    """
-    prefilled = example.starter_code if form.starter == "prefilled" else ""
-    prompt_ids = tokenizer(render(instruction(example, form), shots, form) + prefilled)["input_ids"]
-    # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
-    if prompt_ids[-1] == tokenizer.eos_token_id and not is_encoder_decoder:
-        prompt_ids = prompt_ids[:-1]
-    answer_ids = _encode_answer(example.code, tokenizer, is_encoder_decoder, form)
-    return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
+    tokenizer: Any
+    is_encoder_decoder: bool = False
+    """The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
+    every sequence; a decoder reads prompt and answer as one."""
+    form: Form = CORRECTED
 
+    def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
+        """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
+        prefilled = example.starter_code if self.form.starter == "prefilled" else ""
+        text = render(instruction(example, self.form), shots, self.form) + prefilled
+        prompt_ids = self.tokenizer(text)["input_ids"]
+        # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
+        if prompt_ids[-1] == self.tokenizer.eos_token_id and not self.is_encoder_decoder:
+            prompt_ids = prompt_ids[:-1]
+        answer_ids = self._encode_answer(example.code)
+        return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
 
-def _encode_answer(code: str, tokenizer: Any, is_encoder_decoder: bool, form: Form) -> list[int]:
-    eos = tokenizer.eos_token_id
-    ids: list[int] = tokenizer(form.answer.format(code=code), add_special_tokens=is_encoder_decoder)["input_ids"]
-    return ids if ids[-1:] == [eos] else [*ids, eos]
+    def _encode_answer(self, code: str) -> list[int]:
+        eos, text = self.tokenizer.eos_token_id, self.form.answer.format(code=code)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=self.is_encoder_decoder)["input_ids"]
+        return ids if ids[-1:] == [eos] else [*ids, eos]
 
+    def encode_answers(
+        self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
+    ) -> tuple[list[Prompt], int]:
+        """What is trained on: each example with its first answer of which prompt and answer have at most `max_length`
+        tokens (None: its first), and how many examples were left out since they have no such answer.
 
-def encode_answers(
-    examples: Sequence[Example],
-    tokenizer: Any,
-    max_length: int | None,
-    is_encoder_decoder: bool = False,
-    form: Form = CORRECTED,
-    pick: random.Random | None = None,
-) -> tuple[list[Prompt], int]:
-    """What is trained on: each example with its first answer of which prompt and answer have at most `max_length`
-    tokens (None: its first), and how many examples were left out since they have no such answer.
+        With `pick` one answer an example is drawn, and the example left out where that one is too long, as in RQ4's
+        program (replication package, commit 3b31320).
+        """
+        kept = []
+        for example in examples:
+            answers = [code for code in (example.code, *example.other_codes) if code.strip()]
+            if pick is not None and answers:
+                answers = [pick.choice(answers)]
+            prompt = self.encode(example)
+            for code in answers:
+                if code != example.code:  # the instruction, often the longer part, stays as it is encoded
+                    answered = replace(example, code=code)
+                    prompt = replace(prompt, example=answered, answer_ids=self._encode_answer(code))
+                if max_length is None or len(prompt) <= max_length:
+                    kept.append(prompt)
+                    break
+        return kept, len(examples) - len(kept)
 
-    With `pick` one answer an example is drawn, and the example left out where that one is too long, as in RQ4's program
-    (replication package, commit 3b31320).
-    """
-    kept = []
-    for example in examples:
-        answers = [code for code in (example.code, *example.other_codes) if code.strip()]
-        if pick is not None and answers:
-            answers = [pick.choice(answers)]
-        prompt = encode(example, tokenizer, (), is_encoder_decoder, form)
-        for code in answers:
-            if code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                answer_ids = _encode_answer(code, tokenizer, is_encoder_decoder, form)
-                prompt = replace(prompt, example=replace(example, code=code), answer_ids=answer_ids)
-            if max_length is None or len(prompt) <= max_length:
-                kept.append(prompt)
+    def encode_in_room(
+        self, example: Example, shots: Sequence[Example], room: int | None, nearest_last: bool = False
+    ) -> Prompt:
+        """As `encode`, without the last of `shots` that a prompt of `room` tokens cannot hold (None: it holds all).
+
+        `shots` are given nearest first; `nearest_last` turns round those that are kept. A query that exceeds the room
+        without any shot is given back so, for `check_fits` to refuse.
+        """
+        prompt = None
+        for kept in range(len(shots), -1, -1):
+            chosen = list(shots[:kept])
+            prompt = self.encode(example, chosen[::-1] if nearest_last else chosen)
+            if room is None or len(prompt.prompt_ids) <= room:
                 break
-    return kept, len(examples) - len(kept)
-
-
-def encode_in_room(
-    example: Example,
-    tokenizer: Any,
-    shots: Sequence[Example],
-    room: int | None,
-    is_encoder_decoder: bool = False,
-    form: Form = CORRECTED,
-    nearest_last: bool = False,
-) -> Prompt:
-    """As `encode`, without the last of `shots` that a prompt of `room` tokens cannot hold (None: it holds all).
-
-    `shots` are given nearest first; `nearest_last` turns round those that are kept. A query that exceeds the room
-    without any shot is given back so, for `check_fits` to refuse.
-    """
-    prompt = None
-    for kept in range(len(shots), -1, -1):
-        chosen = list(shots[:kept])
-        prompt = encode(example, tokenizer, chosen[::-1] if nearest_last else chosen, is_encoder_decoder, form)
-        if room is None or len(prompt.prompt_ids) <= room:
-            break
-    assert prompt is not None
-    return replace(prompt, dropped_shots=len(shots) - len(prompt.shots))
+        assert prompt is not None
+        return replace(prompt, dropped_shots=len(shots) - len(prompt.shots))
 
 
 def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = False) -> Prompt:

@@ -2,7 +2,7 @@
 
     shots = pick_shots(trial.method, splits["train"], splits["test"], services)
     shots.of_each[0]            # the first test example's shots, nearest first
-    encode_queries(splits["test"], shots, trial.method, form, base, max_new_tokens=64)
+    encode_queries(splits["test"], shots, trial.method, Encoder(tokenizer), context_length=2048, reserved=64)
 
 What they look like as text is in `raypeft.prompting.forms`.
 """
@@ -17,9 +17,8 @@ from typing import Any
 
 from raypeft.data.revision import splits_revision
 from raypeft.methods import Method
-from raypeft.models.loading import Base
-from raypeft.prompting.encoding import check_fits, encode_in_room
-from raypeft.records import Example, Form, Prompt
+from raypeft.prompting.encoding import Encoder, check_fits
+from raypeft.records import Example, Prompt
 from raypeft.services.protocol import Retrieval, Services
 
 
@@ -55,25 +54,21 @@ def encode_queries(
     queries: Sequence[Example],
     shots: Shots,
     method: Method,
-    form: Form,
-    base: Base,
-    max_new_tokens: int,
-    virtual_tokens: int = 0,
+    encoder: Encoder,
+    context_length: int | None,
+    reserved: int,
 ) -> list[Prompt]:
     """The prompts of `queries` with their shots, less those that the model's context has no room for.
 
-    Raises ValueError (`raypeft.prompting.encoding.check_fits`) where a query does not fit by itself, or with
-    `on_overflow: error`.
+    `reserved` tokens of the context are for virtual tokens and the answer. Raises ValueError
+    (`raypeft.prompting.encoding.check_fits`) where a query does not fit by itself, or with `on_overflow: error`.
     """
-    room = None
-    if base.context_length and method.on_overflow == "drop":
-        room = base.context_length - max_new_tokens - virtual_tokens
+    room = context_length - reserved if context_length and method.on_overflow == "drop" else None
     nearest_last = method.shot_source == "retrieved" and method.shot_order == "nearest_last"
     encoded = [
-        encode_in_room(each, base.tokenizer, own, room, base.is_encoder_decoder, form, nearest_last)
-        for each, own in zip(queries, shots.of_each, strict=True)
+        encoder.encode_in_room(each, own, room, nearest_last) for each, own in zip(queries, shots.of_each, strict=True)
     ]
-    check_fits(encoded, base.context_length, max_new_tokens, virtual_tokens)
+    check_fits(encoded, context_length, reserved)
     return encoded
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import form_of
 from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Example, Form, Prompt
@@ -19,8 +20,9 @@ from raypeft.trial.tests import CandidateTests
 
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
-    method, form = context.trial.method, generation_form(context, base)
-    return encode_queries(examples, shots, method, form, base, context.max_new_tokens, virtual_tokens.count(model))
+    encoder = Encoder(base.tokenizer, base.is_encoder_decoder, generation_form(context, base))
+    reserved = context.max_new_tokens + virtual_tokens.count(model)
+    return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
 
 
 def answer(

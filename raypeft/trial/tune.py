@@ -11,7 +11,7 @@ from typing import Any
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import check_fits, cut_as_paper, encode_answers
+from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
 from raypeft.prompting.forms import form_of
 from raypeft.records import Prompt, Splits
 from raypeft.results.store import ResultStore
@@ -66,6 +66,7 @@ def training_prompts(
     """
     trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
     form = form_of(trial.fidelity, True, base.is_encoder_decoder, training=True, own=dataset.forms)
+    encoder = Encoder(base.tokenizer, base.is_encoder_decoder, form)
     longest = trial.max_length or dataset.max_length
     if longest and base.context_length:
         longest = min(longest, base.context_length - virtual)
@@ -73,7 +74,7 @@ def training_prompts(
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
-        found, missing = encode_answers(splits[split], base.tokenizer, longest, base.is_encoder_decoder, form, pick)
+        found, missing = encoder.encode_answers(splits[split], longest, pick)
         if paper and not dataset.is_tested:
             found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
         if not found:

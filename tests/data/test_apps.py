@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from raypeft.data import apps
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import form_of
 from raypeft.sandbox import parse_tests
 
@@ -146,7 +146,7 @@ STARTER = "def largest(numbers):\n    "
 
 def texts(example, fidelity, training):
     form = form_of(fidelity, True, False, training=training, own=apps.FORMS)
-    prompt = encode(example, TOKENIZER, (), False, form)
+    prompt = Encoder(TOKENIZER, False, form).encode(example)
     return TOKENIZER.decode(prompt.prompt_ids), TOKENIZER.decode(prompt.answer_ids), prompt.prefilled
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.data.sources import SPLITS, read_splits, unique
+from raypeft.data.sources import SPLITS, Columns, read_splits, unique
 from raypeft.records import Example, Splits
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -24,6 +24,8 @@ EXAMPLES = {
     "validation": [Example("c", "sort `x`", "sorted(x)")],
     "test": [Example("d", "sum `x`", "sum(x)")],
 }
+
+COLUMNS = Columns(id="key", nl="text", code="code")
 
 
 def write_split(folder: Path, split: str, rows: list[dict[str, Any]], ending: str = "jsonl") -> None:
@@ -46,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def read(source: str | Path | None) -> Splits:
     return read_splits(
         "things", "owner/things", str(source) if source else None, None,
-        id_column="key", nl_column="text", code_column="code",
+        COLUMNS
     )  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def test_a_validation_split_that_the_hub_calls_valid_is_found(tmp_path: Path, mo
         (repository / "data").mkdir(parents=True, exist_ok=True)
         pq.write_table(table, repository / "data" / f"{split}-00000-of-00001.parquet")
     assert set(datasets.load_dataset(str(repository))) == {"train", "valid", "test"}
-    found = read_splits("things", str(repository), None, None, id_column="key", nl_column="text", code_column="code")
+    found = read_splits("things", str(repository), None, None, COLUMNS)
     assert found == EXAMPLES
 
 
@@ -193,6 +195,4 @@ def test_a_hub_repository_that_lacks_a_split_is_told_which(tmp_path: Path, monke
         file = tmp_path / "repository" / "data" / f"{split}-00000-of-00001.parquet"
         pq.write_table(pa.Table.from_pylist(ROWS["test"]), file)
     with pytest.raises(FileNotFoundError, match=r"lacks test; it has train, valid$"):
-        read_splits(
-            "things", str(tmp_path / "repository"), None, None, id_column="key", nl_column="text", code_column="code"
-        )
+        read_splits("things", str(tmp_path / "repository"), None, None, COLUMNS)

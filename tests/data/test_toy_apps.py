@@ -12,7 +12,7 @@ import pytest
 
 from raypeft.data import DATASETS, toy_apps
 from raypeft.data.toy_apps import ENDS, FORMS, LEVELS, Problem
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example
 from raypeft.sandbox import Limits, Sandbox, SandboxUnavailable
 
@@ -193,6 +193,6 @@ def test_prompts_and_answers_stay_within_what_the_dataset_says_of_them(splits):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(Path(toy_apps.__file__).parent / "toy_model")
-    encoded = [encode(each, tokenizer) for each in everything(splits)]
+    encoded = [Encoder(tokenizer).encode(each) for each in everything(splits)]
     assert max(map(len, encoded)) == DATASETS["toy_apps"].longest_tokens
     assert max(len(each.answer_ids) for each in encoded) <= DATASETS["toy_apps"].max_new_tokens

@@ -12,7 +12,7 @@ from raypeft.decoding import beam_attention
 from raypeft.decoding.generation import Search, common_prefix, generate
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
 
 SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
@@ -31,7 +31,7 @@ def splits():
 
 def queries(base, splits, num_shots, count=7):
     shots = random_shots(splits["train"], num_shots, 42)
-    return [encode(example, base.tokenizer, shots) for example in splits["test"][:count]]
+    return [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][:count]]
 
 
 def plain_texts(model, tokenizer, prompts, stop):

@@ -16,7 +16,7 @@ from raypeft.decoding.generation import Search, generate
 from raypeft.methods import METHODS, Adapter, Lora, TrainedMethod
 from raypeft.models.codegen2 import regroup
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.training.loop import Recipe, train_model
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]
@@ -61,7 +61,7 @@ def tune(method: TrainedMethod, folder: str, adapter: Path, model: str = "") -> 
     base = load_base(model or folder, folder, weights=method.base_weights)
     splits = DATASETS["toy"].load(None, None)
     train, test = (
-        [encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in splits[name][:count]]
+        [Encoder(base.tokenizer, base.is_encoder_decoder).encode(each) for each in splits[name][:count]]
         for name, count in (("train", 16), ("test", 5))
     )
     architecture = base.family.architecture

@@ -8,7 +8,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.loop import answer_loss
@@ -46,7 +46,7 @@ def case(request, small_model):
     kind, name = request.param
     base = load_base(small_model(kind))
     splits = DATASETS["toy"].load(None, None)
-    prompts = [encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in splits["test"][:5]]
+    prompts = [Encoder(base.tokenizer, base.is_encoder_decoder).encode(each) for each in splits["test"][:5]]
     return base, with_virtual_tokens(base, name), prompts
 
 

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.encoding import check_fits, cut_as_paper, encode, encode_in_room
+from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
 from raypeft.prompting.forms import render
 from raypeft.records import Example, Prompt
 
@@ -42,42 +42,42 @@ def sized(identity: str, prompt: int, answer: int) -> Prompt:
 
 
 def test_prompt_and_answer_say_what_the_text_says() -> None:
-    prompt = encode(QUERY, TOKENIZER, SHOTS)
+    prompt = Encoder(TOKENIZER).encode(QUERY, SHOTS)
     assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, SHOTS)
     assert TOKENIZER.decode(prompt.answer_ids[:-1]) == QUERY.code
 
 
 def test_an_answer_ends_with_the_end_of_sequence_token_and_holds_no_other() -> None:
-    ids = encode(QUERY, TOKENIZER).answer_ids
+    ids = Encoder(TOKENIZER).encode(QUERY).answer_ids
     assert ids[-1] == TOKENIZER.eos_token_id and ids.count(TOKENIZER.eos_token_id) == 1
 
 
 @pytest.mark.parametrize("code", ["x", "", "\n  x", "### Response:\n", " x[::-1]"])
 def test_the_prompts_tokens_do_not_depend_on_the_answer(code: str) -> None:
-    answered = encode(Example("q", QUERY.nl, code), TOKENIZER, SHOTS)
-    assert answered.prompt_ids == encode(QUERY, TOKENIZER, SHOTS).prompt_ids
+    answered = Encoder(TOKENIZER).encode(Example("q", QUERY.nl, code), SHOTS)
+    assert answered.prompt_ids == Encoder(TOKENIZER).encode(QUERY, SHOTS).prompt_ids
 
 
 def test_a_tokenizer_that_ends_every_text_does_not_end_the_prompt() -> None:
     tokenizer = ToyTokenizer(adds_eos=True)
-    prompt = encode(QUERY, tokenizer)
-    assert prompt.prompt_ids == encode(QUERY, TOKENIZER).prompt_ids
+    prompt = Encoder(tokenizer).encode(QUERY)
+    assert prompt.prompt_ids == Encoder(TOKENIZER).encode(QUERY).prompt_ids
     assert prompt.answer_ids.count(tokenizer.eos_token_id) == 1
 
 
 def test_a_tokenizer_that_begins_every_text_begins_the_prompt_and_not_the_answer() -> None:
     tokenizer = ToyTokenizer(bos=True)
-    prompt, bos = encode(QUERY, tokenizer, SHOTS), tokenizer.eos_token_id - 1
+    prompt, bos = Encoder(tokenizer).encode(QUERY, SHOTS), tokenizer.eos_token_id - 1
     assert prompt.prompt_ids[0] == bos and [*prompt.prompt_ids, *prompt.answer_ids].count(bos) == 1
 
 
 def test_a_prompts_length_is_what_the_model_reads_in_training() -> None:
-    prompt = encode(QUERY, TOKENIZER)
+    prompt = Encoder(TOKENIZER).encode(QUERY)
     assert len(prompt) == len(prompt.prompt_ids) + len(prompt.answer_ids)
 
 
 def test_more_shots_make_a_longer_prompt() -> None:
-    lengths = [len(encode(QUERY, TOKENIZER, TRAIN[:count])) for count in range(4)]
+    lengths = [len(Encoder(TOKENIZER).encode(QUERY, TRAIN[:count])) for count in range(4)]
     assert all(shorter < longer for shorter, longer in pairwise(lengths))
 
 
@@ -127,26 +127,26 @@ def test_the_papers_encoder_reads_64_tokens_and_its_end() -> None:
 
 
 def test_shots_are_dropped_from_the_far_end_until_the_rest_fits() -> None:
-    lengths = [len(encode(QUERY, TOKENIZER, TRAIN[:count]).prompt_ids) for count in range(9)]
+    lengths = [len(Encoder(TOKENIZER).encode(QUERY, TRAIN[:count]).prompt_ids) for count in range(9)]
     for kept in range(9):
-        prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:8], lengths[kept])
-        assert prompt.prompt_ids == encode(QUERY, TOKENIZER, TRAIN[:kept]).prompt_ids
+        prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:8], lengths[kept])
+        assert prompt.prompt_ids == Encoder(TOKENIZER).encode(QUERY, TRAIN[:kept]).prompt_ids
         assert (prompt.shots, prompt.dropped_shots) == (tuple(shot.id for shot in TRAIN[:kept]), 8 - kept)
 
 
 def test_the_nearest_shots_are_kept_whichever_stands_last() -> None:
-    room = len(encode(QUERY, TOKENIZER, TRAIN[:3]).prompt_ids)
-    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:8], room, nearest_last=True)
+    room = len(Encoder(TOKENIZER).encode(QUERY, TRAIN[:3]).prompt_ids)
+    prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:8], room, nearest_last=True)
     assert prompt.shots == ("2", "1", "0")
     assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, TRAIN[2::-1])
 
 
 def test_without_a_limit_every_shot_stands_in_the_prompt() -> None:
-    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:16], None)
+    prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:16], None)
     assert len(prompt.shots) == 16 and prompt.dropped_shots == 0
 
 
 @pytest.mark.parametrize("room", [1, 0, -5])
 def test_a_query_that_does_not_fit_by_itself_is_left_to_be_refused(room: int) -> None:
-    prompt = encode_in_room(QUERY, TOKENIZER, TRAIN[:4], room)
-    assert prompt.prompt_ids == encode(QUERY, TOKENIZER).prompt_ids and prompt.dropped_shots == 4
+    prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:4], room)
+    assert prompt.prompt_ids == Encoder(TOKENIZER).encode(QUERY).prompt_ids and prompt.dropped_shots == 4

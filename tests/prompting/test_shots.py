@@ -3,17 +3,19 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS
-from raypeft.models.loading import load_base
-from raypeft.prompting.forms import CORRECTED
+from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import encode_queries, pick_shots, random_shots, random_shots_of
 from raypeft.records import Example, Splits
 from raypeft.retrieval.retriever import Retriever, leaks, make_retriever
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Retrieval, Retrieved
 
+ENCODER, CONTEXT = Encoder(AutoTokenizer.from_pretrained(TOY_FOLDER)), 2048
 RETRIEVED = {"shot_source": "retrieved", "embedding_model": "toy"}
 
 
@@ -71,17 +73,17 @@ def test_the_nearest_shot_stands_first_or_last(
 ) -> None:
     method = METHODS["rag"](num_shots=3, shot_order=order, **RETRIEVED)
     shots = pick_shots(method, splits["train"], splits["test"], services)
-    encoded = encode_queries(splits["test"], shots, method, CORRECTED, load_base("toy"), 8)
+    encoded = encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, 8)
     nearest = [tuple(shot.id for shot in own) for own in shots.of_each]
     assert [prompt.shots for prompt in encoded] == [own[::-1] if reverse else own for own in nearest]
 
 
 def test_virtual_tokens_and_the_answer_take_their_room(splits: Splits) -> None:
-    method, base = METHODS["icl"](num_shots=16), load_base("toy")
+    method = METHODS["icl"](num_shots=16)
     shots = pick_shots(method, splits["train"], splits["test"], NoServices())
 
     def most(max_new_tokens: int, virtual_tokens: int) -> int:
-        encoded = encode_queries(splits["test"], shots, method, CORRECTED, base, max_new_tokens, virtual_tokens)
+        encoded = encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, max_new_tokens + virtual_tokens)
         longest = max(len(prompt.prompt_ids) for prompt in encoded)
         assert longest + max_new_tokens + virtual_tokens <= 2048
         return sum(prompt.dropped_shots for prompt in encoded)
@@ -94,7 +96,7 @@ def test_with_on_overflow_error_a_prompt_too_long_is_refused(splits: Splits) -> 
     method = METHODS["icl"](num_shots=16, on_overflow="error")
     shots = pick_shots(method, splits["train"], splits["test"], NoServices())
     with pytest.raises(ValueError, match="must fit the model's context of 2048 tokens"):
-        encode_queries(splits["test"], shots, method, CORRECTED, load_base("toy"), 1700)
+        encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, 1700)
 
 
 @pytest.mark.parametrize("fields", [{}, RETRIEVED], ids=["random", "retrieved"])

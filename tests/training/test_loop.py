@@ -11,7 +11,7 @@ from raypeft.data import DATASETS
 from raypeft.events import Step
 from raypeft.methods import Full, Lora
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import bucketed_batches, collate, collate_for, training_steps
 from raypeft.training.loop import Recipe, answer_loss, evaluate, train_model
@@ -25,7 +25,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def prompts(base):
-    return [encode(example, base.tokenizer) for example in DATASETS["toy"].load(None, None)["train"][:48]]
+    return [Encoder(base.tokenizer).encode(example) for example in DATASETS["toy"].load(None, None)["train"][:48]]
 
 
 class RecordingTrainer(Trainer):
@@ -173,7 +173,7 @@ def test_saving_memory_changes_no_loss(kind, saving, small_model):
     def losses(**saving):
         base = load_base(small_model(kind))
         examples = DATASETS["toy"].load(None, None)["train"][:16]
-        pairs = [encode(each, base.tokenizer, (), base.is_encoder_decoder) for each in examples]
+        pairs = [Encoder(base.tokenizer, base.is_encoder_decoder).encode(each) for each in examples]
         method = Lora(lora_dropout=0, num_train_epochs=2, eval_every_epochs=1, learning_rate=1e-3)
         for module in base.model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -201,7 +201,7 @@ def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
 def test_an_encoder_decoders_loss_is_that_of_transformers_with_labels(small_model):
     base = load_base(small_model("t5"))
     examples = DATASETS["toy"].load(None, None)["train"][:6]
-    pairs = [encode(each, base.tokenizer, (), True) for each in examples]
+    pairs = [Encoder(base.tokenizer, True).encode(each) for each in examples]
     batch = collate_for(base.model, pairs, base.tokenizer.pad_token_id)
     answer_tokens = sum(len(pair.answer_ids) for pair in pairs)
     mean = base.model(**{name: value for name, value in batch.items() if name != "decoder_input_ids"}).loss.item()

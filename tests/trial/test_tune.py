@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
-from raypeft.prompting.encoding import encode
+from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example
 from raypeft.study.plan import make_trial
 from raypeft.trial.context import TrialContext
@@ -50,7 +50,7 @@ def test_the_dataset_bounds_a_training_text_unless_the_sweep_does():
 @pytest.mark.parametrize("spare", [-1, 0])
 def test_a_training_text_and_its_virtual_tokens_fit_the_context(spare):
     form = DATASETS["apps"].forms.corrected
-    length = len(encode(problem(1, LONG), TOKENIZER, (), False, form))
+    length = len(Encoder(TOKENIZER, False, form).encode(problem(1, LONG)))
     base = SimpleNamespace(**vars(BASE) | {"context_length": length + 20 + spare})
     _, left_out = trained_on(trial(), [problem(1, LONG), problem(2, SHORT)], base, virtual_tokens=20)
     assert left_out["train_too_long"] == (spare < 0)
