@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from raypeft.methods.method import Method
-from raypeft.models.architectures import Architecture
+from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
-
-
-Activations = Literal["full", "lora", "ia3", "virtual"]
-"""Which of the counts in `raypeft.study.memory` says what a layer keeps for the backward pass."""
 
 
 class TrainedMethod(Method):
@@ -29,6 +25,7 @@ class TrainedMethod(Method):
     checkpoints: ClassVar[bool] = True
     """Whether gradient checkpointing is possible."""
     activations: ClassVar[Activations] = "full"
+    """Which of the model class's counts says what a layer keeps for the backward pass."""
     learning_rate: float = Field(gt=0, description="peak learning rate")
     num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
     per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
