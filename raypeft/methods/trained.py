@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import Method
+from raypeft.methods.optimizers import OPTIMIZERS, known_optimizer
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
 
@@ -30,10 +31,8 @@ class TrainedMethod(Method):
     num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
     per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in one optimiser step")
-    optim: Literal["adafactor", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
-        "adafactor",
-        description="adafactor has scale_parameter and relative_step off, as in the paper's code; the 8-bit ones are "
-        "bitsandbytes'",
+    optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(
+        "adafactor", description="; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values())
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from raypeft.data import DATASETS
 from raypeft.machine import GIB
 from raypeft.methods import TrainedMethod
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.architectures import Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import family_of
@@ -26,9 +27,6 @@ HALF, SINGLE = 2, 4
 WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes of a parameter in a linear layer. nf4 has an 8-bit scale for 64 weights and a float32 one for 256 of those
 (Dettmers et al., arXiv 2305.14314, section 3)."""
-
-OPTIMIZER_BYTES = {"adafactor": 0.1, "adamw_torch": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 0.0}
-"""Bytes of optimiser state for a trained parameter. Adafactor keeps sums of rows and columns; paged states give way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def training_bytes(
     """Bytes of one optimiser step whose passes have so many of the longest examples, beyond the base's weights."""
     dataset = DATASETS[trial.dataset]
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
-    states = SINGLE * added + (SINGLE + OPTIMIZER_BYTES[method.optim]) * trained  # adapter, gradients, optimiser
+    states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
     length = (trial.max_length or dataset.longest_tokens) + getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:

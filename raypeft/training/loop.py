@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt, Report, report_nothing
 
@@ -140,25 +141,13 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
     """The optimiser and its learning-rate schedule, as `transformers.Trainer` makes them from the same fields."""
     from transformers import get_scheduler
 
-    optimizer = _optimizer(parameters, method)
+    make = OPTIMIZERS[method.optim].make
+    optimizer = make(parameters, lr=method.learning_rate, weight_decay=method.weight_decay)
     warmup = method.warmup_steps if method.warmup_steps >= 1 else math.ceil(total_steps * method.warmup_steps)
     scheduler = get_scheduler(
         method.lr_scheduler_type, optimizer, num_warmup_steps=int(warmup), num_training_steps=total_steps
     )
     return optimizer, scheduler
-
-
-def _optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod) -> Any:
-    from transformers.optimization import Adafactor
-
-    settings: dict[str, Any] = {"lr": method.learning_rate, "weight_decay": method.weight_decay}
-    if method.optim == "adafactor":
-        return Adafactor(parameters, **settings, scale_parameter=False, relative_step=False)
-    if method.optim == "adamw_torch":
-        return torch.optim.AdamW(parameters, **settings)
-    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
-
-    return (PagedAdamW8bit if method.optim.startswith("paged") else AdamW8bit)(parameters, **settings)
 
 
 def optimise_step(
