@@ -45,7 +45,9 @@ from raypeft.decoding.generation import Search, generate
 from raypeft.events import Evaluated
 from raypeft.machine import GIB, Meter, enforce_budget, is_out_of_memory
 from raypeft.methods import METHODS
-from raypeft.models.architectures import codegen, llama, t5
+from raypeft.models.classes.codegen import codegen
+from raypeft.models.classes.llama import llama
+from raypeft.models.classes.t5 import t5
 from raypeft.models.loading import Base, _quantization, _settle_special_tokens
 from raypeft.models.table import MODELS, TOY_FOLDER
 from raypeft.prompting.encoding import Encoder

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raypeft.methods.trained import Activations, Adapter
-from raypeft.models.architectures import Architecture
+from raypeft.methods.trained import Adapter
+from raypeft.models.architectures import Activations, Architecture
+from raypeft.models.classes import class_of
 from raypeft.models.table import ModelFamily, Weights
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class LayerAdapter(Adapter):
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
         """The layers that are adapted: the field's, else the paper's."""
-        return self.target_modules or architecture.attention_modules
+        return self.target_modules or class_of(architecture).attention_modules
 
     def targets(self, architecture: Architecture | None) -> list[str] | str | None:
         """`target_modules` as PEFT takes it; None, for a model unknown here: PEFT's own table decides."""
@@ -150,7 +151,7 @@ class Ia3(LayerAdapter):
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
-        return self.target_modules or architecture.attention_modules + architecture.feed_forward_modules
+        return self.target_modules or class_of(architecture).attention_modules + architecture.feed_forward_modules
 
     def peft_config(self, base: Base) -> Any:
         from peft import IA3Config

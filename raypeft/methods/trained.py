@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import Method
-from raypeft.models.architectures import Architecture
+from raypeft.methods.optimizers import OPTIMIZERS, known_optimizer
+from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
-
-
-Activations = Literal["full", "lora", "ia3", "virtual"]
-"""Which of the counts in `raypeft.study.memory` says what a layer keeps for the backward pass."""
 
 
 class TrainedMethod(Method):
@@ -29,14 +26,13 @@ class TrainedMethod(Method):
     checkpoints: ClassVar[bool] = True
     """Whether gradient checkpointing is possible."""
     activations: ClassVar[Activations] = "full"
+    """Which of the model class's counts says what a layer keeps for the backward pass."""
     learning_rate: float = Field(gt=0, description="peak learning rate")
     num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
     per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in one optimiser step")
-    optim: Literal["adafactor", "adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
-        "adafactor",
-        description="adafactor has scale_parameter and relative_step off, as in the paper's code; the 8-bit ones are "
-        "bitsandbytes'",
+    optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(
+        "adafactor", description="; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values())
     )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from raypeft.methods.trained import Activations, Adapter
-from raypeft.models.architectures import Architecture
+from raypeft.methods.trained import Adapter
+from raypeft.models.architectures import Activations, Architecture
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base

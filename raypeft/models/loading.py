@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from raypeft.models.architectures import from_config
+from raypeft.models.classes import from_config
 from raypeft.models.table import ModelFamily, Weights, family_of, folder_problem
 
 

@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from raypeft.models.architectures import Architecture, codegen, from_folder, llama, safetensors_params, t5
+from raypeft.models.architectures import Architecture
+from raypeft.models.classes import from_folder
+from raypeft.models.classes.codegen import codegen
+from raypeft.models.classes.llama import llama
+from raypeft.models.classes.t5 import t5
+from raypeft.models.folders import safetensors_params
 
 Weights = Literal["half", "float32", "int8", "nf4"]
 """How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
@@ -143,7 +148,7 @@ def _is_hub_id(model: str) -> bool:
 def family_of(model: str, path: str | None = None) -> ModelFamily:
     """The table's entry, by name or hub id, else one made up; a config.json at hand (folder, hub cache) has the say.
 
-    Reads at most that one small file.
+    Reads at most that one small file, and again only where it has changed.
     """
     by_home = {family.home: family for family in MODELS.values()}
     family = MODELS.get(model) or by_home.get(model) or ModelFamily(model, model)

@@ -7,8 +7,6 @@ In a grid every key is a trial field, a list is an axis, and a mapping in a list
 `raypeft.study.plan` makes trials of it.
 """
 
-import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS
+from raypeft.mistakes import described, must_be_one_of, nearest
 from raypeft.models.table import MODELS, folder_problem, is_known
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
 from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_file
@@ -50,7 +49,7 @@ def _line(problem: str) -> int:
 
 def _problems(document: Document) -> Iterator[str]:
     if not isinstance(document.data, dict):
-        yield "line 1: a sweep must be a mapping with name, defaults and grids but got " + _kind(document.data)
+        yield "line 1: a sweep must be a mapping with name, defaults and grids but got " + described(document.data)
         return
     try:
         SweepConfig.model_validate(document.data)
@@ -82,11 +81,13 @@ def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:
 def _explain(document: Document, place: Place, problem: Any, known: Iterable[str]) -> str:
     """One pydantic error as `line 7, grids.0.seed: must be ... but got ...`."""
     if problem["type"] == "extra_forbidden":
-        return f"{document.where(place)}: unknown key{_nearest(str(place[-1]), known)}"
+        return f"{document.where(place)}: unknown key{nearest(str(place[-1]), known)}"
     if problem["type"] == "missing":
         return f"{document.where(place)}: is required"
     message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
-    return f"{document.where(place)}: {message} but got {_kind(problem['input'])}"
+    # raypeft's own validators may have told what they got, with the nearest name.
+    got = "" if " but got " in message else f" but got {described(problem['input'])}"
+    return f"{document.where(place)}: {message}{got}"
 
 
 def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> I
     known = trial_fields() | {"tuning_method": None}
     for key, value in grid.items():
         if key not in known:
-            yield f"{document.where((*place, key))}: unknown key{_nearest(key, known)}"
+            yield f"{document.where((*place, key))}: unknown key{nearest(key, known)}"
             continue
         if value == []:
             yield f"{document.where((*place, key))}: must have at least one value but got an empty list"
@@ -116,7 +117,7 @@ def _coupled_problems(document: Document, place: Place, key: str, entry: dict[st
     method = METHODS.get(str(entry.get("name"))) if key == "tuning_method" else None
     for other, value in rest.items():
         if other not in trial_fields():
-            yield f"{document.where((*place, other))}: unknown key{_nearest(other, trial_fields())}"
+            yield f"{document.where((*place, other))}: unknown key{nearest(other, trial_fields())}"
         elif method and other not in method.model_fields and other not in Trial.model_fields:
             yield f"{document.where((*place, other))}: {entry['name']} does not take {other}"
         else:
@@ -127,11 +128,10 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
     """A scalar against its field: names against what is known, everything else against the field's type."""
     menus: dict[str, Iterable[str]] = {"dataset": DATASETS.keys(), "tuning_method": METHODS.keys()}
     if key in menus and value not in list(menus[key]):
-        menu = ", ".join(menus[key])
-        yield f"{document.where(place)}: must be one of {menu} but got {_kind(value)}{_nearest(value, menus[key])}"
+        yield f"{document.where(place)}: {must_be_one_of(menus[key], value)}"
     elif key == "model" and not (isinstance(value, str) and is_known(value)):
         yield (f"{document.where(place)}: must be a model of the table, a hub id (owner/name), or a folder or GGUF "
-               f"file that exists but got {_kind(value)}{_nearest(value, MODELS)}")  # fmt: skip
+               f"file that exists but got {described(value)}{nearest(value, MODELS)}")  # fmt: skip
     elif key == "model_path" and isinstance(value, str) and not is_known(value):
         yield f"{document.where(place)}: must be a hub id, or a folder or GGUF file that exists but got {value!r}"
     elif key in ("model", "model_path") and isinstance(value, str) and value not in MODELS and folder_problem(value):
@@ -198,16 +198,3 @@ def is_axis(key: str, value: Any) -> bool:
 def as_axis(key: str, value: Any) -> list[Any]:
     """The alternatives of a field, one or many."""
     return list(value) if is_axis(key, value) else [value]
-
-
-def _nearest(word: Any, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, (list, dict)):
-        return f"a {'list' if isinstance(value, list) else 'mapping'} ({json.dumps(value, default=str)[:60]})"
-    return repr(value)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from raypeft.data import DATASETS
 from raypeft.machine import GIB
 from raypeft.methods import TrainedMethod
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.architectures import Architecture
+from raypeft.models.classes import class_of
 from raypeft.models.table import family_of
 
 if TYPE_CHECKING:
@@ -25,46 +27,6 @@ HALF, SINGLE = 2, 4
 WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes of a parameter in a linear layer. nf4 has an 8-bit scale for 64 weights and a float32 one for 256 of those
 (Dettmers et al., arXiv 2305.14314, section 3)."""
-
-OPTIMIZER_BYTES = {"adafactor": 0.1, "adamw_torch": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 0.0}
-"""Bytes of optimiser state for a trained parameter. Adafactor keeps sums of rows and columns; paged states give way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """Bytes that one layer keeps of one token for the backward pass, as multiples of the layer's sizes."""
-
-    hidden: float
-    feed_forward: float
-    key_value: float
-    scores: float
-    """Of heads x attended tokens; 0 where attention is fused and keeps no scores."""
-
-
-SAVED = {
-    "llama": {
-        "full": Saved(30, 8, 4, 0),
-        "lora": Saved(30, 6, 4, 0),
-        "ia3": Saved(22, 10, 8, 0),
-        "virtual": Saved(12, 6, 4, 0),
-    },
-    "codegen": {
-        "full": Saved(80, 0, 0, 6),
-        "lora": Saved(72, 0, 0, 6),
-        "ia3": Saved(92, 0, 0, 6),
-        "virtual": Saved(66, 0, 0, 6),
-    },
-    "t5": {
-        "full": Saved(57, 6, 0, 18),
-        "lora": Saved(65, 4, 0, 18),
-        "ia3": Saved(51, 8, 0, 18),
-        "virtual": Saved(30, 4, 0, 18),
-    },
-}
-"""Counted, not estimated: the storages that autograd keeps in a bfloat16 autocast forward pass of each class, with the
-operations in float32 that CUDA's autocast keeps there (torch.autograd.graph.saved_tensors_hooks on a CPU, torch 2.13,
-Transformers 5.23), solved for the sizes. CodeGen's feed-forward is four times its width and counted in it; T5's are
-those of one block, encoder and decoder alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +108,7 @@ def training_bytes(
     """Bytes of one optimiser step whose passes have so many of the longest examples, beyond the base's weights."""
     dataset = DATASETS[trial.dataset]
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
-    states = SINGLE * added + (SINGLE + OPTIMIZER_BYTES[method.optim]) * trained  # adapter, gradients, optimiser
+    states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
     length = (trial.max_length or dataset.longest_tokens) + getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
@@ -174,8 +136,7 @@ def training_bytes(
 
 def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int) -> float:
     """Bytes that one layer keeps of one token, in a sequence of `length` tokens."""
-    # Qwen2 and Mistral are built as Llama is.
-    saved = SAVED.get(architecture.model_type, SAVED["llama"])[method.activations]
+    saved = class_of(architecture).saved[method.activations]
     feed_forward = max((linear.outputs for linear in architecture.linears if linear.feed_forward), default=0)
     return (
         saved.hidden * architecture.hidden_size
@@ -195,8 +156,7 @@ def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) 
     if architecture.context_length:  # what does not fit is cut or refused
         prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width
-    # Where attention allows it the beams of an example share their prompt (`raypeft.decoding.beam_attention`).
-    copies = batch_size if architecture.model_type in ("llama", "qwen2", "mistral") else beams
+    copies = batch_size if class_of(architecture).beams_share_prompt else beams
     cache = token * (copies * prompt + beams * generated)
     moved = cache / architecture.layers  # beams change places one layer at a time
     # Scores of the whole vocabulary in float32: as computed, normalised, summed with the beam's, and sorted.

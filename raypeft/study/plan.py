@@ -108,5 +108,6 @@ def _by_model(trials: list[Trial]) -> list[Trial]:
 def _message(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"] if part != "method")
     text = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
-    got = f" but got {problem['input']!r}" if not isinstance(problem["input"], dict) else ""
+    told = " but got " in text or isinstance(problem["input"], dict)
+    got = "" if told else f" but got {problem['input']!r}"
     return f"{field + ': ' if field else ''}{text}{got}"

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from raypeft import events
 from raypeft.events import Evaluated, Listener, Stage, Step
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED, collate_for, parts, training_steps
@@ -168,25 +169,13 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
     """The optimiser and its learning-rate schedule, as `transformers.Trainer` makes them from the same fields."""
     from transformers import get_scheduler
 
-    optimizer = _optimizer(parameters, method)
+    make = OPTIMIZERS[method.optim].make
+    optimizer = make(parameters, lr=method.learning_rate, weight_decay=method.weight_decay)
     warmup = method.warmup_steps if method.warmup_steps >= 1 else math.ceil(total_steps * method.warmup_steps)
     scheduler = get_scheduler(
         method.lr_scheduler_type, optimizer, num_warmup_steps=int(warmup), num_training_steps=total_steps
     )
     return optimizer, scheduler
-
-
-def _optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod) -> Any:
-    from transformers.optimization import Adafactor
-
-    settings: dict[str, Any] = {"lr": method.learning_rate, "weight_decay": method.weight_decay}
-    if method.optim == "adafactor":
-        return Adafactor(parameters, **settings, scale_parameter=False, relative_step=False)
-    if method.optim == "adamw_torch":
-        return torch.optim.AdamW(parameters, **settings)
-    from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
-
-    return (PagedAdamW8bit if method.optim.startswith("paged") else AdamW8bit)(parameters, **settings)
 
 
 def optimise_step(

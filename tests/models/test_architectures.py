@@ -8,7 +8,8 @@ from small_models import CONFIGS, make_small_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from raypeft.methods import METHODS, Full, Ia3, Lora, PrefixTuning, PromptTuning
-from raypeft.models.architectures import from_config, from_folder, safetensors_params
+from raypeft.models.classes import from_config, from_folder
+from raypeft.models.folders import safetensors_params
 from raypeft.models.table import MODELS, TOY_FOLDER, total_params
 
 COUNTED = (Full(), Lora(), Lora(lora_r=8), Ia3(), PromptTuning(), PrefixTuning(num_virtual_tokens=10), PrefixTuning())

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map_only
 
 from raypeft import machine
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
-from raypeft.models.architectures import from_folder
+from raypeft.models.classes import from_folder
 from raypeft.models.loading import load_base
 from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore

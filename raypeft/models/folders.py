@@ -1,0 +1,50 @@
+"""What the folder of a model tells without its weights: its config.json, and how many parameters its files hold."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a change of a file shows in its time stamp, however coarse the file system's clock is."""
+
+
+def read_config(folder: Path) -> Any:
+    """A folder's config.json as plain data, read again only where the file has changed. Not to be changed in place.
+
+    Raises OSError where it cannot be read, and ValueError where it is no JSON.
+    """
+    file = folder / "config.json"
+    state = file.stat()
+    if time.time_ns() - state.st_mtime_ns < SETTLED:
+        return _parse(file)  # a second change within the clock's step would leave the stamp as it is
+    return _parse_once(file, (state.st_mtime_ns, state.st_size, state.st_ino))
+
+
+def _parse(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+@lru_cache
+def _parse_once(file: Path, stamp: tuple[int, int, int]) -> Any:
+    return _parse(file)
+
+
+def safetensors_params(folder: Path) -> int | None:
+    """The parameters in a folder's .safetensors files by their headers alone; None where there are none."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                count = 1
+                for size in tensor["shape"]:
+                    count *= size
+                total += count
+    return total or None

@@ -1,0 +1,73 @@
+"""What a folder tells: its config.json is read once, and again where it has changed."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from raypeft.models.folders import read_config
+from raypeft.models.table import family_of
+
+CONFIG = {"model_type": "codegen", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 128}
+
+
+def write(folder: Path, seconds_ago: float = 0, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**CONFIG, **changes}))
+    then = time.time() - seconds_ago
+    os.utime(file, (then, then))
+
+
+def layers_of(folder: Path) -> int:
+    architecture = family_of(str(folder)).architecture
+    assert architecture is not None
+    return architecture.layers
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that is read as text from here on."""
+    seen: list[Path] = []
+    usual = Path.read_text
+
+    def read_text(file: Path, *arguments: str, **options: str) -> str:
+        seen.append(file)
+        return usual(file, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    return seen
+
+
+def test_a_config_that_lies_there_is_read_once(tmp_path: Path, reads: list[Path]) -> None:
+    write(tmp_path, seconds_ago=60)
+    assert [layers_of(tmp_path) for _ in range(3)] == [2, 2, 2]
+    assert reads == [tmp_path / "config.json"]
+
+
+def test_a_config_that_changes_is_read_again(tmp_path: Path) -> None:
+    write(tmp_path, seconds_ago=60)
+    assert layers_of(tmp_path) == 2
+    write(tmp_path, seconds_ago=30, n_layer=3)
+    assert layers_of(tmp_path) == 3
+
+
+def test_a_change_within_one_step_of_the_clock_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    write(tmp_path)
+    stamp = file.stat().st_mtime_ns
+    assert layers_of(tmp_path) == 2
+    write(tmp_path, n_layer=3)  # the same size, in the same file
+    os.utime(file, ns=(stamp, stamp))
+    assert layers_of(tmp_path) == 3
+
+
+def test_a_config_that_is_missing_or_broken_is_told_apart_from_one_that_is_there(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError):
+        read_config(tmp_path)
+    write(tmp_path)
+    assert read_config(tmp_path) == CONFIG

@@ -1,0 +1,25 @@
+"""A wrong value is told with what was expected, what was there, and the nearest known name."""
+
+import pytest
+
+from raypeft.mistakes import described, must_be_one_of, nearest
+
+
+def test_a_wrong_name_is_told_the_known_ones_and_the_nearest() -> None:
+    assert must_be_one_of(["full", "lora"], "lara") == "must be one of full, lora but got 'lara'; did you mean lora?"
+
+
+def test_a_name_unlike_any_other_gets_no_suggestion() -> None:
+    assert nearest("qqq", ["full", "lora"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(None, "nothing"), ([1, 2], "a list ([1, 2])"), ({"a": 1}, 'a mapping ({"a": 1})'), ("8", "'8'"), (True, "True")],
+)
+def test_a_value_is_described_as_its_writer_would(value: object, told: str) -> None:
+    assert described(value) == told
+
+
+def test_a_long_list_is_cut() -> None:
+    assert len(described(list(range(1000)))) < 80
