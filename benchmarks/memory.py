@@ -46,8 +46,8 @@ from raypeft.events import Evaluated
 from raypeft.machine import GIB, Meter, enforce_budget, is_out_of_memory
 from raypeft.methods import METHODS
 from raypeft.models.classes.codegen import codegen
-from raypeft.models.classes.llama import llama
-from raypeft.models.classes.t5 import t5
+from raypeft.models.classes.llama import LlamaSizes, llama
+from raypeft.models.classes.t5 import T5Sizes, t5
 from raypeft.models.loading import Base, _quantization, _settle_special_tokens
 from raypeft.models.table import MODELS, TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
@@ -132,15 +132,17 @@ def small(architecture):
     if architecture.model_type == "codegen":
         return codegen(hidden_size=64, layers=2, heads=4, vocab_size=4_096)
     if architecture.model_type == "t5":
-        return t5(hidden_size=64, intermediate_size=128, layers=2, heads=4, head_size=16, vocab_size=4_096)
+        return t5(T5Sizes(hidden_size=64, intermediate_size=128, layers=2, heads=4, head_size=16, vocab_size=4_096))
     grouped = architecture.key_value_width < architecture.hidden_size
     return llama(
-        hidden_size=64,
-        intermediate_size=128,
-        layers=2,
-        heads=4,
-        key_value_heads=1 if grouped else 4,
-        vocab_size=4_096,
+        LlamaSizes(
+            hidden_size=64,
+            intermediate_size=128,
+            layers=2,
+            heads=4,
+            key_value_heads=1 if grouped else 4,
+            vocab_size=4_096,
+        )
     )
 
 

@@ -8,7 +8,6 @@ import raypeft
 
 PACKAGE = Path(raypeft.__file__).parent
 MOST_PARAMETERS, MOST_LINES = 6, 60
-SIX_REGISTERS_AND_THE_NUMBER = {"sandbox/linux.py:syscall"}
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 
 

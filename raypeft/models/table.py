@@ -15,8 +15,8 @@ from typing import Literal
 from raypeft.models.architectures import Architecture
 from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
-from raypeft.models.classes.llama import llama
-from raypeft.models.classes.t5 import t5
+from raypeft.models.classes.llama import LlamaSizes, llama
+from raypeft.models.classes.t5 import T5Sizes, t5
 from raypeft.models.folders import safetensors_params
 
 Weights = Literal["half", "float32", "int8", "nf4"]
@@ -42,14 +42,16 @@ def _smollm2(
     size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int
 ) -> list[ModelFamily]:
     sizes = llama(
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        layers=layers,
-        heads=heads,
-        key_value_heads=kv,
-        vocab_size=49_152,
-        tied=True,
-        context_length=8_192,
+        LlamaSizes(
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            layers=layers,
+            heads=heads,
+            key_value_heads=kv,
+            vocab_size=49_152,
+            tied=True,
+            context_length=8_192,
+        )
     )
     return [
         ModelFamily(f"SmolLM2-{size}{kind}", f"HuggingFaceTB/SmolLM2-{size}{kind}", sizes) for kind in ("", "-Instruct")
@@ -59,16 +61,18 @@ def _smollm2(
 def _qwen(size: str, hidden_size: int, intermediate_size: int, layers: int, heads: int, kv: int) -> list[ModelFamily]:
     large = size == "7B"  # the only one with an output head of its own, and with a vocabulary padded further
     sizes = llama(
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        layers=layers,
-        heads=heads,
-        key_value_heads=kv,
-        vocab_size=152_064 if large else 151_936,
-        tied=not large,
-        bias=True,
-        context_length=32_768,
-        model_type="qwen2",
+        LlamaSizes(
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            layers=layers,
+            heads=heads,
+            key_value_heads=kv,
+            vocab_size=152_064 if large else 151_936,
+            tied=not large,
+            bias=True,
+            context_length=32_768,
+            model_type="qwen2",
+        )
     )
     names = [f"Qwen2.5-Coder-{size}{kind}" for kind in ("", "-Instruct")]
     return [ModelFamily(name, f"Qwen/{name}", sizes) for name in names]
@@ -80,7 +84,7 @@ def _codellama(size: str, kind: str, sizes: Architecture) -> ModelFamily:
 
 
 def _llama_7b(vocab_size: int) -> Architecture:
-    return llama(hidden_size=4_096, intermediate_size=11_008, layers=32, heads=32, vocab_size=vocab_size)
+    return llama(LlamaSizes(hidden_size=4_096, intermediate_size=11_008, layers=32, heads=32, vocab_size=vocab_size))
 
 
 MODELS: dict[str, ModelFamily] = {
@@ -90,12 +94,12 @@ MODELS: dict[str, ModelFamily] = {
         ModelFamily(
             "codet5p-220m",
             "Salesforce/codet5p-220m",
-            t5(hidden_size=768, intermediate_size=3_072, layers=12, heads=12),
+            t5(T5Sizes(hidden_size=768, intermediate_size=3_072, layers=12, heads=12)),
         ),
         ModelFamily(
             "codet5p-770m",
             "Salesforce/codet5p-770m",
-            t5(hidden_size=1_024, intermediate_size=4_096, layers=24, heads=16),
+            t5(T5Sizes(hidden_size=1_024, intermediate_size=4_096, layers=24, heads=16)),
         ),
         ModelFamily(
             "codegen-350M-mono", "Salesforce/codegen-350M-mono", codegen(hidden_size=1_024, layers=20, heads=16)
@@ -110,18 +114,20 @@ MODELS: dict[str, ModelFamily] = {
         _codellama(
             "13b",
             "-Python",
-            llama(hidden_size=5_120, intermediate_size=13_824, layers=40, heads=40, vocab_size=32_000),
+            llama(LlamaSizes(hidden_size=5_120, intermediate_size=13_824, layers=40, heads=40, vocab_size=32_000)),
         ),
         _codellama(
             "34b",
             "-Python",
             llama(
-                hidden_size=8_192,
-                intermediate_size=22_016,
-                layers=48,
-                heads=64,
-                key_value_heads=8,
-                vocab_size=32_000,
+                LlamaSizes(
+                    hidden_size=8_192,
+                    intermediate_size=22_016,
+                    layers=48,
+                    heads=64,
+                    key_value_heads=8,
+                    vocab_size=32_000,
+                )
             ),
         ),
         *_smollm2("135M", 576, 1_536, 30, 9, 3),

@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from raypeft.models.architectures import Architecture, Linear, ModelClass, SavedActivations
 
 
-def llama(
-    *,
-    hidden_size: int,
-    intermediate_size: int,
-    layers: int,
-    heads: int,
-    vocab_size: int,
-    key_value_heads: int | None = None,
-    head_size: int | None = None,
-    tied: bool = False,
-    bias: bool = False,
-    context_length: int = 16_384,
-    model_type: str = "llama",
-) -> Architecture:
-    """Llama and its relatives (Qwen2, Mistral): gated feed-forward, RMS norms. `bias`: on q, k and v, as in Qwen2."""
-    head_size = head_size or hidden_size // heads
-    key_value = (key_value_heads or heads) * head_size
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LlamaSizes:
+    """The sizes of Llama and its relatives: gated feed-forward, RMS norms."""
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    vocab_size: int
+    key_value_heads: int | None = None
+    """None: as many as heads."""
+    head_size: int | None = None
+    """None: the hidden size over the heads."""
+    tied: bool = False
+    bias: bool = False
+    """On q, k and v, as in Qwen2."""
+    context_length: int = 16_384
+    model_type: str = "llama"
+
+
+def llama(sizes: LlamaSizes) -> Architecture:
+    """The architecture of Llama or one of its relatives (Qwen2, Mistral)."""
+    hidden, inner, layers = sizes.hidden_size, sizes.intermediate_size, sizes.layers
+    head_size = sizes.head_size or hidden // sizes.heads
+    query, key_value = sizes.heads * head_size, (sizes.key_value_heads or sizes.heads) * head_size
     return Architecture(
-        model_type,
-        hidden_size,
+        sizes.model_type,
+        hidden,
         layers,
-        heads,
+        sizes.heads,
         key_value,
-        vocab_size,
+        sizes.vocab_size,
         (
-            Linear("q_proj", hidden_size, heads * head_size, layers, bias),
-            Linear("k_proj", hidden_size, key_value, layers, bias),
-            Linear("v_proj", hidden_size, key_value, layers, bias),
-            Linear("o_proj", heads * head_size, hidden_size, layers),
-            Linear("gate_proj", hidden_size, intermediate_size, layers, feed_forward=True),
-            Linear("up_proj", hidden_size, intermediate_size, layers, feed_forward=True),
-            Linear("down_proj", intermediate_size, hidden_size, layers, feed_forward=True),
+            Linear("q_proj", hidden, query, layers, sizes.bias),
+            Linear("k_proj", hidden, key_value, layers, sizes.bias),
+            Linear("v_proj", hidden, key_value, layers, sizes.bias),
+            Linear("o_proj", query, hidden, layers),
+            Linear("gate_proj", hidden, inner, layers, feed_forward=True),
+            Linear("up_proj", hidden, inner, layers, feed_forward=True),
+            Linear("down_proj", inner, hidden, layers, feed_forward=True),
         ),
-        other_params=vocab_size * hidden_size * (1 if tied else 2) + (2 * layers + 1) * hidden_size,
-        context_length=context_length,
+        other_params=sizes.vocab_size * hidden * (1 if sizes.tied else 2) + (2 * layers + 1) * hidden,
+        context_length=sizes.context_length,
     )
 
 
 def _from_config(config: dict[str, Any]) -> Architecture | None:
     if config.get("attention_bias") or config.get("mlp_bias"):
         return None
-    return llama(
+    sizes = LlamaSizes(
         hidden_size=config["hidden_size"],
         intermediate_size=config["intermediate_size"],
         layers=config["num_hidden_layers"],
@@ -61,6 +70,7 @@ def _from_config(config: dict[str, Any]) -> Architecture | None:
         context_length=config["max_position_embeddings"],
         model_type=config["model_type"],
     )
+    return llama(sizes)
 
 
 LLAMA = ModelClass(

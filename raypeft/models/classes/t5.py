@@ -2,50 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from raypeft.models.architectures import Architecture, Linear, ModelClass, SavedActivations
 
 
-def t5(
-    *,
-    hidden_size: int,
-    intermediate_size: int,
-    layers: int,
-    heads: int,
-    head_size: int = 64,
-    vocab_size: int = 32_100,
-    decoder_layers: int | None = None,
-    tied: bool = True,
-    gated: bool = False,
-    buckets: int = 32,
-) -> Architecture:
-    """T5: an encoder and a decoder with cross-attention, relative positions of which each stack has one table."""
-    decoder_layers = decoder_layers or layers
-    blocks, attentions, width = layers + decoder_layers, layers + 2 * decoder_layers, heads * head_size
-    wi = [Linear(f"wi_{part}", hidden_size, intermediate_size, blocks, feed_forward=True) for part in (0, 1)]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class T5Sizes:
+    """The sizes of T5: an encoder and a decoder with cross-attention."""
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    """Of the encoder."""
+    heads: int
+    head_size: int = 64
+    vocab_size: int = 32_100
+    decoder_layers: int | None = None
+    """None: as many as the encoder's."""
+    tied: bool = True
+    gated: bool = False
+    buckets: int = 32
+    """Of relative positions, of which each stack has one table."""
+
+
+def t5(sizes: T5Sizes) -> Architecture:
+    """The architecture of a T5."""
+    hidden, inner, encoder_layers = sizes.hidden_size, sizes.intermediate_size, sizes.layers
+    decoder_layers = sizes.decoder_layers or encoder_layers
+    blocks, attentions = encoder_layers + decoder_layers, encoder_layers + 2 * decoder_layers
+    width = sizes.heads * sizes.head_size
+    opening = ("wi_0", "wi_1") if sizes.gated else ("wi",)
     return Architecture(
         "t5",
-        hidden_size,
+        hidden,
         decoder_layers,
-        heads,
+        sizes.heads,
         width,
-        vocab_size,
+        sizes.vocab_size,
         (
-            *(Linear(name, hidden_size, width, attentions) for name in ("q", "k", "v")),
-            Linear("o", width, hidden_size, attentions),
-            *(wi if gated else [Linear("wi", hidden_size, intermediate_size, blocks, feed_forward=True)]),
-            Linear("wo", intermediate_size, hidden_size, blocks, feed_forward=True),
+            *(Linear(name, hidden, width, attentions) for name in ("q", "k", "v")),
+            Linear("o", width, hidden, attentions),
+            *(Linear(name, hidden, inner, blocks, feed_forward=True) for name in opening),
+            Linear("wo", inner, hidden, blocks, feed_forward=True),
         ),
-        other_params=vocab_size * hidden_size * (1 if tied else 2)
-        + (2 * layers + 3 * decoder_layers + 2) * hidden_size
-        + 2 * buckets * heads,
-        encoder_layers=layers,
+        other_params=sizes.vocab_size * hidden * (1 if sizes.tied else 2)
+        + (2 * encoder_layers + 3 * decoder_layers + 2) * hidden
+        + 2 * sizes.buckets * sizes.heads,
+        encoder_layers=encoder_layers,
     )
 
 
 def _from_config(config: dict[str, Any]) -> Architecture:
-    return t5(
+    sizes = T5Sizes(
         hidden_size=config["d_model"],
         intermediate_size=config["d_ff"],
         layers=config["num_layers"],
@@ -57,6 +67,7 @@ def _from_config(config: dict[str, Any]) -> Architecture:
         gated=str(config.get("feed_forward_proj", "relu")).startswith("gated"),
         buckets=config.get("relative_attention_num_buckets", 32),
     )
+    return t5(sizes)
 
 
 # The activations are those of one block, encoder and decoder alike.
