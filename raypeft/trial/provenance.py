@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-import raypeft
 from raypeft import __version__
 from raypeft.machine import card_gb, device_name
 
@@ -34,7 +33,7 @@ def provenance() -> dict[str, Any]:
 @cache
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of raypeft's checkout and whether it has uncommitted changes; (None, None) for an installed package."""
-    package = Path(raypeft.__file__).parent
+    package = Path(__file__).parents[1]
     try:
         # Asked of the package's folder: the user's own repository, where the sweep is run, is another matter.
         commit = _git(package, "rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""Where a row comes from: the same data gives the same text anywhere, the checkout gives its commit."""
+"""Which code a row comes from: the checkout gives its commit, an installed package none."""
 
 import importlib.util
 import shutil
@@ -8,43 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from raypeft.data.revision import splits_revision
-from raypeft.records import Example, Splits
 from raypeft.trial import provenance
 from raypeft.trial.provenance import git_state
-
-ONE, TWO = Example("1", "reverse `x`", "x[::-1]"), Example("2", "é", "pass")
-
-
-def splits(**parts: list[Example]) -> Splits:
-    return {"train": [ONE], "validation": [], "test": [TWO]} | parts
-
-
-def test_the_same_data_has_the_same_revision_on_any_machine() -> None:
-    assert splits_revision(splits()) == "sha256:937c8b4b4bb8"
-
-
-def test_the_order_in_which_splits_are_named_does_not_matter() -> None:
-    assert splits_revision(dict(reversed(splits().items()))) == splits_revision(splits())
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        splits(train=[TWO], test=[ONE]),
-        splits(train=[ONE, TWO]),
-        splits(train=[], validation=[ONE]),
-        splits(train=[Example("1", "reverse `x`", "x[::-2]")]),
-        splits(train=[Example("1", "reverse `y`", "x[::-1]")]),
-        splits(train=[Example("3", "reverse `x`", "x[::-1]")]),
-    ],
-)
-def test_any_change_of_the_data_changes_the_revision(other: Splits) -> None:
-    assert splits_revision(other) != splits_revision(splits())
-
-
-def test_the_order_of_examples_changes_the_revision() -> None:
-    assert splits_revision(splits(train=[ONE, TWO])) != splits_revision(splits(train=[TWO, ONE]))
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -57,7 +22,8 @@ def module_in(package: Path) -> ModuleType:
     """A copy of the module that lies in another folder, as an installed package or another checkout has it."""
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    copy = shutil.copy(provenance.__file__, package / "provenance.py")
+    (package / "trial").mkdir()
+    copy = shutil.copy(provenance.__file__, package / "trial" / "provenance.py")
     spec = importlib.util.spec_from_file_location("provenance_copy", copy)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
