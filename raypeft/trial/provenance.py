@@ -8,14 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raypeft import __version__
 from raypeft.machine import card_gb, device_name
 
 
 def provenance() -> dict[str, Any]:
     """The row's columns on code, versions and hardware."""
+    import torch
+
     commit, dirty = git_state()
     return {
         "device": device_name(),

@@ -40,14 +40,17 @@ class RunningTrial:
     def update(self, event: Event) -> None:
         """Take in what a trial says between its start and its end."""
         if isinstance(event, Stage):
-            if event.name != self.stage:
-                self.stage, self.stage_started, self.figures = event.name, time.monotonic(), {}
-            self.done, self.total = event.done, event.total
+            self._come_to(event.name, event.done, event.total)
         elif isinstance(event, Step):
-            self.done, self.total = event.step, event.total
+            self._come_to("train", event.step, event.total)
             self.figures["loss"] = event.loss
         elif isinstance(event, Evaluated):
             self.figures |= {"loss": event.train_loss, "validation loss": event.eval_loss}
+
+    def _come_to(self, stage: str, done: int, total: int) -> None:
+        if stage != self.stage:
+            self.stage, self.stage_started, self.figures = stage, time.monotonic(), {}
+        self.done, self.total = done, total
 
     @property
     def seconds_left(self) -> float | None:
