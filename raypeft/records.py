@@ -1,8 +1,14 @@
-"""The plain records that flow through a trial: examples in, candidates out. No third-party imports."""
+"""The plain records that flow through a trial: examples in, candidates out, columns and statuses of its row.
+
+No third-party imports.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
+
+Judge = Literal["reference", "tests"]
+"""What an answer can be scored against: the dataset's own answer, or tests that are run."""
 
 Splits = dict[str, "list[Example]"]
 """`train`, `validation` and `test`, each a list of examples."""
@@ -75,10 +81,13 @@ class Dataset:
     """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
     forms: Forms | None = None
     """None: those of `raypeft.prompting.prompts`."""
+    judged_by: tuple[Judge, ...] = ("reference",)
+    """What its answers are scored against; every metric that needs one of these applies."""
     levels: tuple[str, ...] = ()
     """What `Example.level` may be, easiest first; each has scores of its own."""
-    is_tested: bool = False
-    """Whether candidates are judged by running tests, instead of against the reference."""
+    paper_training: Literal["cut", "drawn"] = "cut"
+    """What the paper's code did to training texts: cut the long ones (RQ2), or drew one of an example's answers and
+    left the example out where that one was too long (RQ4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +133,28 @@ class Report(Protocol):
 
 def report_nothing(stage: str, done: int, total: int, **figures: float) -> None:
     """A `Report` for callers that do not watch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table of the results. Whoever fills a column declares it."""
+
+    name: str
+    kind: Any
+    """`float`, `int`, `str`, `bool`, `datetime` (in UTC) or `list[str]`."""
+    description: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a trial ended."""
+
+    name: str
+    description: str = ""
+    is_finished: bool = False
+    """Whether the trial need not run again."""
+    is_fault: bool = True
+    """Whether a sweep with such a trial ends with exit code 1."""
+    is_scored: bool = False
+    """Whether the row has scores; the others are listed below the table, with their error."""

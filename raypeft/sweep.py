@@ -16,13 +16,13 @@ from rich.console import Console
 
 from raypeft.analysis.report import print_summary
 from raypeft.cli.dry_run import describe_plan, print_plan
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.progress import ProgressView, say
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.columns import tables
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -30,7 +30,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     config = sweep.config
     trials = plan_trials(sweep)
     results = sweep_url(config.results, config.name)
-    store = ResultStore(results, trial_columns())
+    store = ResultStore(results, tables())
     store.upgrade()
     missing = clear_way(trials, store, rerun)
     console = Console(stderr=True)

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from raypeft.analysis.report import print_summary
 from raypeft.analysis.score import score_again
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.progress import print_progress
 from raypeft.sandbox import SandboxUnavailable
 from raypeft.study.config import SandboxOptions
+from raypeft.trial.columns import tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = {name: getattr(options, name) for name in SandboxOptions.model_fields if hasattr(options, name)}
         settings = SandboxOptions(**asked).settings
-        store = ResultStore.existing(options.results, trial_columns(), table="candidates")
+        store = ResultStore.existing(options.results, tables(), table="candidates")
         store.upgrade()
         print(f"{score_again(store, settings, options.rerun_tests, print_progress)} trials scored again")
     except ValidationError as error:

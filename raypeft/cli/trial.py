@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from raypeft.analysis.report import headline
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.progress import print_progress
 from raypeft.study.checking import load_config
 from raypeft.study.config import RunOptions
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.columns import tables
 from raypeft.trial.run import run_and_record
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     trial, config = trials[options.index], sweep.config
-    store = ResultStore(sweep_url(options.results or config.results, config.name), trial_columns())
+    store = ResultStore(sweep_url(options.results or config.results, config.name), tables())
     store.set_aside(trial.id)
     use_threads(config.resources.cpus_per_trial)
     enforce_budget(config.resources.gpu_memory_gb)

@@ -16,15 +16,15 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.analysis.report import HEADLINE
+from raypeft.analysis.report import headline_scores
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.progress import ProgressView
 from raypeft.runner.session import trial_resources
 from raypeft.services.cluster import ClusterServices
 from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.trial.columns import tables
 from raypeft.trial.run import run_and_record
 
 REPORT_INTERVAL = 0.5
@@ -63,7 +63,7 @@ def tune_trials(
             run_config=tune.RunConfig(
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere
                 verbose=2 if verbose else 0,
-                callbacks=[Watcher(view, sweep, ResultStore(results, trial_columns()))],
+                callbacks=[Watcher(view, sweep, ResultStore(results, tables()))],
             ),
         )
         tuner.fit()
@@ -79,7 +79,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     use_threads(resources.cpus_per_trial)
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
-    store = ResultStore(settings["results"], trial_columns())
+    store = ResultStore(settings["results"], tables())
     said, last = "", time.monotonic()
 
     def report(stage: str, done: int, total: int, **figures: float) -> None:
@@ -89,7 +89,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
             tune.report({"stage": stage, "done_count": done, "total_count": total, "figures": figures})
 
     row = run_and_record(trial, settings["sweep"], store, BASES, resources, report, options, SERVICES)
-    scores = {name: row.get(name) for name in ("status", "error", *(name for name, _ in HEADLINE))}
+    scores = {name: row.get(name) for name in ("status", "error", *(score.name for score in headline_scores()))}
     tune.report({"row": scores})
 
 

@@ -11,6 +11,22 @@ from typing import Any
 
 import raypeft
 from raypeft import __version__
+from raypeft.records import Column
+
+COLUMNS = (
+    Column("device", str, "the GPU, or the CPU where there is none"),
+    Column("device_memory_gb", float, "memory of the whole card; null without a GPU", "GiB"),
+    Column("threads", int, "CPU threads that torch used", "threads"),
+    Column("host", str, "name of the machine"),
+    Column("started_at", datetime, "start of the trial"),
+    Column("raypeft_version", str, "version of raypeft"),
+    Column("git_commit", str, "commit of raypeft's checkout; null for an installed package"),
+    Column("git_dirty", bool, "whether the checkout had uncommitted changes"),
+    Column("python_version", str, "version of Python"),
+    Column("torch_version", str, "version of torch"),
+    Column("transformers_version", str, "version of transformers"),
+    Column("peft_version", str, "version of peft"),
+)
 
 
 def provenance() -> dict[str, Any]:

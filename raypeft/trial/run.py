@@ -17,10 +17,9 @@ from typing import Any
 from raypeft import machine
 from raypeft.data import DATASETS
 from raypeft.methods import TrainedMethod
-from raypeft.metrics.scores import score, score_tests
 from raypeft.models.loading import BaseCache
 from raypeft.prompting.shots import pick_shots, prompt_columns
-from raypeft.records import Report, report_nothing
+from raypeft.records import Column, Report, report_nothing
 from raypeft.results.store import ResultStore
 from raypeft.retrieval.retriever import leaks
 from raypeft.services.local import LocalServices
@@ -30,7 +29,30 @@ from raypeft.study.config import Resources, RunOptions, Trial
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import stages
 from raypeft.trial.provenance import provenance
+from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
+
+COLUMNS = (
+    Column("error", str, "what went wrong, where status is not ok"),
+    Column(
+        "exact_duplicates",
+        int,
+        "test examples whose instruction stands in the training split, case and white space aside",
+        "examples",
+    ),
+    Column("load_seconds", float, "loading the base model and the data; near 0 where an earlier trial had", "seconds"),
+    Column("retrieve_seconds", float, "finding shots, embeddings included; null for random ones", "seconds"),
+    Column("generate_seconds", float, "decoding the test split", "seconds"),
+    Column("test_seconds", float, "waiting for tests after decoding, beside which they run", "seconds"),
+    Column("score_seconds", float, "computing the scores", "seconds"),
+    Column("total_seconds", float, "the whole trial", "seconds"),
+    Column("generate_examples_per_second", float, "decoding speed", "examples per second"),
+    Column("gpu_memory_gb", float, "the trial's memory budget; null without a GPU", "GiB"),
+    Column("predicted_peak_memory_gb", float, "peak GPU memory of tensors as planning predicts it", "GiB"),
+    Column("model_notes", str, "what loading the model had to decide or change"),
+    Column("model_resolved_revision", str, "commit of the model on the hub, or hash of its local weights"),
+)
+"""What the row has besides the trial's fields, its status, its scores and what the stages measure."""
 
 
 @dataclass(slots=True)
@@ -120,7 +142,7 @@ def run_trial(
     with watch.stage("retrieve"):
         report("retrieve", 0, 1)
         shots = pick_shots(method, splits["train"], splits["test"], services)
-    runs_tests = dataset.is_tested and not options.generate_only
+    runs_tests = "tests" in dataset.judged_by and not options.generate_only
     tests = CandidateTests(services, options.sandbox.settings) if runs_tests else None
     # Only a GPU has a budget to keep; elsewhere batches stay as asked and activations are kept.
     planned = prediction if machine.has_gpu() else None
@@ -133,18 +155,19 @@ def run_trial(
         with watch.stage("generate"), meter.stage("generate"):
             batch_size = planned.generation_batch_size if planned else resources.generation_batch_size
             queries, candidates = stages.answer(trial, model, base, splits, shots, batch_size, store, report, tests)
+        test_rows: list[dict[str, Any]] = []
         if tests is not None:
             with watch.stage("test"):
                 test_rows = tests.rows(trial.id, report)
             store.write_rows("tests", trial.id, test_rows)
+            measured |= tests.columns
     with watch.stage("score"):
         report("score", 0, 1)
         if options.generate_only:
             measured |= {"status": "generated", "error": "not scored yet: raypeft score does it"}
-        elif tests is not None:
-            measured |= score_tests(test_rows, dataset.levels) | tests.columns
         else:
-            measured |= score(candidates, [query.example.code for query in queries], dataset, method.trains)
+            candidate_rows = stages.candidate_rows(trial.id, queries, candidates)
+            measured |= record_scores(trial.id, store, dataset, method.trains, candidate_rows, test_rows)
     if not shots.columns:
         del watch.seconds["retrieve_seconds"]  # nothing was retrieved
     return measured | watch.seconds | {

@@ -18,10 +18,11 @@ from typing import Any
 from raypeft.data import DATASETS
 from raypeft.data.revision import splits_revision
 from raypeft.methods import Adapter, TrainedMethod
+from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
 from raypeft.prompting import prompts
 from raypeft.prompting.shots import Shots, encode_queries
-from raypeft.records import Candidate, Dataset, Example, Prompt, Report, Splits
+from raypeft.records import Candidate, Column, Dataset, Example, Prompt, Report, Splits
 from raypeft.results.store import ResultStore
 from raypeft.study.config import Trial
 from raypeft.study.memory import Prediction
@@ -29,6 +30,39 @@ from raypeft.trial.tests import CandidateTests
 
 LIMIT_SEED = 42
 """Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
+EXAMPLE_COLUMNS = (
+    Column("problems_without_tests", int, "test problems left out, since nothing can judge them", "problems"),
+    Column("without_tests_because", str, "what is wrong with the tests of these problems, with counts"),
+    Column("train_examples", int, "examples of the training split that were used", "examples"),
+    Column("validation_examples", int, "examples of the validation split that were used", "examples"),
+    Column("train_left_out", int, "training examples left out for want of an answer", "examples"),
+    Column("train_too_long", int, "training examples left out as longer than max_length", "examples"),
+    Column("validation_left_out", int, "validation examples left out for want of an answer", "examples"),
+    Column("validation_too_long", int, "validation examples left out as longer than max_length", "examples"),
+    Column("test_examples", int, "examples of the test split that were used", "examples"),
+    Column("dataset_resolved_revision", str, "hash of the splits as they were loaded"),
+)
+"""What `load` and `training_prompts` put into the row."""
+PARAMETER_COLUMNS = (
+    Column("trainable_params", int, "parameters that the method trains", "parameters"),
+    Column("total_params", int, "parameters of base and adapter, unquantised", "parameters"),
+)
+"""`counted_params`."""
+CANDIDATES = (
+    Column("id", str, "the trial's id"),
+    Column("example_id", str, "the example's id in its dataset"),
+    Column("rank", int, "place among the example's candidates; 0 is the model's first choice"),
+    Column("text", str, "the generated code, up to its stop"),
+    Column("reference", str, "the dataset's answer"),
+    Column("matches", bool, "whether the text equals the reference, outer white space aside"),
+    Column("token_count", int, "generated tokens, the stopping token included", "tokens"),
+    Column("stop_reason", str, "eos, stop (a stop string) or length (max_new_tokens)"),
+    Column("log_probability", float, "sum over its tokens, the stopping one included", "nats"),
+    Column("prompt_tokens", int, "length of the prompt, shots included", "tokens"),
+    Column("shots", list[str], "ids of the training examples in the prompt, in its order"),
+    Column("dropped_shots", int, "shots that the prompt had no room for", "shots"),
+)
+"""The table `candidates`: `candidate_rows`."""
 
 
 def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
@@ -59,7 +93,7 @@ def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
 
     Raises ValueError where the tests of no test example can be run.
     """
-    if not dataset.is_tested:
+    if "tests" not in dataset.judged_by:
         return splits, {}
     kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
     kept["test"] = [each for each in splits["test"] if each.tests]
@@ -146,14 +180,14 @@ def training_prompts(
     longest = trial.max_length or dataset.max_length
     if longest and base.context_length:
         longest = min(longest, base.context_length - virtual_tokens)
-    pick = random.Random(trial.seed) if paper and dataset.is_tested else None
+    pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
         found, missing = prompts.encode_answers(
             splits[split], base.tokenizer, longest, base.is_encoder_decoder, form, pick
         )
-        if paper and not dataset.is_tested:
+        if paper and dataset.paper_training == "cut":
             found = [prompts.cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
         if not found:
             raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
@@ -247,12 +281,11 @@ def candidate_rows(
     for query, found in zip(queries, candidates, strict=True):
         reference = query.example.code
         for candidate in found:
-            matches = candidate.text.strip() == reference.strip()
             yield {
                 "id": trial_id,
                 **asdict(candidate),
                 "reference": reference,
-                "matches": matches,
+                "matches": matches(candidate.text, reference),
                 "prompt_tokens": len(query.prompt_ids),
                 "shots": query.shots,
                 "dropped_shots": query.dropped_shots,

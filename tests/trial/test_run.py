@@ -16,12 +16,12 @@ from raypeft.data import DATASETS
 from raypeft.methods import METHODS
 from raypeft.models.loading import BaseCache
 from raypeft.models.table import TOY_FOLDER
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
 from raypeft.study.plan import make_trial
 from raypeft.trial import stages
+from raypeft.trial.columns import tables
 from raypeft.trial.run import run_and_record
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
@@ -30,7 +30,7 @@ RESOURCES = Resources(cpus_per_trial=2)
 
 @pytest.fixture
 def store(tmp_path):
-    return ResultStore(str(tmp_path / "results"), trial_columns())
+    return ResultStore(str(tmp_path / "results"), tables())
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, tmp_p
     fresh = run(trial, store)
     bases = BaseCache()
     for other in (quick_trial("full"), quick_trial("lora", lora_r=2), quick_trial("icl")):
-        run(other, ResultStore(str(tmp_path / "other"), trial_columns()), bases)
+        run(other, ResultStore(str(tmp_path / "other"), tables()), bases)
     assert scores(run(trial, store, bases)) == scores(fresh)
 
 
@@ -277,7 +277,7 @@ def test_the_command_on_a_finished_trial_keeps_the_old_row_aside(tmp_path):
 def test_candidates_that_were_only_generated_are_scored_later_to_the_same_numbers(store, tmp_path):
     from raypeft.analysis.score import score_again
 
-    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), trial_columns()))
+    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), tables()))
     row = run_and_record(
         quick_trial("icl"), "s", store, BaseCache(), Resources(), options=RunOptions(generate_only=True)
     )
@@ -347,7 +347,7 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
         model="codegen2-1B" if kind == "codegen2" else small_model(kind), model_path=small_model(kind), dataset="toy",
         limit=8, max_new_tokens=3, num_beams=2, num_return_sequences=2, method=METHODS[name](**settings),
     )  # fmt: skip
-    small_store = ResultStore(str(tmp_path / "s"), trial_columns())
+    small_store = ResultStore(str(tmp_path / "s"), tables())
     row = run_and_record(trial, "s", small_store, BaseCache(), Resources())
     assert row["status"] == "ok", row["error"]
     if METHODS[name].trains and METHODS[name].saves_adapter:

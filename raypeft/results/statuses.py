@@ -1,0 +1,22 @@
+"""How a trial can end. A new status is its line here."""
+
+from raypeft.records import Column, Status
+
+STATUSES: dict[str, Status] = {
+    each.name: each
+    for each in (
+        Status("ok", is_finished=True, is_fault=False, is_scored=True),
+        # A finding, too: the same trial would run out of memory again.
+        Status("oom", "the GPU's memory ran out", is_finished=True),
+        Status("infeasible", "predicted not to fit"),
+        # It only needs its scores, which `raypeft score` computes.
+        Status("generated", "not scored yet", is_finished=True, is_fault=False),
+        Status("failed"),
+    )
+}
+
+
+def status_column() -> Column:
+    """The column `status`, described by the statuses that there are."""
+    told = [f"{each.name} ({each.description})" if each.description else each.name for each in STATUSES.values()]
+    return Column("status", str, f"{', '.join(told[:-1])} or {told[-1]}")
