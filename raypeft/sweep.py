@@ -16,6 +16,7 @@ from rich.console import Console
 
 from raypeft.analysis.report import print_summary
 from raypeft.cli.dry_run import describe_plan, print_plan
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.progress import ProgressView, say
 from raypeft.study.checking import LoadedSweep, load_config
@@ -47,7 +48,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     if interrupted:
         say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
         return 130
-    return 0 if len(rows) == len(trials) and all(row["status"] in ("ok", "generated") for row in rows) else 1
+    return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 
 
 def run_missing(

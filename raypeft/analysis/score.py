@@ -15,7 +15,7 @@ from typing import Any
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS
 from raypeft.records import Candidate, Example, Report, report_nothing
-from raypeft.results.statuses import STATUSES
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import SandboxSettings
 from raypeft.services.local import LocalServices
@@ -39,7 +39,7 @@ def score_again(
     count = 0
     services = LocalServices()
     for row in store.read_rows():
-        candidates = store.read_rows("candidates", row["id"]) if _has_candidates(row) else []
+        candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
         if not candidates:
             continue
         dataset, measured = DATASETS[row["dataset"]], {}
@@ -56,11 +56,6 @@ def score_again(
         store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | measured])
         count += 1
     return count
-
-
-def _has_candidates(row: Row) -> bool:
-    """Whether the trial made all its candidates, as its status tells."""
-    return row["status"] in STATUSES and not STATUSES[row["status"]].is_fault
 
 
 def _candidate(stored: Row) -> Candidate:

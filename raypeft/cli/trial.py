@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from raypeft.analysis.report import headline
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.progress import print_progress
 from raypeft.study.checking import load_config
@@ -57,4 +58,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
     row = run_and_record(trial, config.name, store, BaseCache(), config.resources, print_progress, how)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
-    return 0 if row["status"] in ("ok", "generated") else 1
+    return int(is_fault(row["status"]))

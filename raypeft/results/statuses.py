@@ -16,6 +16,11 @@ STATUSES: dict[str, Status] = {
 }
 
 
+def is_fault(status: str) -> bool:
+    """Whether a trial that ended so is a fault, as one is of which nobody knows the status."""
+    return status not in STATUSES or STATUSES[status].is_fault
+
+
 def status_column() -> Column:
     """The column `status`, described by the statuses that there are."""
     told = [f"{each.name} ({each.description})" if each.description else each.name for each in STATUSES.values()]
