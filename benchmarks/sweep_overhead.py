@@ -29,27 +29,27 @@ def run_plainly(sweep_file, folder):
     """The same trials in this process, as a loop."""
     from raypeft.machine import quiet_libraries, use_threads
     from raypeft.models.loading import BaseCache
-    from raypeft.results.columns import trial_columns
     from raypeft.results.store import ResultStore
     from raypeft.study.checking import load_config
     from raypeft.study.plan import plan_trials
+    from raypeft.trial.columns import tables
     from raypeft.trial.context import TrialContext
     from raypeft.trial.run import run_and_record
 
     sweep = load_config(sweep_file)
     quiet_libraries()
     use_threads(sweep.config.resources)
-    store, bases = ResultStore(f"{folder}/plain", trial_columns()), BaseCache()
+    store, bases = ResultStore(f"{folder}/plain", tables()), BaseCache()
     for trial in plan_trials(sweep):
         run_and_record(TrialContext(trial, "plain", store, bases, resources=sweep.config.resources))
 
 
 def gaps(folder):
     """Seconds of each trial, and seconds between the end of one and the start of the next, in order."""
-    from raypeft.results.columns import trial_columns
     from raypeft.results.store import ResultStore
+    from raypeft.trial.columns import tables
 
-    rows = sorted(ResultStore(folder, trial_columns()).read_rows(), key=lambda row: row["started_at"])
+    rows = sorted(ResultStore(folder, tables()).read_rows(), key=lambda row: row["started_at"])
     assert all(row["status"] == "ok" for row in rows), [row["error"] for row in rows]
     starts = [row["started_at"].timestamp() for row in rows]
     seconds = [row["total_seconds"] for row in rows]

@@ -20,9 +20,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raypeft.records import Column
+
 GIB = 2**30
 METERED = ("load", "train", "generate")
 """The stages of a trial that need GPU memory."""
+PEAKS = (("allocated", "held by tensors"), ("reserved", "taken from the card"))
+COLUMNS = (
+    Column("peak_memory_allocated_gb", float, "peak GPU memory held by tensors", "GiB"),
+    Column("peak_memory_reserved_gb", float, "peak GPU memory taken from the card by PyTorch", "GiB"),
+    *(
+        Column(f"{stage}_peak_memory_{kind}_gb", float, f"peak GPU memory {what} in the stage {stage}", "GiB")
+        for stage in METERED
+        for kind, what in PEAKS
+    ),
+)
+"""What a `Meter` puts into the row."""
 
 
 def has_gpu() -> bool:
@@ -82,10 +95,10 @@ class Meter:
     def columns(self) -> dict[str, float | None]:
         """The row's columns: of the whole trial, and of its stages."""
         row: dict[str, float | None] = {}
-        for column, kind in (("allocated", 0), ("reserved", 1)):
-            values = {stage: peak[kind] for stage, peak in self.peaks.items()}
-            row |= {f"{stage}_peak_memory_{column}_gb": value for stage, value in values.items()}
-            row[f"peak_memory_{column}_gb"] = max(values.values(), default=None)
+        for place, (kind, _) in enumerate(PEAKS):
+            values = {stage: peak[place] for stage, peak in self.peaks.items()}
+            row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items()}
+            row[f"peak_memory_{kind}_gb"] = max(values.values(), default=None)
         return row
 
 

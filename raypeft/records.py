@@ -1,8 +1,14 @@
-"""The plain records that flow through a trial: examples in, candidates out. No third-party imports."""
+"""The plain records that flow through a trial: examples in, candidates out, columns and statuses of its row.
+
+No third-party imports.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+Judge = Literal["reference", "tests"]
+"""What an answer can be scored against: the dataset's own answer, or tests that are run."""
 
 Splits = dict[str, "list[Example]"]
 """`train`, `validation` and `test`, each a list of examples."""
@@ -74,11 +80,14 @@ class Dataset:
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
     forms: Forms | None = None
-    """None: those of `raypeft.prompting.forms`."""
+    """None: those of `raypeft.prompting.prompts`."""
+    judged_by: tuple[Judge, ...] = ("reference",)
+    """What its answers are scored against; every metric that needs one of these applies."""
     levels: tuple[str, ...] = ()
     """What `Example.level` may be, easiest first; each has scores of its own."""
-    is_tested: bool = False
-    """Whether candidates are judged by running tests, instead of against the reference."""
+    paper_training: Literal["cut", "drawn"] = "cut"
+    """What the paper's code did to training texts: cut the long ones (RQ2), or drew one of an example's answers and
+    left the example out where that one was too long (RQ4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from raypeft.analysis.report import print_summary
 from raypeft.cli.dry_run import describe_plan, print_plan
-from raypeft.results.columns import trial_columns
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.lines import LineView
 from raypeft.runner.observers.live import LiveView
@@ -26,6 +26,7 @@ from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.columns import tables
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -33,7 +34,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     config = sweep.config
     trials = plan_trials(sweep)
     results = sweep_url(config.results, config.name)
-    store = ResultStore(results, trial_columns())
+    store = ResultStore(results, tables())
     store.upgrade()
     missing = clear_way(trials, store, rerun)
     console = Console(stderr=True)
@@ -49,7 +50,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     if interrupted:
         say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
         return 130
-    return 0 if len(rows) == len(trials) and all(row["status"] in ("ok", "generated") for row in rows) else 1
+    return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:

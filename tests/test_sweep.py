@@ -10,11 +10,11 @@ import pexpect
 import psutil
 import pytest
 
-from raypeft.results.columns import trial_columns
-from raypeft.results.store import MEASURED, ResultStore
+from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import find_sweep_file
 from raypeft.sweep import describe_plan, main
+from raypeft.trial.columns import tables
 
 SWEEP = """
 name: small
@@ -49,7 +49,7 @@ def embeddings_of_its_own(tmp_path_factory):
 
 
 def rows_in(folder):
-    return {row["id"]: row for row in ResultStore(str(folder / "small"), trial_columns()).read_rows()}
+    return {row["id"]: row for row in ResultStore(str(folder / "small"), tables()).read_rows()}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_trials_with_shots_of_the_same_corpus_name_the_same_retriever(finished):
 def test_candidates_of_a_dataset_with_tests_are_judged_by_the_sweeps_sandboxes_under_its_limits(finished):
     folder, _ = finished
     (row,) = (row for row in rows_in(folder).values() if row["dataset"] == "toy_apps")
-    store = ResultStore(str(folder / "small"), trial_columns())
+    store = ResultStore(str(folder / "small"), tables())
     assert len(store.read_rows("tests", row["id"])) == 8 * 2 * 6, "problems, candidates, tests"
     (isolation,) = json.loads(row["sandbox_isolation"])
     assert isolation["tier"] == row["sandbox_tier"] != "U"
@@ -184,7 +184,7 @@ def test_a_dry_run_as_json_lists_the_trials_by_the_rows_columns(capsys):
     assert main(["quickstart", "--dry-run", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan == describe_plan(load_config(find_sweep_file("quickstart")))
-    columns = {"id", "fits", *(column.name for column in (*trial_columns(), *MEASURED))}
+    columns = {"id", "fits", *(column.name for column in tables()["trials"])}
     assert plan["sweep"] == "quickstart"
     assert all(set(trial) <= columns for trial in plan["trials"])
 

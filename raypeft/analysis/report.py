@@ -4,7 +4,7 @@ raypeft report results/quickstart             # on the terminal
 raypeft report results/quickstart --markdown  # for a README or a paper's draft
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Literal
@@ -14,22 +14,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.data import DATASETS
-from raypeft.data.apps import LEVELS
-from raypeft.study.config import METHODS, Trial
+from raypeft.analysis.settings import settings
+from raypeft.metrics.metric import WIDE, Score
+from raypeft.metrics.scoring import declared_scores
+from raypeft.records import Judge
+from raypeft.results.declarations import Declarations
+from raypeft.trial.declarations import own_declarations
 from raypeft.trial.provenance import git_state
 
-Row = dict[str, Any]
-
-HEADLINE = (
-    ("em_at_1", "EM@1"),
-    ("em_at_10", "EM@10"),
-    ("codebleu", "CodeBLEU"),
-    ("pass_at_1", "pass@1"),
-    ("pass_at_5", "pass@5"),
-    ("avg_tests_passed", "tests passed"),
-)
-"""The scores that a reader looks for first, and what papers call them."""
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +32,21 @@ class Heading:
     title: str
     text: Callable[[Row], str]
     numeric: bool = True
-    narrow: bool = True
-    """Whether it is shown on a narrow terminal as well."""
+    width: int = 0
+    """Columns that a terminal must have to show it."""
+    note: str = ""
+    """What the table's title says of it."""
 
 
-LEVEL_NOTE = "; " + ", ".join(f"{level[:5]}.: pass@1 of {level} problems" for level in LEVELS)
+def value(score: Score, reading: str = "") -> Callable[[Row], str]:
+    """A score as people read it: a fraction in percent."""
+    name = f"{score.name}_{reading}" if reading else score.name
+    return lambda row: f"{score.scale * row[name]:.1f}" if row.get(name) is not None else ""
 
 
-def percent(name: str) -> Callable[[Row], str]:
-    return lambda row: f"{100 * row[name]:.1f}" if row.get(name) is not None else ""
-
-
-def with_interval(name: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        if row.get(name) is None:
-            return ""
-        if row.get(f"{name}_low") is None or row.get(f"{name}_high") is None:
-            return percent(name)(row)
-        return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
-
-    return text
+def with_interval(score: Score) -> Callable[[Row], str]:
+    plain, low, high = value(score), value(score, "low"), value(score, "high")
+    return lambda row: f"{plain(row)} [{low(row)}, {high(row)}]" if low(row) and high(row) else plain(row)
 
 
 def number(name: str, form: str) -> Callable[[Row], str]:
@@ -76,96 +64,77 @@ SHARED = [
     Heading("test examples", number("test_examples", "d")),
 ]
 """Columns that move to the table's title where all rows agree."""
-HEADINGS = [
+BEFORE_SCORES = [
     Heading("method", lambda row: row["tuning_method"], numeric=False),
     Heading("settings", lambda row: row["settings"], numeric=False),
-    Heading("EM@1", percent("em_at_1")),
-    Heading("EM@10 [95 %]", with_interval("em_at_10")),
-    Heading("EM@10 paper", percent("em_at_10_paper"), narrow=False),
-    Heading("CodeBLEU", percent("codebleu")),
-    Heading("CodeBLEU paper", percent("codebleu_paper"), narrow=False),
-    Heading("pass@1 [95 %]", with_interval("pass_at_1")),
-    Heading("pass@5", percent("pass_at_5")),
-    Heading("tests passed", percent("avg_tests_passed")),
-    *(Heading(f"{level[:5]}.", percent(f"pass_at_1_{level}"), narrow=False) for level in LEVELS),
+]
+AFTER_SCORES = [
     Heading("params", millions("trainable_params")),
-    Heading("loss", number("best_eval_loss", ".3f"), narrow=False),
+    Heading("loss", number("best_eval_loss", ".3f"), width=WIDE),
     Heading("GiB", number("peak_memory_reserved_gb", ".1f")),
     Heading("seconds", number("total_seconds", ".0f")),
 ]
-NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "tuning_method", "limit", "test_limit"}
-SHORT = {
-    "learning_rate": "lr",
-    "num_train_epochs": "epochs",
-    "num_shots": "shots",
-    "embedding_model": "retriever",
-    "lora_r": "r",
-    "lora_alpha": "alpha",
-}
-"""What papers write for a field."""
 
 
-def summary_table(rows: Sequence[Row]) -> tuple[str, list[Heading], list[list[str]]]:
-    """The title (what all rows share), the headings that have something to say about them, and each row's texts."""
-    told = [{**row, "settings": settings(row, rows)} for row in rows]
-    columns = [(heading, [heading.text(row) for row in told]) for heading in (*SHARED, *HEADINGS)]
+def score_headings(scores: Sequence[Score]) -> Iterator[Heading]:
+    """The headings of the scores that the table shows, in the order in which they are declared."""
+    for score in scores:
+        title = score.title if score.unit == "fraction" else f"{score.title} ({score.unit})"
+        told = [score.note] if score.note else []
+        if not score.higher_is_better:
+            told.append(f"{score.title}: lower is better")
+        note = ", ".join(told)
+        if score.width is not None and score.with_interval:
+            yield Heading(f"{title} [95 %]", with_interval(score), width=score.width, note=note)
+        elif score.width is not None:
+            yield Heading(title, value(score), width=score.width, note=note)
+        if score.paper_width is not None:
+            yield Heading(f"{title} paper", value(score, "paper"), width=score.paper_width)
+
+
+def summary_table(
+    rows: Sequence[Row], declared: Declarations | None = None
+) -> tuple[str, list[Heading], list[list[str]]]:
+    """The title (what all rows share), the headings that have something to say about them, and each row's texts.
+
+    `declared` are the declarations of the folder that holds the rows; None: this version's.
+    """
+    declared = declared or own_declarations()
+    told = [{**row, "settings": text} for row, text in zip(rows, settings(rows, declared), strict=True)]
+    headings = (*SHARED, *BEFORE_SCORES, *score_headings(declared.scores), *AFTER_SCORES)
+    columns = [(heading, [heading.text(row) for row in told]) for heading in headings]
     common = [(heading, texts[0]) for heading, texts in columns if heading in SHARED and len(set(texts)) == 1]
-    title = ", ".join([f"{heading.title} {text}" for heading, text in common if text] + ["scores in percent"])
-    if any(row.get(f"pass_at_1_{LEVELS[0]}") is not None for row in rows):
-        title += LEVEL_NOTE
     kept = [(heading, texts) for heading, texts in columns if any(texts) and (heading, texts[0]) not in common]
+    title = ", ".join([f"{heading.title} {text}" for heading, text in common if text] + ["scores in percent"])
+    notes = [heading.note for heading, _ in kept if heading.note]
     return (
-        title,
+        "; ".join([title, *([", ".join(notes)] if notes else [])]),
         [heading for heading, _ in kept],
         [list(line) for line in zip(*(texts for _, texts in kept), strict=True)],
     )
 
 
-def by_scores(rows: Sequence[Row]) -> list[list[Row]]:
+def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
     """The rows whose scores are of one kind together, since a table of both would be half empty."""
-    groups: dict[bool, list[Row]] = {}
+    groups: dict[tuple[Judge, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(row["dataset"] in DATASETS and DATASETS[row["dataset"]].is_tested, []).append(row)
+        groups.setdefault(declared.dataset(row["dataset"]).judged_by, []).append(row)
     return list(groups.values())
 
 
-def settings(row: Row, rows: Sequence[Row]) -> str:
-    """The fields of a row that are not their default or that differ between the trials of its method and dataset."""
-    alike = [other for other in rows if all(other[name] == row[name] for name in ("tuning_method", "dataset"))]
-    fields = {**Trial.model_fields, **METHODS[row["tuning_method"]].model_fields}
-    usual = DATASETS[row["dataset"]].decoding if row["dataset"] in DATASETS else {}
-    parts = []
-    for name, info in fields.items():
-        if name in NEVER_SETTINGS or name not in row or row[name] is None:
-            continue
-        if row[name] != usual.get(name, info.default) or any(other[name] != row[name] for other in alike):
-            value = f"{row[name]:g}" if isinstance(row[name], float) else row[name]
-            parts.append(f"{SHORT.get(name, name)} {value}")
-        elif name in ("num_shots", "lora_r") and row[name]:
-            parts.append(f"{SHORT[name]} {row[name]}")
-    return ", ".join(parts)
-
-
-def print_summary(rows: Sequence[Row], console: Console | None = None) -> None:
-    """The table of a sweep's rows, then what failed and what was made by other code."""
+def print_summary(rows: Sequence[Row], console: Console | None = None, declared: Declarations | None = None) -> None:
+    """The table of a sweep's rows, then what failed and what was made by other code. `declared` as `summary_table`."""
+    declared = declared or own_declarations()
     console = console or Console()
     if not console.is_terminal:
         # Outside a terminal there is no width to keep to, and a folded table is no use to anyone.
         console.width = 160
-    for group in by_scores(rows):
-        title, headings, lines = summary_table(group)
+    for group in by_scores(rows, declared):
+        title, headings, lines = summary_table(group, declared)
         console.print(Text(title), soft_wrap=True)
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        shown = [heading.narrow or console.width >= 110 for heading in headings]
-        for heading in compress(headings, shown):
-            justify: Literal["right", "left"] = "right" if heading.numeric else "left"
-            width = 24 if heading.title == "settings" else None
-            table.add_column(Text(heading.title), justify=justify, no_wrap=width is None, min_width=width)
-        for line in lines:
-            table.add_row(*map(Text, compress(line, shown)))
-        console.print(table)
+        console.print(_table(headings, lines, console.width))
     for row in rows:
-        if row["status"] != "ok":
+        if not declared.status(row["status"]).is_scored:
             name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
             console.print(Text(f"{row['status']}: {name}: {row['error']}"))
     commit, _ = git_state()
@@ -176,18 +145,41 @@ def print_summary(rows: Sequence[Row], console: Console | None = None) -> None:
                            "--rerun makes them anew"))  # fmt: skip
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def _table(headings: Sequence[Heading], lines: Sequence[Sequence[str]], width: int) -> Table:
+    """What a terminal of so many columns has room for."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [width >= heading.width for heading in headings]
+    for heading in compress(headings, shown):
+        justify: Literal["right", "left"] = "right" if heading.numeric else "left"
+        least = 24 if heading.title == "settings" else None
+        table.add_column(Text(heading.title), justify=justify, no_wrap=least is None, min_width=least)
+    for line in lines:
+        table.add_row(*map(Text, compress(line, shown)))
+    return table
+
+
+def markdown(rows: Sequence[Row], declared: Declarations | None = None) -> str:
     """The same tables as GitHub's Markdown; empty where there are no rows."""
-    return "\n\n".join(map(_markdown_table, by_scores(rows)))
+    declared = declared or own_declarations()
+    return "\n\n".join(_markdown_table(group, declared) for group in by_scores(rows, declared))
 
 
-def _markdown_table(rows: Sequence[Row]) -> str:
-    title, headings, lines = summary_table(rows)
+def _markdown_table(rows: Sequence[Row], declared: Declarations) -> str:
+    title, headings, lines = summary_table(rows, declared)
     rule = [" ---: " if heading.numeric else " --- " for heading in headings]
     table = [[f" {heading.title} " for heading in headings], rule, *([f" {text} " for text in line] for line in lines)]
     return f"{title}\n\n" + "\n".join(f"|{'|'.join(line)}|" for line in table)
 
 
-def headline(row: dict[str, Any]) -> str:
-    """The scores that a reader looks for first, in percent."""
-    return ", ".join(f"{word} {100 * row[name]:.1f} %" for name, word in HEADLINE if row.get(name) is not None)
+def headline_scores() -> list[Score]:
+    """The scores that a reader looks for first."""
+    return [score for score in declared_scores() if score.in_headline]
+
+
+def headline(row: Row) -> str:
+    """One line of the scores that a reader looks for first, in percent."""
+    return ", ".join(
+        f"{score.title} {score.scale * row[score.name]:.1f} {'%' if score.unit == 'fraction' else score.unit}"
+        for score in headline_scores()
+        if row.get(score.name) is not None
+    )

@@ -16,11 +16,12 @@ from raypeft import events
 from raypeft.data import DATASETS
 from raypeft.events import Listener
 from raypeft.methods import METHODS
-from raypeft.metrics.scores import score, score_tests
 from raypeft.records import Candidate, Example
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import SandboxSettings
 from raypeft.services.local import LocalServices
+from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
 
 Row = dict[str, Any]
@@ -40,27 +41,21 @@ def score_again(
     count = 0
     services = LocalServices()
     for row in store.read_rows():
-        stored = store.read_rows("candidates", row["id"]) if row["status"] in ("ok", "generated") else []
-        if not stored:
+        candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
+        if not candidates:
             continue
-        candidates = [
-            [_candidate(each) for each in found] for _, found in groupby(stored, key=lambda each: each["example_id"])
-        ]
-        dataset = DATASETS[row["dataset"]]
-        if not dataset.is_tested:
-            references = {each["example_id"]: each["reference"] for each in stored}
-            known = [references[found[0].example_id] for found in candidates]
-            scores = score(candidates, known, dataset, METHODS[row["tuning_method"]].trains)
-        elif (tested := store.read_rows("tests", row["id"])) and not rerun_tests:
-            scores = score_tests(tested, dataset.levels)
-        else:
+        dataset, measured = DATASETS[row["dataset"]], {}
+        tested = store.read_rows("tests", row["id"]) if "tests" in dataset.judged_by else []
+        if "tests" in dataset.judged_by and (rerun_tests or not tested):
             with CandidateTests(services, settings) as tests:
-                print(f"{row['id']}: running the tests of {len(stored)} candidates")
+                print(f"{row['id']}: running the tests of {len(candidates)} candidates")
                 _begin(tests, row, candidates)
-                rows = tests.collect(row["id"], listener)
-            store.write_rows("tests", row["id"], rows)
-            scores = score_tests(rows, dataset.levels) | tests.columns
-        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | scores])
+                tested = tests.collect(row["id"], listener)
+            store.write_rows("tests", row["id"], tested)
+            measured = tests.columns
+        trains = METHODS[row["tuning_method"]].trains
+        measured |= record_scores(row["id"], store, dataset, trains, candidates, tested)
+        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | measured])
         count += 1
     return count
 
@@ -70,15 +65,15 @@ def _candidate(stored: Row) -> Candidate:
     return Candidate(**{name: stored[name] for name in names})
 
 
-def _begin(tests: CandidateTests, row: Row, candidates: Sequence[Sequence[Candidate]]) -> None:
+def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row]) -> None:
     examples = _test_split(row["dataset"], row["dataset_path"], row["dataset_revision"])
-    for found in candidates:
-        example = examples.get(found[0].example_id)
+    for example_id, found in groupby(stored, key=lambda each: each["example_id"]):
+        example = examples.get(example_id)
         if example is None or not example.tests:
             where = row["dataset_path"] or "the hub"
-            raise ValueError(f"{row['dataset']} at {where} must have example {found[0].example_id} and its tests, "
+            raise ValueError(f"{row['dataset']} at {where} must have example {example_id} and its tests, "
                              f"as when trial {row['id']} ran, but has not; is it another version?")  # fmt: skip
-        tests.begin(example, found)
+        tests.begin(example, [_candidate(each) for each in found])
 
 
 @cache

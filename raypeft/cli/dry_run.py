@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from raypeft.analysis.report import settings
+from raypeft.analysis.settings import settings
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_trials
+from raypeft.trial.declarations import own_declarations
 
 
 def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
@@ -25,11 +26,11 @@ def print_plan(sweep: LoadedSweep) -> None:
     plan = describe_plan(sweep)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
     print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory each (where there is a GPU)")
-    for index, row in enumerate(trials):
+    for index, (row, told_settings) in enumerate(zip(trials, settings(trials, own_declarations()), strict=True)):
         trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
         peak = row["predicted_peak_memory_gb"]
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
-        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], settings(row, trials), trained, needs]
+        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], told_settings, trained, needs]
         print(f"{index:4}  " + "  ".join(part for part in told if part))
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from raypeft.analysis.findings import AGAINST, OVER_SEEDS, against_table, as_text, over_seeds_table
-from raypeft.results.columns import trial_columns
+from raypeft.analysis.findings import AGAINST, against_table, as_text, over_seeds_table
 from raypeft.results.store import ResultStore
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,13 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
     options = parser.parse_args(arguments)
     try:
-        store = ResultStore.existing(options.results, trial_columns())
-        rows = sorted((row for row in store.read_rows() if row["status"] == "ok"), key=lambda row: row["started_at"])
-        tables = [
-            ("Over seeds, scores in percent: mean ± standard deviation [95 % interval of the mean]", OVER_SEEDS,
-             over_seeds_table(rows)),
+        store = ResultStore.existing(options.results, tables())
+        declared = own_declarations()
+        scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
+        rows = sorted(scored, key=lambda row: row["started_at"])
+        told = [
+            ("Over seeds, scores in percent: mean ± standard deviation [95 % interval of the mean]",
+             *over_seeds_table(rows, declared)),
             ("On the same test examples, in percentage points", AGAINST,
-             against_table(rows, store, options.baseline) if rows else []),
+             against_table(rows, store, options.baseline, declared) if rows else []),
         ]  # fmt: skip
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
@@ -36,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 160
-    for title, headings, lines in tables:
+    for title, headings, lines in told:
         if lines:
             console.print(as_text(title, headings, lines, options.markdown), highlight=False, markup=False)
-    if not any(lines for *_, lines in tables):
+    if not any(lines for *_, lines in told):
         print("nothing to compare: it takes two finished trials of one model and dataset, or two seeds of one trial")
     return 0

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from raypeft.analysis.report import markdown, print_summary
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
+from raypeft.trial.columns import tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
     options = parser.parse_args(arguments)
     try:
-        store = ResultStore.existing(options.results, trial_columns())
+        store = ResultStore.existing(options.results, tables())
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 
 from raypeft.analysis.report import print_summary
 from raypeft.analysis.score import score_again
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.lines import TrialLines
 from raypeft.sandbox import SandboxUnavailable
 from raypeft.study.config import SandboxOptions
+from raypeft.trial.columns import tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         asked = {name: getattr(options, name) for name in SandboxOptions.model_fields if hasattr(options, name)}
         settings = SandboxOptions(**asked).settings
-        store = ResultStore.existing(options.results, trial_columns(), table="candidates")
+        store = ResultStore.existing(options.results, tables(), table="candidates")
         store.upgrade()
         print(f"{score_again(store, settings, options.rerun_tests, listener_to('', TrialLines()))} trials scored again")
     except ValidationError as error:

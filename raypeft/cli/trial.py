@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from raypeft.analysis.report import headline
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
-from raypeft.results.columns import trial_columns
+from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
@@ -20,6 +20,7 @@ from raypeft.study.checking import load_config
 from raypeft.study.config import RunOptions
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     trial, config = trials[options.index], sweep.config
-    store = ResultStore(sweep_url(options.results or config.results, config.name), trial_columns())
+    store = ResultStore(sweep_url(options.results or config.results, config.name), tables())
     store.set_aside(trial.id)
     use_threads(config.resources.cpus_per_trial)
     enforce_budget(config.resources.gpu_memory_gb)
@@ -61,4 +62,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = TrialContext(trial, config.name, store, resources=config.resources, options=how, listener=listener)
     row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
-    return 0 if row["status"] in ("ok", "generated") else 1
+    return int(is_fault(row["status"]))

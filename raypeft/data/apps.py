@@ -197,5 +197,6 @@ DATASET = Dataset(
     },
     forms=FORMS,
     levels=LEVELS,
-    is_tested=True,
+    judged_by=("tests",),
+    paper_training="drawn",
 )

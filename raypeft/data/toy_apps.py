@@ -413,6 +413,7 @@ DATASET = Dataset(
     longest_tokens=142,  # with the toy tokenizer
     untuned_stop=("\n### Instruction:",),  # untuned models go on with a next one, as the shots do
     levels=LEVELS,
-    is_tested=True,
+    judged_by=("tests",),
+    paper_training="drawn",
     decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
 )

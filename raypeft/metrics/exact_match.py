@@ -3,13 +3,14 @@
     from raypeft.metrics.exact_match import exact_match_at_k
     exact_match_at_k([["x = 1", "x = 2"]], ["x = 2"], k=2)      # 1.0
 
-Two readings of the same candidates:
+Three readings of the same candidates:
 
-- `corrected` compares the candidate as decoded, outer white space aside. Nothing is cut: where a
+- `CORRECTED` compares the candidate as decoded, outer white space aside. Nothing is cut: where a
   candidate ends is the decoder's business.
-- `paper` repeats what the study's program did to the text before it compared (arXiv 2308.10462, replication
+- `PAPER_RQ2` repeats what the study's program did to the text before it compared (arXiv 2308.10462, replication
   package, the run behind Table 3). It cannot give 1.0 to perfect output: fed its own references, CoNaLa's
   test set scores 494/543, because references that contain `<`, `>`, a newline or outer white space are lost.
+- `PAPER_RQ1` cuts the candidate at the first fence, as the program of RQ1 and RQ3 did.
 
 This compares text, not programs: `x=1` does not match `x = 1`, and nothing is run.
 """
@@ -19,7 +20,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
+from raypeft.metrics import intervals
+from raypeft.metrics.metric import WIDE, Answers, Metric, Score, Values
+from raypeft.metrics.readings import Reading
+
+CUTS = (1, 2, 5, 10)
 STOP = ("<|endoftext|>", "</s>", "\n")
 """Where the paper's program cut a CoNaLa prediction; CodeAlpacaPy's list lacks the newline."""
 
@@ -43,15 +50,15 @@ def exact_match_at_k(
     candidates: list[list[str]],
     references: list[str],
     k: int,
-    fidelity: str = "corrected",
+    reading: Reading = Reading.CORRECTED,
     stop: Sequence[str] = STOP,
 ) -> float:
     """Share of examples, in [0, 1], whose reference is among their first k candidates; 0 with no examples.
 
-    candidates[i] holds example i's candidates, best first; fewer than k is allowed. `stop` is used by the
-    paper's reading only. Raises what `exact_matches` raises. Source: EM@k as arXiv 2308.10462 uses it.
+    candidates[i] holds example i's candidates, best first; fewer than k is allowed. `stop` is used by RQ2's reading
+    only. Raises what `exact_matches` raises. Source: EM@k as arXiv 2308.10462 uses it.
     """
-    hits = exact_matches(candidates, references, k, fidelity, stop)
+    hits = exact_matches(candidates, references, k, reading, stop)
     return sum(hits) / len(hits) if hits else 0.0
 
 
@@ -59,14 +66,13 @@ def exact_matches(
     candidates: list[list[str]],
     references: list[str],
     k: int,
-    fidelity: str = "corrected",
+    reading: Reading = Reading.CORRECTED,
     stop: Sequence[str] = STOP,
 ) -> list[bool]:
     """For each example, whether its reference is among its first k candidates: what intervals are made from.
 
-    `fidelity` is "corrected", "paper" (as RQ2's program counted) or "paper_untuned" (as that of RQ1 and RQ3 did, to
-    which the reference is what it is). Raises ValueError for another one, when k is below 1, when the two lists differ
-    in length, and when the reading of RQ2 cannot compile `stop` as a regular expression.
+    Raises ValueError for no `Reading`, when k is below 1, when the two lists differ in length, and when the reading of
+    RQ2 cannot compile `stop` as a regular expression.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1 but got {k}")
@@ -75,19 +81,24 @@ def exact_matches(
             f"candidates must have one list per reference but got {len(candidates)} lists "
             f"for {len(references)} references"
         )
-    if fidelity == "corrected":
-        pairs = zip(candidates, references, strict=True)
-        return [reference.strip() in [text.strip() for text in texts[:k]] for texts, reference in pairs]
-    if fidelity == "paper_untuned":
-        pairs = zip(candidates, references, strict=True)
-        return [reference in [untuned_prediction(text) for text in texts[:k]] for texts, reference in pairs]
-    if fidelity == "paper":
-        pairs = zip(candidates, references, strict=True)
-        return [
-            paper_reference(reference) in [paper_prediction(text, stop) for text in texts[:k]]
-            for texts, reference in pairs
-        ]
-    raise ValueError(f'fidelity must be "corrected", "paper" or "paper_untuned" but got {fidelity!r}')
+    reading = Reading(reading)
+    return [
+        any(_matches(text, reference, reading, stop) for text in texts[:k])
+        for texts, reference in zip(candidates, references, strict=True)
+    ]
+
+
+def matches(text: str, reference: str) -> bool:
+    """Whether a candidate is the reference, outer white space aside."""
+    return text.strip() == reference.strip()
+
+
+def _matches(text: str, reference: str, reading: Reading, stop: Sequence[str]) -> bool:
+    if reading is Reading.CORRECTED:
+        return matches(text, reference)
+    if reading is Reading.PAPER_RQ1:  # to which the reference is what it is
+        return untuned_prediction(text) == reference
+    return paper_prediction(text, stop) == paper_reference(reference)
 
 
 def untuned_prediction(text: str) -> str:
@@ -137,3 +148,45 @@ def _clean_up(text: str) -> str:
 
 def _on_one_line(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ")
+
+
+def _score(k: int, **shown: Any) -> Score:
+    description = f"exact match among the first {k} candidates"
+    return Score(f"em_at_{k}", f"EM@{k}", description, readings=("low", "high", "paper"), **shown)
+
+
+def compute(answers: Answers) -> dict[str, float]:
+    """EM@k by column, in [0, 1], with Wilson's interval and as the paper's program for such a trial counts."""
+    candidates, references = answers.pairs
+    columns: dict[str, float] = {}
+    for k in (k for k in CUTS if k <= answers.fewest):
+        hits = exact_matches(candidates, references, k)
+        columns[f"em_at_{k}"] = sum(hits) / len(hits)
+        columns |= intervals.wilson(f"em_at_{k}", sum(hits), len(hits))
+        paper = Reading.of_the_paper(answers.trains)
+        columns[f"em_at_{k}_paper"] = exact_match_at_k(candidates, references, k, paper, answers.paper_stop)
+    return columns
+
+
+def per_example(answers: Answers) -> Values:
+    """Hit or miss among the first candidate, and among the first ten."""
+    candidates, references = answers.pairs
+    return {
+        f"em_at_{k}": dict(zip(answers.candidates, map(float, exact_matches(candidates, references, k)), strict=True))
+        for k in (1, 10)
+        if k <= answers.fewest
+    }
+
+
+METRIC = Metric(
+    name="exact_match",
+    needs="reference",
+    scores=(
+        _score(1, in_headline=True, hits="em_at_1"),
+        _score(2, width=None, over_seeds=False),
+        _score(5, width=None, over_seeds=False),
+        _score(10, with_interval=True, paper_width=WIDE, in_headline=True, hits="em_at_10"),
+    ),
+    compute=compute,
+    per_example=per_example,
+)

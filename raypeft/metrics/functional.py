@@ -15,17 +15,29 @@ A problem without tests, or without candidates, is left out of every score, and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from math import prod
 from numbers import Integral
 from typing import Any, TypeVar
+
+import numpy as np
+
+from raypeft.metrics import intervals
+from raypeft.metrics.metric import WIDE, Answers, Metric, Row, Score, Values
+from raypeft.records import Column
+from raypeft.sandbox.records import OUTCOMES
 
 Problem = TypeVar("Problem", bound=Hashable)
 Results = Mapping[Problem, Sequence[Any]]
 """Problem -> verdicts of its one candidate, or a list of such lists, one a candidate."""
 
 VERDICTS = (True, False, -1, -2)
+VERDICT = {"passed": False, "wrong_answer": False, "compile_error": -2}
+"""An outcome that did not pass, as a verdict; -1 what is not here."""
+PASS_CUTS = (1, 2, 5)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -130,3 +142,123 @@ def _listed(value: Any) -> Any:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
+
+
+def compute(answers: Answers) -> dict[str, Any]:
+    """Tests passed, strict accuracy and pass@k with 95 % intervals, by column, over all problems and over each level;
+    and how many tests ended in which outcome.
+
+    A cut k beyond the fewest candidates is left out, and avg_tests_passed where tests were not run after a first
+    failure.
+    """
+    rows = [row for tests in answers.tests.values() for row in tests]
+    counts = Counter(row["outcome"] for row in rows)
+    columns: dict[str, Any] = {f"{outcome}_tests": counts[outcome] for outcome in OUTCOMES}
+    level_of = {problem: tests[0]["level"] for problem, tests in answers.tests.items()}
+    values, paper = (values_by_problem(answers.tests, reading) for reading in ("passed", "passed_paper"))
+    for level in (None, *answers.levels):
+        chosen = [problem for problem in level_of if level in (None, level_of[problem])]
+        for name in values if chosen else ():
+            if name == "avg_tests_passed" and counts["not_run"]:
+                continue
+            own = [values[name][problem] for problem in chosen]
+            column = f"{name}_{level}" if level else name
+            columns[column] = float(np.mean(own))
+            columns |= intervals.of_mean(column, own)
+            columns[f"{column}_paper"] = float(np.mean([paper[name][problem] for problem in chosen]))
+    return columns
+
+
+def values_by_problem(tests: Mapping[str, Sequence[Row]], reading: str) -> Values:
+    """Each functional score of each problem, in [0, 1]; `reading` is `passed` or `passed_paper`."""
+    verdicts: dict[str, list[list[Any]]] = {}
+    for problem, rows in tests.items():
+        candidates: dict[int, list[Any]] = {}
+        for row in rows:
+            verdict = True if row[reading] else VERDICT.get(row["outcome"], -1)
+            candidates.setdefault(row["rank"], []).append(verdict)
+        verdicts[problem] = [*candidates.values()]
+    passed = candidates_passed(verdicts)
+    values = {
+        "avg_tests_passed": shares_passed(verdicts),
+        "strict_accuracy": {problem: c / n for problem, (n, c) in passed.items()},
+    }
+    fewest = min((n for n, _ in passed.values()), default=0)
+    for k in (k for k in PASS_CUTS if k <= fewest):
+        values[f"pass_at_{k}"] = {problem: pass_at_k(n, c, k) for problem, (n, c) in passed.items()}
+    return values
+
+
+FIRST_PASSES = "first_passes"
+"""Whether a problem's first candidate passes all its tests: pass@1 as a hit or miss."""
+
+
+def per_example(answers: Answers) -> Values:
+    """pass@1 of each problem, whether its first candidate passes, and, where all tests were run, the share passed."""
+    values = values_by_problem(answers.tests, "passed")
+    if not answers.tests:
+        return {}
+    found = {
+        "pass_at_1": values["strict_accuracy"],
+        FIRST_PASSES: {
+            problem: float(all(row["passed"] for row in rows if row["rank"] == 0))
+            for problem, rows in answers.tests.items()
+        },
+    }
+    if not any(row["outcome"] == "not_run" for rows in answers.tests.values() for row in rows):
+        found["avg_tests_passed"] = values["avg_tests_passed"]
+    return found
+
+
+TOLD = {
+    **{
+        f"pass_at_{k}": (f"pass@{k}", f"chance that one of {k} candidates passes all tests, unbiased")
+        for k in PASS_CUTS
+    },
+    "strict_accuracy": ("strict accuracy", "share of candidates that pass all their tests, mean over problems"),
+    "avg_tests_passed": (
+        "tests passed",
+        "share of its tests that a candidate passes, mean over candidates, then problems",
+    ),
+}
+"""Name of a score -> its heading, and what it is."""
+
+
+def _score(name: str, **shown: Any) -> Score:
+    title, description = TOLD[name]
+    return Score(name, title, description, readings=("low", "high", "paper"), **shown)
+
+
+def _level_scores(level: str) -> tuple[Score, ...]:
+    short = level if len(level) <= 5 else f"{level[:5]}."
+    table = {"title": short, "width": WIDE, "note": f"{short}: pass@1 of {level} problems"}
+    hidden = {"width": None}
+    return tuple(
+        replace(
+            _score(name, over_seeds=False),
+            name=f"{name}_{level}",
+            description=f"{TOLD[name][1]}, {level} problems",
+            **(table if name == "pass_at_1" else hidden),
+        )
+        for name in TOLD
+    )
+
+
+METRIC = Metric(
+    name="functional",
+    needs="tests",
+    scores=(
+        _score("pass_at_1", with_interval=True, in_headline=True, hits=FIRST_PASSES),
+        _score("pass_at_2", width=None, over_seeds=False),
+        _score("pass_at_5", in_headline=True, over_seeds=False),
+        _score("strict_accuracy", width=None, over_seeds=False),
+        _score("avg_tests_passed", in_headline=True),
+    ),
+    compute=compute,
+    per_example=per_example,
+    columns=tuple(
+        Column(f"{outcome}_tests", int, f"tests of all candidates that ended in {outcome}", "tests")
+        for outcome in OUTCOMES
+    ),
+    level_scores=_level_scores,
+)

@@ -18,8 +18,28 @@ from typing import Any
 from raypeft.data.revision import splits_revision
 from raypeft.methods import Method
 from raypeft.prompting.encoding import Encoder, check_fits
-from raypeft.records import Example, Prompt
+from raypeft.records import Column, Example, Prompt
 from raypeft.services.protocol import Retrieval, Services
+
+COLUMNS = (
+    Column("mean_prompt_tokens", float, "mean length of the test prompts, shots included", "tokens"),
+    Column("median_prompt_tokens", int, "half of the test prompts are no longer", "tokens"),
+    Column("p95_prompt_tokens", int, "95 % of the test prompts are no longer", "tokens"),
+    Column("max_prompt_tokens", int, "longest test prompt, shots included", "tokens"),
+    Column("cut_examples", int, "test examples whose prompt had no room for all shots", "examples"),
+    Column(
+        "near_duplicates",
+        int,
+        "these, and those of cosine 0.95 or more to one by the embedding model; null where none compared them",
+        "examples",
+    ),
+    Column(
+        "embedding_resolved_revision",
+        str,
+        "what retrieved the shots: commit of its model on the hub or hash of its files, and libraries",
+    ),
+)
+"""What the row says of shots and prompts: `prompt_columns` and `Shots.columns`."""
 
 
 @dataclass(frozen=True, slots=True)

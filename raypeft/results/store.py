@@ -1,6 +1,6 @@
 """The Parquet store: results/<sweep>/{trials,candidates,evals,tests}/<trial id>.parquet and adapters/<trial id>/.
 
-    store = ResultStore("results/rq2", trial_columns)
+    store = ResultStore("results/rq2", tables())
     store.write_rows("trials", trial_id, [row])
     pandas.read_parquet("results/rq2/trials")
 
@@ -12,7 +12,7 @@ code up to it. Nothing is ever deleted: what a rerun replaces goes to `supersede
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,42 +22,34 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from raypeft.results.columns import CANDIDATES, EVALS, MEASURED, TESTS, Column
-
-FINISHED = ("ok", "oom", "generated")
-"""A trial with such a status is never run again: running out of memory is a finding, too, and what was generated only
-needs its scores."""
+from raypeft.records import Column
+from raypeft.results.schema import schema_of
+from raypeft.results.statuses import STATUSES
 
 
 class ResultStore:
     """The tables of one sweep. Opening it makes the folders; no state is kept."""
 
-    def __init__(self, url: str, trial_columns: Sequence[Column]) -> None:
-        """`trial_columns` are the trial's own fields; what is measured follows them.
+    def __init__(self, url: str, tables: Mapping[str, Sequence[Column]]) -> None:
+        """`tables` are the columns of each table by its name; `raypeft.trial.columns.tables` gathers this version's.
 
         Raises OSError (from pyarrow) where the folder cannot be made.
         """
         self.url = url
         self.filesystem, self.root = _open(url)
-        own = [Column("id", pa.string(), "hash of the fields below"), Column("sweep", pa.string(), "the sweep's name")]
-        self.schemas = {
-            "trials": pa.schema([column.field() for column in (*own, *trial_columns, *MEASURED)]),
-            "candidates": pa.schema([column.field() for column in CANDIDATES]),
-            "evals": pa.schema([column.field() for column in EVALS]),
-            "tests": pa.schema([column.field() for column in TESTS]),
-        }
+        self.schemas = {table: schema_of(columns) for table, columns in tables.items()}
         for table in (*self.schemas, ".tmp"):
             self.filesystem.create_dir(f"{self.root}/{table}", recursive=True)
         for table in self.schemas:
             self._adopt_columns(table, self._files(table)[:1])
 
     @classmethod
-    def existing(cls, url: str, trial_columns: Sequence[Column], table: str = "trials") -> ResultStore:
+    def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
         """Open what a sweep has made. Raises FileNotFoundError, and makes no folder, where `url` holds no `table`."""
         filesystem, root = _open(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
-        return cls(url, trial_columns)
+        return cls(url, tables)
 
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
         """Write a trial's file of `table` in one step. Raises ValueError for a key that the schema does not know."""
@@ -84,14 +76,14 @@ class ResultStore:
         """The rows of every trial, or of one; in the order of the files' names. Each has every column of the table."""
         rows: list[dict[str, Any]] = []
         blank = dict.fromkeys(self.schemas[table].names)
-        for path in self._files(table):
-            if trial_id is None or Path(path).stem == trial_id:
-                rows.extend(blank | row for row in self._read(path).to_pylist())
+        for path in self._files(table) if trial_id is None else self._file(table, trial_id):
+            rows.extend(blank | row for row in self._read(path).to_pylist())
         return rows
 
     def finished(self) -> set[str]:
         """Ids of the trials that need not run again."""
-        return {row["id"] for row in self.read_rows() if row["status"] in FINISHED}
+        finished = {status.name for status in STATUSES.values() if status.is_finished}
+        return {row["id"] for row in self.read_rows() if row["status"] in finished}
 
     def set_aside(self, trial_id: str) -> None:
         """Move a trial's files to `superseded/<time>/`, so that a rerun overwrites nothing."""
@@ -167,6 +159,11 @@ class ResultStore:
                 yield stream
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
+
+    def _file(self, table: str, trial_id: str) -> list[str]:
+        """The path of a trial's file; nothing where there is none."""
+        path = f"{self.root}/{table}/{trial_id}.parquet"
+        return [path] if self.filesystem.get_file_info(path).type == pa.fs.FileType.File else []
 
     def _files(self, table: str) -> list[str]:
         selector = pa.fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)

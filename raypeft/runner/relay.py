@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune
 
-from raypeft.analysis.report import HEADLINE
+from raypeft.analysis.report import headline_scores
 from raypeft.events import Event, Finished, Stage, Started, from_plain, to_plain
 from raypeft.runner.observers import Observer
 
@@ -28,7 +28,7 @@ class Relay(Observer):
             return  # the command knows: it started the trial
         if isinstance(event, Finished):
             # The whole row is in the store.
-            names = ("status", "error", *(name for name, _ in HEADLINE))
+            names = ("status", "error", *(score.name for score in headline_scores()))
             event = Finished({name: event.row.get(name) for name in names})
         self.waiting.append(to_plain(event))
         stage_begins = isinstance(event, Stage) and event.done == 0

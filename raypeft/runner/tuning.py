@@ -18,7 +18,6 @@ from ray.tune.experiment import Trial as TuneTrial
 from raypeft.events import Event, Finished, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
@@ -27,6 +26,7 @@ from raypeft.runner.run import SweepRun
 from raypeft.runner.session import trial_resources
 from raypeft.services.cluster import ClusterServices
 from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
@@ -47,7 +47,7 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "options": run.options.model_dump(),
     }
     planned = [{"id": trial.id, "trial": trial.model_dump()} for trial in trials]
-    watcher = Watcher(run.name, trials, ResultStore(run.results, trial_columns()), observers)
+    watcher = Watcher(run.name, trials, ResultStore(run.results, tables()), observers)
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(run_tune_trial, trial_resources(run.resources)),
@@ -72,7 +72,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     use_threads(resources.cpus_per_trial)
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
-    store = ResultStore(settings["results"], trial_columns())
+    store = ResultStore(settings["results"], tables())
     listener = listener_to(trial.id, EvaluationWriter(store), Relay())
     run_and_record(TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener))
 

@@ -6,12 +6,14 @@ None of them imports torch.
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
+from raypeft.records import Column
 from raypeft.sandbox import Limits, SandboxSettings
 
 
@@ -145,3 +147,21 @@ def trial_fields() -> dict[str, Any]:
     for method in METHODS.values():
         fields |= {name: info for name, info in method.model_fields.items() if name not in fields and name != "name"}
     return fields
+
+
+def trial_columns() -> list[Column]:
+    """The results' columns for the trial fields, typed and described from the fields themselves."""
+    fields = trial_fields()
+    order = ["model", "dataset", "tuning_method", "seed", *fields]
+    fields["tuning_method"] = FieldInfo(annotation=str, description="how the model is specialised")
+    return [
+        Column(name, _kind(fields[name].annotation), fields[name].description or "") for name in dict.fromkeys(order)
+    ]
+
+
+def _kind(annotation: Any) -> Any:
+    """The kind of column for a field's type, a union with None or a Literal included."""
+    options = [option for option in get_args(annotation) if option is not type(None)] or [annotation]
+    if get_origin(annotation) is tuple or get_origin(options[0]) is tuple:
+        return list[str]
+    return type(options[0]) if get_origin(annotation) is Literal else options[0]

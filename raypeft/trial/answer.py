@@ -8,14 +8,31 @@ from dataclasses import asdict
 from typing import Any
 
 from raypeft.decoding.generation import Search, generate
+from raypeft.metrics.exact_match import matches
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import form_of
 from raypeft.prompting.shots import Shots, encode_queries
-from raypeft.records import Candidate, Example, Form, Prompt
+from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
 from raypeft.trial.tests import CandidateTests
+
+CANDIDATES = (
+    Column("id", str, "the trial's id"),
+    Column("example_id", str, "the example's id in its dataset"),
+    Column("rank", int, "place among the example's candidates; 0 is the model's first choice"),
+    Column("text", str, "the generated code, up to its stop"),
+    Column("reference", str, "the dataset's answer"),
+    Column("matches", bool, "whether the text equals the reference, outer white space aside"),
+    Column("token_count", int, "generated tokens, the stopping token included", "tokens"),
+    Column("stop_reason", str, "eos, stop (a stop string) or length (max_new_tokens)"),
+    Column("log_probability", float, "sum over its tokens, the stopping one included", "nats"),
+    Column("prompt_tokens", int, "length of the prompt, shots included", "tokens"),
+    Column("shots", list[str], "ids of the training examples in the prompt, in its order"),
+    Column("dropped_shots", int, "shots that the prompt had no room for", "shots"),
+)
+"""The table `candidates`: `candidate_rows`."""
 
 
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
@@ -86,12 +103,11 @@ def candidate_rows(
     for query, found in zip(queries, candidates, strict=True):
         reference = query.example.code
         for candidate in found:
-            matches = candidate.text.strip() == reference.strip()
             yield {
                 "id": trial_id,
                 **asdict(candidate),
                 "reference": reference,
-                "matches": matches,
+                "matches": matches(candidate.text, reference),
                 "prompt_tokens": len(query.prompt_ids),
                 "shots": query.shots,
                 "dropped_shots": query.dropped_shots,

@@ -7,11 +7,26 @@ from collections import Counter
 from typing import Any
 
 from raypeft.data.revision import splits_revision
-from raypeft.records import Dataset, Example, Splits
+from raypeft.records import Column, Dataset, Example, Splits
 from raypeft.study.config import Trial
 
 LIMIT_SEED = 42
 """Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
+
+
+COLUMNS = (
+    Column("problems_without_tests", int, "test problems left out, since nothing can judge them", "problems"),
+    Column("without_tests_because", str, "what is wrong with the tests of these problems, with counts"),
+    Column("train_examples", int, "examples of the training split that were used", "examples"),
+    Column("validation_examples", int, "examples of the validation split that were used", "examples"),
+    Column("train_left_out", int, "training examples left out for want of an answer", "examples"),
+    Column("train_too_long", int, "training examples left out as longer than max_length", "examples"),
+    Column("validation_left_out", int, "validation examples left out for want of an answer", "examples"),
+    Column("validation_too_long", int, "validation examples left out as longer than max_length", "examples"),
+    Column("test_examples", int, "examples of the test split that were used", "examples"),
+    Column("dataset_resolved_revision", str, "hash of the splits as they were loaded"),
+)
+"""What `load`, and `raypeft.trial.tune.training_prompts`, put into the row."""
 
 
 def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
@@ -42,7 +57,7 @@ def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
 
     Raises ValueError where the tests of no test example can be run.
     """
-    if not dataset.is_tested:
+    if "tests" not in dataset.judged_by:
         return splits, {}
     kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
     kept["test"] = [each for each in splits["test"] if each.tests]

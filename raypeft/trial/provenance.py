@@ -10,6 +10,21 @@ from typing import Any
 
 from raypeft import __version__
 from raypeft.machine import card_gb, device_name
+from raypeft.records import Column
+
+COLUMNS = (
+    Column("device", str, "the GPU, or the CPU where there is none"),
+    Column("device_memory_gb", float, "memory of the whole card; null without a GPU", "GiB"),
+    Column("threads", int, "CPU threads that torch used", "threads"),
+    Column("host", str, "name of the machine"),
+    Column("raypeft_version", str, "version of raypeft"),
+    Column("git_commit", str, "commit of raypeft's checkout; null for an installed package"),
+    Column("git_dirty", bool, "whether the checkout had uncommitted changes"),
+    Column("python_version", str, "version of Python"),
+    Column("torch_version", str, "version of torch"),
+    Column("transformers_version", str, "version of transformers"),
+    Column("peft_version", str, "version of peft"),
+)
 
 
 def provenance() -> dict[str, Any]:

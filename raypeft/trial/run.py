@@ -19,20 +19,42 @@ import torch
 from raypeft import machine
 from raypeft.events import Finished, Started
 from raypeft.methods import TrainedMethod
-from raypeft.metrics.scores import score, score_tests
 from raypeft.prompting.shots import pick_shots, prompt_columns
-from raypeft.records import Candidate, Prompt
+from raypeft.records import Candidate, Column, Prompt
 from raypeft.retrieval.retriever import leaks
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
-from raypeft.trial.answer import answer, ask
+from raypeft.trial.answer import answer, ask, candidate_rows
 from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import provenance
+from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
 from raypeft.trial.tune import counted_params, tune
 
 Row = dict[str, Any]
+COLUMNS = (
+    Column("error", str, "what went wrong, where status is not ok"),
+    Column("started_at", datetime, "start of the trial"),
+    Column(
+        "exact_duplicates",
+        int,
+        "test examples whose instruction stands in the training split, case and white space aside",
+        "examples",
+    ),
+    Column("load_seconds", float, "loading the base model and the data; near 0 where an earlier trial had", "seconds"),
+    Column("retrieve_seconds", float, "finding shots, embeddings included; null for random ones", "seconds"),
+    Column("generate_seconds", float, "decoding the test split", "seconds"),
+    Column("test_seconds", float, "waiting for tests after decoding, beside which they run", "seconds"),
+    Column("score_seconds", float, "computing the scores", "seconds"),
+    Column("total_seconds", float, "the whole trial", "seconds"),
+    Column("generate_examples_per_second", float, "decoding speed", "examples per second"),
+    Column("gpu_memory_gb", float, "the trial's memory budget; null without a GPU", "GiB"),
+    Column("predicted_peak_memory_gb", float, "peak GPU memory of tensors as planning predicts it", "GiB"),
+    Column("model_notes", str, "what loading the model had to decide or change"),
+    Column("model_resolved_revision", str, "commit of the model on the hub, or hash of its local weights"),
+)
+"""What the row has besides the trial's fields, its status, its scores and what the stages measure."""
 
 
 def run_and_record(context: TrialContext) -> Row:
@@ -124,6 +146,7 @@ def run_trial(context: TrialContext) -> Row:
         if tests is not None:
             with context.stage("test"):
                 store.write_rows("tests", trial.id, tests.collect(trial.id, context.listener))
+            measured |= tests.columns
     with context.stage("score"):
         measured |= scored(context, queries, candidates, tests)
     if not shots.columns:
@@ -142,7 +165,6 @@ def scored(
     """The trial's scores, by column."""
     if context.options.generate_only:
         return {"status": "generated", "error": "not scored yet: raypeft score does it"}
-    if tests is not None:
-        return score_tests(tests.rows, context.dataset.levels) | tests.columns
-    references = [query.example.code for query in queries]
-    return score(candidates, references, context.dataset, context.trial.method.trains)
+    trial, rows = context.trial, candidate_rows(context.trial.id, queries, candidates)
+    tested = tests.rows if tests else ()
+    return record_scores(trial.id, context.store, context.dataset, trial.method.trains, rows, tested)

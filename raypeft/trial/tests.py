@@ -4,7 +4,7 @@
         tests.begin(example, candidates)            # while others are decoded
     tests.collect(trial.id)
 
-`raypeft.metrics.scores.score_tests` makes scores of the rows.
+`raypeft.metrics.functional` makes scores of the rows.
 """
 
 from __future__ import annotations
@@ -17,12 +17,35 @@ from typing import Any
 
 from raypeft import events
 from raypeft.events import Listener, Stage
-from raypeft.records import Candidate, Example
+from raypeft.records import Candidate, Column, Example
 from raypeft.sandbox import RunResult, SandboxSettings
+from raypeft.sandbox.records import OUTCOMES
 from raypeft.services.protocol import Services
 
 PROBE = "print(input())", '{"inputs": ["1"], "outputs": ["1"]}'
 """A program and its test, to learn whether there is a sandbox before hours of training."""
+
+
+COLUMNS = (
+    Column("cached_programs", int, "candidates equal to one that had been run on the same tests", "programs"),
+    Column("sandbox_tier", str, "isolation of the programs: A, B, C or U (none); several where nodes differ"),
+    Column("sandbox_isolation", str, "JSON: what the sandbox measured of its isolation, and its limits"),
+)
+"""`CandidateTests.columns`."""
+TESTS = (
+    Column("id", str, "the trial's id"),
+    Column("example_id", str, "the problem's id in its dataset"),
+    Column("level", str, "how difficult the dataset says it is"),
+    Column("rank", int, "place among the problem's candidates, as in the table of candidates"),
+    Column("test", int, "number of the test, counted from 0"),
+    Column("outcome", str, ", ".join(OUTCOMES)),
+    Column("passed", bool, "whether the output is right"),
+    Column("passed_paper", bool, "whether the reference program of APPS would say so"),
+    Column("seconds", float, "CPU time of the process in this test", "seconds"),
+    Column("error", str, "how it ended, where not well"),
+    Column("cached", bool, "whether an equal program had been run on the same tests"),
+)
+"""The table `tests`: `CandidateTests.collect`."""
 
 
 class CandidateTests:

@@ -13,10 +13,16 @@ from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
 from raypeft.prompting.forms import form_of
-from raypeft.records import Prompt, Splits
+from raypeft.records import Column, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.training.loop import Recipe, train_model
 from raypeft.trial.context import TrialContext
+
+COLUMNS = (
+    Column("trainable_params", int, "parameters that the method trains", "parameters"),
+    Column("total_params", int, "parameters of base and adapter, unquantised", "parameters"),
+)
+"""`counted_params`."""
 
 
 def counted_params(model: Any) -> dict[str, int]:
@@ -70,12 +76,12 @@ def training_prompts(
     longest = trial.max_length or dataset.max_length
     if longest and base.context_length:
         longest = min(longest, base.context_length - virtual)
-    pick = random.Random(trial.seed) if paper and dataset.is_tested else None
+    pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
         found, missing = encoder.encode_answers(splits[split], longest, pick)
-        if paper and not dataset.is_tested:
+        if paper and dataset.paper_training == "cut":
             found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
         if not found:
             raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from raypeft.analysis.findings import against_table, hits_of, over_seeds_table
+from raypeft.analysis.findings import against_table, over_seeds_table, values_of
 from raypeft.cli.findings import main
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.study.plan import make_trial
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
 
 
 def add(store, name, hits, **fields):
@@ -19,7 +20,13 @@ def add(store, name, hits, **fields):
     row["started_at"] = datetime(2026, 1, 1 + len(store.read_rows()), tzinfo=UTC)
     store.write_rows("trials", trial.id, [row])
     candidates = [
-        {"id": trial.id, "example_id": str(example), "rank": rank, "matches": bool(hit and rank == 0)}
+        {
+            "id": trial.id,
+            "example_id": str(example),
+            "rank": rank,
+            "text": "x" if hit and rank == 0 else "y",
+            "reference": "x",
+        }
         for example, hit in enumerate(hits)
         for rank in range(10)
     ]
@@ -29,18 +36,23 @@ def add(store, name, hits, **fields):
 
 @pytest.fixture
 def store(tmp_path):
-    return ResultStore(str(tmp_path / "study"), trial_columns())
+    return ResultStore(str(tmp_path / "study"), tables())
 
 
 def rows(store):
     return sorted(store.read_rows(), key=lambda row: row["started_at"])
 
 
+def against(store, baseline=None):
+    return against_table(rows(store), store, baseline, own_declarations())
+
+
 def test_seeds_of_one_trial_are_one_line_with_mean_deviation_and_interval(store):
     for seed, hits in ((1, [1, 1, 0, 0]), (2, [1, 0, 0, 0]), (3, [1, 1, 1, 0])):
         add(store, "lora", hits, seed=seed)
     add(store, "lora", [1, 1, 1, 1], seed=1, lora_r=4)
-    ((name, seeds, em_at_1, *_),) = over_seeds_table(rows(store))
+    headings, ((name, seeds, em_at_1, *_),) = over_seeds_table(rows(store), own_declarations())
+    assert headings[:4] == ["trial", "seeds", "EM@1", "EM@10"]
     assert seeds == "3"
     assert em_at_1 == "50.0 ± 25.0 [-12.1, 112.1]"
     assert "lora" in name
@@ -49,7 +61,7 @@ def test_seeds_of_one_trial_are_one_line_with_mean_deviation_and_interval(store)
 def test_a_trial_is_compared_with_the_baseline_on_the_same_examples(store):
     add(store, "zero_shot", [0] * 12)
     add(store, "lora", [1] * 10 + [0] * 2)
-    first, second = against_table(rows(store), store, None)
+    first, second = against(store)
     assert first[:3] == ["lora r 16", "zero_shot", "EM@1"]
     assert first[3].startswith("+83.3 [")
     assert first[4] == "10 : 0"
@@ -60,7 +72,7 @@ def test_a_trial_is_compared_with_the_baseline_on_the_same_examples(store):
 def test_the_baseline_may_be_a_method_or_an_id(store):
     chosen = add(store, "lora", [1, 0, 1, 0])
     add(store, "full", [1, 1, 1, 0])
-    assert against_table(rows(store), store, "lora") == against_table(rows(store), store, chosen)
+    assert against(store, "lora") == against(store, chosen)
 
 
 def test_a_baseline_that_no_trial_is_is_refused_with_what_there_is(store, capsys):
@@ -72,12 +84,16 @@ def test_a_baseline_that_no_trial_is_is_refused_with_what_there_is(store, capsys
 def test_trials_of_other_test_examples_are_not_compared(store):
     add(store, "zero_shot", [0, 0, 1])
     add(store, "lora", [1, 1, 0, 1])
-    assert against_table(rows(store), store, None) == []
+    assert against(store) == []
 
 
-def test_hits_stand_in_the_order_of_the_ranks(store):
-    trial_id = add(store, "lora", [1, 0])
-    assert hits_of(store, trial_id) == {"0": [True] + [False] * 9, "1": [False] * 10}
+def test_stored_values_of_examples_go_before_those_that_candidates_would_give(store):
+    add(store, "lora", [1, 0])
+    (row,) = rows(store)
+    assert values_of(store, row, own_declarations())["em_at_1"] == {"0": 1.0, "1": 0.0}
+    told = [{"id": row["id"], "example_id": "0", "score": "em_at_1", "value": 0.5}]
+    store.write_rows("example_scores", row["id"], told)
+    assert values_of(store, row, own_declarations()) == {"em_at_1": {"0": 0.5}}
 
 
 def test_the_command_prints_both_tables_as_markdown(store, capsys):
@@ -125,7 +141,7 @@ def add_tested(store, name, *problems):
 def test_trials_on_a_dataset_with_tests_are_compared_by_pass_at_1_and_tests_passed(store):
     add_tested(store, "zero_shot", *[("ww", "pw")] * 12)
     add_tested(store, "lora", *[("pp", "pw")] * 10, *[("pw", "pp")] * 2)
-    first, second = against_table(rows(store), store, None)
+    first, second = against(store)
     assert first[:3] == ["lora r 16", "zero_shot", "pass@1"]
     assert first[3].startswith("+50.0 [")
     assert first[4] == "10 : 0", "by the first candidate"

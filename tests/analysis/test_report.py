@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raypeft.analysis.report import markdown, print_summary, settings, summary_table
+from raypeft.analysis.report import markdown, print_summary, summary_table
 from raypeft.cli.report import main
-from raypeft.results.columns import trial_columns
-from raypeft.results.store import MEASURED, ResultStore
+from raypeft.results.store import ResultStore
 from raypeft.study.plan import make_trial
+from raypeft.trial.columns import tables
 from raypeft.trial.provenance import git_state
 
 SCORES = {
@@ -28,7 +28,7 @@ SCORES = {
 def row(status: str = "ok", measured: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """A trial's row as the store gives it: every column, most of them null."""
     trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "lora", **fields})
-    blank = dict.fromkeys(column.name for column in [*trial_columns(), *MEASURED])
+    blank = dict.fromkeys(column.name for column in tables()["trials"])
     scores = SCORES if status == "ok" else {}
     return blank | {"id": trial.id, "sweep": "s", "status": status} | trial.fields | scores | (measured or {})
 
@@ -80,18 +80,6 @@ def test_a_score_without_its_interval_is_shown_alone() -> None:
 def test_a_column_with_nothing_to_say_is_left_out() -> None:
     assert "loss" not in cells([row(tuning_method="zero_shot")])[0]
     assert cells([row(measured={"best_eval_loss": 0.51239})])[0]["loss"] == "0.512"
-
-
-def test_settings_name_what_is_not_default_or_differs() -> None:
-    rows = [row(lora_r=8, seed=1), row(lora_r=16, seed=1), row(tuning_method="icl")]
-    assert settings(rows[0], rows) == "seed 1, r 8"
-    assert settings(rows[2], rows) == "shots 8"
-
-
-def test_settings_hold_no_field_of_another_method() -> None:
-    rows = [row(tuning_method="zero_shot"), row(learning_rate=1e-3)]
-    assert settings(rows[0], rows) == ""
-    assert settings(rows[1], rows) == "lr 0.001, r 16"
 
 
 def test_the_printed_table_holds_title_and_scores() -> None:
@@ -165,7 +153,7 @@ def test_the_markdown_table_is_one_that_a_markdown_reader_knows() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A sweep's folder with two trials, the later one first by name."""
-    store = ResultStore(str(tmp_path / "study"), trial_columns())
+    store = ResultStore(str(tmp_path / "study"), tables())
     for name, method in (("b", "zero_shot"), ("a", "lora")):
         store.write_rows("trials", name, [row(tuning_method=method) | {"id": name}])
     return tmp_path / "study"

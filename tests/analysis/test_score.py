@@ -8,13 +8,14 @@ import pytest
 from raypeft.analysis.score import score_again
 from raypeft.cli.score import main
 from raypeft.data import DATASETS
-from raypeft.metrics.scores import score
+from raypeft.metrics.metric import Answers
+from raypeft.metrics.scoring import row_scores
 from raypeft.records import Candidate
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import Limits, SandboxSettings
 from raypeft.study.config import RunOptions
 from raypeft.study.plan import make_trial
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
@@ -43,7 +44,7 @@ def data(tmp_path):
 @pytest.fixture
 def generated(tmp_path, data):
     """A sweep whose one trial was generated and not scored; its candidates are then replaced by known programs."""
-    store = ResultStore(str(tmp_path / "results"), trial_columns())
+    store = ResultStore(str(tmp_path / "results"), tables())
     fields = {"dataset": "apps", "dataset_path": str(data), "max_new_tokens": 4, "num_return_sequences": 2}
     trial = make_trial({"model": "toy", "tuning_method": "zero_shot", **fields})
     row = run_and_record(TrialContext(trial, "s", store, options=RunOptions(generate_only=True)))
@@ -106,7 +107,7 @@ def test_a_limit_out_of_bounds_is_refused_by_its_flag(generated, capsys, flag, v
 
 
 def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(tmp_path, capsys):
-    store = ResultStore(str(tmp_path), trial_columns())
+    store = ResultStore(str(tmp_path), tables())
     trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "icl"})
     row = {"id": trial.id, "sweep": "s", **trial.fields, "status": "ok", "em_at_1": 0.9, "train_seconds": 5.0}
     store.write_rows("trials", trial.id, [row])
@@ -120,7 +121,8 @@ def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(
     before = store.read_rows()[0]
     assert main([str(tmp_path)]) == 0
     after = store.read_rows()[0]
-    expected = score(candidates, references, DATASETS["toy"], trains=False)
+    answers = Answers.from_rows(rows, paper_stop=DATASETS["toy"].paper_stop, trains=False)
+    expected = row_scores(answers, ("reference",))
     assert {name: after[name] for name in expected} == pytest.approx(expected)
     assert {name for name in after if after[name] != before[name]} <= set(expected)
     assert "1 trials scored again" in capsys.readouterr().out

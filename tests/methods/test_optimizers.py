@@ -9,9 +9,8 @@ from pydantic import ValidationError
 from raypeft.methods import Full, Lora
 from raypeft.methods.optimizers import OPTIMIZERS, Optimizer
 from raypeft.records import Example, Prompt
-from raypeft.results.columns import trial_columns
 from raypeft.study.checking import load_config
-from raypeft.study.config import Resources, Trial
+from raypeft.study.config import Resources, Trial, trial_columns
 from raypeft.study.memory import predict
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError

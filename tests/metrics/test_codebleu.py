@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from raypeft.metrics.codebleu.score import codebleu, example_counts, score_counts
+from raypeft.metrics.readings import Reading
 
 KEYS = ["codebleu", "ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match"]
-BOTH = pytest.mark.parametrize("fidelity", ["corrected", "paper"])
-EVERY = pytest.mark.parametrize("fidelity", ["corrected", "paper", "package"])
+BOTH = pytest.mark.parametrize("reading", [Reading.CORRECTED, Reading.PAPER_RQ2])
+EVERY = pytest.mark.parametrize("reading", list(Reading))
 PROGRAM = """
 def total(prices, rate=0.2):
     result = 0
@@ -29,8 +30,8 @@ def total(prices, rate=0.2):
 LONG = 100_000  # characters of an oversized prediction
 
 
-def one(reference, prediction, fidelity="corrected"):
-    return codebleu([reference], [prediction], fidelity)
+def one(reference, prediction, reading=Reading.CORRECTED):
+    return codebleu([reference], [prediction], reading)
 
 
 def known_cases():
@@ -43,27 +44,27 @@ def known_cases():
 
 @pytest.mark.parametrize("case", known_cases())
 def test_the_paper_reading_gives_the_known_scores(case):
-    scores = codebleu(case["references"], case["predictions"], fidelity="paper")
+    scores = codebleu(case["references"], case["predictions"], reading=Reading.PAPER_RQ2)
     for key, name in zip(KEYS, ["codebleu", "ngram", "wngram", "syntax", "dataflow"], strict=True):
         assert scores[key] == pytest.approx(case["insertion_ordered"][name], abs=1e-6)
 
 
 @pytest.mark.parametrize("case", known_cases())
 def test_the_package_reading_gives_the_known_scores_but_for_hash_order(case):
-    scores = codebleu(case["references"], case["predictions"], fidelity="package")
+    scores = codebleu(case["references"], case["predictions"], reading=Reading.PAPER_RQ1)
     for key, name in zip(KEYS, ["codebleu", "ngram", "wngram", "syntax", "dataflow"], strict=True):
         bound = {"codebleu": 0.002, "dataflow": 0.007}.get(name, 1e-6)
         assert scores[key] == pytest.approx(case["pypi"][name], abs=bound)
 
 
 @EVERY
-def test_a_program_equal_to_its_reference_scores_one(fidelity):
-    assert one(PROGRAM, PROGRAM, fidelity) == pytest.approx(dict.fromkeys(KEYS, 1.0))
+def test_a_program_equal_to_its_reference_scores_one(reading):
+    assert one(PROGRAM, PROGRAM, reading) == pytest.approx(dict.fromkeys(KEYS, 1.0))
 
 
 @EVERY
-def test_renaming_a_variable_everywhere_leaves_syntax_and_data_flow(fidelity):
-    scores = one(PROGRAM, PROGRAM.replace("result", "amount"), fidelity)
+def test_renaming_a_variable_everywhere_leaves_syntax_and_data_flow(reading):
+    scores = one(PROGRAM, PROGRAM.replace("result", "amount"), reading)
     assert (scores["syntax_match"], scores["dataflow_match"]) == (1.0, 1.0)
     assert scores["ngram_match"] < 1
 
@@ -72,7 +73,7 @@ def test_scores_do_not_change_with_the_hash_seed():
     code = (
         "import json, sys; from raypeft.metrics.codebleu.score import codebleu\n"
         "texts = json.load(sys.stdin)\n"
-        "print([codebleu(texts, texts[1:] + texts[:1], f) for f in ('corrected', 'paper')])"
+        "print([codebleu(texts, texts[1:] + texts[:1], f) for f in ('corrected', 'paper_rq2')])"
     )
     texts = [
         "for i in range(3):\n    a, b = b + c, a + d",
@@ -94,7 +95,7 @@ def test_scores_do_not_change_with_the_hash_seed():
 
 
 def test_floor_division_is_a_comment_to_the_paper_only():
-    assert one("y = a // b", "y = a // (b + c)", "paper")["syntax_match"] == 1.0
+    assert one("y = a // b", "y = a // (b + c)", Reading.PAPER_RQ2)["syntax_match"] == 1.0
     assert one("y = a // b", "y = a // (b + c)")["syntax_match"] < 1.0
 
 
@@ -102,7 +103,7 @@ def test_comments_do_not_reach_syntax_or_data_flow():
     commented = PROGRAM.replace("result = 0", "result = 0  # nothing yet").replace("else:", "else:  # a price")
     scores = one(PROGRAM, "# adds up prices\n" + commented)
     assert (scores["syntax_match"], scores["dataflow_match"]) == (1.0, 1.0)
-    assert one(PROGRAM, commented, "paper")["syntax_match"] < 1.0
+    assert one(PROGRAM, commented, Reading.PAPER_RQ2)["syntax_match"] < 1.0
 
 
 def test_a_comment_between_the_parts_of_a_statement_changes_no_data_flow():
@@ -126,12 +127,14 @@ def test_the_weight_of_a_missing_data_flow_is_spread_over_the_other_parts():
 
 
 def test_the_paper_counts_a_missing_data_flow_as_zero():
-    assert one("import os", "import os", "paper")["codebleu"] == pytest.approx(0.25 * 3 - 0.25 * (2 - 2 * 0.1**0.5))
+    assert one("import os", "import os", Reading.PAPER_RQ2)["codebleu"] == pytest.approx(
+        0.25 * 3 - 0.25 * (2 - 2 * 0.1**0.5)
+    )
 
 
 @BOTH
-def test_data_flow_that_the_prediction_lacks_counts_zero(fidelity):
-    scores = one("b = a\nc = b", "import os", fidelity)
+def test_data_flow_that_the_prediction_lacks_counts_zero(reading):
+    scores = one("b = a\nc = b", "import os", reading)
     assert scores["dataflow_match"] == 0
     assert scores["codebleu"] == pytest.approx(sum(scores[key] for key in KEYS[1:]) / 4)
 
@@ -139,15 +142,15 @@ def test_data_flow_that_the_prediction_lacks_counts_zero(fidelity):
 def test_soft_keywords_weigh_as_keywords_in_the_corrected_reading_only():
     reference, prediction = "match x : one two three", "match x : 1 2 3"
     corrected = one(reference, prediction)["weighted_ngram_match"]
-    assert corrected > one(reference, prediction, "paper")["weighted_ngram_match"]
+    assert corrected > one(reference, prediction, Reading.PAPER_RQ2)["weighted_ngram_match"]
 
 
 @BOTH
 @pytest.mark.parametrize(
     ("references", "predictions"), [([], []), ([PROGRAM], [""]), ([PROGRAM, PROGRAM], [" ", "\n"])]
 )
-def test_a_corpus_without_predicted_text_scores_zero(references, predictions, fidelity):
-    assert codebleu(references, predictions, fidelity) == dict.fromkeys(KEYS, 0.0)
+def test_a_corpus_without_predicted_text_scores_zero(references, predictions, reading):
+    assert codebleu(references, predictions, reading) == dict.fromkeys(KEYS, 0.0)
 
 
 def test_a_corpus_of_blank_texts_scores_zero():
@@ -182,9 +185,9 @@ ODD = {
 
 @EVERY
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_any_prediction_scores_and_quickly(text, fidelity):
+def test_any_prediction_scores_and_quickly(text, reading):
     start = time.process_time()
-    scores = one(PROGRAM, text, fidelity)
+    scores = one(PROGRAM, text, reading)
     seconds = time.process_time() - start
     assert list(scores) == KEYS
     assert all(0 <= score <= 1 for score in scores.values())
@@ -197,34 +200,34 @@ def test_deep_nesting_keeps_its_data_flow():
 
 
 @EVERY
-def test_the_score_does_not_depend_on_how_deep_the_caller_is(fidelity):
+def test_the_score_does_not_depend_on_how_deep_the_caller_is(reading):
     nested = "x = " + "a + " * 500 + "b"
 
     def at_depth(levels):
-        return at_depth(levels - 1) if levels else one(nested, nested, fidelity)
+        return at_depth(levels - 1) if levels else one(nested, nested, reading)
 
-    assert at_depth(sys.getrecursionlimit() - 250) == one(nested, nested, fidelity)
+    assert at_depth(sys.getrecursionlimit() - 250) == one(nested, nested, reading)
 
 
 @EVERY
-def test_nothing_is_printed_or_logged(capfd, caplog, fidelity):
-    codebleu(["import os", ""], ["import sys", "("], fidelity)
+def test_nothing_is_printed_or_logged(capfd, caplog, reading):
+    codebleu(["import os", ""], ["import sys", "("], reading)
     assert (capfd.readouterr(), caplog.records) == (("", ""), [])
 
 
 @EVERY
-def test_the_counts_of_examples_add_up_to_the_score_of_any_subset(fidelity):
+def test_the_counts_of_examples_add_up_to_the_score_of_any_subset(reading):
     references = [PROGRAM, "a = b // c", "import os", "x, y = y, x"]
     predictions = ["a = b", "a = b // d", "import os", "x = y"]
-    rows = example_counts(references, predictions, fidelity)
+    rows = example_counts(references, predictions, reading)
     for chosen in ([0], [1, 3], [2], [0, 1, 2, 3], [3, 3, 0]):
         totals = [sum(column) for column in zip(*(rows[i] for i in chosen), strict=True)]
-        expected = codebleu([references[i] for i in chosen], [predictions[i] for i in chosen], fidelity)
-        assert score_counts(totals, fidelity) == expected
+        expected = codebleu([references[i] for i in chosen], [predictions[i] for i in chosen], reading)
+        assert score_counts(totals, reading) == expected
 
 
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="got 0 for 1"):
         codebleu(["a"], [])
-    with pytest.raises(ValueError, match=r"fidelity must be .* but got 'exact'"):
+    with pytest.raises(ValueError, match=r"reading must be .* but got 'exact'"):
         codebleu(["a"], ["a"], "exact")

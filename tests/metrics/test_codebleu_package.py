@@ -17,6 +17,7 @@ from codebleu.parser.utils import remove_comments_and_docstrings
 
 from raypeft.metrics.codebleu.score import codebleu
 from raypeft.metrics.codebleu.tree import without_java_comments
+from raypeft.metrics.readings import Reading
 
 # The package exports functions under some of its modules' names, hence not "from codebleu import".
 dataflow_match = importlib.import_module("codebleu.dataflow_match")
@@ -85,10 +86,10 @@ def rebound(module, names, **replaced):
 PACKAGE_KEYWORDS = (resources.files("codebleu") / "keywords" / "python.txt").read_text("utf-8").split()
 
 
-@pytest.fixture(scope="module", params=["paper", "package"])
+@pytest.fixture(scope="module", params=[Reading.PAPER_RQ2, Reading.PAPER_RQ1])
 def package_scores(request):
     """A reading, and a function that scores one pair by the package."""
-    paper = request.param == "paper"
+    paper = request.param is Reading.PAPER_RQ2
     rules = {"remove_comments_and_docstrings": java_rules} if paper else {}
     keywords = keyword.kwlist if paper else PACKAGE_KEYWORDS
     walk = rebound(DFG, ["DFG_python"], set=OrderedSet)["DFG_python"]
@@ -119,12 +120,12 @@ def package_scores(request):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_reading_is_the_package_with_ordered_sets(program, package_scores):
-    fidelity, score = package_scores
+    reading, score = package_scores
     chance = random.Random(program)
     texts = damaged(program, chance) + damaged(chance.choice(PROGRAMS), chance)
     for reference in texts[:3]:
         for prediction in texts:
-            ours = codebleu([reference], [prediction], fidelity)
+            ours = codebleu([reference], [prediction], reading)
             assert ours == pytest.approx(score(reference, prediction), abs=1e-12), (reference, prediction)
 
 

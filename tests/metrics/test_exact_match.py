@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from raypeft.metrics.exact_match import STOP, exact_match_at_k, exact_matches
+from raypeft.metrics.readings import Reading
 
 ALPACA_STOP = STOP[:2]
 
 
 def paper_match(candidate, reference, stop=STOP):
-    return exact_matches([[candidate]], [reference], 1, "paper", stop) == [True]
+    return exact_matches([[candidate]], [reference], 1, Reading.PAPER_RQ2, stop) == [True]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_conala_fed_its_own_references_scores_one(conala_references, k):
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10])
 def test_the_paper_loses_49_of_conalas_own_references(conala_references, k):
-    score = exact_match_at_k([[text] for text in conala_references], conala_references, k, fidelity="paper")
+    score = exact_match_at_k([[text] for text in conala_references], conala_references, k, Reading.PAPER_RQ2)
     assert score == 494 / 543
 
 
@@ -102,8 +103,8 @@ def test_without_stop_strings_the_paper_cuts_nothing():
     [
         (([["a"]], ["a"], 0), "k must be at least 1 but got 0"),
         (([["a"]], [], 1), "got 1 lists for 0 references"),
-        (([["a"]], ["a"], 1, "exact"), "fidelity must be .* but got 'exact'"),
-        (([["a"]], ["a"], 1, "paper", ["("]), "stop must be a regular expression"),
+        (([["a"]], ["a"], 1, "exact"), "reading must be .* but got 'exact'"),
+        (([["a"]], ["a"], 1, Reading.PAPER_RQ2, ["("]), "stop must be a regular expression"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

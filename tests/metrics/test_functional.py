@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from raypeft.metrics.functional import (
+    METRIC,
     avg_tests_passed,
     candidates_passed,
     pass_at_k,
@@ -14,6 +15,7 @@ from raypeft.metrics.functional import (
     shares_passed,
     strict_accuracy,
 )
+from raypeft.metrics.metric import Answers
 
 T, F = True, False
 REFERENCE = {0: [-2], 1: [F, F], 2: [T, T], 3: [F, T, F, T], 4: [-1, -1]}
@@ -154,3 +156,105 @@ def test_a_candidate_whose_tests_were_not_run_is_refused_rather_than_left_out():
         ValueError, match=r"problem 7: every candidate must have a verdict .* candidate 1 of 3 has none"
     ):
         strict_accuracy({7: [[T], [], [F]]})
+
+
+def judged(problem, *candidates, level="interview", paper=()):
+    """Rows of the table `tests`: each candidate is a string with a letter a test, p(assed), w(rong), e(rror), ..."""
+    outcomes = {"p": "passed", "w": "wrong_answer", "e": "runtime_error", "c": "compile_error", "-": "not_run"}
+    return [
+        {
+            "example_id": problem, "level": level, "rank": rank, "test": test, "outcome": outcomes[letter],
+            "passed": letter == "p", "passed_paper": letter == "p" or (rank, test) in paper,
+        }
+        for rank, letters in enumerate(candidates)
+        for test, letter in enumerate(letters)
+    ]  # fmt: skip
+
+
+def score_tests(rows, levels=()):
+    return METRIC.compute(Answers.from_rows([], rows, levels))
+
+
+def test_the_references_check_of_tests_passed_and_strict_accuracy_holds():
+    rows = [
+        *judged("0", "c"),
+        *judged("1", "ww"),
+        *judged("2", "pp"),
+        *judged("3", "wpwp"),
+        *judged("4", "ee"),
+    ]
+    scores = score_tests(rows)
+    assert scores["avg_tests_passed"] == pytest.approx(0.3)
+    assert scores["strict_accuracy"] == scores["pass_at_1"] == pytest.approx(0.2)
+    assert (scores["passed_tests"], scores["runtime_error_tests"], scores["compile_error_tests"]) == (4, 2, 1)
+
+
+@pytest.mark.parametrize(("right", "expected"), enumerate([0, 0.4, 0.7, 0.9, 1, 1]))
+def test_pass_at_2_of_five_candidates_is_the_unbiased_estimate(right, expected):
+    scores = score_tests(judged("0", *["p"] * right, *["w"] * (5 - right)))
+    assert scores["pass_at_2"] == pytest.approx(expected)
+
+
+def test_every_level_has_scores_of_its_own_and_an_absent_one_has_none():
+    rows = [*judged("0", "p", level="interview"), *judged("1", "w", level="competition")]
+    scores = score_tests(rows, ("introductory", "interview", "competition"))
+    assert (scores["pass_at_1_interview"], scores["pass_at_1_competition"], scores["pass_at_1"]) == (1, 0, 0.5)
+    assert "pass_at_1_introductory" not in scores
+
+
+def test_the_papers_reading_is_kept_beside():
+    scores = score_tests(judged("0", "pw", "pw", paper={(0, 1)}))
+    assert (scores["pass_at_1"], scores["pass_at_1_paper"]) == (0, 0.5)
+    assert (scores["avg_tests_passed"], scores["avg_tests_passed_paper"]) == (0.5, 0.75)
+
+
+def test_tests_that_were_not_run_leave_the_share_of_tests_unknown():
+    scores = score_tests([*judged("0", "w--"), *judged("1", "ppp")])
+    assert "avg_tests_passed" not in scores
+    assert scores["pass_at_1"] == 0.5
+    assert scores["not_run_tests"] == 2
+
+
+def test_a_cut_beyond_the_fewest_candidates_has_no_score():
+    scores = score_tests([*judged("0", "p", "p"), *judged("1", "p", "p", "p", "p", "p")])
+    assert "pass_at_2" in scores
+    assert "pass_at_5" not in scores
+
+
+def test_intervals_hold_their_functional_score_and_are_never_a_point():
+    mixed = [row for number in range(30) for row in judged(str(number), "pw" if number % 3 else "pp", "ww")]
+    none = [row for number in range(100) for row in judged(str(number), "w")]
+    for rows in (mixed, none):
+        scores = score_tests(rows)
+        for name in ("avg_tests_passed", "strict_accuracy", "pass_at_1"):
+            assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
+            assert scores[f"{name}_low"] < scores[f"{name}_high"]
+    assert score_tests(none)["pass_at_1_high"] == pytest.approx(0.0370, abs=1e-4)
+
+
+def test_every_functional_score_is_a_column_of_the_results():
+    levels = ("introductory", "interview", "competition")
+    rows = [row for level in levels for row in judged(level, *["p"] * 5, level=level)]
+    scores = score_tests(rows, levels)
+    columns = {column.name for column in METRIC.all_columns(levels)}
+    assert set(scores) <= columns
+    assert {f"pass_at_5_{level}_high" for level in levels} <= set(scores)
+
+
+def test_single_problems_are_compared_by_pass_at_1_their_first_candidate_and_the_share_of_tests():
+    rows = [*judged("0", "pw", "pp"), *judged("1", "pp", "ww")]
+    assert METRIC.per_example(Answers.from_rows([], rows)) == {
+        "pass_at_1": {"0": 0.5, "1": 0.5},
+        "first_passes": {"0": 0.0, "1": 1.0},
+        "avg_tests_passed": {"0": 0.75, "1": 0.5},
+    }
+
+
+def test_the_share_of_tests_is_not_compared_where_some_were_not_run():
+    assert "avg_tests_passed" not in METRIC.per_example(Answers.from_rows([], judged("0", "w-")))
+
+
+def test_a_levels_heading_is_short_and_explained():
+    (score,) = (each for each in METRIC.level_scores("introductory") if each.width is not None)
+    assert (score.name, score.title) == ("pass_at_1_introductory", "intro.")
+    assert score.note == "intro.: pass@1 of introductory problems"

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+from raypeft.trial.stages import CANDIDATES
 
-from raypeft.results.columns import trial_columns
-from raypeft.results.store import CANDIDATES, EVALS, ResultStore, sweep_url
+from raypeft.results.store import ResultStore, sweep_url
 from raypeft.study.plan import make_trial
+from raypeft.trial.columns import tables
 
-COLUMNS = trial_columns()
+TABLES = tables()
 SAMPLES = {
     pa.string(): "naïve\n`x`",
     pa.int64(): 2**40,
@@ -37,7 +38,7 @@ def sample_row(schema: pa.Schema, trial_id: str) -> dict[str, Any]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ResultStore:
-    return ResultStore(str(tmp_path / "study"), COLUMNS)
+    return ResultStore(str(tmp_path / "study"), TABLES)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_whole_number_fits_a_column_of_fractions(store: ResultStore) -> None:
 
 def test_a_table_without_rows_still_has_its_columns(store: ResultStore) -> None:
     store.write_rows("evals", "a", [])
-    assert pq.read_schema(f"{store.root}/evals/a.parquet").names == [column.name for column in EVALS]
+    assert pq.read_schema(f"{store.root}/evals/a.parquet").names == [column.name for column in TABLES["evals"]]
 
 
 def test_a_column_that_the_schema_lacks_is_refused_by_name(store: ResultStore) -> None:
@@ -118,13 +119,13 @@ def test_only_trials_that_ran_to_a_finding_are_finished(store: ResultStore) -> N
 
 def test_opening_a_store_again_changes_nothing(store: ResultStore, trials: str) -> None:
     before = {name: (Path(store.root) / name).read_bytes() for name in files_below(store.root)}
-    assert ResultStore(store.url, COLUMNS).upgrade() == []
+    assert ResultStore(store.url, TABLES).upgrade() == []
     assert {name: (Path(store.root) / name).read_bytes() for name in files_below(store.root)} == before
 
 
 def test_a_relative_folder_is_kept_when_the_process_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = ResultStore("here", COLUMNS)
+    store = ResultStore("here", TABLES)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     store.write_rows("trials", "a", [{"id": "a"}])
@@ -132,8 +133,8 @@ def test_a_relative_folder_is_kept_when_the_process_moves(tmp_path: Path, monkey
 
 
 def test_a_store_may_be_a_file_url(tmp_path: Path) -> None:
-    ResultStore(f"file://{tmp_path}/study/", COLUMNS).write_rows("trials", "a", [{"id": "a"}])
-    assert [row["id"] for row in ResultStore(str(tmp_path / "study"), COLUMNS).read_rows()] == ["a"]
+    ResultStore(f"file://{tmp_path}/study/", TABLES).write_rows("trials", "a", [{"id": "a"}])
+    assert [row["id"] for row in ResultStore(str(tmp_path / "study"), TABLES).read_rows()] == ["a"]
 
 
 def test_a_reader_never_sees_half_a_file(store: ResultStore) -> None:
@@ -254,8 +255,8 @@ def test_a_column_that_today_lacks_is_kept_with_its_values(store: ResultStore, t
 
 def test_readers_find_one_schema_where_an_older_file_has_a_column_more(store: ResultStore, trials: str) -> None:
     make_old(store, "trials", "b", with_retired_column)
-    ResultStore(store.url, COLUMNS).upgrade()
-    ResultStore(store.url, COLUMNS).write_rows("trials", "d", [{"id": "d"}])
+    ResultStore(store.url, TABLES).upgrade()
+    ResultStore(store.url, TABLES).write_rows("trials", "d", [{"id": "d"}])
     scores = pl.read_parquet(trials).sort("id")["retired_score"].to_list()
     assert scores == [None, 0.5, None, None]
     assert sorted(pd.read_parquet(trials)["retired_score"].dropna()) == [0.5]
@@ -382,11 +383,11 @@ def keys(store: ResultStore) -> set[str]:
 
 
 def test_rows_come_back_from_s3_as_they_were_written(bucket: str) -> None:
-    store = ResultStore(sweep_url(bucket, "rows"), COLUMNS)
+    store = ResultStore(sweep_url(bucket, "rows"), TABLES)
     rows = {name: sample_row(store.schemas["trials"], name) | {"status": "ok"} for name in ("a", "b")}
     for name, row in rows.items():
         store.write_rows("trials", name, [row])
-    other = ResultStore(sweep_url(bucket, "rows"), COLUMNS)
+    other = ResultStore(sweep_url(bucket, "rows"), TABLES)
     assert other.read_rows() == list(rows.values())
     assert other.read_rows("trials", "b") == [rows["b"]]
     assert other.finished() == {"a", "b"}
@@ -394,7 +395,7 @@ def test_rows_come_back_from_s3_as_they_were_written(bucket: str) -> None:
 
 
 def test_a_folder_is_stored_on_s3_and_replaces_the_one_before(bucket: str, tmp_path: Path) -> None:
-    store = ResultStore(sweep_url(bucket, "folders"), COLUMNS)
+    store = ResultStore(sweep_url(bucket, "folders"), TABLES)
     (tmp_path / "deep").mkdir()
     for name in ("old", "both", "deep/file"):
         (tmp_path / name).write_text(name)
@@ -405,7 +406,7 @@ def test_a_folder_is_stored_on_s3_and_replaces_the_one_before(bucket: str, tmp_p
 
 
 def test_what_a_rerun_replaces_is_set_aside_on_s3_too(bucket: str, tmp_path: Path) -> None:
-    store = ResultStore(sweep_url(bucket, "reruns"), COLUMNS)
+    store = ResultStore(sweep_url(bucket, "reruns"), TABLES)
     (tmp_path / "weights").write_bytes(b"w")
     store.write_rows("trials", "a", [{"id": "a"}])
     store.write_rows("evals", "a", [{"id": "a"}])
@@ -417,7 +418,7 @@ def test_what_a_rerun_replaces_is_set_aside_on_s3_too(bucket: str, tmp_path: Pat
 
 
 def test_an_older_file_on_s3_is_upgraded(bucket: str) -> None:
-    store = ResultStore(sweep_url(bucket, "older"), COLUMNS)
+    store = ResultStore(sweep_url(bucket, "older"), TABLES)
     store.write_rows("candidates", "a", [{"id": "a", "text": "x"}])
     path = f"{store.root}/candidates/a.parquet"
     with store.filesystem.open_input_file(path) as stream:
@@ -432,7 +433,7 @@ def test_an_older_file_on_s3_is_upgraded(bucket: str) -> None:
 
 def test_opening_what_is_not_there_is_refused_and_makes_no_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="must be a sweep's folder but holds no trials/"):
-        ResultStore.existing(str(tmp_path / "mistyped"), COLUMNS)
+        ResultStore.existing(str(tmp_path / "mistyped"), TABLES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -440,10 +441,10 @@ def test_opening_what_is_not_there_on_s3_is_refused_and_makes_no_folder(bucket: 
     url = sweep_url(bucket, "mistyped")
     for _ in range(2):  # the first look must not make what the second would find
         with pytest.raises(FileNotFoundError, match="holds no trials/"):
-            ResultStore.existing(url, COLUMNS)
+            ResultStore.existing(url, TABLES)
 
 
 def test_what_a_sweep_has_made_on_s3_is_opened(bucket: str) -> None:
     url = sweep_url(bucket, "made")
-    ResultStore(url, COLUMNS).write_rows("trials", "a", [{"id": "a", "status": "ok"}])
-    assert ResultStore.existing(url, COLUMNS).finished() == {"a"}
+    ResultStore(url, TABLES).write_rows("trials", "a", [{"id": "a", "status": "ok"}])
+    assert ResultStore.existing(url, TABLES).finished() == {"a"}

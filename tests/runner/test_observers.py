@@ -8,12 +8,12 @@ from rich.console import Console
 
 from raypeft.analysis.report import headline
 from raypeft.events import Evaluated, Finished, Stage, Started, Step
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import LINE_INTERVAL, LineView, TrialLines
 from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import SweepView
+from raypeft.trial.columns import tables
 
 OK = {"status": "ok", "error": None, "em_at_1": 0.05, "em_at_10": 0.4, "codebleu": 0.25}
 
@@ -211,7 +211,7 @@ def test_scores_that_a_row_lacks_are_left_out() -> None:
 
 
 def test_every_evaluation_is_in_the_store_as_soon_as_it_is_told(tmp_path) -> None:
-    store = ResultStore(str(tmp_path), trial_columns())
+    store = ResultStore(str(tmp_path), tables())
     writer = EvaluationWriter(store)
     for step in (5, 10):
         writer.hear("a", Evaluated(step, step / 10, 0.5, 0.4, 1e-3, 1.0))

@@ -1,10 +1,7 @@
 """The typed sweep: fields that are columns, and the options of the sandbox as it takes them."""
 
-import pyarrow as pa
-
-from raypeft.results.columns import trial_columns
 from raypeft.sandbox import Limits, SandboxSettings
-from raypeft.study.config import SandboxOptions, trial_fields
+from raypeft.study.config import SandboxOptions, trial_columns, trial_fields
 
 
 def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
@@ -12,16 +9,16 @@ def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
     assert columns.keys() == {"tuning_method", *trial_fields()}
     assert all(column.description for column in columns.values())
     types = {
-        "model": pa.string(),
-        "tuning_method": pa.string(),
-        "seed": pa.int64(),
-        "limit": pa.int64(),
-        "learning_rate": pa.float64(),
-        "lora_alpha": pa.float64(),
-        "optim": pa.string(),
-        "target_modules": pa.list_(pa.string()),
+        "model": str,
+        "tuning_method": str,
+        "seed": int,
+        "limit": int,
+        "learning_rate": float,
+        "lora_alpha": float,
+        "optim": str,
+        "target_modules": list[str],
     }
-    assert {name: columns[name].type for name in types} == types
+    assert {name: columns[name].kind for name in types} == types
 
 
 def test_the_columns_that_tell_trials_apart_come_first() -> None:

@@ -13,10 +13,10 @@ from raypeft import machine
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
 from raypeft.models.classes import from_folder
 from raypeft.models.loading import load_base
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.study import memory
 from raypeft.study.config import Resources, Trial
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
@@ -163,7 +163,7 @@ def test_of_a_model_that_nothing_is_known_of_nothing_is_predicted():
 
 @pytest.fixture
 def store(tmp_path):
-    return ResultStore(str(tmp_path / "results"), trial_columns())
+    return ResultStore(str(tmp_path / "results"), tables())
 
 
 def test_a_trial_that_cannot_fit_is_recorded_and_not_run(store, monkeypatch):

@@ -17,7 +17,6 @@ from raypeft.decoding.generation import Decoder, generate
 from raypeft.methods import METHODS
 from raypeft.models.loading import BaseCache
 from raypeft.models.table import TOY_FOLDER
-from raypeft.results.columns import trial_columns
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
@@ -28,6 +27,7 @@ from raypeft.training.loop import train_model
 from raypeft.trial import answer as answering
 from raypeft.trial import run as running
 from raypeft.trial import tune as tuning
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
@@ -37,7 +37,7 @@ RESOURCES = Resources(cpus_per_trial=2)
 
 @pytest.fixture
 def store(tmp_path):
-    return ResultStore(str(tmp_path / "results"), trial_columns())
+    return ResultStore(str(tmp_path / "results"), tables())
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, tmp_p
     fresh = run(trial, store)
     bases = BaseCache()
     for other in (quick_trial("full"), quick_trial("lora", lora_r=2), quick_trial("icl")):
-        run(other, ResultStore(str(tmp_path / "other"), trial_columns()), bases)
+        run(other, ResultStore(str(tmp_path / "other"), tables()), bases)
     assert scores(run(trial, store, bases)) == scores(fresh)
 
 
@@ -282,7 +282,7 @@ def test_the_command_on_a_finished_trial_keeps_the_old_row_aside(tmp_path):
 def test_candidates_that_were_only_generated_are_scored_later_to_the_same_numbers(store, tmp_path):
     from raypeft.analysis.score import score_again
 
-    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), trial_columns()))
+    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), tables()))
     row = run_and_record(TrialContext(quick_trial("icl"), "s", store, options=RunOptions(generate_only=True)))
     assert row["status"] == "generated"
     assert row.get("em_at_1") is None
@@ -350,7 +350,7 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
         model="codegen2-1B" if kind == "codegen2" else small_model(kind), model_path=small_model(kind), dataset="toy",
         limit=8, max_new_tokens=3, num_beams=2, num_return_sequences=2, method=METHODS[name](**settings),
     )  # fmt: skip
-    small_store = ResultStore(str(tmp_path / "s"), trial_columns())
+    small_store = ResultStore(str(tmp_path / "s"), tables())
     row = run_and_record(TrialContext(trial, "s", small_store))
     assert row["status"] == "ok", row["error"]
     if METHODS[name].trains and METHODS[name].saves_adapter:

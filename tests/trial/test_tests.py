@@ -6,7 +6,8 @@ from concurrent.futures import Future
 import pytest
 
 from raypeft.data import apps
-from raypeft.metrics.scores import score_tests
+from raypeft.metrics.functional import METRIC
+from raypeft.metrics.metric import Answers
 from raypeft.records import Candidate, Example
 from raypeft.sandbox import Limits, RunResult, SandboxSettings, SandboxUnavailable, TestResult
 from raypeft.services.local import LocalServices
@@ -103,6 +104,6 @@ def test_real_solutions_pass_all_their_tests_and_real_generated_programs_do_not(
                 generated = problems[int(example.id)]["generated_solutions"]
                 programs = (example.code, *example.other_codes) if kind == "official" else generated
                 tests.begin(example, [Candidate(example.id, *each, 1, "eos") for each in enumerate(programs)])
-            scores[kind] = score_tests(tests.collect("trial"), apps.LEVELS)
+            scores[kind] = METRIC.compute(Answers.from_rows([], tests.collect("trial"), apps.LEVELS))
     assert scores["official"]["strict_accuracy"] == scores["official"]["pass_at_1_competition"] == 1
     assert scores["generated"]["strict_accuracy"] < 0.9

@@ -26,6 +26,7 @@ from functools import partial
 from raypeft.metrics.codebleu.definitions import Definitions, Tokens
 from raypeft.metrics.codebleu.links import Flow, Link, Sources, count_flows, merge_rereads, sort_links
 from raypeft.metrics.codebleu.tree import STRING_TYPES, Node, Program
+from raypeft.metrics.readings import Reading
 
 _MAX_DEPTH = 993
 """Levels of the deepest tree from which codebleu 0.7.0, called by a plain script, reads data flow; past it Python's
@@ -42,12 +43,12 @@ class _Abandoned(Exception):
     """This reading gives the program no data flow."""
 
 
-def data_flow(program: Program, fidelity: str, sources: Sources) -> Counter[Flow]:
-    """How often each flow occurs in `program`. `fidelity` is that of `raypeft.metrics.codebleu.score`.
+def data_flow(program: Program, reading: Reading, sources: Sources) -> Counter[Flow]:
+    """How often each flow occurs in `program`. `reading` is that of `raypeft.metrics.codebleu.score`.
 
     Empty for a program without flow, and for one past the limits above (depth: in the readings of the originals only).
     """
-    paper = fidelity != "corrected"
+    paper = reading is not Reading.CORRECTED
     if paper and program.depth > _MAX_DEPTH:
         return Counter()
     try:

@@ -8,11 +8,11 @@ examples before any division, so the score is not a mean of examples' scores. An
 
 Three readings:
 
-- `corrected`: the syntax tree tells what is a comment, so `//` and leading strings stay; when no reference has any
+- `CORRECTED`: the syntax tree tells what is a comment, so `//` and leading strings stay; when no reference has any
   data flow, its weight is spread evenly over the other three parts; no text on either side scores 0.
-- `paper`: the numbers of the study's RQ2 (arXiv 2308.10462). Comments are cut by Java's rules, so `//` ends a line; 35
-  keywords; a missing data flow counts 0. The study joined a program's lines first; callers do that.
-- `package`: the numbers of its RQ1 and RQ3, made by the codebleu package 0.7.0. Comments and what it takes for
+- `PAPER_RQ2`: the numbers of the study's RQ2 (arXiv 2308.10462). Comments are cut by Java's rules, so `//` ends a
+  line; 35 keywords; a missing data flow counts 0. The study joined a program's lines first; callers do that.
+- `PAPER_RQ1`: the numbers of its RQ1 and RQ3, made by the codebleu package 0.7.0. Comments and what it takes for
   docstrings are cut by Python's tokens; a data flow of 0, missing or all wrong, counts 1.
 
 Comments are left out of syntax and data flow only: n-grams are those of the text as given. All readings are the
@@ -32,6 +32,7 @@ from raypeft.metrics.codebleu.dataflow import data_flow
 from raypeft.metrics.codebleu.links import Sources
 from raypeft.metrics.codebleu.syntax import Shapes, subtree_shapes
 from raypeft.metrics.codebleu.tree import read_program
+from raypeft.metrics.readings import Reading
 
 _ORDERS = (1, 2, 3, 4)
 """n-gram lengths, each with weight 1/4 in the geometric mean (BLEU-4)."""
@@ -48,20 +49,20 @@ _recall: Callable[[list[list[object]], list[str], int], tuple[float, float]] = w
 _brevity: Callable[[float, float], float] = bleu.brevity_penalty
 
 
-def codebleu(references: list[str], predictions: list[str], fidelity: str = "corrected") -> dict[str, float]:
+def codebleu(references: list[str], predictions: list[str], reading: Reading = Reading.CORRECTED) -> dict[str, float]:
     """CodeBLEU and its four parts, each in [0, 1]; all 0 for no examples.
 
     Keys: codebleu, ngram_match, weighted_ngram_match, syntax_match, dataflow_match. dataflow_match is 0 when no
-    reference has data flow; codebleu then depends on the fidelity (see the module's head). Raises ValueError
-    when the lists differ in length or fidelity is none of the three; never for what a text holds.
+    reference has data flow; codebleu then depends on the reading (see the module's head). Raises ValueError
+    when the lists differ in length or for no `Reading`; never for what a text holds.
     Source of the parts and of the equal weights: arXiv 2009.10297, section 3.
     """
-    rows = example_counts(references, predictions, fidelity)
-    return score_counts([sum(column) for column in zip(*rows, strict=True)], fidelity)
+    rows = example_counts(references, predictions, reading)
+    return score_counts([sum(column) for column in zip(*rows, strict=True)], reading)
 
 
 def example_counts(
-    references: list[str], predictions: list[str], fidelity: str = "corrected"
+    references: list[str], predictions: list[str], reading: Reading = Reading.CORRECTED
 ) -> list[tuple[float, ...]]:
     """One row of counts an example. CodeBLEU of any set of examples is `score_counts` of their rows' sum.
 
@@ -70,26 +71,26 @@ def example_counts(
     """
     if len(references) != len(predictions):
         raise ValueError(f"predictions must be as many as references but got {len(predictions)} for {len(references)}")
-    _check(fidelity)
-    keywords = _PAPER_KEYWORDS if fidelity == "paper" else _KEYWORDS
+    reading = Reading(reading)
+    keywords = _PAPER_KEYWORDS if reading is Reading.PAPER_RQ2 else _KEYWORDS
     return [
-        (*_ngram_counts(reference, prediction, keywords), *_tree_counts(reference, prediction, fidelity))
+        (*_ngram_counts(reference, prediction, keywords), *_tree_counts(reference, prediction, reading))
         for reference, prediction in zip(references, predictions, strict=True)
     ]
 
 
-def score_counts(totals: Sequence[float], fidelity: str = "corrected") -> dict[str, float]:
+def score_counts(totals: Sequence[float], reading: Reading = Reading.CORRECTED) -> dict[str, float]:
     """The scores of a corpus from the sums of its `example_counts` columns; all 0 when `totals` is empty.
 
-    Raises ValueError on an unknown fidelity.
+    Raises ValueError for no `Reading`.
     """
-    _check(fidelity)
+    reading = Reading(reading)
     parts = dict.fromkeys(("ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match"), 0.0)
     if not len(totals):
         return {"codebleu": 0.0, **parts}
     n = 2 * len(_ORDERS)
     examples, predicted, expected, same_trees, all_trees, same_flows, all_flows = totals[2 * n :]
-    if fidelity == "corrected" and not (predicted and expected):
+    if reading is Reading.CORRECTED and not (predicted and expected):
         # Nothing on one side: the original still finds two empty modules alike.
         return {"codebleu": 0.0, **parts}
     parts["ngram_match"] = _geometric_mean(totals[:n], _brevity(expected, predicted))
@@ -99,14 +100,9 @@ def score_counts(totals: Sequence[float], fidelity: str = "corrected") -> dict[s
     parts["syntax_match"] = same_trees / all_trees
     if all_flows:
         parts["dataflow_match"] = same_flows / all_flows
-    counted = 3 if fidelity == "corrected" and not all_flows else 4
-    gift = 1 if fidelity == "package" and not parts["dataflow_match"] else 0  # its `theta * (dataflow or 1)`
+    counted = 3 if reading is Reading.CORRECTED and not all_flows else 4
+    gift = 1 if reading is Reading.PAPER_RQ1 and not parts["dataflow_match"] else 0  # its `theta * (dataflow or 1)`
     return {"codebleu": float((fsum(parts.values()) + gift) / counted), **{name: float(parts[name]) for name in parts}}
-
-
-def _check(fidelity: str) -> None:
-    if fidelity not in ("corrected", "paper", "package"):
-        raise ValueError(f'fidelity must be "corrected", "paper" or "package" but got {fidelity!r}')
 
 
 def _ngram_counts(reference: str, prediction: str, keywords: frozenset[str]) -> list[float]:
@@ -124,22 +120,22 @@ def _ngram_counts(reference: str, prediction: str, keywords: frozenset[str]) -> 
     return [*counts, 1, len(predicted), len(expected)]
 
 
-def _tree_counts(reference: str, prediction: str, fidelity: str) -> tuple[int, int, int, int]:
+def _tree_counts(reference: str, prediction: str, reading: Reading) -> tuple[int, int, int, int]:
     """The reference's subtrees found in the prediction and all of them; the same for its data flows.
 
     A subtree counts as found however often the prediction has it; a data flow as often as both have it.
     """
     shapes: Shapes = {}
     sources: Sources = {}
-    expected = read_program(reference, fidelity)
+    expected = read_program(reference, reading)
     expected_trees = subtree_shapes(expected, shapes)
-    expected_flows = data_flow(expected, fidelity, sources)
-    predicted = expected if prediction == reference else read_program(prediction, fidelity)
+    expected_flows = data_flow(expected, reading, sources)
+    predicted = expected if prediction == reference else read_program(prediction, reading)
     found = subtree_shapes(predicted, shapes)
     same_trees = sum(count for shape, count in expected_trees.items() if shape in found)
     same_flows = 0
     if expected_flows:
-        same_flows = (expected_flows & data_flow(predicted, fidelity, sources)).total()
+        same_flows = (expected_flows & data_flow(predicted, reading, sources)).total()
     return same_trees, expected_trees.total(), same_flows, expected_flows.total()
 
 

@@ -1,7 +1,7 @@
 """Programs as plain trees, for CodeBLEU: parse once, then read off syntax and data flow.
 
     from raypeft.metrics.codebleu.tree import read_program
-    program = read_program("x = f(y)  # why", fidelity="corrected")
+    program = read_program("x = f(y)  # why", Reading.CORRECTED)
     [token.text for token in program.tokens]       # ['x', '=', 'f', '(', 'y', ')']
 
 tree-sitter does the parsing. It accepts any bytes, so every text has a tree, with ERROR nodes where it is not
@@ -20,6 +20,8 @@ from itertools import accumulate
 import tree_sitter
 import tree_sitter_python
 from codebleu.parser.utils import remove_comments_and_docstrings
+
+from raypeft.metrics.readings import Reading
 
 _PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_python.language()))
 """One parser for the process; making one for every corpus, as the codebleu package does, takes time."""
@@ -79,11 +81,11 @@ class Program:
     """Whether comments are in the tree."""
 
 
-def read_program(text: str, fidelity: str) -> Program:
-    """Parse any string at all, lone surrogates and NULs included. `fidelity` is that of `codebleu.score`."""
+def read_program(text: str, reading: Reading) -> Program:
+    """Parse any string at all, lone surrogates and NULs included. In the paper's readings by its rules."""
     text = text.strip()
-    paper = fidelity != "corrected"
-    if fidelity == "paper":
+    paper = reading is not Reading.CORRECTED
+    if reading is Reading.PAPER_RQ2:
         text = without_java_comments(text)
     elif paper:
         text = without_python_comments(text)

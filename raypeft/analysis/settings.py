@@ -1,0 +1,58 @@
+"""What sets a trial apart in a table: the fields that stand at no default, or that differ between trials alike."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raypeft.results.declarations import Declarations
+
+Row = Mapping[str, Any]
+
+NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "tuning_method", "limit", "test_limit"}
+ALWAYS_SETTINGS = {"num_shots", "lora_r"}
+"""Told wherever they are not 0."""
+SHORT = {
+    "learning_rate": "lr",
+    "num_train_epochs": "epochs",
+    "num_shots": "shots",
+    "embedding_model": "retriever",
+    "lora_r": "r",
+    "lora_alpha": "alpha",
+}
+"""What papers write for a field."""
+_UNKNOWN = object()
+
+
+def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
+    """For each row, its fields that are not their default or that differ between the trials of its method and dataset.
+
+    As text, for a table: "lr 0.002, epochs 3, r 16".
+    """
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[_kind(row)].append(row)
+    varying = {kind: _varying(group, declared) for kind, group in groups.items()}
+    return [_told(row, varying[_kind(row)], declared) for row in rows]
+
+
+def _kind(row: Row) -> tuple[str, str]:
+    return row["tuning_method"], row["dataset"]
+
+
+def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
+    """The fields in which some row differs from the first, and so two rows from one another."""
+    names = declared.method(group[0]["tuning_method"]).fields
+    return {name for name in names if any(row.get(name) != group[0].get(name) for row in group)}
+
+
+def _told(row: Row, varying: set[str], declared: Declarations) -> str:
+    method = declared.method(row["tuning_method"])
+    usual = {**method.defaults, **declared.dataset(row["dataset"]).decoding}
+    parts = []
+    for name in method.fields:
+        value = row.get(name)
+        if name in NEVER_SETTINGS or value is None:
+            continue
+        if value != usual.get(name, _UNKNOWN) or name in varying or (name in ALWAYS_SETTINGS and value):
+            parts.append(f"{SHORT.get(name, name)} {f'{value:g}' if isinstance(value, float) else value}")
+    return ", ".join(parts)

@@ -1,0 +1,43 @@
+"""The scores of a trial, from its rows of other tables: when it has run, and again from what is stored.
+
+record_scores(trial.id, store, dataset, method.trains, store.read_rows("candidates", trial.id), test_rows)
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from raypeft.metrics.metric import Answers, Row
+from raypeft.metrics.scoring import row_scores, values_by_example
+from raypeft.records import Column, Dataset
+from raypeft.results.store import ResultStore
+
+EXAMPLE_SCORES = (
+    Column("id", str, "the trial's id"),
+    Column("example_id", str, "the example's id in its dataset"),
+    Column("score", str, "the score's column in the trial's row, or another value that trials are compared by"),
+    Column("value", float, "the score of this example alone; hits and misses are 1 and 0"),
+)
+"""The table `example_scores`: what two trials are compared by, without any text of the dataset."""
+
+
+def record_scores(
+    trial_id: str,
+    store: ResultStore,
+    dataset: Dataset,
+    trains: bool,
+    candidates: Iterable[Row],
+    tests: Sequence[Row] = (),
+) -> dict[str, Any]:
+    """The scores of the trial's row, by column; those of single examples go to the store.
+
+    `candidates` and `tests` are the trial's rows of these tables. Raises what `row_scores` raises.
+    """
+    answers = Answers.from_rows([*candidates], tests, dataset.levels, dataset.paper_stop, trains)
+    row = row_scores(answers, dataset.judged_by)
+    values = values_by_example(answers, dataset.judged_by)
+    store.write_rows("example_scores", trial_id, [
+        {"id": trial_id, "example_id": example, "score": score, "value": value}
+        for score, examples in values.items()
+        for example, value in examples.items()
+    ])  # fmt: skip
+    return row

@@ -1,0 +1,45 @@
+"""What sets a trial apart."""
+
+from typing import Any
+
+from raypeft.analysis.settings import settings
+from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
+from raypeft.study.plan import make_trial
+from raypeft.trial.declarations import own_declarations
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    return make_trial({"model": "toy", "dataset": "toy", "tuning_method": "lora", **fields}).fields
+
+
+def told(*rows: dict[str, Any]) -> list[str]:
+    return settings(rows, own_declarations())
+
+
+def test_settings_name_what_is_not_default_or_differs() -> None:
+    assert told(row(lora_r=8, seed=1), row(lora_r=16, seed=1), row(tuning_method="icl")) == [
+        "seed 1, r 8", "seed 1, r 16", "shots 8",
+    ]  # fmt: skip
+
+
+def test_settings_hold_no_field_of_another_method() -> None:
+    assert told(row(tuning_method="zero_shot"), row(learning_rate=1e-3)) == ["", "lr 0.001, r 16"]
+
+
+def test_a_default_is_told_where_another_trial_of_the_same_method_and_dataset_has_another_value() -> None:
+    assert told(row(), row(max_grad_norm=2.0)) == ["max_grad_norm 1, r 16", "max_grad_norm 2, r 16"]
+    assert told(row(), row(max_grad_norm=2.0, dataset="conala")) == ["r 16", "max_grad_norm 2, r 16"]
+
+
+def test_what_a_dataset_sets_by_itself_is_no_setting() -> None:
+    assert told(row(dataset="toy_apps")) == ["r 16"]
+    assert told(row(dataset="toy_apps", temperature=0.2)) == ["temperature 0.2, r 16"]
+
+
+def test_a_method_of_another_version_is_told_by_its_own_declaration() -> None:
+    declared = Declarations(
+        datasets={"new": DeclaredDataset(decoding={"width": 3})},
+        methods={"novel": DeclaredMethod(("width", "depth", "must"), {"width": 1, "depth": 2})},
+    )
+    rows = [{"tuning_method": "novel", "dataset": "new", "width": 3, "depth": 7, "must": "a"}]
+    assert settings(rows, declared) == ["depth 7, must a"], "the field without a default is always told"
