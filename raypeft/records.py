@@ -80,7 +80,7 @@ class Dataset:
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
     forms: Forms | None = None
-    """None: those of `raypeft.prompting.prompts`."""
+    """None: those of `raypeft.prompting.forms`."""
     judged_by: tuple[Judge, ...] = ("reference",)
     """What its answers are scored against; every metric that needs one of these applies."""
     levels: tuple[str, ...] = ()
@@ -123,3 +123,28 @@ class Candidate:
     log_probability: float | None = field(default=None, compare=False)
     """Sum over its tokens, the stopping one included, in nats. Its last digits depend on the batch, so that two equal
     candidates may differ in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table of the results. Whoever fills a column declares it."""
+
+    name: str
+    kind: Any
+    """`float`, `int`, `str`, `bool`, `datetime` (in UTC) or `list[str]`."""
+    description: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a trial ended."""
+
+    name: str
+    description: str = ""
+    is_finished: bool = False
+    """Whether the trial need not run again."""
+    is_fault: bool = True
+    """Whether a sweep with such a trial ends with exit code 1."""
+    is_scored: bool = False
+    """Whether the row has scores; the others are listed below the table, with their error."""
