@@ -10,11 +10,13 @@ Exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
 from raypeft.analysis.report import print_summary
+from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
@@ -27,6 +29,7 @@ from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -43,13 +46,17 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     interrupted = False
     if missing:
         options = options or RunOptions(sandbox=config.sandbox)
-        interrupted = run_missing(SweepRun(config.name, results, config.resources, options, verbose), missing, console)
+        names = labels([trial.fields for trial in trials], own_declarations())
+        by_id = dict(zip((trial.id for trial in trials), names, strict=True))
+        run = SweepRun(config.name, results, config.resources, options, by_id, verbose)
+        interrupted = run_missing(run, missing, console)
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
     if interrupted:
         say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
         return 130
+    say_next_steps(console, results, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 
 
@@ -66,6 +73,20 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> boo
     except KeyboardInterrupt:
         return True
     return False
+
+
+def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What can be done with the results now."""
+    if not rows:
+        return
+    say(
+        console,
+        f"""
+next:
+  raypeft findings {results}     which differences are more than chance
+  raypeft report {results} --markdown     these tables for a README or a paper
+  pandas.read_parquet("{results}/trials")     every row with its fields, scores, costs and versions""",
+    )
 
 
 def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[Trial]:

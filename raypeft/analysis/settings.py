@@ -35,6 +35,18 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     return [_told(row, varying[_kind(row)], declared) for row in rows]
 
 
+def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
+    """For each row a short name that tells it from the others: "lora lr 0.002, r 16".
+
+    Model and dataset are part of it only where the rows differ in them.
+    """
+    shared = [name for name in ("model", "dataset") if len({row[name] for row in rows}) > 1]
+    return [
+        " ".join(part for part in (*(row[name] for name in shared), row["tuning_method"], text) if part)
+        for row, text in zip(rows, settings(rows, declared), strict=True)
+    ]
+
+
 def _kind(row: Row) -> tuple[str, str]:
     return row["tuning_method"], row["dataset"]
 

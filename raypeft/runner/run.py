@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from raypeft.study.config import Resources, RunOptions
 
@@ -16,4 +17,6 @@ class SweepRun:
     """Folder or URL of the sweep's own results."""
     resources: Resources
     options: RunOptions
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> a short name that tells the trial from the sweep's others; a trial without one has its own label."""
     verbose: bool = False

@@ -47,7 +47,7 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "options": run.options.model_dump(),
     }
     planned = [{"id": trial.id, "trial": trial.model_dump()} for trial in trials]
-    watcher = Watcher(run.name, trials, ResultStore(run.results, tables()), observers)
+    watcher = Watcher(run, trials, ResultStore(run.results, tables()), observers)
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(run_tune_trial, trial_resources(run.resources)),
@@ -80,8 +80,10 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
 class Watcher(tune.Callback):
     """Passes what Tune hears of its trials to the observers, and writes the row of a trial whose process died."""
 
-    def __init__(self, sweep: str, trials: Iterable[Trial], store: ResultStore, observers: Sequence[Observer]) -> None:
-        self.sweep, self.store, self.observers = sweep, store, observers
+    def __init__(
+        self, run: SweepRun, trials: Iterable[Trial], store: ResultStore, observers: Sequence[Observer]
+    ) -> None:
+        self.run, self.store, self.observers = run, store, observers
         self.trials = {trial.id: trial for trial in trials}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class Watcher(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         ours = self.trials[trial.config["planned"]["id"]]
-        self._tell(ours.id, Started(ours.label, ours.fields))
+        self._tell(ours.id, Started(self.run.labels.get(ours.id, ours.label), ours.fields))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
@@ -103,7 +105,7 @@ class Watcher(tune.Callback):
         ours = self.trials[trial.config["planned"]["id"]]
         row = {
             "id": ours.id,
-            "sweep": self.sweep,
+            "sweep": self.run.name,
             **ours.fields,
             "status": "failed",
             "error": "the trial's process died before it could record anything; most often the machine ran out of "

@@ -20,12 +20,13 @@ from raypeft import machine
 from raypeft.events import Finished, Started
 from raypeft.methods import TrainedMethod
 from raypeft.prompting.shots import pick_shots, prompt_columns
-from raypeft.records import Candidate, Column, Prompt
+from raypeft.records import Candidate, Prompt
 from raypeft.retrieval.retriever import leaks
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
 from raypeft.trial.answer import answer, ask, candidate_rows
+from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
@@ -33,28 +34,6 @@ from raypeft.trial.tests import CandidateTests
 from raypeft.trial.tune import counted_params, tune
 
 Row = dict[str, Any]
-COLUMNS = (
-    Column("error", str, "what went wrong, where status is not ok"),
-    Column("started_at", datetime, "start of the trial"),
-    Column(
-        "exact_duplicates",
-        int,
-        "test examples whose instruction stands in the training split, case and white space aside",
-        "examples",
-    ),
-    Column("load_seconds", float, "loading the base model and the data; near 0 where an earlier trial had", "seconds"),
-    Column("retrieve_seconds", float, "finding shots, embeddings included; null for random ones", "seconds"),
-    Column("generate_seconds", float, "decoding the test split", "seconds"),
-    Column("test_seconds", float, "waiting for tests after decoding, beside which they run", "seconds"),
-    Column("score_seconds", float, "computing the scores", "seconds"),
-    Column("total_seconds", float, "the whole trial", "seconds"),
-    Column("generate_examples_per_second", float, "decoding speed", "examples per second"),
-    Column("gpu_memory_gb", float, "the trial's memory budget; null without a GPU", "GiB"),
-    Column("predicted_peak_memory_gb", float, "peak GPU memory of tensors as planning predicts it", "GiB"),
-    Column("model_notes", str, "what loading the model had to decide or change"),
-    Column("model_resolved_revision", str, "commit of the model on the hub, or hash of its local weights"),
-)
-"""What the row has besides the trial's fields, its status, its scores and what the stages measure."""
 
 
 def run_and_record(context: TrialContext) -> Row:
@@ -68,6 +47,7 @@ def run_and_record(context: TrialContext) -> Row:
     row: Row = {"id": trial.id, "sweep": context.sweep, **trial.fields, "status": "ok", "error": None}
     row["started_at"] = datetime.now(UTC)
     try:
+        check_columns(context)
         row |= provenance() | parameter_counts(trial)
         row |= run_within_budget(context)
     except Exception as error:
@@ -80,6 +60,16 @@ def run_and_record(context: TrialContext) -> Row:
     machine.free_memory()
     context.listener(Finished(row))
     return row
+
+
+def check_columns(context: TrialContext) -> None:
+    """Raise ValueError, before anything is loaded, where the store has no place for what the trial may measure."""
+    for table, columns in tables().items():
+        lacking = {column.name for column in columns} - set(context.store.schemas[table].names)
+        if lacking:
+            raise ValueError(f"the table {table} of {context.store.url} must have a column for all that a trial "
+                             f"measures but lacks {', '.join(sorted(lacking))}; the store was opened before a dataset "
+                             f"or a metric that fills them was added")  # fmt: skip
 
 
 def failure(error: Exception) -> Row:

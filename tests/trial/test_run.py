@@ -357,3 +357,32 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
         files = {path.name for path in (tmp_path / "s" / "adapters" / trial.id).iterdir()}
         assert "adapter_config.json" in files
         assert ("raypeft.json" in files) == (kind == "codegen2")
+
+
+def test_a_store_without_a_place_for_what_is_measured_is_refused_before_anything_is_loaded(tmp_path):
+    known = tables()
+    known["trials"] = [column for column in known["trials"] if column.name != "em_at_1"]
+    store = ResultStore(str(tmp_path / "results"), known)
+    bases = BaseCache()
+    row = run(quick_trial("lora"), store, bases)
+    assert (row["status"], bases.base) == ("failed", None)
+    assert "must have a column for all that a trial measures but lacks em_at_1" in row["error"]
+    assert [stored["error"] for stored in store.read_rows()] == [row["error"]]
+
+
+def test_a_row_that_cannot_be_written_is_replaced_by_one_that_says_why(store, monkeypatch):
+    monkeypatch.setattr(running, "run_trial", lambda context: {"steps": 2**70, "em_at_1": 0.5})
+    row = run(quick_trial("lora"), store)
+    assert row["status"] == "failed"
+    (stored,) = store.read_rows()
+    assert stored["error"] == row["error"] and "OverflowError" in row["error"]
+    assert (stored["lora_r"], stored["em_at_1"]) == (16, None)
+
+
+def test_a_store_that_takes_nothing_any_more_ends_no_process(store, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(running, "run_trial", lambda context: {})
+    monkeypatch.setattr(store, "write_rows", full)
+    assert "No space left on device" in run(quick_trial("zero_shot"), store)["error"]
