@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raypeft import __version__
-from raypeft.machine import card_gb, device_name
+from raypeft import __version__, machine
 from raypeft.records import Column
 
 COLUMNS = (
@@ -33,8 +32,8 @@ def provenance() -> dict[str, Any]:
 
     commit, dirty = git_state()
     return {
-        "device": device_name(),
-        "device_memory_gb": card_gb(),
+        "device": machine.device_name(),
+        "device_memory_gb": machine.card_gb(),
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         "raypeft_version": __version__,
