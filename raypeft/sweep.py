@@ -24,10 +24,10 @@ from raypeft.runner.observers.lines import LineView
 from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
 from raypeft.runner.run import SweepRun
-from raypeft.study.checking import LoadedSweep, load_config
+from raypeft.study.checking import LoadedSweep, check, load_config
 from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
-from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
 
@@ -98,6 +98,14 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
     return missing
 
 
+def limit_grids(sweep: LoadedSweep, limit: int) -> LoadedSweep:
+    """The sweep with `limit` in every grid that has one of its own, which would win over the one in defaults."""
+    own = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
+    for index in own:
+        apply_override(f"grids.{index}.limit={limit}", sweep.document)
+    return check(sweep.document) if own else sweep
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft sweep",
@@ -142,12 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.results:
         overrides.append(f"results={json.dumps(options.results)}")
     try:
-        path = find_sweep_file(options.sweep)
-        sweep = load_config(path, overrides)
+        sweep = load_config(find_sweep_file(options.sweep), overrides)
         if options.limit is not None:
-            # A grid's own limit would win over the one in defaults.
-            own = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
-            sweep = load_config(path, [*overrides, *(f"grids.{index}.limit={options.limit}" for index in own)])
+            sweep = limit_grids(sweep, options.limit)
         if options.json:
             print(json.dumps(describe_plan(sweep), indent=1))
         elif options.dry_run:

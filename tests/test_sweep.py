@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pexpect
 import psutil
@@ -242,6 +243,28 @@ def test_limit_reaches_every_trial_even_where_a_grid_has_its_own(tmp_path, capsy
     )
     assert main([str(tmp_path / "s.yaml"), "--dry-run", "--json", "--limit", "3"]) == 0
     assert [trial["limit"] for trial in json.loads(capsys.readouterr().out)["trials"]] == [3, 3]
+
+
+def test_the_sweep_file_is_read_once_whatever_limits_it_has(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot, limit: [50, 60]}]")
+    read, usual = [], Path.read_text
+
+    def read_text(path, *arguments, **options):
+        read.append(path)
+        return usual(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert main([str(file), "--dry-run", "--json", "--limit", "3"]) == 0
+    assert [trial["limit"] for trial in json.loads(capsys.readouterr().out)["trials"]] == [3]
+    assert read.count(file) == 1
+
+
+def test_a_grids_wrong_limit_is_told_even_where_the_command_line_gives_another(tmp_path, capsys):
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\ngrids:\n  - {model: toy, dataset: toy, tuning_method: zero_shot, limit: many}")
+    assert main([str(file), "--dry-run", "--limit", "3"]) == 2
+    assert "line 3, grids.0.limit: must be a valid integer but got 'many'" in capsys.readouterr().err
 
 
 @pytest.mark.cluster

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -34,7 +35,11 @@ class LoadedSweep:
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
     """Read and check a sweep file. Raises ConfigError with every mistake in it."""
-    document = read_sweep_file(path, overrides)
+    return check(read_sweep_file(path, overrides))
+
+
+def check(document: Document) -> LoadedSweep:
+    """A document that was read, as a sweep. Raises ConfigError with every mistake in it."""
     problems = sorted(_problems(document), key=_line)
     if problems:
         raise ConfigError(document.source, problems)
@@ -189,10 +194,15 @@ def is_axis(key: str, value: Any) -> bool:
     if not isinstance(value, list):
         return False
     info = trial_fields().get(key)
-    is_list_field = info is not None and any(
-        "tuple" in str(part) for part in (info.annotation, *get_args(info.annotation))
-    )
-    return not is_list_field or any(isinstance(entry, list) for entry in value)
+    return info is None or not _is_list(info.annotation) or any(isinstance(entry, list) for entry in value)
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether values of a field's type are lists in a sweep: a tuple or a list, or a union with one of them."""
+    origin = get_origin(kind)
+    if origin in (Annotated, Union, UnionType):
+        return any(_is_list(part) for part in get_args(kind))
+    return (origin or kind) in (tuple, list)
 
 
 def as_axis(key: str, value: Any) -> list[Any]:

@@ -88,9 +88,9 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
             document.data = _plain(root, (), document.places, problems)
         except RecursionError:
             raise ConfigError(str(path), ["not a sweep: an alias that holds itself, or too many levels"]) from None
-    # A file that is no mapping has nothing to override; `raypeft.study.config` says so.
+    # A file that is no mapping has nothing to override; `raypeft.study.checking` says so.
     for override in overrides if isinstance(document.data, dict | None) else ():
-        if problem := _apply(override, document):
+        if problem := apply_override(override, document):
             problems.append(problem)
     if problems:
         raise ConfigError(str(path), problems)
@@ -118,7 +118,7 @@ def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: li
         return None
 
 
-def _apply(override: str, document: Document) -> str | None:
+def apply_override(override: str, document: Document) -> str | None:
     """Set one `a.b.0.c=value`; the value is YAML. Returns what is wrong, if anything."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:

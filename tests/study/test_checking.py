@@ -1,10 +1,13 @@
 """A sweep file is checked whole: every mistake, each with its place, what was expected and what was there."""
 
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic.fields import FieldInfo
 
 from raypeft.models.table import TOY_FOLDER
+from raypeft.study import checking
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.sweepfile import ConfigError
 
@@ -211,6 +214,25 @@ def test_any_other_model_is_refused(tmp_path: Path, model: str) -> None:
 def test_a_list_of_modules_is_one_value_and_a_list_of_lists_an_axis(tmp_path: Path) -> None:
     for value in ("[q_proj, v_proj]", "[[q_proj], [q_proj, v_proj]]"):
         assert load(tmp_path, HEAD + f"grids: [{{tuning_method: lora, target_modules: {value}}}]\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one_value"),
+    [
+        (tuple[str, ...], True),
+        (list[int] | None, True),
+        (Annotated[tuple[str, ...], "described"] | None, True),
+        (int | None, False),
+        (Literal["tuple", "list"], False),
+    ],
+)
+def test_a_field_takes_a_list_as_one_value_by_its_type_and_not_by_its_words(
+    kind: Any, one_value: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "trial_fields", lambda: {"field": FieldInfo(annotation=kind)})
+    assert checking.is_axis("field", ["tuple"]) is not one_value
+    assert checking.is_axis("field", [["tuple"], ["list"]])
+    assert not checking.is_axis("field", "tuple")
 
 
 @pytest.mark.parametrize(("field", "value"), [("seed", "true"), ("limit", "'8'"), ("seed", "-1"), ("limit", "0")])
