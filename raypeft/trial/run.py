@@ -22,7 +22,7 @@ from raypeft.models.loading import BaseCache
 from raypeft.prompting.shots import pick_shots, prompt_columns
 from raypeft.records import Report, report_nothing
 from raypeft.results.store import ResultStore
-from raypeft.retrieval.retriever import leaks
+from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
 from raypeft.study import memory
@@ -150,6 +150,6 @@ def run_trial(
     return measured | watch.seconds | {
         **prompt_columns(queries),
         **shots.columns,
-        "exact_duplicates": leaks(splits["train"], splits["test"]),
+        "exact_duplicates": exact_duplicates(splits["train"], splits["test"]),
         "generate_examples_per_second": len(queries) / watch.seconds["generate_seconds"],
     }  # fmt: skip
