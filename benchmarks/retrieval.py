@@ -73,7 +73,7 @@ def measure_embeddings(model, train, tests, rounds):
         programs = {"raypeft": index_and_search, "semantic_search": with_semantic_search, "numpy": with_numpy}
         found, seconds = take_turns(programs, rounds)
         same = sum(a == b for a, b in zip(found["raypeft"], cached.search(queries, K), strict=True))
-        leaks = near_duplicates(train, tests, fresh)
+        leaks = near_duplicates(fresh, tests)
     scores = vectors.astype(np.float64) @ fresh.vectors.T.astype(np.float64)
     near = f"{sum(each.exact for each in leaks)} exact, {sum(not each.exact for each in leaks)} near"
     return (

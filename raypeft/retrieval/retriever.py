@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raypeft.records import Example
+from raypeft.retrieval.duplicates import same_instruction
 from raypeft.retrieval.embeddings import (
     BM25,
     DEFAULT_MODEL,
@@ -231,7 +232,7 @@ def _words(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """An instruction of the training split that a query repeats, by their positions."""
+    """An instruction among a retriever's examples that a query repeats, by their positions."""
 
     query: int
     train: int
@@ -241,39 +242,20 @@ class Duplicate:
     """The same text but for case and white space."""
 
 
-def near_duplicates(
-    train: Sequence[Example],
-    queries: Sequence[Example],
-    retriever: Retriever | None = None,
-    threshold: float = NEAR,
-) -> list[Duplicate]:
-    """Which queries have their instruction in `train`: word for word and, given a retriever over `train`, nearly so.
+def near_duplicates(retriever: Retriever, queries: Sequence[Example], threshold: float = NEAR) -> list[Duplicate]:
+    """Which queries have their instruction among the retriever's examples, word for word or nearly so.
 
     A leak that retrieval makes the most of: the answer stands in the prompt. Sorted by query, most similar first. The
     default threshold was chosen with MiniLM; other models, `toy` above all, spread their similarities otherwise.
 
-    Raises ValueError for a retriever over other examples and a threshold outside (0, 1].
+    Raises ValueError for a threshold outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1 but got {threshold}")
-    if retriever is not None and [each.nl for each in retriever.corpus.examples] != [each.nl for each in train]:
-        raise ValueError("retriever must be one over train but was built over other examples")
-    same: dict[str, list[int]] = {}
-    for row, example in enumerate(train):
-        same.setdefault(_plain(example.nl), []).append(row)
-    near = retriever.within([each.nl for each in queries], threshold) if retriever else [[] for _ in queries]
+    same = same_instruction(retriever.corpus.examples, queries)
+    near = retriever.within([each.nl for each in queries], threshold)
     found = []
-    for query, example in enumerate(queries):
-        exact = same.get(_plain(example.nl), [])
+    for query, (exact, others) in enumerate(zip(same, near, strict=True)):
         found += [Duplicate(query, row, 1.0, True) for row in exact]
-        found += [Duplicate(query, row, score, False) for row, score in near[query] if row not in exact]
+        found += [Duplicate(query, row, score, False) for row, score in others if row not in exact]
     return sorted(found, key=lambda each: (each.query, -each.similarity, not each.exact, each.train))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def leaks(train: Sequence[Example], queries: Sequence[Example], retriever: Retriever | None = None) -> int:
-    """How many queries have their instruction in `train`, see `near_duplicates`."""
-    return len({each.query for each in near_duplicates(train, queries, retriever)})

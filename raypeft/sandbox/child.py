@@ -23,12 +23,16 @@ from collections.abc import Callable
 from typing import Any
 
 from raypeft.sandbox import program_state
-from raypeft.sandbox.protocol import ValueTooLarge, decode_value, encode_value, pack
+from raypeft.sandbox.protocol import (
+    CHANNEL,
+    FREE_DESCRIPTOR,
+    OUT_OF_MEMORY,
+    ValueTooLarge,
+    decode_value,
+    encode_value,
+    pack,
+)
 from raypeft.sandbox.source import NAME, compile_program
-
-CHANNEL = 3
-BROKEN, OUT_OF_MEMORY = 77, 78
-"""Exit codes of a process that could not report."""
 
 _baseline: program_state.Baseline
 
@@ -50,7 +54,7 @@ def rehearse(start: Callable[[socket.socket], None]) -> None:
     What the interpreter makes when it first compiles, reads, prints or looks a method up is made once, and its code is
     specialized to what it sees. `start` runs a process's whole life on the socket that it is given.
     """
-    null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, FREE_DESCRIPTOR)
     for fn_name in (None, "f") * _REHEARSALS:
         ours, theirs = socket.socketpair()
         ours.sendall(pack({"program": _REHEARSED, "fn_name": fn_name}))
@@ -61,7 +65,7 @@ def rehearse(start: Callable[[socket.socket], None]) -> None:
             for descriptor in files:
                 os.close(descriptor)
         ours.shutdown(socket.SHUT_WR)
-        answers = socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, _HIGH))
+        answers = socket.socket(fileno=fcntl.fcntl(ours.fileno(), fcntl.F_DUPFD_CLOEXEC, FREE_DESCRIPTOR))
         ours.close()
         start(theirs)
         answers.close()
@@ -70,8 +74,6 @@ def rehearse(start: Callable[[socket.socket], None]) -> None:
     os.close(null)
 
 
-_HIGH = 10
-"""Descriptors from here on are out of the way of those that a process gets."""
 _REHEARSALS, _REHEARSED_TESTS = 8, 2
 _REHEARSED = """
 import sys, math

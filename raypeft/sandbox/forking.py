@@ -25,17 +25,12 @@ import sys
 from typing import Any
 
 from raypeft.sandbox import child, linux, seccomp
+from raypeft.sandbox.protocol import BROKEN, CHANNEL, FREE_DESCRIPTOR
+from raypeft.sandbox.wire import ENDED, FORKED, GONE, NOT_FORKED, REQUEST, STARTED
 
-REQUEST = struct.Struct("<IB")
-"""CPU seconds that end the process in any case; 1 to put it under the filter."""
-STARTED = struct.Struct("<cq")
-ENDED = struct.Struct("<ciddq")
-"""Wait status, user and system CPU seconds, peak resident KiB."""
 _TWO = struct.Struct("ii")
 _SETRLIMIT = resource.setrlimit
 _ABOVE = 1 << 16
-_LOW = 10
-"""The zygote's own descriptors are at least this."""
 
 
 class Forker:
@@ -55,7 +50,7 @@ class Forker:
         self.has_pidfd = hasattr(os, "pidfd_open")
         self.fork = linux.fork if sys.platform == "linux" else os.fork
         self.limits = (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)
-        self.first_closed = child.CHANNEL + 1
+        self.first_closed = CHANNEL + 1
         self.rehearsing = False
         self.poll = select.poll()
         self.control = control
@@ -66,7 +61,8 @@ class Forker:
         """Runs processes' lives without forking, confining or ending: what they would change stays as it is."""
         harmless = linux.prepare_prctl(linux.PR_SET_DUMPABLE, 0)
         ours, theirs = [
-            socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, _LOW)) for one in socket.socketpair()
+            socket.socket(fileno=fcntl.fcntl(one.fileno(), fcntl.F_DUPFD_CLOEXEC, FREE_DESCRIPTOR))
+            for one in socket.socketpair()
         ]
         stand_ins: dict[str, Any] = {
             "control": theirs,
@@ -118,7 +114,7 @@ class Forker:
         try:
             pid = self.fork()
         except OSError as error:
-            report.send(STARTED.pack(b"F", error.errno or 0))
+            report.send(STARTED.pack(NOT_FORKED, error.errno or 0))
             channel.socket.close()
             return
         if pid == 0:
@@ -128,7 +124,7 @@ class Forker:
         # Elsewhere than on Linux a process goes by its pid, and is looked after now and then.
         pidfd = os.pidfd_open(pid) if self.has_pidfd else -pid
         self.processes[pidfd] = pid, report
-        started = STARTED.pack(b"S", pid if self.tells_pids else 0)
+        started = STARTED.pack(FORKED, pid if self.tells_pids else 0)
         try:
             if self.has_pidfd:
                 self.poll.register(pidfd, select.POLLIN)
@@ -148,14 +144,14 @@ class Forker:
             self.poll.unregister(pidfd)
             os.close(pidfd)
         with contextlib.suppress(OSError):
-            report.send(ENDED.pack(b"E", status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
+            report.send(ENDED.pack(GONE, status, usage.ru_utime, usage.ru_stime, usage.ru_maxrss))
         report.close()
 
     def become_program(self, channel: child.Channel, cpu_seconds: int, filtered: int) -> None:
         """In the forked process: keeps nothing of the zygote's but the program's socket, as descriptor 3."""
         try:
-            if channel.descriptor != child.CHANNEL:
-                os.dup2(channel.descriptor, child.CHANNEL, inheritable=False)
+            if channel.descriptor != CHANNEL:
+                os.dup2(channel.descriptor, CHANNEL, inheritable=False)
                 channel = child.Channel()
             os.closerange(self.first_closed, _ABOVE)
             if sys.platform == "linux":
@@ -170,4 +166,4 @@ class Forker:
             child.serve(channel, self.output_bytes)
         finally:
             if not self.rehearsing:
-                os._exit(child.BROKEN)
+                os._exit(BROKEN)

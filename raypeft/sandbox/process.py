@@ -23,13 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.sandbox.descriptors import anonymous_file, pid_of, write_all
-from raypeft.sandbox.protocol import Frames, ProtocolError, decode_value, pack
+from raypeft.sandbox.protocol import OUT_OF_MEMORY, Frames, ProtocolError, decode_value, pack
 from raypeft.sandbox.records import Limits
-
-STARTED = struct.Struct("<cq")
-ENDED = struct.Struct("<ciddq")
-OUT_OF_MEMORY = 78
-"""As raypeft.sandbox.zygote and raypeft.sandbox.child have them; those are not imported on this side."""
+from raypeft.sandbox.wire import ENDED, FORKED, STARTED
 
 TICK = 0.05
 """Seconds between two looks at a running process's CPU time and threads."""
@@ -85,7 +81,7 @@ class Process:
         if len(data) < STARTED.size:
             raise ZygoteLost("the zygote closed its report")
         kind, self.pid = STARTED.unpack(data)
-        if kind != b"S":
+        if kind != FORKED:
             raise BlockingIOError(self.pid, f"the zygote could not fork: {os.strerror(self.pid)}")
         if ancillary:
             (self.pidfd,) = struct.unpack("i", ancillary[0][2])

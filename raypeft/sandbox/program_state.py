@@ -34,6 +34,7 @@ import typing
 from typing import Any
 
 from raypeft.sandbox import deep_cache
+from raypeft.sandbox.source import NAME
 
 RECURSION_LIMIT = 1000
 _PREPARED = 2
@@ -73,7 +74,7 @@ class Baseline:
             functools.lru_cache, functools.cache = deep_cache.lru_cache, deep_cache.cache
         # The stack is as large as it can be already, and a program that asks for more of it should go on.
         resource.setrlimit = _setrlimit
-        sys.argv[:] = ["program.py"]
+        sys.argv[:] = [NAME]
         # The harness's names are found where builtins are: to copy them into every program's globals would write to
         # sixty objects' reference counts, and so copy their pages.
         self.builtins = harness_names() | builtins.__dict__

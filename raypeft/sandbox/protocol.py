@@ -19,6 +19,12 @@ DEEPEST = 100
 """How deep a value may be nested; APPS has no deeper expected value than a handful."""
 MOST_ITEMS = 1_000_000
 _JSON_INTEGER_BITS = 1024
+CHANNEL = 3
+"""The descriptor on which a process finds its messages."""
+FREE_DESCRIPTOR = 10
+"""The zygote's own descriptors are at least this, out of the way of those that a process gets."""
+BROKEN, OUT_OF_MEMORY = 77, 78
+"""Exit codes of a process that could not report."""
 
 
 class ProtocolError(ValueError):

@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -21,8 +20,8 @@ from typing import Any
 from raypeft.sandbox.process import PATIENCE, Process, ZygoteLost
 from raypeft.sandbox.protocol import Frames, pack
 from raypeft.sandbox.records import Limits, SandboxUnavailable
+from raypeft.sandbox.wire import REQUEST
 
-REQUEST = struct.Struct("<IB")
 _BOOT = """
 import sys, types
 for name, path in (("raypeft", []), ("raypeft.sandbox", [sys.argv[1]])):

@@ -26,7 +26,7 @@ from typing import Any
 
 from raypeft.sandbox import landlock, linux, namespaces, packing, seccomp
 from raypeft.sandbox.modules import COMMON, NUMPY, RARE
-from raypeft.sandbox.protocol import Frames, pack
+from raypeft.sandbox.protocol import CHANNEL, FREE_DESCRIPTOR, Frames, pack
 
 STACK = 512 << 20
 THREAD_STACK = 8 << 20
@@ -34,10 +34,10 @@ THREAD_STACK = 8 << 20
 
 def main(control_fd: int, watch_fd: int) -> None:
     """Runs until the supervisor is gone. Never returns."""
-    # Above descriptor 3, which is kept free: the first descriptor to arrive with a request is then the program's 3.
-    control = socket.socket(fileno=fcntl.fcntl(control_fd, fcntl.F_DUPFD_CLOEXEC, 10))
-    watch_fd = fcntl.fcntl(watch_fd, fcntl.F_DUPFD_CLOEXEC, 10)
-    os.closerange(3, 10)
+    # CHANNEL is kept free: the first descriptor to arrive with a request is then the program's channel.
+    control = socket.socket(fileno=_out_of_the_way(control_fd))
+    watch_fd = _out_of_the_way(watch_fd)
+    os.closerange(CHANNEL, FREE_DESCRIPTOR)
     try:
         config = _receive(control)
         path = list(sys.path)
@@ -48,8 +48,8 @@ def main(control_fd: int, watch_fd: int) -> None:
         from raypeft.sandbox import child, forking  # only now: see forking
 
         facts, watched = _lock_down(config, path, uid)
-        watched = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 10) for one in (watch_fd, *watched)]
-        os.closerange(3, 10)
+        watched = [_out_of_the_way(one) for one in (watch_fd, *watched)]
+        os.closerange(CHANNEL, FREE_DESCRIPTOR)
         child.take_baseline(THREAD_STACK)
         prepared = None
         if config["tier"] != "U":
@@ -70,6 +70,11 @@ def main(control_fd: int, watch_fd: int) -> None:
     gc.freeze()
     control.sendall(pack({"ready": facts}))
     forker.serve()
+
+
+def _out_of_the_way(descriptor: int) -> int:
+    """A copy of the descriptor among the zygote's own."""
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FREE_DESCRIPTOR)
 
 
 def _receive(control: socket.socket) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from raypeft.records import Example
 from raypeft.retrieval.reranker import Reranker
-from raypeft.retrieval.retriever import BM25Retriever, Retriever, leaks, make_retriever
+from raypeft.retrieval.retriever import BM25Retriever, Retriever, make_retriever, near_duplicates
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.services.protocol import Retrieval, Retrieved
 from raypeft.services.queue import Executor, SandboxWorker
@@ -34,7 +34,9 @@ class LocalServices:
         if key not in self.retrievers:
             self.retrievers[key] = make_retriever(how.embedding_model, train, self.cache_folder, how.embedding_revision)
         retriever, texts = self.retrievers[key], [each.nl for each in queries]
-        near = leaks(train, queries, retriever) if isinstance(retriever, Retriever) else None
+        near = None
+        if isinstance(retriever, Retriever):
+            near = len({each.query for each in near_duplicates(retriever, queries)})
         if how.reranker is None:
             return Retrieved(retriever.search(texts, k), retriever.revision, near)
         if how.reranker not in self.rerankers:

@@ -21,7 +21,7 @@ from raypeft.events import Finished, Started
 from raypeft.methods import TrainedMethod
 from raypeft.prompting.shots import pick_shots, prompt_columns
 from raypeft.records import Candidate, Prompt
-from raypeft.retrieval.retriever import leaks
+from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
@@ -144,7 +144,7 @@ def run_trial(context: TrialContext) -> Row:
     return context.seconds | measured | {
         **prompt_columns(queries),
         **shots.columns,
-        "exact_duplicates": leaks(splits["train"], splits["test"]),
+        "exact_duplicates": exact_duplicates(splits["train"], splits["test"]),
         "generate_examples_per_second": len(queries) / context.seconds["generate_seconds"],
     }  # fmt: skip
 

@@ -11,7 +11,8 @@ from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import encode_queries, pick_shots, random_shots, random_shots_of
 from raypeft.records import Example, Splits
-from raypeft.retrieval.retriever import Retriever, leaks, make_retriever
+from raypeft.retrieval.duplicates import exact_duplicates
+from raypeft.retrieval.retriever import Retriever, make_retriever, near_duplicates
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Retrieval, Retrieved
 
@@ -128,9 +129,9 @@ def test_queries_with_their_instruction_in_train_are_counted_once(
     train = [*splits["train"], Example("again", leaked.nl.upper(), "x")]
     queries = [Example("q", leaked.nl, "y"), *splits["test"]]
     retriever = Retriever(train, "toy", tmp_path)
-    assert leaks(train, queries) == 1
+    assert exact_duplicates(train, queries) == 1
     found = services.retrieve("a", train, Retrieval("toy"), queries, 1)
-    assert found.near_duplicates == leaks(train, queries, retriever) >= 1
+    assert found.near_duplicates == len({each.query for each in near_duplicates(retriever, queries)}) >= 1
 
 
 def test_words_alone_find_no_near_duplicates(splits: Splits, services: LocalServices) -> None:

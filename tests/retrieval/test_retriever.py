@@ -168,12 +168,13 @@ def test_a_corpus_that_cannot_be_searched_is_refused(
 # Leaks
 
 
-def test_an_instruction_in_both_splits_is_found_whatever_its_case_and_blanks() -> None:
-    train = examples_of(["Sort  list `x`", "open a file", "sort list `x`\n"])
-    found = near_duplicates(train, examples_of(["SORT LIST `X`", "close a file"]))
+def test_an_instruction_in_both_splits_is_found_and_told_from_its_rewordings(tmp_path: Path) -> None:
+    train = examples_of(["SORT LIST `X`", "open a file", "list sort `x`", "sort list `x`\n"])
+    found = near_duplicates(Retriever(train, "toy", tmp_path), examples_of(["sort list `x`"]))
     assert [(each.query, each.train, each.similarity, each.exact) for each in found] == [
         (0, 0, 1.0, True),
-        (0, 2, 1.0, True),
+        (0, 3, 1.0, True),
+        (0, 2, 1.0, False),
     ]
 
 
@@ -182,19 +183,17 @@ def test_a_near_duplicate_is_found_from_its_similarity_on(tmp_path: Path) -> Non
     model = make_model(tmp_path / "model", np.stack([np.cos(angles), np.sin(angles)], axis=1))
     train, queries = examples_of([f"w{row}" for row in range(1, 5)]), examples_of(["w0"])
     retriever = Retriever(train, str(model), tmp_path / "cache")
-    found = near_duplicates(train, queries, retriever)
+    found = near_duplicates(retriever, queries)
     assert [(each.train, round(each.similarity, 4), each.exact) for each in found] == [
         (0, 0.97, False),
         (1, 0.96, False),
     ]
-    assert [each.train for each in near_duplicates(train, queries, retriever, threshold=0.97)] == [0]
+    assert [each.train for each in near_duplicates(retriever, queries, threshold=0.97)] == [0]
 
 
-def test_leaks_are_not_looked_for_in_other_examples(toy_retriever: Retriever) -> None:
-    with pytest.raises(ValueError, match="retriever must be one over train"):
-        near_duplicates(examples_of(NEW_ORDER), examples_of(NEW_ORDER), toy_retriever)
+def test_a_threshold_in_percent_is_refused(toy_retriever: Retriever) -> None:
     with pytest.raises(ValueError, match="threshold must be above 0 and at most 1 but got 95"):
-        near_duplicates([], [], threshold=95)
+        near_duplicates(toy_retriever, [], threshold=95)
 
 
 # BM25
