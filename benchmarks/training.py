@@ -103,7 +103,7 @@ def our_speed(model, prompts, pad_token_id):
     started = time.perf_counter()
     optimizer, scheduler = make_optimizer(trainable, method, steps)
     for batches in training_steps(prompts, method, 42, steps):
-        optimise_step(model, batches, pad_token_id, trainable, optimizer, method.max_grad_norm)
+        optimise_step(model, batches, pad_token_id, optimizer, method.max_grad_norm)
         scheduler.step()
     return sum(map(len, prompts)) / (time.perf_counter() - started)
 

@@ -30,6 +30,16 @@ class TrainedMethod(Method):
     learning_rate: float = Field(gt=0, description="peak learning rate")
     num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
     per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
+    train_sampling_strategy: Literal["random", "group_by_length"] = Field(
+        "random",
+        description="random: batches in random order; group_by_length: batches of examples of similar length, which "
+        "waste less time on padding but change what is trained unless loss_weighting is token",
+    )
+    loss_weighting: Literal["batch", "token"] = Field(
+        "batch",
+        description="batch: the loss of a step is the mean over its answer tokens, as in transformers.Trainer; token: "
+        "every answer token of an epoch has the same weight, whatever batch it is in",
+    )
     gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in one optimiser step")
     optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(
         "adafactor", description="; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values())

@@ -36,6 +36,9 @@ class Trial(BaseModel):
     seed: int = Field(42, ge=0, description="seed of data order, adapter initialisation and dropout")
     limit: int | None = Field(None, ge=1, description="examples kept of each split, a seeded sample; None: all")
     test_limit: int | None = Field(None, ge=1, description="examples kept of the test split, at most")
+    decode: bool = Field(
+        True, description="whether the test split is answered; false: train and measure losses only, at half the cost"
+    )
     num_beams: int = Field(10, ge=1, description="beams of beam search")
     num_return_sequences: int = Field(10, ge=1, description="candidates for each example")
     do_sample: bool = Field(False, description="draw candidates at random, by the trial's seed, instead of beam search")
@@ -48,6 +51,8 @@ class Trial(BaseModel):
 
     @model_validator(mode="after")
     def _candidates_can_be_found(self) -> "Trial":
+        if not self.decode and not self.method.trains:
+            raise ValueError(f"decode must be true for {self.method.name}, which trains nothing, but got false")
         if self.do_sample:
             if self.num_beams != 1:
                 raise ValueError(f"num_beams must be 1 where do_sample is true but got {self.num_beams}")

@@ -22,10 +22,14 @@ def training_steps(
     train: Sequence[Prompt], method: TrainedMethod, seed: int, total_steps: int
 ) -> Iterator[list[list[Prompt]]]:
     """`total_steps` optimiser steps, each a list of `gradient_accumulation_steps` batches (fewer at an epoch's end)."""
-    lengths = [len(prompt) for prompt in train]
+    lengths, size = [len(prompt) for prompt in train], method.per_device_train_batch_size
     given = 0
     for epoch in range(math.ceil(method.num_train_epochs)):
-        batches = bucketed_batches(lengths, method.per_device_train_batch_size, seed + epoch)
+        shuffler = epoch_shuffler(seed, epoch)
+        if method.train_sampling_strategy == "group_by_length":
+            batches = batches_by_length(lengths, size, shuffler)
+        else:
+            batches = random_batches(len(train), size, shuffler)
         for start in range(0, len(batches), method.gradient_accumulation_steps):
             if given == total_steps:
                 return
@@ -36,15 +40,26 @@ def training_steps(
             ]
 
 
-def bucketed_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, batches_per_bucket: int = 50
+def epoch_shuffler(seed: int, epoch: int) -> random.Random:
+    """A generator of its own for every seed and epoch, so that no two seeds share the order of an epoch."""
+    return random.Random(f"{seed}/{epoch}")
+
+
+def random_batches(examples: int, batch_size: int, shuffler: random.Random) -> list[list[int]]:
+    """Indices of every example once, in batches, in random order, as `transformers.Trainer` takes them."""
+    order = list(range(examples))
+    shuffler.shuffle(order)
+    return [order[start : start + batch_size] for start in range(0, examples, batch_size)]
+
+
+def batches_by_length(
+    lengths: Sequence[int], batch_size: int, shuffler: random.Random, batches_per_bucket: int = 50
 ) -> list[list[int]]:
-    """Indices of every example once, in batches of similar length, in random order.
+    """Indices of every example once, in batches of similar length, in random order. Padding then costs a few percent.
 
     As `group_by_length` of Transformers: the examples are shuffled, cut into buckets of `batches_per_bucket` batches,
-    sorted by length within each, and the batches are shuffled again. Padding then costs a few percent.
+    sorted by length within each, and the batches are shuffled again.
     """
-    shuffler = random.Random(seed)
     order = list(range(len(lengths)))
     shuffler.shuffle(order)
     bucket = batch_size * batches_per_bucket

@@ -5,6 +5,8 @@ from raypeft.records import Column
 COLUMNS = (
     Column("best_eval_loss", float, "lowest loss on the validation split", "nats per answer token"),
     Column("best_step", int, "optimiser step of the lowest validation loss", "steps"),
+    Column("test_loss", float, "loss on the test split, at best_step", "nats per answer token"),
+    Column("test_loss_last", float, "loss on the test split, at the last step", "nats per answer token"),
     Column("steps", int, "optimiser steps", "steps"),
     Column("train_seconds", float, "optimiser steps, evaluations not counted", "seconds"),
     Column("eval_seconds", float, "evaluations on the validation split", "seconds"),
@@ -21,4 +23,4 @@ EVALUATIONS = (
     Column("learning_rate", float, "learning rate of the step"),
     Column("seconds", float, "since the start of training, evaluations included", "seconds"),
 )
-"""The table `evals`: the fields of `raypeft.training.loop.Evaluation`."""
+"""The table `evals`: the fields of `raypeft.events.Evaluated`."""

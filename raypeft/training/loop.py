@@ -2,9 +2,9 @@
 
     result = train_model(model, train, validation, Recipe(method, seed=42, pad_token_id=0))
 
-Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Against the paper's code
-it differs in cost, not in result: batches are padded to their longest example, on the right, and the vocabulary's
-logits are computed only where some example of the batch has an answer token.
+Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are padded to
+their longest example, on the right, and the vocabulary's logits are computed only where some example of the batch has
+an answer token; both save time and change no loss.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ class TrainingResult:
     train_seconds: float = 0.0
     """Optimiser steps only."""
     eval_seconds: float = 0.0
+    test_loss: float | None = None
+    """Of the weights of the best evaluation, on the test split; None without one."""
+    test_loss_last: float | None = None
+    """Of the weights of the last step."""
 
 
 def train_model(
@@ -66,8 +70,11 @@ def train_model(
     validation: Sequence[Prompt],
     recipe: Recipe,
     listener: Listener = events.ignore,
+    test: Sequence[Prompt] = (),
 ) -> TrainingResult:
     """Train `model` in place and leave it with the weights of its best evaluation (lowest loss, the first on a tie).
+
+    The loss on `test` is measured twice at the end and decides nothing.
 
     Raises FloatingPointError, naming the step, where the loss is not a number.
     """
@@ -78,7 +85,9 @@ def train_model(
         listener(training.step(batches))
         if training.evaluation_is_due:
             listener(training.evaluate(validation))
+    training.result.test_loss_last = training.loss_on(test)
     training.take_best()
+    training.result.test_loss = training.loss_on(test)
     return training.result
 
 
@@ -93,6 +102,9 @@ class Training:
         self.steps_per_epoch = math.ceil(batches / method.gradient_accumulation_steps)
         self.total_steps = math.ceil(self.steps_per_epoch * method.num_train_epochs)
         self.eval_interval = math.ceil(self.steps_per_epoch * method.eval_every_epochs)
+        answer_tokens = sum(len(prompt.answer_ids) for prompt in train)
+        self.tokens = answer_tokens / self.steps_per_epoch if method.loss_weighting == "token" else None
+        """What the loss of every step is divided by; None: the step's own number of answer tokens."""
         self.optimizer, self.scheduler = make_optimizer(self.trainable, method, self.total_steps)
         self.result = TrainingResult()
         self.learning_rate = 0.0
@@ -114,7 +126,7 @@ class Training:
         passes = [part for batch in batches for part in parts(batch, recipe.micro_batch_size or len(batch))]
         with checkpointing(self.model, recipe.gradient_checkpointing):
             loss = optimise_step(
-                self.model, passes, recipe.pad_token_id, self.trainable, self.optimizer, recipe.method.max_grad_norm
+                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, self.tokens
             )
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss} at step {number} of {self.total_steps}; "
@@ -129,7 +141,7 @@ class Training:
     def evaluate(self, validation: Sequence[Prompt]) -> Evaluated:
         """Look at the validation split, and keep the weights if they are the best so far."""
         started, result = time.perf_counter(), self.result
-        loss = evaluate(self.model, self.recipe.pad_token_id, validation, self.recipe.eval_batch_size)
+        loss = self._loss(validation)
         result.eval_seconds += time.perf_counter() - started
         evaluated = Evaluated(
             step=result.steps,
@@ -145,6 +157,13 @@ class Training:
             result.best_eval_loss, result.best_step = loss, result.steps
             self.best_weights = [parameter.detach().to("cpu", copy=True) for parameter in self.trainable]
         return evaluated
+
+    def loss_on(self, prompts: Sequence[Prompt]) -> float | None:
+        """The mean loss of the present weights over all answer tokens of `prompts`; None where there are none."""
+        return self._loss(prompts) if prompts else None
+
+    def _loss(self, prompts: Sequence[Prompt]) -> float:
+        return evaluate(self.model, self.recipe.pad_token_id, prompts, self.recipe.eval_batch_size)
 
     @torch.no_grad()
     def take_best(self) -> None:
@@ -182,22 +201,26 @@ def optimise_step(
     model: Any,
     batches: Sequence[Sequence[Prompt]],
     pad_token_id: int,
-    trainable: list[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
+    tokens: float | None = None,
 ) -> float:
-    """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats."""
+    """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
+
+    The loss that is minimised is the sum over the answer tokens, divided by `tokens` (None: by their number).
+    """
     model.train()
     answer_tokens = sum(len(prompt.answer_ids) for batch in batches for prompt in batch)
-    total = 0.0
+    divisor, total = tokens or answer_tokens, 0.0
     for batch in batches:
-        loss = answer_loss(model, collate_for(model, batch, pad_token_id)) / answer_tokens
+        loss = answer_loss(model, collate_for(model, batch, pad_token_id)) / divisor
         loss.backward()
         total += loss.item()
+    trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return total
+    return total if tokens is None else total * tokens / answer_tokens
 
 
 @torch.inference_mode()

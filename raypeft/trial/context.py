@@ -64,7 +64,7 @@ class TrialContext:
 
     @property
     def runs_tests(self) -> bool:
-        return "tests" in self.dataset.judged_by and not self.options.generate_only
+        return "tests" in self.dataset.judged_by and self.trial.decode and not self.options.generate_only
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

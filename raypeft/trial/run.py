@@ -115,7 +115,7 @@ def run_trial(context: TrialContext) -> Row:
     Raises ValueError for what only the data can show (missing columns, a prompt longer than the context, ...) and
     SandboxUnavailable where tests cannot be run safely.
     """
-    trial, method, store = context.trial, context.trial.method, context.store
+    trial, method = context.trial, context.trial.method
     with context.stage("load"):
         splits, measured = examples.load(trial, context.dataset)
         base = context.bases.get(*trial.base_key)
@@ -130,31 +130,31 @@ def run_trial(context: TrialContext) -> Row:
         if isinstance(method, TrainedMethod):
             with context.stage("train"):
                 measured |= tune(context, method, model, base, splits)
-        with context.stage("generate"):
-            queries = ask(context, model, base, splits["test"], shots)
-            candidates = answer(context, model, base, queries, tests)
-        if tests is not None:
-            with context.stage("test"):
-                store.write_rows("tests", trial.id, tests.collect(trial.id, context.listener))
-            measured |= tests.columns
-    with context.stage("score"):
-        measured |= scored(context, queries, candidates, tests)
+        if trial.decode:
+            with context.stage("generate"):
+                queries = ask(context, model, base, splits["test"], shots)
+                candidates = answer(context, model, base, queries, tests)
+            measured |= judged(context, queries, candidates, tests)
     if not shots.columns:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
-    return context.seconds | measured | {
-        **prompt_columns(queries),
-        **shots.columns,
-        "exact_duplicates": exact_duplicates(splits["train"], splits["test"]),
-        "generate_examples_per_second": len(queries) / context.seconds["generate_seconds"],
-    }  # fmt: skip
+    duplicates = exact_duplicates(splits["train"], splits["test"])
+    return context.seconds | measured | shots.columns | {"exact_duplicates": duplicates}
 
 
-def scored(
+def judged(
     context: TrialContext, queries: list[Prompt], candidates: list[list[Candidate]], tests: CandidateTests | None
 ) -> Row:
-    """The trial's scores, by column."""
+    """The trial's scores, and what its prompts and tests were, by column."""
+    trial, store = context.trial, context.store
+    row = prompt_columns(queries)
+    row["generate_examples_per_second"] = len(queries) / context.seconds["generate_seconds"]
+    if tests is not None:
+        with context.stage("test"):
+            store.write_rows("tests", trial.id, tests.collect(trial.id, context.listener))
+        row |= tests.columns
     if context.options.generate_only:
-        return {"status": "generated", "error": "not scored yet: raypeft score does it"}
-    trial, rows = context.trial, candidate_rows(context.trial.id, queries, candidates)
-    tested = tests.rows if tests else ()
-    return record_scores(trial.id, context.store, context.dataset, trial.method.trains, rows, tested)
+        return row | {"status": "generated", "error": "not scored yet: raypeft score does it"}
+    with context.stage("score"):
+        answered = candidate_rows(trial.id, queries, candidates)
+        tested = tests.rows if tests else ()
+        return row | record_scores(trial.id, store, context.dataset, trial.method.trains, answered, tested)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
 from raypeft.prompting.forms import form_of
-from raypeft.records import Column, Prompt, Splits
+from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.training.loop import Recipe, train_model
 from raypeft.trial.context import TrialContext
@@ -46,7 +47,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         micro_batch_size=plan.micro_batch_size if plan else None,
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
-    result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener)
+    result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
     if isinstance(method, Adapter):
         save_adapter(trial.id, method, model, base, context.store)
     return {
@@ -55,6 +56,8 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         "micro_batch_size": recipe.micro_batch_size or method.per_device_train_batch_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,
+        "test_loss": result.test_loss,
+        "test_loss_last": result.test_loss_last,
         "steps": result.steps,
         "train_seconds": result.train_seconds,
         "eval_seconds": result.eval_seconds,
@@ -65,7 +68,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
 def training_prompts(
     context: TrialContext, base: Base, splits: Splits, virtual: int
 ) -> tuple[dict[str, list[Prompt]], dict[str, int]]:
-    """`train` and `validation` as token ids, and by column how many examples were too long for `max_length`.
+    """The splits as token ids, and by column how many examples were too long for `max_length`.
 
     `virtual` tokens stand before every prompt. Raises ValueError where an example exceeds the context and the dataset
     leaves none out, or where it leaves out all.
@@ -90,7 +93,13 @@ def training_prompts(
         encoded[split] = found
         if longest:
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(found)}
+    encoded["test"] = test_prompts(encoder, splits["test"], longest or base.context_length)
     return encoded, left_out
+
+
+def test_prompts(encoder: Encoder, examples: Sequence[Example], longest: int | None) -> list[Prompt]:
+    """The test examples whose loss can be measured: those with an answer, of at most `longest` tokens in all."""
+    return encoder.encode_answers([each for each in examples if each.code.strip()], longest)[0]
 
 
 def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:

@@ -27,7 +27,7 @@ def tune_a_little(model, method):
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if trainable:
         prompt = Prompt(Example("0", "a", "b"), PROMPT_IDS, ANSWER_IDS)
-        optimise_step(model, [[prompt]], 1, trainable, torch.optim.SGD(trainable, lr=10.0), 1.0)
+        optimise_step(model, [[prompt]], 1, torch.optim.SGD(trainable, lr=10.0), 1.0)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -13,8 +13,8 @@ from raypeft.methods import Full, Lora
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
-from raypeft.training.batches import bucketed_batches, collate, collate_for, training_steps
-from raypeft.training.loop import Recipe, answer_loss, evaluate, train_model
+from raypeft.training.batches import collate, collate_for, training_steps
+from raypeft.training.loop import Recipe, Training, answer_loss, evaluate, train_model
 
 
 @pytest.fixture(scope="module")
@@ -132,21 +132,6 @@ def test_the_loss_counts_answer_tokens_only_as_the_labels_of_transformers_do(bas
     assert answer_loss(base.model, batch).item() / answer_tokens == pytest.approx(mean, rel=1e-5)
 
 
-def test_an_epoch_takes_every_example_once():
-    batches = bucketed_batches([5, 9, 1, 7] * 25 + [3], batch_size=8, seed=0)
-    assert sorted(index for batch in batches for index in batch) == list(range(101))
-
-
-def test_a_bucketed_batch_holds_examples_of_similar_length():
-    lengths = [(37 * index) % 100 for index in range(400)]
-    padded = sum(len(batch) * max(lengths[index] for index in batch) for batch in bucketed_batches(lengths, 8, seed=0))
-    assert padded < 1.1 * sum(lengths)
-
-
-def test_two_epochs_take_the_examples_in_different_order():
-    assert bucketed_batches([1] * 64, 8, seed=1) != bucketed_batches([1] * 64, 8, seed=2)
-
-
 def test_half_an_epoch_is_half_its_steps(prompts):
     method = Full(num_train_epochs=0.5, per_device_train_batch_size=4)
     assert len(list(training_steps(prompts, method, 0, total_steps=6))) == 6
@@ -206,3 +191,67 @@ def test_an_encoder_decoders_loss_is_that_of_transformers_with_labels(small_mode
     answer_tokens = sum(len(pair.answer_ids) for pair in pairs)
     mean = base.model(**{name: value for name, value in batch.items() if name != "decoder_input_ids"}).loss.item()
     assert answer_loss(base.model, batch).item() / answer_tokens == pytest.approx(mean, rel=1e-5)
+
+
+class Gradients:
+    """Stands in for an optimiser: adds up the gradients of an epoch and changes no weight."""
+
+    def __init__(self, parameters, **_):
+        self.param_groups, self.sum = [{"params": parameters}], [torch.zeros_like(each) for each in parameters]
+
+    def step(self):
+        for total, parameter in zip(self.sum, self.param_groups[0]["params"], strict=True):
+            total += parameter.grad
+
+    def zero_grad(self):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+
+
+@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
+def test_with_token_weighting_an_epochs_gradients_add_up_to_those_of_all_tokens_alike(base, prompts, strategy):
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    method = Full(
+        num_train_epochs=1, max_grad_norm=1e9, train_sampling_strategy=strategy, loss_weighting="token",
+        per_device_train_batch_size=5,
+    )  # fmt: skip
+    training = Training(model, prompts, Recipe(method, 1, 0))
+    training.optimizer = Gradients(training.trainable)
+    for batches in training_steps(prompts, method, 1, training.total_steps):
+        training.step(batches)
+    answer_loss(model, collate(prompts, 0, "cpu")).div(training.tokens).backward()
+    for parameter, total in zip(training.trainable, training.optimizer.sum, strict=True):
+        torch.testing.assert_close(total, parameter.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_batch_weighting_in_batches_by_length_gives_short_answers_more_weight_than_random_order_does():
+    # What a token weighs in an epoch is one over the answer tokens of its batch.
+    short = [Prompt(Example(f"s{i}", "a", "b"), [5] * 10, [7] * 5) for i in range(200)]
+    long = [Prompt(Example(f"l{i}", "a", "b"), [5] * 10, [7] * 50) for i in range(200)]
+
+    def short_over_long(strategy):
+        weight = {"s": 0.0, "l": 0.0}
+        method = Full(num_train_epochs=1, train_sampling_strategy=strategy)
+        for batches in training_steps([*short, *long], method, 3, 50):
+            for batch in batches:
+                for prompt in batch:
+                    weight[prompt.example.id[0]] += 1 / sum(len(each.answer_ids) for each in batch)
+        return weight["s"] / weight["l"]
+
+    assert short_over_long("random") < 1.5
+    assert short_over_long("group_by_length") > 5
+
+
+def test_the_test_split_is_measured_at_the_best_and_at_the_last_step_and_decides_nothing(base, prompts):
+    nonsense = [Prompt(prompt.example, prompt.prompt_ids, [9, 9, 9]) for prompt in prompts[:16]]
+    method = Full(learning_rate=1e-3, num_train_epochs=2, eval_every_epochs=0.5, warmup_steps=0)
+
+    def train(test):
+        model = copy.deepcopy(base.model).requires_grad_(True)
+        return model, train_model(model, nonsense, prompts[40:], Recipe(method, 1, 0), test=test)
+
+    (_, without), (model, result) = train([]), train(prompts[20:30])
+    assert (without.test_loss, without.test_loss_last) == (None, None)
+    assert without.best_eval_loss == result.best_eval_loss
+    assert result.test_loss == evaluate(model, 0, prompts[20:30], 16)
+    assert result.test_loss < result.test_loss_last

@@ -386,3 +386,16 @@ def test_a_store_that_takes_nothing_any_more_ends_no_process(store, monkeypatch)
     monkeypatch.setattr(running, "run_trial", lambda context: {})
     monkeypatch.setattr(store, "write_rows", full)
     assert "No space left on device" in run(quick_trial("zero_shot"), store)["error"]
+
+
+def test_without_decoding_a_trial_trains_and_measures_its_losses_alone(store):
+    row = run(quick_trial("lora", decode=False), store)
+    assert row["status"] == "ok", row["error"]
+    assert row["test_loss"] > 0 and row["best_eval_loss"] > 0
+    assert (row.get("em_at_1"), row.get("generate_seconds"), row["test_examples"]) == (None, None, 12)
+    assert store.read_rows("candidates", row["id"]) == []
+
+
+def test_nothing_to_train_and_nothing_to_decode_is_refused_when_it_is_planned():
+    with pytest.raises(ValueError, match="decode must be true for icl, which trains nothing, but got false"):
+        quick_trial("icl", decode=False)
