@@ -29,7 +29,7 @@ from raypeft.study.config import RunOptions, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
 from raypeft.trial.columns import tables
-from raypeft.trial.declarations import own_declarations
+from raypeft.trial.declarations import own_declarations, write_manifest
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -39,6 +39,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     results = sweep_url(config.results, config.name)
     store = ResultStore(results, tables())
     store.upgrade()
+    write_manifest(store, sweep, trials)
     missing = clear_way(trials, store, rerun)
     console = Console(stderr=True)
     done = len(trials) - len(missing)

@@ -17,7 +17,6 @@ from rich.text import Text
 from raypeft.analysis.settings import settings
 from raypeft.metrics.metric import WIDE, Score
 from raypeft.metrics.scoring import declared_scores
-from raypeft.records import Judge
 from raypeft.results.declarations import Declarations
 from raypeft.trial.declarations import own_declarations
 from raypeft.trial.provenance import git_state
@@ -116,7 +115,7 @@ def summary_table(
 
 def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
     """The rows whose scores are of one kind together, since a table of both would be half empty."""
-    groups: dict[tuple[Judge, ...], list[Row]] = {}
+    groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(declared.dataset(row["dataset"]).judged_by, []).append(row)
     return list(groups.values())
@@ -136,7 +135,7 @@ def print_summary(rows: Sequence[Row], console: Console | None = None, declared:
     for row in rows:
         if not declared.status(row["status"]).is_scored:
             name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
-            console.print(Text(f"{row['status']}: {name}: {row['error']}"))
+            console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
     commit, _ = git_state()
     older = [row for row in rows if row.get("git_commit") and row["git_commit"] != commit]
     if older and commit:

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from raypeft.analysis.findings import AGAINST, against_table, as_text, over_seeds_table
-from raypeft.results.store import ResultStore
-from raypeft.trial.columns import tables
-from raypeft.trial.declarations import own_declarations
+from raypeft.analysis.folder import open_results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="as Markdown tables")
     options = parser.parse_args(arguments)
     try:
-        store = ResultStore.existing(options.results, tables())
-        declared = own_declarations()
+        store, declared = open_results(options.results)
         scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
-        rows = sorted(scored, key=lambda row: row["started_at"])
+        rows = sorted(scored, key=lambda row: str(row.get("started_at")))
         told = [
             ("Over seeds, scores in percent: mean ± standard deviation [95 % interval of the mean]",
              *over_seeds_table(rows, declared)),

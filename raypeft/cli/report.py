@@ -6,9 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from raypeft.analysis.folder import open_results
 from raypeft.analysis.report import markdown, print_summary
-from raypeft.results.store import ResultStore
-from raypeft.trial.columns import tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,13 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
     options = parser.parse_args(arguments)
     try:
-        store = ResultStore.existing(options.results, tables())
-    except FileNotFoundError as error:
+        store, declared = open_results(options.results)
+        rows = sorted(store.read_rows(), key=lambda row: str(row.get("started_at")))
+    except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    rows = sorted(store.read_rows(), key=lambda row: str(row["started_at"]))
     if options.markdown:
-        print(markdown(rows))
+        print(markdown(rows, declared))
     else:
-        print_summary(rows)
+        print_summary(rows, declared=declared)
     return 0

@@ -16,6 +16,7 @@ from raypeft.runner.observers.lines import TrialLines
 from raypeft.sandbox import SandboxUnavailable
 from raypeft.study.config import SandboxOptions
 from raypeft.trial.columns import tables
+from raypeft.trial.declarations import write_manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = SandboxOptions(**asked).settings
         store = ResultStore.existing(options.results, tables(), table="candidates")
         store.upgrade()
+        declared = write_manifest(store).declarations
         print(f"{score_again(store, settings, options.rerun_tests, listener_to('', TrialLines()))} trials scored again")
     except ValidationError as error:
         problem = error.errors()[0]
@@ -43,5 +45,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError, SandboxUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
-    print_summary(store.read_rows())
+    print_summary(store.read_rows(), declared=declared)
     return 0

@@ -22,6 +22,7 @@ from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
+from raypeft.trial.declarations import write_manifest
 from raypeft.trial.run import run_and_record
 
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     trial, config = trials[options.index], sweep.config
     store = ResultStore(sweep_url(options.results or config.results, config.name), tables())
+    write_manifest(store, sweep, trials)
     store.set_aside(trial.id)
     use_threads(config.resources.cpus_per_trial)
     enforce_budget(config.resources.gpu_memory_gb)

@@ -12,7 +12,7 @@ from typing import Any
 from raypeft.data import DATASETS
 from raypeft.metrics import METRICS
 from raypeft.metrics.metric import Answers, Metric, Score, Values
-from raypeft.records import Column, Judge
+from raypeft.records import Column
 
 
 def declared_scores() -> list[Score]:
@@ -27,7 +27,7 @@ def score_columns() -> list[Column]:
     return [column for metric in METRICS.values() for column in metric.all_columns(levels)]
 
 
-def row_scores(answers: Answers, judged_by: Sequence[Judge]) -> dict[str, Any]:
+def row_scores(answers: Answers, judged_by: Sequence[str]) -> dict[str, Any]:
     """The scores of a trial's row by column, by all metrics that apply.
 
     Raises ValueError where a metric fills a column that it does not declare, which the store would refuse.
@@ -42,7 +42,7 @@ def row_scores(answers: Answers, judged_by: Sequence[Judge]) -> dict[str, Any]:
     return row
 
 
-def values_by_example(answers: Answers, judged_by: Sequence[Judge]) -> Values:
+def values_by_example(answers: Answers, judged_by: Sequence[str]) -> Values:
     """What two trials can be compared by, for each score that has values of single examples."""
     values: Values = {}
     for metric in _applying(judged_by):
@@ -50,7 +50,7 @@ def values_by_example(answers: Answers, judged_by: Sequence[Judge]) -> Values:
     return values
 
 
-def _applying(judged_by: Sequence[Judge]) -> Iterator[Metric]:
+def _applying(judged_by: Sequence[str]) -> Iterator[Metric]:
     return (metric for metric in METRICS.values() if metric.needs in judged_by)
 
 

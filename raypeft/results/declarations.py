@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raypeft.metrics.metric import Score
-from raypeft.records import Judge, Status
+from raypeft.records import Status
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredDataset:
     """Of a dataset, what its scores and its trials' fields mean."""
 
-    judged_by: tuple[Judge, ...] = ("reference",)
+    judged_by: tuple[str, ...] = ("reference",)
     levels: tuple[str, ...] = ()
-    paper_stop: tuple[str, ...] = ()
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Fields that have another default for this dataset."""
+    untuned_stop: tuple[str, ...] = ()
+    paper_stop: tuple[str, ...] = ()
+    max_new_tokens: int | None = None
+    max_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The Parquet store: results/<sweep>/{trials,candidates,evals,tests}/<trial id>.parquet and adapters/<trial id>/.
+"""The Parquet store: results/<sweep>/<table>/<trial id>.parquet, adapters/<trial id>/, and manifest.json beside them.
 
     store = ResultStore("results/rq2", tables())
     store.write_rows("trials", trial_id, [row])
@@ -11,6 +11,7 @@ code up to it. Nothing is ever deleted: what a rerun replaces goes to `supersede
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,33 +24,37 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from raypeft.records import Column
+from raypeft.results.manifest import Manifest
 from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
 
+MANIFEST = "manifest.json"
+
 
 class ResultStore:
-    """The tables of one sweep. Opening it makes the folders; no state is kept."""
+    """The tables of one sweep. It holds no rows: what it is asked for is read from the folder."""
 
-    def __init__(self, url: str, tables: Mapping[str, Sequence[Column]]) -> None:
+    def __init__(self, url: str, tables: Mapping[str, Sequence[Column]], make: bool = True) -> None:
         """`tables` are the columns of each table by its name; `raypeft.trial.columns.tables` gathers this version's.
 
-        Raises OSError (from pyarrow) where the folder cannot be made.
+        Unless told otherwise it makes the folders. Raises OSError (from pyarrow) where they cannot be made.
         """
         self.url = url
         self.filesystem, self.root = _open(url)
         self.schemas = {table: schema_of(columns) for table, columns in tables.items()}
-        for table in (*self.schemas, ".tmp"):
-            self.filesystem.create_dir(f"{self.root}/{table}", recursive=True)
+        self.made: set[str] = set()
+        for table in (*self.schemas, ".tmp") if make else ():
+            self._make(table)
         for table in self.schemas:
             self._adopt_columns(table, self._files(table)[:1])
 
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
-        """Open what a sweep has made. Raises FileNotFoundError, and makes no folder, where `url` holds no `table`."""
+        """Open what a sweep has made; no folder is made. Raises FileNotFoundError where `url` holds no `table`."""
         filesystem, root = _open(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
-        return cls(url, tables)
+        return cls(url, tables, make=False)
 
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
         """Write a trial's file of `table` in one step. Raises ValueError for a key that the schema does not know."""
@@ -63,7 +68,6 @@ class ResultStore:
     def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
         """Keep rows of a trial that is not done yet, as `<table>.partial/<trial id>/<number>.parquet`."""
         folder = f"{table}.partial/{trial_id}"
-        self.filesystem.create_dir(f"{self.root}/{folder}", recursive=True)
         self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
     def drop_parts(self, table: str, trial_id: str) -> None:
@@ -71,11 +75,12 @@ class ResultStore:
         folder = f"{self.root}/{table}.partial/{trial_id}"
         if self.filesystem.get_file_info(folder).type != pa.fs.FileType.NotFound:
             self.filesystem.delete_dir(folder)
+        self.made.discard(f"{table}.partial/{trial_id}")
 
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
         """The rows of every trial, or of one; in the order of the files' names. Each has every column of the table."""
         rows: list[dict[str, Any]] = []
-        blank = dict.fromkeys(self.schemas[table].names)
+        blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
         for path in self._files(table) if trial_id is None else self._file(table, trial_id):
             rows.extend(blank | row for row in self._read(path).to_pylist())
         return rows
@@ -84,6 +89,27 @@ class ResultStore:
         """Ids of the trials that need not run again."""
         finished = {status.name for status in STATUSES.values() if status.is_finished}
         return {row["id"] for row in self.read_rows() if row["status"] in finished}
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Put `manifest.json` beside the tables, in one step."""
+        text = json.dumps(manifest.plain(), indent=1, ensure_ascii=False)
+        with self._replacing(MANIFEST) as stream:
+            stream.write(text.encode())
+
+    def read_manifest(self) -> Manifest | None:
+        """What the folder says of itself; None where it was made before raypeft wrote that.
+
+        Raises ValueError, naming the file, where it cannot be read.
+        """
+        path = f"{self.root}/{MANIFEST}"
+        if self.filesystem.get_file_info(path).type == pa.fs.FileType.NotFound:
+            return None
+        with self.filesystem.open_input_file(path) as stream:
+            text = stream.read()
+        try:
+            return Manifest.from_plain(json.loads(text))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; move it away to go by this version's declarations") from error
 
     def set_aside(self, trial_id: str) -> None:
         """Move a trial's files to `superseded/<time>/`, so that a rerun overwrites nothing."""
@@ -94,6 +120,7 @@ class ResultStore:
                 target = f"{self.root}/superseded/{stamp}/{path}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
                 self._move(f"{self.root}/{path}", target)
+                self.made.discard(path)
 
     def write_folder(self, name: str, source: Path) -> None:
         """Copy a local folder (an adapter) into the store as `name`; it appears whole or not at all on a local disk."""
@@ -170,12 +197,24 @@ class ResultStore:
         return sorted(info.path for info in self.filesystem.get_file_info(selector) if info.path.endswith(".parquet"))
 
     def _write(self, data: pa.Table, table: str, trial_id: str) -> None:
-        final = f"{self.root}/{table}/{trial_id}.parquet"
+        self._make(table)
+        with self._replacing(f"{table}/{trial_id}.parquet") as stream:
+            pq.write_table(data, stream, compression="zstd")
+
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[pa.NativeFile]:
+        """A stream to write the file `name` to; it appears whole, in place of the one before."""
+        self._make(".tmp")
         # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
         temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
         with self.filesystem.open_output_stream(temporary) as stream:
-            pq.write_table(data, stream, compression="zstd")
-        self.filesystem.move(temporary, final)
+            yield stream
+        self.filesystem.move(temporary, f"{self.root}/{name}")
+
+    def _make(self, folder: str) -> None:
+        if folder not in self.made:
+            self.filesystem.create_dir(f"{self.root}/{folder}", recursive=True)
+            self.made.add(folder)
 
     def _move(self, path: str, target: str) -> None:
         """Move a file or folder; an object store has no folders to move, so there their files are copied."""

@@ -1,21 +1,31 @@
-"""What this version of raypeft declares: the datasets, methods, scores and statuses that there are at this moment."""
+"""What this version of raypeft declares at this moment, and a folder's manifest made of it."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+
+import yaml
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Method
 from raypeft.metrics.scoring import declared_scores
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
+from raypeft.results.manifest import Manifest
 from raypeft.results.statuses import STATUSES
+from raypeft.results.store import ResultStore
+from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
+from raypeft.trial.columns import tables
+from raypeft.trial.provenance import versions
 
 
 def own_declarations() -> Declarations:
-    """Everything that this version knows."""
+    """The datasets, methods, scores and statuses that there are."""
     return Declarations(
         scores=tuple(declared_scores()),
         statuses=dict(STATUSES),
         datasets={
-            name: DeclaredDataset(each.judged_by, each.levels, each.paper_stop, dict(each.decoding))
-            for name, each in DATASETS.items()
+            name: DeclaredDataset(**{part.name: getattr(dataset, part.name) for part in fields(DeclaredDataset)})
+            for name, dataset in DATASETS.items()
         },
         methods={name: _declared(method) for name, method in METHODS.items()},
     )
@@ -23,6 +33,34 @@ def own_declarations() -> Declarations:
 
 def _declared(method: type[Method]) -> DeclaredMethod:
     infos = {**Trial.model_fields, **method.model_fields}
-    fields = tuple(name for name in infos if name not in ("method", "name"))
-    defaults = {name: infos[name].default for name in fields if not infos[name].is_required()}
-    return DeclaredMethod(fields, defaults, method.trains)
+    names = tuple(name for name in infos if name not in ("method", "name"))
+    defaults = {name: infos[name].default for name in names if not infos[name].is_required()}
+    return DeclaredMethod(names, defaults, method.trains)
+
+
+def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials: Iterable[Trial] = ()) -> Manifest:
+    """Write `manifest.json` of this version and this sweep over the one that is there; returns what it now says.
+
+    Declarations that only the older manifest has are kept, for the rows of its version. Without a sweep the older one's
+    stays. Raises ValueError where the older manifest cannot be read.
+    """
+    manifest = Manifest(
+        declarations=own_declarations(),
+        tables={name: tuple(columns) for name, columns in tables().items()},
+        made_by=versions(),
+        sweep=_as_run(sweep) if sweep else {},
+        plan={trial.id: trial.fields for trial in trials},
+    )
+    manifest = manifest.over(store.read_manifest())
+    store.write_manifest(manifest)
+    return manifest
+
+
+def _as_run(sweep: LoadedSweep) -> dict[str, str]:
+    """The sweep file with its overrides applied. Where the results went is left out: a URL may hold a password."""
+    data = {name: value for name, value in sweep.document.data.items() if name != "results"}
+    return {
+        "name": sweep.config.name,
+        "file": sweep.document.source,
+        "text": yaml.safe_dump(data, sort_keys=False, allow_unicode=True),
+    }

@@ -30,12 +30,19 @@ def provenance() -> dict[str, Any]:
     """The row's columns on code, versions and hardware."""
     import torch
 
-    commit, dirty = git_state()
     return {
         "device": machine.device_name(),
         "device_memory_gb": machine.card_gb(),
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
+        **versions(),
+    }
+
+
+def versions() -> dict[str, Any]:
+    """The columns on code and versions, for which no library is imported."""
+    commit, dirty = git_state()
+    return {
         "raypeft_version": __version__,
         "git_commit": commit,
         "git_dirty": dirty,

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
-from raypeft.trial.stages import CANDIDATES
 
+from raypeft.results.declarations import Declarations
+from raypeft.results.manifest import Manifest
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.study.plan import make_trial
-from raypeft.trial.columns import tables
+from raypeft.trial.columns import CANDIDATES, tables
 
 TABLES = tables()
 SAMPLES = {
@@ -392,6 +393,15 @@ def test_rows_come_back_from_s3_as_they_were_written(bucket: str) -> None:
     assert other.read_rows("trials", "b") == [rows["b"]]
     assert other.finished() == {"a", "b"}
     assert keys(store) == {"trials/a.parquet", "trials/b.parquet"}
+
+
+def test_a_manifest_on_s3_is_replaced_whole(bucket: str) -> None:
+    store = ResultStore(sweep_url(bucket, "manifests"), TABLES)
+    for name in ("first", "second"):
+        store.write_manifest(Manifest(Declarations(), {}, sweep={"name": name}))
+    found = ResultStore(sweep_url(bucket, "manifests"), {}, make=False).read_manifest()
+    assert found is not None and found.sweep == {"name": "second"}
+    assert keys(store) == {"manifest.json"}
 
 
 def test_a_folder_is_stored_on_s3_and_replaces_the_one_before(bucket: str, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""What a sweep writes beside its results."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raypeft.data import DATASETS
+from raypeft.methods import METHODS
+from raypeft.metrics.scoring import declared_scores
+from raypeft.results.statuses import STATUSES
+from raypeft.results.store import ResultStore
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import write_manifest
+
+SWEEP = """
+name: s
+defaults: {model: toy, dataset: toy_apps}
+grids: [{tuning_method: [zero_shot, lora], seed: [1, 2]}]
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path / "s"), tables())
+
+
+def sweep(tmp_path, *overrides):
+    (tmp_path / "s.yaml").write_text(SWEEP)
+    return load_config(tmp_path / "s.yaml", overrides)
+
+
+def test_it_holds_the_sweep_as_it_was_run_and_its_plan(tmp_path, store):
+    given = sweep(tmp_path, "defaults.limit=7", "results=s3://key:secret@bucket")
+    trials = plan_trials(given)
+    write_manifest(store, given, trials)
+    found = store.read_manifest()
+    assert yaml.safe_load(found.sweep["text"])["defaults"] == {"model": "toy", "dataset": "toy_apps", "limit": 7}
+    assert "secret" not in Path(store.root, "manifest.json").read_text()
+    (tmp_path / "again.yaml").write_text(found.sweep["text"])
+    assert [each.id for each in plan_trials(load_config(tmp_path / "again.yaml"))] == [each.id for each in trials]
+    assert found.plan.keys() == {each.id for each in trials}
+    assert all(fields["limit"] == 7 for fields in found.plan.values())
+
+
+def test_it_holds_everything_that_this_version_declares(tmp_path, store):
+    write_manifest(store, sweep(tmp_path))
+    found = store.read_manifest()
+    assert [*found.declarations.scores] == declared_scores()
+    assert found.declarations.statuses == STATUSES
+    assert found.declarations.datasets.keys() == DATASETS.keys()
+    assert found.declarations.dataset("apps").levels == DATASETS["apps"].levels
+    assert found.declarations.methods.keys() == METHODS.keys()
+    assert found.declarations.method("lora").defaults["lora_r"] == METHODS["lora"].model_fields["lora_r"].default
+    assert {name: [*columns] for name, columns in found.tables.items()} == tables()
+    assert {"raypeft_version", "git_commit", "torch_version"} <= found.made_by.keys()
+
+
+def test_scoring_again_keeps_the_sweep_and_the_plan(tmp_path, store):
+    given = sweep(tmp_path)
+    write_manifest(store, given, plan_trials(given))
+    first = store.read_manifest()
+    write_manifest(store)
+    assert store.read_manifest() == first
