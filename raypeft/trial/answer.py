@@ -1,15 +1,16 @@
-"""A trial's answers: the test split's prompts, and the candidates for each, decoded with their tests beside."""
+"""A trial's answers: the test split's prompts, and the candidates for each, decoded with their tests beside.
+
+Torch is imported only when something is asked or answered: the columns declared here are read by planning.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from raypeft.decoding.generation import Search, generate
 from raypeft.metrics.exact_match import matches
-from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import form_of
@@ -17,6 +18,9 @@ from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
 from raypeft.trial.tests import CandidateTests
+
+if TYPE_CHECKING:
+    from raypeft.decoding.generation import Search
 
 CANDIDATES = (
     Column("id", str, "the trial's id"),
@@ -37,6 +41,8 @@ CANDIDATES = (
 
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
+    from raypeft.models import virtual_tokens
+
     encoder = Encoder(base.tokenizer, base.is_encoder_decoder, generation_form(context, base))
     reserved = context.max_new_tokens + virtual_tokens.count(model)
     return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
@@ -50,6 +56,8 @@ def answer(
     Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made, and their
     `tests`, if any, begin while the next batch is decoded.
     """
+    from raypeft.decoding.generation import generate
+
     trial_id, store, parts = context.trial.id, context.store, itertools.count()
 
     def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
@@ -68,6 +76,8 @@ def answer(
 
 def search(context: TrialContext, base: Base) -> Search:
     """How the trial looks for candidates."""
+    from raypeft.decoding.generation import Search
+
     trial = context.trial
     return Search(
         max_new_tokens=context.max_new_tokens,

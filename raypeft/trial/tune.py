@@ -1,4 +1,7 @@
-"""A trial's training: its examples as token ids, the loop, the adapter of the best evaluation."""
+"""A trial's training: its examples as token ids, the loop, the adapter of the best evaluation.
+
+Torch is imported only when something is trained: the columns declared here are read by planning.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.methods import Adapter, TrainedMethod
-from raypeft.models import virtual_tokens
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
 from raypeft.prompting.forms import form_of
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
-from raypeft.training.loop import Recipe, train_model
 from raypeft.trial.context import TrialContext
 
 COLUMNS = (
@@ -38,6 +39,9 @@ def counted_params(model: Any) -> dict[str, int]:
 
 def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, splits: Splits) -> dict[str, Any]:
     """Train `model`, keep the adapter of the best evaluation in PEFT's format; what was measured, by column."""
+    from raypeft.models import virtual_tokens
+    from raypeft.training.loop import Recipe, train_model
+
     trial, plan = context.trial, context.memory_plan
     recipe = Recipe(
         method,

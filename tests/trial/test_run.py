@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
+from raypeft.decoding import generation
 from raypeft.decoding.generation import Decoder, generate
 from raypeft.methods import METHODS
 from raypeft.models.loading import BaseCache
@@ -23,10 +24,9 @@ from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
 from raypeft.study.plan import make_trial
+from raypeft.training import loop
 from raypeft.training.loop import train_model
-from raypeft.trial import answer as answering
 from raypeft.trial import run as running
-from raypeft.trial import tune as tuning
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
@@ -233,8 +233,8 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
         heard["trained"] = train[0]
         return train_model(model, train, *rest)
 
-    monkeypatch.setattr(answering, "generate", listening)
-    monkeypatch.setattr(tuning, "train_model", training_heard)
+    monkeypatch.setattr(generation, "generate", listening)
+    monkeypatch.setattr(loop, "train_model", training_heard)
     row = run(quick_trial(tuning_method, fidelity="paper"), store)
     assert row["status"] == "ok", row["error"]
     assert heard["text"].endswith(told) and heard["stop"] == stop
