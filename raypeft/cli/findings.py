@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.width = 160
     for title, headings, lines in told:
         if lines:
-            console.print(as_text(title, headings, lines, options.markdown), highlight=False, markup=False)
+            # Markdown is not folded: a cell must end on the line on which it begins.
+            table = as_text(title, headings, lines, options.markdown)
+            console.print(table, highlight=False, markup=False, soft_wrap=options.markdown)
     if not any(lines for *_, lines in told):
         print("nothing to compare: it takes two finished trials of one model and dataset, or two seeds of one trial")
     return 0

@@ -21,4 +21,4 @@ EVALUATIONS = (
     Column("learning_rate", float, "learning rate of the step"),
     Column("seconds", float, "since the start of training, evaluations included", "seconds"),
 )
-"""The table `evals`: the fields of `raypeft.training.loop.Evaluation`."""
+"""The table `evals`: the fields of `raypeft.events.Evaluated`."""
