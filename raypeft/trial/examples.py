@@ -60,8 +60,9 @@ def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
     if "tests" not in dataset.judged_by:
         return splits, {}
     kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
-    kept["test"] = [each for each in splits["test"] if each.tests]
-    reasons = Counter(each.defect or "no tests" for each in splits["test"] if not each.tests)
+    lacks = [(each, _lack(each, dataset)) for each in splits["test"]]
+    kept["test"] = [each for each, lack in lacks if not lack]
+    reasons = Counter(lack for _, lack in lacks if lack)
     told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
     if not kept["test"]:
         raise ValueError(
@@ -73,3 +74,10 @@ def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
         "problems_without_tests": reasons.total(),
         "without_tests_because": told or None,
     }
+
+
+def _lack(example: Example, dataset: Dataset) -> str:
+    """Why a test example cannot be judged in every way that its dataset is; empty where it can."""
+    if not example.tests:
+        return example.defect or "no tests"
+    return "" if example.code or "reference" not in dataset.judged_by else "no reference"
