@@ -25,5 +25,5 @@ def test_two_that_declare_the_same_column_are_told_so() -> None:
 
 
 def test_a_kind_that_parquet_has_no_type_for_is_refused_by_the_columns_name() -> None:
-    with pytest.raises(ValueError, match="column em must be of a kind in .* but got <class 'complex'>"):
+    with pytest.raises(ValueError, match=r"column em must be of a kind in .* but got <class 'complex'>"):
         schema_of([Column("em", complex, "odd")])
