@@ -48,7 +48,8 @@ def problems(split: str) -> list[Problem]:
 
 
 def share_passed(sandbox: Sandbox, problem: Problem, program: str) -> float:
-    return sandbox.run(program, problem.tests).share_passed
+    tests = sandbox.run(program, problem.tests).tests
+    return sum(test.passed for test in tests) / len(tests)
 
 
 def with_end(code: str) -> list[Problem]:
