@@ -22,7 +22,6 @@ class TrainedMethod(Method):
     """The training fields, named as in `transformers.TrainingArguments`."""
 
     trains: ClassVar[bool] = True
-    saves_adapter: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = True
     """Whether gradient checkpointing is possible."""
     activations: ClassVar[Activations] = "full"
@@ -76,8 +75,6 @@ class Full(TrainedMethod):
 
 class Adapter(TrainedMethod):
     """A method that PEFT knows: the base stays frozen and the adapter is trained, saved and taken off again."""
-
-    saves_adapter: ClassVar[bool] = True
 
     def peft_config(self, base: Base) -> Any:
         """The method as a `peft.PeftConfig` for this base model."""

@@ -9,8 +9,8 @@
 problem with several candidates maps to a list of such lists; a candidate that does not compile may have a single -2 for
 all tests.
 
-A problem without tests, or without candidates, is left out of every score, and never counts as passed;
-`problems_without_tests` names them. Nothing is run here: verdicts come from the sandbox.
+A problem without tests, or without candidates, is left out of every score, and never counts as passed. Nothing is run
+here: verdicts come from the sandbox.
 """
 
 from __future__ import annotations
@@ -95,12 +95,6 @@ def candidates_passed(results: Results[Problem]) -> dict[Problem, tuple[int, int
         problem: (len(candidates), sum(all(verdict == 1 for verdict in verdicts) for verdicts in candidates))
         for problem, candidates in _with_tests(results)
     }
-
-
-def problems_without_tests(results: Results[Problem]) -> list[Problem]:
-    """The problems that no score counts, since they have no verdict at all. Raises what `shares_passed` raises."""
-    counted = {problem for problem, _ in _with_tests(results)}
-    return [problem for problem in results if problem not in counted]
 
 
 def _with_tests(results: Results[Problem]) -> list[tuple[Problem, list[list[int]]]]:

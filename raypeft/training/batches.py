@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label of tokens without a loss, as everywhere in Transformers."""
+BATCHES_PER_BUCKET = 50
+"""Batches that are made of one bucket of examples sorted by length, as in Transformers."""
 
 
 def training_steps(
@@ -36,18 +38,16 @@ def training_steps(
             ]
 
 
-def bucketed_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, batches_per_bucket: int = 50
-) -> list[list[int]]:
+def bucketed_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
     """Indices of every example once, in batches of similar length, in random order.
 
-    As `group_by_length` of Transformers: the examples are shuffled, cut into buckets of `batches_per_bucket` batches,
+    As `group_by_length` of Transformers: the examples are shuffled, cut into buckets of `BATCHES_PER_BUCKET` batches,
     sorted by length within each, and the batches are shuffled again. Padding then costs a few percent.
     """
     shuffler = random.Random(seed)
     order = list(range(len(lengths)))
     shuffler.shuffle(order)
-    bucket = batch_size * batches_per_bucket
+    bucket = batch_size * BATCHES_PER_BUCKET
     batches: list[list[int]] = []
     for start in range(0, len(order), bucket):
         by_length = sorted(order[start : start + bucket], key=lambda index: lengths[index])
