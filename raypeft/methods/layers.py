@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raypeft.methods.trained import Adapter
+from raypeft.methods.method import NAME
+from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import ModelFamily, Weights
@@ -24,8 +25,8 @@ class LayerAdapter(Adapter):
 
     target_modules: tuple[str, ...] | None = Field(
         None,
-        description="names of the layers that get an adapter, or all-linear; null: the model family's (for lora q, k "
-        "and v, for ia3 the feed-forward as well)",
+        description="Names of the layers that get an adapter, or all-linear. null: the usual layers of the model class "
+        "(LoRA: query, key and value projections; IA3: the feed-forward layers as well)",
     )
 
     @model_validator(mode="after")
@@ -64,15 +65,15 @@ class Lora(LayerAdapter):
     """
 
     activations: ClassVar[Activations] = "lora"
-    name: Literal["lora"] = "lora"
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
-    lora_r: int = Field(16, ge=1, description="rank of the update matrices")
-    lora_alpha: float = Field(32, gt=0, description="scaling: the update is multiplied by lora_alpha / lora_r")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
-    use_dora: bool = Field(False, description="train the magnitude of the weights apart from their direction (DoRA)")
-    use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_r) instead")
+    name: Literal["lora"] = Field("lora", description=NAME)
+    learning_rate: float = Field(3e-4, gt=0, description=LEARNING_RATE)
+    lora_r: int = Field(16, ge=1, description="Rank of the update matrices")
+    lora_alpha: float = Field(32, gt=0, description="Scaling factor: the update is multiplied by lora_alpha / lora_r")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout probability on the adapter's input")
+    use_dora: bool = Field(False, description="DoRA: train the magnitude and the direction of the weights separately")
+    use_rslora: bool = Field(False, description="Rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r) instead")
     init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = Field(
-        "default", description="how the matrices start; default: A random, B zero"
+        "default", description="Initialisation of the LoRA matrices. default: A is random, B is zero"
     )
 
     @property
@@ -125,7 +126,7 @@ class Qlora8bit(Lora):
     """LoRA on a base in bitsandbytes' int8 (Dettmers et al., arXiv 2208.07339)."""
 
     base_weights: ClassVar[Weights] = "int8"
-    name: Literal["qlora_8bit"] = "qlora_8bit"  # type: ignore[assignment]
+    name: Literal["qlora_8bit"] = Field("qlora_8bit", description=NAME)  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _starts_apart_from_the_base(self) -> Qlora8bit:
@@ -139,7 +140,7 @@ class Qlora4bit(Qlora8bit):
     """LoRA on a base in nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
 
     base_weights: ClassVar[Weights] = "nf4"
-    name: Literal["qlora_4bit"] = "qlora_4bit"  # type: ignore[assignment]
+    name: Literal["qlora_4bit"] = Field("qlora_4bit", description=NAME)  # type: ignore[assignment]
 
 
 class Ia3(LayerAdapter):
@@ -147,8 +148,8 @@ class Ia3(LayerAdapter):
 
     paper_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3}
     activations: ClassVar[Activations] = "ia3"
-    name: Literal["ia3"] = "ia3"
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
+    name: Literal["ia3"] = Field("ia3", description=NAME)
+    learning_rate: float = Field(3e-4, gt=0, description=LEARNING_RATE)
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
         return self.target_modules or class_of(architecture).attention_modules + architecture.feed_forward_modules

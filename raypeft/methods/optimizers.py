@@ -63,11 +63,18 @@ OPTIMIZERS: dict[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
         # Adafactor keeps sums of rows and columns only.
-        Optimizer("adafactor", "scale_parameter and relative_step are off, as in the paper's code", 0.1, _adafactor),
-        Optimizer("adamw_torch", "torch's AdamW", 8.0, _adamw),
-        Optimizer("adamw_8bit", "bitsandbytes' AdamW, its states in 8 bits", 2.1, _adamw_8bit),
-        # Paged states give way to whatever else needs the memory.
-        Optimizer("paged_adamw_8bit", "the same, its states paged out where memory is short", 0.0, _paged_adamw_8bit),
+        Optimizer(
+            "adafactor", "Adafactor without scale_parameter and relative_step, as in the paper's code", 0.1, _adafactor
+        ),
+        Optimizer("adamw_torch", "AdamW of torch", 8.0, _adamw),
+        Optimizer("adamw_8bit", "AdamW of bitsandbytes with 8-bit states", 2.1, _adamw_8bit),
+        # Paged states leave the GPU when something else needs the memory.
+        Optimizer(
+            "paged_adamw_8bit",
+            "8-bit AdamW whose states move to CPU memory when GPU memory runs short",
+            0.0,
+            _paged_adamw_8bit,
+        ),
     )
 }
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from raypeft.methods.method import Method
+from raypeft.methods.method import NAME, Method
 from raypeft.methods.optimizers import OPTIMIZERS, known_optimizer
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
+
+LEARNING_RATE = "Peak learning rate, reached at the end of warm-up"
 
 
 class TrainedMethod(Method):
@@ -27,22 +29,29 @@ class TrainedMethod(Method):
     """Whether gradient checkpointing is possible."""
     activations: ClassVar[Activations] = "full"
     """Which of the model class's counts says what a layer keeps for the backward pass."""
-    learning_rate: float = Field(gt=0, description="peak learning rate")
-    num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
-    per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
-    gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in one optimiser step")
+    learning_rate: float = Field(gt=0, description=LEARNING_RATE)
+    num_train_epochs: float = Field(
+        5, gt=0, description="Number of passes over the training split. Fractions are allowed"
+    )
+    per_device_train_batch_size: int = Field(8, ge=1, description="Number of examples in one training batch")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Number of batches in one optimiser step")
     optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(
-        "adafactor", description="; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values())
+        "adafactor",
+        description="Optimiser. " + "; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values()),
     )
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    warmup_steps: float = Field(0.05, ge=0, description="warm-up steps; below 1, a share of all steps")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, as in AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="Maximum norm of the gradients; larger gradients are clipped")
+    warmup_steps: float = Field(
+        0.05, ge=0, description="Number of warm-up steps. A value below 1 is a fraction of all steps"
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        "linear", description="shape of the learning rate after warm-up"
+        "linear", description="Learning rate schedule after warm-up"
     )
-    eval_every_epochs: float = Field(0.2, gt=0, description="epochs between two evaluations")
+    eval_every_epochs: float = Field(
+        0.2, gt=0, description="Interval between evaluations on the validation split, in epochs"
+    )
     gradient_checkpointing: bool | None = Field(
-        None, description="compute activations twice to hold fewer; null: where the memory budget asks for it"
+        None, description="Recompute activations to save GPU memory. null: only if the trial would not fit otherwise"
     )
 
     @model_validator(mode="after")
@@ -58,8 +67,8 @@ class Full(TrainedMethod):
 
     # Updates of 5e-5 vanish in the 8 bits of a bfloat16 mantissa, so the weights are float32 on a GPU as well.
     base_weights: ClassVar[Weights] = "float32"
-    name: Literal["full"] = "full"
-    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
+    name: Literal["full"] = Field("full", description=NAME)
+    learning_rate: float = Field(5e-5, gt=0, description=LEARNING_RATE)
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from raypeft.methods.trained import Adapter
+from raypeft.methods.method import NAME
+from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.models.architectures import Activations, Architecture
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ class PromptTuning(Adapter):
     """Trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
 
     activations: ClassVar[Activations] = "virtual"
-    name: Literal["prompt_tuning"] = "prompt_tuning"
-    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
-    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
-    prompt_tuning_init: Literal["TEXT", "RANDOM"] = Field("TEXT", description="what the virtual tokens start as")
+    name: Literal["prompt_tuning"] = Field("prompt_tuning", description=NAME)
+    learning_rate: float = Field(3e-3, gt=0, description=LEARNING_RATE)
+    num_virtual_tokens: int = Field(20, ge=1, description="Number of trained virtual tokens before the prompt")
+    prompt_tuning_init: Literal["TEXT", "RANDOM"] = Field(
+        "TEXT", description="Initialisation of the virtual tokens: from a text, or random"
+    )
     prompt_tuning_init_text: str = Field(
         "Generate Python code given a natural language instruction.",
-        description="the text whose embeddings the virtual tokens start as, repeated or cut to their number",
+        description="Text whose token embeddings initialise the virtual tokens. It is repeated or cut to their number",
     )
 
     def peft_config(self, base: Base) -> Any:
@@ -70,9 +73,9 @@ class PrefixTuning(Adapter):
     checkpoints: ClassVar[bool] = False
     paper_defaults: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 10}
     activations: ClassVar[Activations] = "virtual"
-    name: Literal["prefix_tuning"] = "prefix_tuning"
-    learning_rate: float = Field(3e-2, gt=0, description="peak learning rate")
-    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
+    name: Literal["prefix_tuning"] = Field("prefix_tuning", description=NAME)
+    learning_rate: float = Field(3e-2, gt=0, description=LEARNING_RATE)
+    num_virtual_tokens: int = Field(20, ge=1, description="Number of trained virtual tokens before the prompt")
 
     def peft_config(self, base: Base) -> Any:
         from peft import PrefixTuningConfig

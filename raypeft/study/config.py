@@ -16,34 +16,50 @@ from raypeft.models.table import Weights
 from raypeft.records import Column
 from raypeft.sandbox import Limits, SandboxSettings
 
+TUNING_METHOD = "Tuning method: how the model is specialised"
+
 
 class Trial(BaseModel):
     """One model + dataset + tuning method + hyperparameters + seed. A field is a column of the results."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    model: str = Field(description="a name of the model table, a hub id, or a local folder or GGUF file")
-    model_path: str | None = Field(None, description="where the model's weights lie, if not at its home")
-    model_revision: str | None = Field(None, description="branch, tag or commit of the model on the hub, as asked for")
-    dataset: str = Field(description="a dataset's name")
-    dataset_path: str | None = Field(None, description="folder or URL of the dataset's splits, if not its home")
-    dataset_revision: str | None = Field(
-        None, description="branch, tag or commit of the dataset on the hub, as asked for"
+    model: str = Field(description="Model: a name in the model table, a hub id, or the path of a folder or GGUF file")
+    model_path: str | None = Field(
+        None, description="Folder, GGUF file or hub id to load the weights from, if not the model's usual place"
     )
-    method: TuningMethod
+    model_revision: str | None = Field(None, description="Branch, tag or commit of the model on the hub")
+    dataset: str = Field(description="Name of the dataset")
+    dataset_path: str | None = Field(None, description="Folder or URL to load the dataset from, if not its usual place")
+    dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
+    method: TuningMethod = Field(description=TUNING_METHOD)
     fidelity: Literal["corrected", "paper"] = Field(
-        "corrected", description="what the paper's text describes, or what its code did"
+        "corrected",
+        description="Follow the text of the paper (corrected), or reproduce what its code did (paper)",
     )
-    seed: int = Field(42, ge=0, description="seed of data order, adapter initialisation and dropout")
-    limit: int | None = Field(None, ge=1, description="examples kept of each split, a seeded sample; None: all")
-    test_limit: int | None = Field(None, ge=1, description="examples kept of the test split, at most")
-    num_beams: int = Field(10, ge=1, description="beams of beam search")
-    num_return_sequences: int = Field(10, ge=1, description="candidates for each example")
-    do_sample: bool = Field(False, description="draw candidates at random, by the trial's seed, instead of beam search")
-    temperature: float = Field(1.0, gt=0, description="samples: below 1, likely tokens grow likelier")
-    top_p: float = Field(1.0, gt=0, le=1, description="samples: the share of probability that tokens are drawn from")
-    max_new_tokens: int | None = Field(None, ge=1, description="longest answer in tokens; None: the dataset's")
+    seed: int = Field(42, ge=0, description="Random seed of data order, adapter initialisation, dropout and sampling")
+    limit: int | None = Field(
+        None, ge=1, description="Maximum number of examples in each split, drawn at random with a fixed seed. null: all"
+    )
+    test_limit: int | None = Field(
+        None, ge=1, description="Maximum number of examples in the test split. null: no further limit"
+    )
+    num_beams: int = Field(10, ge=1, description="Number of beams in beam search")
+    num_return_sequences: int = Field(10, ge=1, description="Number of candidates generated for each test example")
+    do_sample: bool = Field(False, description="Generate candidates by random sampling instead of beam search")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature. Values below 1 favour likely tokens")
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Nucleus sampling: sample from the most likely tokens whose probabilities sum to top_p",
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Maximum number of tokens in an answer. null: the dataset's value"
+    )
     max_length: int | None = Field(
-        None, ge=1, description="training texts of more tokens are left out; None: the dataset's bound, if it has one"
+        None,
+        ge=1,
+        description="Training examples with more tokens than this are left out. null: the dataset's value, if any",
     )
 
     @model_validator(mode="after")
@@ -94,23 +110,42 @@ class Resources(BaseModel):
     """What one trial may take."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    gpu_memory_gb: float = Field(24, gt=0, description="budget of one trial, in GiB (2**30 bytes)")
-    cpus_per_trial: int = Field(2, ge=1, description="CPU cores (and torch threads) of a trial where there is no GPU")
-    generation_batch_size: int = Field(16, ge=1, description="examples decoded at once; halved when memory runs out")
+    gpu_memory_gb: float = Field(24, gt=0, description="GPU memory that one trial may use, in GiB")
+    cpus_per_trial: int = Field(
+        2, ge=1, description="CPU cores and torch threads of one trial on a machine without a GPU"
+    )
+    generation_batch_size: int = Field(
+        16, ge=1, description="Examples decoded together. Halved automatically when GPU memory runs out"
+    )
 
 
 class SandboxOptions(BaseModel):
     """How candidates of a dataset with tests are run. `raypeft.sandbox` says what the tiers are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    tier: Literal["auto", "A", "B", "C", "U"] = Field("auto", description="isolation; auto: the best that holds here")
-    seconds_per_test: float = Field(4.0, ge=0.01, le=3600, description="CPU seconds; sleeping is limited as well")
-    memory_mb: int = Field(1024, ge=64, le=1 << 20, description="address space of a program, in MiB")
-    stop: Literal["first_fail"] | None = Field(
-        None, description="leave out a candidate's tests after its first failure; avg_tests_passed is then unknown"
+    tier: Literal["auto", "A", "B", "C", "U"] = Field(
+        "auto", description="Isolation of the programs, from A (strongest) to U (none). auto: the best one available"
     )
-    workers: int | None = Field(None, ge=1, description="programs run at once on a cluster; None: one a CPU core")
-    allow_unsafe_execution: bool = Field(False, description="run programs even where the machine gives no isolation")
+    seconds_per_test: float = Field(
+        4.0,
+        ge=0.01,
+        le=3600,
+        description="CPU time limit of one test, in seconds. Time spent waiting or sleeping is limited as well",
+    )
+    memory_mb: int = Field(
+        1024, ge=64, le=1 << 20, description="Memory limit of one program (its address space), in MiB"
+    )
+    stop: Literal["first_fail"] | None = Field(
+        None,
+        description="first_fail: skip a candidate's remaining tests after its first failure; avg_tests_passed is then "
+        "not computed. null: run every test",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Programs run at the same time on a cluster. null: one for each CPU core"
+    )
+    allow_unsafe_execution: bool = Field(
+        False, description="Run generated programs even on a machine without isolation"
+    )
 
     @property
     def settings(self) -> SandboxSettings:
@@ -122,23 +157,23 @@ class RunOptions(BaseModel):
     """How trials are run; none of it is part of a trial's identity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    force: bool = False
-    """Run trials that are predicted not to fit their GPU memory."""
-    generate_only: bool = False
-    """Store candidates and leave the scores to `raypeft score`."""
-    sandbox: SandboxOptions = SandboxOptions()
+    force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
+    generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
+    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
 class SweepConfig(BaseModel):
     """A sweep file, checked field by field. `grids` hold plain values: `raypeft.study.plan` builds the trials."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    grids: list[dict[str, Any]] = Field(min_length=1)
-    resources: Resources = Resources()
-    sandbox: SandboxOptions = SandboxOptions()
-    results: str = "results"
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the sweep and of its folder of results")
+    defaults: dict[str, Any] = Field({}, description="Fields of all grids. A grid may override them")
+    grids: list[dict[str, Any]] = Field(
+        min_length=1, description="Grids of trial fields. A list is an axis of the grid"
+    )
+    resources: Resources = Field(Resources(), description="What one trial may use")
+    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
+    results: str = Field("results", description="Folder or URL for the results of all sweeps")
 
 
 def trial_fields() -> dict[str, Any]:
@@ -153,7 +188,7 @@ def trial_columns() -> list[Column]:
     """The results' columns for the trial fields, typed and described from the fields themselves."""
     fields = trial_fields()
     order = ["model", "dataset", "tuning_method", "seed", *fields]
-    fields["tuning_method"] = FieldInfo(annotation=str, description="how the model is specialised")
+    fields["tuning_method"] = FieldInfo(annotation=str, description=TUNING_METHOD)
     return [
         Column(name, _kind(fields[name].annotation), fields[name].description or "") for name in dict.fromkeys(order)
     ]
