@@ -15,9 +15,9 @@ from typing import Any
 from raypeft.records import Column, Judge
 
 READINGS = {
-    "low": ", lower 95 % bound",
-    "high": ", upper 95 % bound",
-    "paper": ", as the paper's code counts",
+    "low": ", lower bound of the 95 % interval",
+    "high": ", upper bound of the 95 % interval",
+    "paper": ", computed as in the paper's code",
 }
 """What may be stored beside a score, as `<name>_<reading>`."""
 WIDE = 110

@@ -22,21 +22,22 @@ from raypeft.records import Column, Example, Prompt
 from raypeft.services.protocol import Retrieval, Services
 
 COLUMNS = (
-    Column("mean_prompt_tokens", float, "mean length of the test prompts, shots included", "tokens"),
-    Column("median_prompt_tokens", int, "half of the test prompts are no longer", "tokens"),
-    Column("p95_prompt_tokens", int, "95 % of the test prompts are no longer", "tokens"),
-    Column("max_prompt_tokens", int, "longest test prompt, shots included", "tokens"),
-    Column("cut_examples", int, "test examples whose prompt had no room for all shots", "examples"),
+    Column("mean_prompt_tokens", float, "Mean prompt length on the test split, including shots", "tokens"),
+    Column("median_prompt_tokens", int, "Median prompt length on the test split", "tokens"),
+    Column("p95_prompt_tokens", int, "95th percentile of the prompt length on the test split", "tokens"),
+    Column("max_prompt_tokens", int, "Maximum prompt length on the test split", "tokens"),
+    Column("cut_examples", int, "Test examples whose prompt did not fit with all its shots", "examples"),
     Column(
         "near_duplicates",
         int,
-        "these, and those of cosine 0.95 or more to one by the embedding model; null where none compared them",
+        "Test examples whose instruction is an exact duplicate, or has a cosine similarity of 0.95 or more to a "
+        "training instruction. null if no embedding model was used",
         "examples",
     ),
     Column(
         "embedding_resolved_revision",
         str,
-        "what retrieved the shots: commit of its model on the hub or hash of its files, and libraries",
+        "Version of what retrieved the shots: its commit on the hub or the hash of its files, and the libraries used",
     ),
 )
 """What the row says of shots and prompts: `prompt_columns` and `Shots.columns`."""

@@ -15,16 +15,18 @@ LIMIT_SEED = 42
 
 
 COLUMNS = (
-    Column("problems_without_tests", int, "test problems left out, since nothing can judge them", "problems"),
-    Column("without_tests_because", str, "what is wrong with the tests of these problems, with counts"),
-    Column("train_examples", int, "examples of the training split that were used", "examples"),
-    Column("validation_examples", int, "examples of the validation split that were used", "examples"),
-    Column("train_left_out", int, "training examples left out for want of an answer", "examples"),
-    Column("train_too_long", int, "training examples left out as longer than max_length", "examples"),
-    Column("validation_left_out", int, "validation examples left out for want of an answer", "examples"),
-    Column("validation_too_long", int, "validation examples left out as longer than max_length", "examples"),
-    Column("test_examples", int, "examples of the test split that were used", "examples"),
-    Column("dataset_resolved_revision", str, "hash of the splits as they were loaded"),
+    Column("problems_without_tests", int, "Test problems left out because they have no usable tests", "problems"),
+    Column("without_tests_because", str, "Why these problems have no usable tests, with counts"),
+    Column("train_examples", int, "Number of training examples used", "examples"),
+    Column("validation_examples", int, "Number of validation examples used", "examples"),
+    Column("train_left_out", int, "Training examples left out because they have no answer", "examples"),
+    Column("train_too_long", int, "Training examples left out because they are longer than max_length", "examples"),
+    Column("validation_left_out", int, "Validation examples left out because they have no answer", "examples"),
+    Column(
+        "validation_too_long", int, "Validation examples left out because they are longer than max_length", "examples"
+    ),
+    Column("test_examples", int, "Number of test examples used", "examples"),
+    Column("dataset_resolved_revision", str, "Hash of the loaded splits"),
 )
 """What `load`, and `raypeft.trial.tune.training_prompts`, put into the row."""
 
