@@ -1,7 +1,7 @@
-"""The typed form of a sweep file: `SweepConfig`, `Trial` and what a trial may take.
+"""The fields of a sweep file, as pydantic models: `SweepConfig`, `Trial` and the options of a run.
 
-A sweep is a list of grids; `raypeft.study.checking` reads and checks it, `raypeft.study.plan` turns it into trials.
-None of them imports torch.
+A sweep is a list of grids. `raypeft.study.checking` reads and checks the file, and `raypeft.study.plan` makes trials
+from it. None of these modules imports torch.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ TUNING_METHOD = "Tuning method: how the model is specialised"
 
 
 class Trial(BaseModel):
-    """One model + dataset + tuning method + hyperparameters + seed. A field is a column of the results."""
+    """One model, dataset, tuning method, set of hyperparameters and seed. Each field is a column of the results."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     model: str = Field(description="Model: a name in the model table, a hub id, or the path of a folder or GGUF file")
@@ -82,13 +82,13 @@ class Trial(BaseModel):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field by its column's name, the method's own among them."""
+        """All fields by the name of their column, including the fields of the tuning method."""
         method = self.method.model_dump()
         return {**self.model_dump(exclude={"method"}), "tuning_method": method.pop("name"), **method}
 
     @property
     def id(self) -> str:
-        """Ten hex digits of the canonical JSON without fields at their defaults, so that a new field changes no id."""
+        """Ten hex digits: a hash of all fields that differ from their defaults. A new field thus changes no id."""
         method = self.method.model_dump(exclude_defaults=True)
         method.pop("name", None)
         written = {**self.model_dump(exclude={"method"}, exclude_defaults=True), **method, "method": self.tuning_method}
@@ -96,18 +96,18 @@ class Trial(BaseModel):
 
     @property
     def base_key(self) -> tuple[str, str | None, str | None, Weights]:
-        """What a loaded base model must match to serve this trial: model, path, revision, how its weights are held."""
+        """Identifies the base model: trials with the same key can share one loaded model."""
         return self.model, self.model_path, self.model_revision, self.method.base_weights
 
     @property
     def label(self) -> str:
-        """A short name for people: what sets most trials apart."""
+        """A short name for people. Several trials may have the same one."""
         shots = f" {self.method.num_shots}-shot" if self.method.num_shots else ""
         return f"{self.model} {self.dataset} {self.tuning_method}{shots}"
 
 
 class Resources(BaseModel):
-    """What one trial may take."""
+    """The resources that one trial may use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     gpu_memory_gb: float = Field(24, gt=0, description="GPU memory that one trial may use, in GiB")
@@ -120,7 +120,7 @@ class Resources(BaseModel):
 
 
 class SandboxOptions(BaseModel):
-    """How candidates of a dataset with tests are run. `raypeft.sandbox` says what the tiers are."""
+    """How generated programs are run on their tests. `raypeft.sandbox` describes the tiers of isolation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     tier: Literal["auto", "A", "B", "C", "U"] = Field(
@@ -154,7 +154,7 @@ class SandboxOptions(BaseModel):
 
 
 class RunOptions(BaseModel):
-    """How trials are run; none of it is part of a trial's identity."""
+    """How trials are run. These options are not part of a trial's id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
@@ -163,7 +163,7 @@ class RunOptions(BaseModel):
 
 
 class SweepConfig(BaseModel):
-    """A sweep file, checked field by field. `grids` hold plain values: `raypeft.study.plan` builds the trials."""
+    """The top level of a sweep file. Grids are plain mappings here; `raypeft.study.plan` makes trials from them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the sweep and of its folder of results")
@@ -177,7 +177,7 @@ class SweepConfig(BaseModel):
 
 
 def trial_fields() -> dict[str, Any]:
-    """Every trial field a sweep may set, by name, as pydantic's FieldInfo; the first method with a field gives it."""
+    """All trial fields that a sweep may set, with their FieldInfo; a field of several methods has the first one's."""
     fields: dict[str, Any] = {name: info for name, info in Trial.model_fields.items() if name != "method"}
     for method in METHODS.values():
         fields |= {name: info for name, info in method.model_fields.items() if name not in fields and name != "name"}
@@ -185,7 +185,7 @@ def trial_fields() -> dict[str, Any]:
 
 
 def trial_columns() -> list[Column]:
-    """The results' columns for the trial fields, typed and described from the fields themselves."""
+    """The columns of the results for the trial fields. Types and descriptions come from the fields."""
     fields = trial_fields()
     order = ["model", "dataset", "tuning_method", "seed", *fields]
     fields["tuning_method"] = FieldInfo(annotation=str, description=TUNING_METHOD)
@@ -195,7 +195,7 @@ def trial_columns() -> list[Column]:
 
 
 def _kind(annotation: Any) -> Any:
-    """The kind of column for a field's type, a union with None or a Literal included."""
+    """The kind of column for the type of a field, which may be a Literal or a union with None."""
     options = [option for option in get_args(annotation) if option is not type(None)] or [annotation]
     if get_origin(annotation) is tuple or get_origin(options[0]) is tuple:
         return list[str]
