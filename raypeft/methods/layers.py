@@ -36,11 +36,11 @@ class LayerAdapter(Adapter):
         return self
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
-        """The layers that are adapted: the field's, else the paper's."""
+        """Names of the adapted layers: `target_modules`, or else the usual layers of the model class."""
         return self.target_modules or class_of(architecture).attention_modules
 
     def targets(self, architecture: Architecture | None) -> list[str] | str | None:
-        """`target_modules` as PEFT takes it; None, for a model unknown here: PEFT's own table decides."""
+        """`target_modules` for PEFT. None for a model that raypeft does not know: PEFT then uses its own table."""
         names = self.names(architecture) if architecture else self.target_modules
         if names == ("all-linear",):
             return "all-linear"
@@ -58,10 +58,10 @@ class LayerAdapter(Adapter):
 
 
 class Lora(LayerAdapter):
-    """Low-rank adaptation (Hu et al., arXiv 2106.09685) of the attention's q, k and v projections.
+    """LoRA: low-rank adaptation (Hu et al., arXiv 2106.09685), by default of the query, key and value projections.
 
-    Its variants keep PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation by
-    the base's own weights, PiSSA (2404.02948) or OLoRA (2406.01775).
+    Its variants have PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation
+    from the base model's weights by PiSSA (2404.02948) or OLoRA (2406.01775).
     """
 
     activations: ClassVar[Activations] = "lora"
@@ -78,7 +78,7 @@ class Lora(LayerAdapter):
 
     @property
     def changes_base(self) -> bool:
-        """PiSSA and OLoRA subtract from the base's weights what the adapter starts with."""
+        """Whether initialisation changes the base weights. PiSSA and OLoRA subtract the initial adapter from them."""
         return self.init_lora_weights.startswith(("pissa", "olora"))
 
     def peft_config(self, base: Base) -> Any:
@@ -102,7 +102,7 @@ class Lora(LayerAdapter):
                 yield model
             return
         with tempfile.TemporaryDirectory(prefix="raypeft-init-") as folder, super().applied(base) as model:
-            # PEFT turns what was trained into an adapter of the unchanged base by its difference from this start.
+            # PEFT needs the initial adapter to convert the trained one into an adapter for the unchanged base model.
             model.peft_config["default"].init_lora_weights = True
             model.save_pretrained(folder)
             model.initial_adapter = folder
@@ -123,7 +123,7 @@ class Lora(LayerAdapter):
 
 
 class Qlora8bit(Lora):
-    """LoRA on a base in bitsandbytes' int8 (Dettmers et al., arXiv 2208.07339)."""
+    """LoRA on a base model quantised to 8 bits by bitsandbytes (LLM.int8, Dettmers et al., arXiv 2208.07339)."""
 
     base_weights: ClassVar[Weights] = "int8"
     name: Literal["qlora_8bit"] = Field("qlora_8bit", description=NAME)  # type: ignore[assignment]
@@ -137,14 +137,14 @@ class Qlora8bit(Lora):
 
 
 class Qlora4bit(Qlora8bit):
-    """LoRA on a base in nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
+    """QLoRA: LoRA on a base model in 4-bit nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
 
     base_weights: ClassVar[Weights] = "nf4"
     name: Literal["qlora_4bit"] = Field("qlora_4bit", description=NAME)  # type: ignore[assignment]
 
 
 class Ia3(LayerAdapter):
-    """Learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
+    """IA3: learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
 
     paper_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3}
     activations: ClassVar[Activations] = "ia3"
@@ -165,7 +165,7 @@ class Ia3(LayerAdapter):
         return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=feed_forward)
 
     def added_params(self, architecture: Architecture) -> int:
-        # Feed-forward layers are rescaled where activations enter them, those of the attention where they leave.
+        # IA3 rescales the inputs of feed-forward layers and the outputs of attention layers.
         return sum(
             linear.count * (linear.inputs if linear.feed_forward else linear.outputs)
             for linear in architecture.targets(self.names(architecture))

@@ -1,6 +1,7 @@
-"""What every tuning method has, and the methods that train nothing.
+"""The base class of all tuning methods, and the methods that train nothing.
 
-Torch and PEFT are imported only when a method is applied. A field's name is the row's column and the sweep file's key.
+Torch and PEFT are imported only when a method is applied. The name of a field is its key in a sweep file and its
+column in the results.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ NUM_SHOTS = "Number of training examples (shots) in the prompt before the query"
 
 
 class Method(BaseModel):
-    """What every method has. `trains` says whether there is anything to train."""
+    """A tuning method and its fields. `trains` says whether it trains anything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     trains: ClassVar[bool] = False
     base_weights: ClassVar[Weights] = "half"
-    """How the base model's weights are held."""
+    """Number format of the base model's weights in memory."""
     paper_defaults: ClassVar[dict[str, Any]] = {}
-    """Fields whose default is another one under `fidelity: paper`."""
+    """Fields that have another default under `fidelity: paper`."""
     name: str = Field(description=NAME)
     num_shots: int = Field(0, ge=0, le=16, description=NUM_SHOTS)
     icl_seed: int = Field(42, description="Random seed for the choice of shots")
@@ -62,7 +63,7 @@ class Method(BaseModel):
 
     @property
     def idle_fields(self) -> set[str]:
-        """Fields on shots that change nothing as the others stand; trials that differ in these only are one trial."""
+        """Fields without effect, given the other fields. Trials that differ only in these are the same trial."""
         retrieval = {"embedding_model", "embedding_revision", "reranker", "rerank_candidates", "shot_order"}
         if not self.num_shots:
             return {"shot_source", "icl_sampling", "on_overflow", *retrieval}
@@ -72,34 +73,34 @@ class Method(BaseModel):
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
-        """Give the model to train and to generate with; afterwards `base` serves the next trial unchanged.
+        """Yield the model to train and to generate with. Afterwards `base` is as before, ready for the next trial.
 
-        Raises whatever PEFT raises where the model has none of the modules that the method targets.
+        Raises an error of PEFT if the model has none of the modules that the method targets.
         """
         yield base.model
 
     def refusal(self, family: ModelFamily) -> str | None:
-        """Why models of this family cannot take the method, as far as planning can know; None: they can."""
+        """Why the method cannot be used with this model, as far as planning can tell. None if it can."""
         return None
 
     def trainable_params(self, architecture: Architecture) -> int:
-        """Parameters that are trained."""
+        """Number of trained parameters."""
         return 0
 
     def added_params(self, architecture: Architecture) -> int:
-        """Parameters that the method adds to those of the base model."""
+        """Number of parameters that the method adds to the base model."""
         return 0
 
 
 class ZeroShot(Method):
-    """The base model as it is, asked without examples."""
+    """The unchanged base model, without examples in the prompt."""
 
     name: Literal["zero_shot"] = Field("zero_shot", description=NAME)
     num_shots: int = Field(0, ge=0, le=0, description=NUM_SHOTS)
 
 
 class Icl(Method):
-    """In-context learning: the same random training examples before every query (RQ1 of the paper)."""
+    """In-context learning: random training examples in the prompt, usually the same for all queries (paper: RQ1)."""
 
     name: Literal["icl"] = Field("icl", description=NAME)
     num_shots: int = Field(8, ge=1, le=16, description=NUM_SHOTS)
@@ -107,7 +108,7 @@ class Icl(Method):
 
 
 class Rag(Method):
-    """Retrieval-augmented generation: the training examples nearest to each query, before it (RQ3 of the paper)."""
+    """Retrieval-augmented generation: the training examples most similar to the query in its prompt (paper: RQ3)."""
 
     name: Literal["rag"] = Field("rag", description=NAME)
     num_shots: int = Field(4, ge=1, le=16, description=NUM_SHOTS)

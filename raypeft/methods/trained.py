@@ -1,4 +1,4 @@
-"""Methods that train: the fields they share, full fine-tuning, and what PEFT's adapters have in common."""
+"""Methods that train: their common fields, full fine-tuning, and the base class of PEFT's adapters."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LEARNING_RATE = "Peak learning rate, reached at the end of warm-up"
 
 
 class TrainedMethod(Method):
-    """The training fields, named as in `transformers.TrainingArguments`."""
+    """A method that trains. Its fields have the names of `transformers.TrainingArguments`."""
 
     trains: ClassVar[bool] = True
     saves_adapter: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = True
-    """Whether gradient checkpointing is possible."""
+    """Whether the method works with gradient checkpointing."""
     activations: ClassVar[Activations] = "full"
-    """Which of the model class's counts says what a layer keeps for the backward pass."""
+    """Key into the model class's sizes of saved activations, for predicting memory."""
     learning_rate: float = Field(gt=0, description=LEARNING_RATE)
     num_train_epochs: float = Field(
         5, gt=0, description="Number of passes over the training split. Fractions are allowed"
@@ -63,9 +63,9 @@ class TrainedMethod(Method):
 
 
 class Full(TrainedMethod):
-    """Full fine-tuning: every weight of the model."""
+    """Full fine-tuning: trains all weights of the model."""
 
-    # Updates of 5e-5 vanish in the 8 bits of a bfloat16 mantissa, so the weights are float32 on a GPU as well.
+    # bfloat16 has too few digits for updates of 5e-5, so the weights are float32 on a GPU as well.
     base_weights: ClassVar[Weights] = "float32"
     name: Literal["full"] = Field("full", description=NAME)
     learning_rate: float = Field(5e-5, gt=0, description=LEARNING_RATE)
@@ -76,7 +76,7 @@ class Full(TrainedMethod):
         try:
             yield base.model
         finally:
-            # Undoing a full fine-tuning would need a second copy of the weights; loading them again does not.
+            # Restoring the weights would need a second copy in memory, so the next trial loads them again.
             base.discard()
 
     def trainable_params(self, architecture: Architecture) -> int:
@@ -84,12 +84,12 @@ class Full(TrainedMethod):
 
 
 class Adapter(TrainedMethod):
-    """A method that PEFT knows: the base stays frozen and the adapter is trained, saved and taken off again."""
+    """A method of PEFT: the base model stays frozen; an adapter is added, trained, saved and removed."""
 
     saves_adapter: ClassVar[bool] = True
 
     def peft_config(self, base: Base) -> Any:
-        """The method as a `peft.PeftConfig` for this base model."""
+        """The `peft.PeftConfig` of this method for a base model."""
         raise NotImplementedError
 
     @contextmanager
@@ -103,7 +103,7 @@ class Adapter(TrainedMethod):
             base.restore(model)
 
     def save(self, model: Any, folder: Path) -> None:
-        """Write the adapter in PEFT's format; `PeftModel.from_pretrained` puts it on the same base."""
+        """Write the adapter in PEFT's format. `PeftModel.from_pretrained` loads it onto the same base model."""
         model.save_pretrained(str(folder))
 
     def trainable_params(self, architecture: Architecture) -> int:

@@ -1,4 +1,4 @@
-"""Methods that train virtual tokens before the prompt; where these stand is in `raypeft.models.virtual_tokens`."""
+"""Methods that train virtual tokens before the prompt. See also `raypeft.models.virtual_tokens`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PromptTuning(Adapter):
-    """Trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
+    """Prompt tuning: trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
 
     activations: ClassVar[Activations] = "virtual"
     name: Literal["prompt_tuning"] = Field("prompt_tuning", description=NAME)
@@ -46,7 +46,7 @@ class PromptTuning(Adapter):
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
-        # PEFT loads the tokenizer by name, which fails for a GGUF file and for a hub out of reach.
+        # PEFT loads the tokenizer by name, which fails for a GGUF file or without access to the hub.
         with tempfile.TemporaryDirectory(prefix="raypeft-tokenizer-") as folder:
             own_name = base.tokenizer.name_or_path
             base.tokenizer.save_pretrained(folder)
@@ -62,13 +62,13 @@ class PromptTuning(Adapter):
                 base.tokenizer.name_or_path = own_name
 
     def added_params(self, architecture: Architecture) -> int:
-        # PEFT gives an encoder-decoder a second set, for the decoder, although its prompt tuning never reads it.
+        # PEFT adds a second set for the decoder of an encoder-decoder model, although prompt tuning never uses it.
         sets = 2 if architecture.is_encoder_decoder else 1
         return sets * self.num_virtual_tokens * architecture.hidden_size
 
 
 class PrefixTuning(Adapter):
-    """Trained keys and values before the prompt in every layer (Li & Liang, arXiv 2101.00190)."""
+    """Prefix tuning: trained keys and values before the prompt in every layer (Li & Liang, arXiv 2101.00190)."""
 
     checkpoints: ClassVar[bool] = False
     paper_defaults: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 10}
