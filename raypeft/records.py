@@ -87,8 +87,8 @@ class Dataset:
     levels: tuple[str, ...] = ()
     """Possible values of `Example.level`, easiest first. Some scores are also computed for each level."""
     paper_training: Literal["cut", "drawn"] = "cut"
-    """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one of the
-    answers at random, and left the example out if that answer was too long (RQ4)."""
+    """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one
+    answer at random, and left the example out if that answer was too long (RQ4)."""
 
 
 @dataclass(frozen=True, slots=True)
