@@ -101,10 +101,10 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
 
 def limit_grids(sweep: LoadedSweep, limit: int) -> LoadedSweep:
     """The sweep with `limit` in every grid that sets a limit itself, since that one overrides the defaults."""
-    own = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
-    for index in own:
+    with_limit = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
+    for index in with_limit:
         apply_override(f"grids.{index}.limit={limit}", sweep.document)
-    return check(sweep.document) if own else sweep
+    return check(sweep.document) if with_limit else sweep
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -165,8 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             print_plan(sweep)
         else:
-            how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox)
-            return run_sweep(sweep, options.rerun, options.verbose, how)
+            run_options = RunOptions(
+                force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox
+            )
+            return run_sweep(sweep, options.rerun, options.verbose, run_options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

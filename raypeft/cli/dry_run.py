@@ -30,8 +30,8 @@ def print_plan(sweep: LoadedSweep) -> None:
         trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
         peak = row["predicted_peak_memory_gb"]
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
-        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], shown_settings, trained, needs]
-        print(f"{index:4}  " + "  ".join(part for part in told if part))
+        parts = [row["id"], row["model"], row["dataset"], row["tuning_method"], shown_settings, trained, needs]
+        print(f"{index:4}  " + "  ".join(part for part in parts if part))
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip

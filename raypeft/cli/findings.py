@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store, declared = open_results(options.results)
         scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
         rows = sorted(scored, key=lambda row: str(row.get("started_at")))
-        told = [
+        shown = [
             ("Over seeds, scores in percent: mean ± standard deviation [95 % interval of the mean]",
              *over_seeds_table(rows, declared)),
             ("Differences on the same test examples, in percentage points", AGAINST,
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console.width = 160
-    for title, headings, lines in told:
+    for title, headings, lines in shown:
         if lines:
             console.print(as_text(title, headings, lines, options.markdown), highlight=False, markup=False)
-    if not any(lines for *_, lines in told):
+    if not any(lines for *_, lines in shown):
         print(
             "nothing to compare: needs two finished trials of the same model and dataset, or one trial with two seeds"
         )

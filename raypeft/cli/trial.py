@@ -65,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
-    how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
+    run_options = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
     listener = listener_to(trial.id, EvaluationWriter(store), TrialLines())
-    context = TrialContext(trial, config.name, store, resources=config.resources, options=how, listener=listener)
+    context = TrialContext(
+        trial, config.name, store, resources=config.resources, options=run_options, listener=listener
+    )
     row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     return int(is_fault(row["status"]))

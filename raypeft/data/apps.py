@@ -127,8 +127,8 @@ def _example(example_id: str, row: dict[str, Any], origin: str, tested: bool) ->
 
 def _fn_name(text: str) -> str | None:
     """The function that the tests call, if there is one. The instruction depends on it, even for broken tests."""
-    found = _parsed(text)
-    name = found.get("fn_name") if isinstance(found, dict) else None
+    tests = _parsed(text)
+    name = tests.get("fn_name") if isinstance(tests, dict) else None
     return name if isinstance(name, str) else None
 
 
@@ -145,8 +145,8 @@ def _defect(text: str) -> str:
 
 def read_solutions(text: str) -> list[str]:
     """The official solutions that are not empty, in the dataset's order. None if they are missing or broken."""
-    found = _parsed(text)
-    return [each for each in found if isinstance(each, str) and each.strip()] if isinstance(found, list) else []
+    solutions = _parsed(text)
+    return [each for each in solutions if isinstance(each, str) and each.strip()] if isinstance(solutions, list) else []
 
 
 def _parsed(text: str) -> Any:

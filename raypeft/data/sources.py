@@ -97,10 +97,10 @@ def read_rows(name: str, path: str) -> list[Row]:
             value = json.loads(line) if line.strip() else []
         except ValueError as error:
             raise ValueError(f"{name}: {path} line {number}: not JSON: {error}") from None
-        found = value if isinstance(value, list) else [value]
-        if not all(isinstance(row, dict) for row in found):
+        line_rows = value if isinstance(value, list) else [value]
+        if not all(isinstance(row, dict) for row in line_rows):
             raise ValueError(f"{name}: {path} line {number}: rows must be JSON objects but got {line[:60]!r}")
-        rows.extend(found)
+        rows.extend(line_rows)
     return rows
 
 
@@ -120,11 +120,11 @@ def find_split(name: str, source: str, split: str) -> str:
 def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
     if not rows:
         raise ValueError(f"{origin}: must have at least one row but has none")
-    there = dict.fromkeys(column for row in rows for column in row)
-    missing = [column for column in (columns.nl, columns.code) if column not in there]
+    present = dict.fromkeys(column for row in rows for column in row)
+    missing = [column for column in (columns.nl, columns.code) if column not in present]
     if missing:
         raise ValueError(f"{origin}: must have the columns {columns.nl}, {columns.code} but lacks "
-                         f"{', '.join(missing)}; it has {', '.join(there)}")  # fmt: skip
+                         f"{', '.join(missing)}; it has {', '.join(present)}")  # fmt: skip
     empty = [
         index
         for index, row in enumerate(rows)

@@ -57,12 +57,13 @@ def make_trial(point: dict[str, Any]) -> Trial:
     """A trial from its fields. Fields of other methods, and fields without effect, are left out."""
     method = METHODS[point["tuning_method"]]
     point = _with_decoding(point, DATASETS[point["dataset"]].decoding)
-    own = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
+    method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
-        own = {**method.paper_defaults, **own}
-    rest = {key: value for key, value in point.items() if key in Trial.model_fields}
-    idle = method(**own).idle_fields
-    return Trial(**rest, method=method(**{key: value for key, value in own.items() if key not in idle}))
+        method_fields = {**method.paper_defaults, **method_fields}
+    trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
+    idle = method(**method_fields).idle_fields
+    effective = {key: value for key, value in method_fields.items() if key not in idle}
+    return Trial(**trial_fields, method=method(**effective))
 
 
 def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
-    """The examples that the trial takes, and by column which data they are and how many were left out."""
+    """The examples that the trial uses, and the columns on their version and on the number of examples left out."""
     splits = dataset.load(trial.dataset_path, trial.dataset_revision)
     revision = splits_revision(splits)
     splits, left_out = usable(limited(splits, trial), dataset)
@@ -41,7 +41,7 @@ def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
 
 
 def limited(splits: Splits, trial: Trial) -> Splits:
-    """A seeded sample of each split where the trial has a limit, in the split's own order."""
+    """If the trial has a limit, a random sample of each split with a fixed seed, in the order of the split."""
 
     def sample(examples: list[Example], limit: int | None) -> list[Example]:
         if limit is None or limit >= len(examples):
@@ -55,23 +55,23 @@ def limited(splits: Splits, trial: Trial) -> Splits:
 
 
 def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
-    """The examples that can be learned from or judged, and how many the others are, by column.
+    """The examples that can be used for training or judged, and the columns on those left out.
 
-    Raises ValueError where the tests of no test example can be run.
+    Raises ValueError if no test example has usable tests.
     """
     if "tests" not in dataset.judged_by:
         return splits, {}
     kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
     kept["test"] = [each for each in splits["test"] if each.tests]
     reasons = Counter(each.defect or "no tests" for each in splits["test"] if not each.tests)
-    told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+    reasons_text = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
     if not kept["test"]:
         raise ValueError(
-            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {told}"
+            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {reasons_text}"
         )
     return kept, {
         "train_left_out": len(splits["train"]) - len(kept["train"]),
         "validation_left_out": len(splits["validation"]) - len(kept["validation"]),
         "problems_without_tests": reasons.total(),
-        "without_tests_because": told or None,
+        "without_tests_because": reasons_text or None,
     }
