@@ -1,7 +1,7 @@
 """
-The embedded dataset of tested problems: small tasks in English -> Python programs, in the manner of APPS (Hendrycks et
-al., arXiv 2105.09938). No network, no download: problems, solutions and tests are generated, the same on every machine.
-One real example of the train split:
+The embedded dataset of tested problems: small tasks in English and Python programs that solve them, similar to APPS
+(Hendrycks et al., arXiv 2105.09938). Nothing is downloaded: problems, solutions and tests are generated, and are the
+same on every machine. An example from the train split:
 
     nl: take integers `scores` from a line, print the smallest of odd ones or 0 by default
     code:
@@ -11,18 +11,18 @@ One real example of the train split:
         {"inputs": ["4\\n", "0 0 0\\n", "18 -9 -9 -9\\n", "7 10 2 9 14\\n", "-7 -8 -5 -8\\n", "-5 -2 -9\\n"],
         "outputs": ["0\\n", "0\\n", "-9\\n", "7\\n", "-7\\n", "-9\\n"]}
 
-A problem is a form of input, up to two steps (a filter, a change of each value), and an end. Each has its code, its
-phrasings, and a function that does the same to values: expected outputs come from these functions, never from the
-solution's text. What makes the levels is how much must be put together: `introductory` is an end on a simple form;
-`interview` an end after one step, or on a harder form; `competition` an end after a filter and a change.
+A problem consists of a form of input, up to two steps (a filter, a change of each value) and an end. Each part has its
+code, its phrasings, and a function that does the same with values. Expected outputs come from these functions, never
+from the text of the solution. The levels differ in the number of parts: `introductory` has a simple form and an end;
+`interview` also has one step, or a harder form; `competition` has a filter, a change and an end.
 
-Held out are pairs of neighbours (form and end, filter and change, step and end): every test program has a pair that no
-train or validation program has, so it must be composed. No form, part or word alone is new, but many phrasings are.
-Tests hold what nearly right programs get wrong: values at and next to a number that the task names, negative numbers,
-ties, one element, and inputs of which a filter leaves nothing. A problem's tests tell it from the same problem without
-one of its steps.
+Some pairs of neighbouring parts (form and end, filter and change, step and end) are held out: each test program has a
+pair that no train or validation program has. No form, part or word is new in the test split, but many phrasings are.
+The tests contain inputs that nearly correct programs get wrong: values equal or close to a number in the task, negative
+numbers, ties, a single element, and inputs for which a filter leaves nothing. A program that skips one of the steps
+fails at least one test.
 
-The dataset is as difficult as suits a tiny model. It says nothing about real models.
+The difficulty suits a tiny model. The dataset says nothing about real models.
 """
 
 import json
@@ -60,16 +60,16 @@ from raypeft.data.toy_apps_parts import (
 from raypeft.records import Dataset, Example, Splits
 
 SPLIT_SEED = 35
-"""Of 20 to 49 the one whose train split has its rarest part most often (16 times), with four held-out introductory
-pairs in test. No model was asked for this choice."""
+"""The seed from 20 to 49 whose train split contains its rarest part most often (16 times), with four held-out
+introductory pairs in the test split. No model was used for this choice."""
 ROWS = {"train": (90, 190, 130), "validation": (14, 14, 14), "test": (24, 30, 30)}
-"""Problems of each level."""
+"""Number of problems of each level."""
 HELD_OUT_SHARE = 0.3
-"""Of the pairs of neighbours of each sort: two thirds of them for test, one for validation."""
+"""Share of held-out pairs among the pairs of each kind: two thirds of them for test, one third for validation."""
 TESTS, MOST_ALIKE = 6, 2
-"""Tests of a problem, and how many of them may have the same answer."""
+"""Number of tests of a problem, and how many of them may have the same answer."""
 HARD_FORM_SHARE = 0.35
-"""Of interview problems: those of a harder form of input instead of a step."""
+"""Share of interview problems that have a harder form of input instead of a step."""
 
 Tests = dict[str, Any]
 
@@ -258,7 +258,7 @@ def problems() -> dict[str, tuple[tuple[str, Problem], ...]]:
 
 
 def load(source: str | None = None, revision: str | None = None) -> Splits:
-    """The three splits, `train`, `validation` and `test`, each problem with its tests."""
+    """Load the three splits, `train`, `validation` and `test`. Each problem has its tests."""
     if source is not None or revision is not None:
         raise ValueError(f"toy_apps is embedded: source and revision must be left out but got {source!r}, {revision!r}")
     return {

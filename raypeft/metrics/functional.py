@@ -206,13 +206,16 @@ def per_example(answers: Answers) -> Values:
 
 TOLD = {
     **{
-        f"pass_at_{k}": (f"pass@{k}", f"chance that one of {k} candidates passes all tests, unbiased")
+        f"pass_at_{k}": (
+            f"pass@{k}",
+            f"pass@k: chance that at least one of {k} candidates passes all tests (unbiased estimator)",
+        )
         for k in PASS_CUTS
     },
-    "strict_accuracy": ("strict accuracy", "share of candidates that pass all their tests, mean over problems"),
+    "strict_accuracy": ("strict accuracy", "Share of candidates that pass all their tests, averaged over problems"),
     "avg_tests_passed": (
         "tests passed",
-        "share of its tests that a candidate passes, mean over candidates, then problems",
+        "Share of tests that a candidate passes, averaged over candidates and then over problems",
     ),
 }
 """Name of a score -> its heading, and what it is."""
@@ -251,7 +254,7 @@ METRIC = Metric(
     compute=compute,
     per_example=per_example,
     columns=tuple(
-        Column(f"{outcome}_tests", int, f"tests of all candidates that ended in {outcome}", "tests")
+        Column(f"{outcome}_tests", int, f"Number of tests, over all candidates, whose outcome is {outcome}", "tests")
         for outcome in OUTCOMES
     ),
     level_scores=_level_scores,
