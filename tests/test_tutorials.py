@@ -1,4 +1,4 @@
-"""The tutorials do what they say: every command and every piece of Python in them runs, in order, in an empty folder."""
+"""The tutorials do what they say: every command and every piece of Python in them runs, in order, in a new folder."""
 
 import os
 import re
