@@ -25,12 +25,12 @@ from raypeft.records import Column
 GIB = 2**30
 METERED = ("load", "train", "generate")
 """The stages of a trial that need GPU memory."""
-PEAKS = (("allocated", "held by tensors"), ("reserved", "taken from the card"))
+PEAKS = (("allocated", "allocated to tensors"), ("reserved", "reserved by PyTorch"))
 COLUMNS = (
-    Column("peak_memory_allocated_gb", float, "peak GPU memory held by tensors", "GiB"),
-    Column("peak_memory_reserved_gb", float, "peak GPU memory taken from the card by PyTorch", "GiB"),
+    Column("peak_memory_allocated_gb", float, "Peak GPU memory allocated to tensors", "GiB"),
+    Column("peak_memory_reserved_gb", float, "Peak GPU memory reserved by PyTorch", "GiB"),
     *(
-        Column(f"{stage}_peak_memory_{kind}_gb", float, f"peak GPU memory {what} in the stage {stage}", "GiB")
+        Column(f"{stage}_peak_memory_{kind}_gb", float, f"Peak GPU memory {what} in the {stage} stage", "GiB")
         for stage in METERED
         for kind, what in PEAKS
     ),

@@ -1,4 +1,4 @@
-"""The plain records that flow through a trial: examples in, candidates out, columns and statuses of its row.
+"""Plain records that the parts of raypeft pass to each other: examples, prompts, candidates, columns, statuses.
 
 No third-party imports.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Judge = Literal["reference", "tests"]
-"""What an answer can be scored against: the dataset's own answer, or tests that are run."""
+"""How an answer can be judged: by the reference answer of the dataset, or by running tests."""
 
 Splits = dict[str, "list[Example]"]
 """`train`, `validation` and `test`, each a list of examples."""
@@ -21,39 +21,39 @@ class Example:
     id: str
     nl: str
     code: str
-    """The reference; empty where the dataset has none."""
+    """The reference answer. Empty if the dataset has none."""
     other_codes: tuple[str, ...] = ()
-    """Further right answers, in the dataset's order."""
+    """Other correct answers, in the dataset's order."""
     starter_code: str = ""
-    """What the answer is to begin with, as a function's signature."""
+    """Code that the answer should begin with, such as the signature of a function."""
     level: str = ""
-    """The dataset's own word for how difficult it is."""
+    """Level of difficulty, as the dataset names it."""
     tests: str = ""
     """JSON text in APPS's form, {"inputs": [...], "outputs": [...], "fn_name": optional}; empty: no tests."""
     defect: str = ""
-    """Why there are no tests where there should be some."""
+    """Why the example has no usable tests, although the dataset has tests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The text around instructions and answers."""
+    """A prompt template: the text around instructions and answers."""
 
     query: str = "### Instruction:\n{nl}\n### Response:\n"
     shot: str = "### Instruction:\n{nl}\n### Response:\n{code}\n\n"
     answer: str = "{code}"
     before: str = ""
-    """What opens the whole prompt."""
+    """Text before the whole prompt."""
     after: str = ""
-    """What closes it."""
+    """Text after the whole prompt."""
     stop: tuple[str, ...] | None = None
-    """Strings that end an answer to this form; None: the dataset's."""
+    """Strings that end an answer to this prompt. None: those of the dataset."""
     starter: Literal["below", "prefilled", "left out"] = "below"
-    """Where an example's starter code stands: below the instruction, or at the prompt's end, to be gone on with."""
+    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """The forms of a dataset that has its own: under `corrected`, and the two of the paper's code."""
+    """The prompt templates of a dataset: one for `fidelity: corrected`, and the two of the paper's code."""
 
     corrected: Form
     paper_training: Form
@@ -62,47 +62,48 @@ class Forms:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What raypeft knows of a dataset besides its rows. One file in `raypeft/data/` makes one."""
+    """A dataset: how to load it, and its settings. Each file in `raypeft/data/` defines one."""
 
     name: str
     load: Callable[[str | None, str | None], Splits]
-    """`load(source, revision)`: the splits, from `source` (a folder or URL) or, where None, from the dataset's home."""
+    """`load(source, revision)` returns the splits. `source` is a folder or URL; None: the dataset's usual place."""
     max_new_tokens: int
-    """The longest answer that is generated, in tokens."""
+    """Maximum length of a generated answer, in tokens."""
     longest_tokens: int
-    """Length of its longest training example, prompt and answer, in tokens: planning reads no data."""
+    """Length of the longest training example (prompt and answer) in tokens. Planning needs it and reads no data."""
     untuned_stop: tuple[str, ...] = ()
-    """Strings at which an untuned model's answer ends: it rarely emits its end-of-sequence token."""
+    """Strings that end the answer of an untuned model, which rarely generates its end-of-sequence token."""
     paper_stop: tuple[str, ...] = ("<|endoftext|>", "</s>")
-    """The stop strings of the paper's own exact match (replication package, commit e7971c0)."""
+    """Stop strings used by the paper's program for exact match (replication package, commit e7971c0)."""
     max_length: int | None = None
-    """Training texts of more tokens, prompt and answer, are left out and counted; None: all must fit the context."""
+    """Maximum length of a training example (prompt and answer) in tokens. Longer ones are left out and counted.
+    None: all must fit the model's context."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
-    """Trial fields that a sweep need not write for this dataset, as `do_sample`; what it writes goes before."""
+    """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
     forms: Forms | None = None
-    """None: those of `raypeft.prompting.forms`."""
+    """Prompt templates. None: those of `raypeft.prompting.forms`."""
     judged_by: tuple[Judge, ...] = ("reference",)
-    """What its answers are scored against; every metric that needs one of these applies."""
+    """How its answers are judged. Every metric that needs one of these is computed."""
     levels: tuple[str, ...] = ()
-    """What `Example.level` may be, easiest first; each has scores of its own."""
+    """Possible values of `Example.level`, easiest first. Some scores are also computed for each level."""
     paper_training: Literal["cut", "drawn"] = "cut"
-    """What the paper's code did to training texts: cut the long ones (RQ2), or drew one of an example's answers and
-    left the example out where that one was too long (RQ4)."""
+    """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one
+    answer at random, and left the example out if that answer was too long (RQ4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """An example as token ids: what the model reads, and what it should answer (end of sequence included)."""
+    """An example as token ids: the prompt, and the expected answer with its end-of-sequence token."""
 
     example: Example
     prompt_ids: list[int]
     answer_ids: list[int]
     shots: tuple[str, ...] = ()
-    """Ids of the training examples before the query, in the order of the prompt."""
+    """Ids of the training examples (shots) before the query, in the order of the prompt."""
     dropped_shots: int = 0
-    """Shots that the prompt had no room for."""
+    """Number of shots that did not fit into the prompt."""
     prefilled: str = ""
-    """What the answer begins with in the prompt: a candidate's text begins with it, too."""
+    """The beginning of the answer that is already in the prompt. A candidate's text includes it."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.answer_ids)
@@ -110,24 +111,24 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One generated program of the k for an example."""
+    """One generated program. Each example has several."""
 
     example_id: str
     rank: int
-    """0 is the model's first choice."""
+    """0 is the best candidate according to the model."""
     text: str
     token_count: int
-    """Generated tokens, the stopping token included."""
+    """Number of generated tokens, including the stopping token."""
     stop_reason: str
     """`eos`, `stop` (a stop string) or `length` (max_new_tokens)."""
     log_probability: float | None = field(default=None, compare=False)
-    """Sum over its tokens, the stopping one included, in nats. Its last digits depend on the batch, so that two equal
-    candidates may differ in it."""
+    """Sum of the log-probabilities of its tokens, including the stopping token, in nats. The last digits depend on the
+    batch, so equality of candidates ignores it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table of the results. Whoever fills a column declares it."""
+    """One column of a table of the results. The module that fills a column declares it."""
 
     name: str
     kind: Any
@@ -143,8 +144,8 @@ class Status:
     name: str
     description: str = ""
     is_finished: bool = False
-    """Whether the trial need not run again."""
+    """Whether the trial counts as done, so that it is not run again."""
     is_fault: bool = True
-    """Whether a sweep with such a trial ends with exit code 1."""
+    """Whether a trial with this status makes the sweep end with exit code 1."""
     is_scored: bool = False
-    """Whether the row has scores; the others are listed below the table, with their error."""
+    """Whether the row has scores. Other rows are listed below the table, with their error."""

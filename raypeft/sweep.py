@@ -1,10 +1,10 @@
-"""The command line of a sweep, and its spine: config -> plan -> trials -> rows -> table.
+"""The command `raypeft sweep`, from the sweep file to the table: config -> plan -> trials -> rows -> table.
 
     python -m raypeft.sweep quickstart
     python -m raypeft.sweep sweeps/rq2.yaml --limit 20 defaults.num_train_epochs=1
     python -m raypeft.sweep rq2 --dry-run
 
-Exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line is wrong, 130 interrupted.
+Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from raypeft.trial.declarations import own_declarations, write_manifest
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
-    """Run what a sweep's results lack, print the table of all its trials, and return the exit code."""
+    """Run the trials that have no finished result yet, print the table of all trials, and return the exit code."""
     config = sweep.config
     trials = plan_trials(sweep)
     results = sweep_url(config.results, config.name)
@@ -55,14 +55,14 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
     if interrupted:
-        say(console, f"interrupted with {len(rows)} of {len(trials)} trials done; the same command runs the rest")
+        say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
         return 130
     say_next_steps(console, results, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:
-    """Run trials under Ray Tune with a live view. Returns whether the user interrupted."""
+    """Run trials under Ray Tune and show their progress. Returns whether the user interrupted."""
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
@@ -77,21 +77,21 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> boo
 
 
 def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """What can be done with the results now."""
+    """Print the commands that are useful next."""
     if not rows:
         return
     say(
         console,
         f"""
-next:
-  raypeft findings {results}     which differences are more than chance
-  raypeft report {results} --markdown     these tables for a README or a paper
-  pandas.read_parquet("{results}/trials")     every row with its fields, scores, costs and versions""",
+next steps:
+  raypeft findings {results}     significance of the differences between trials
+  raypeft report {results} --markdown     these tables in Markdown
+  pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
     )
 
 
 def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[Trial]:
-    """The trials to run: those without a finished row, or all with `rerun`. What they would replace is set aside."""
+    """The trials to run: those without a finished row, or all with `rerun`. Their old files are set aside."""
     finished = set() if rerun else store.finished()
     missing = [trial for trial in trials if trial.id not in finished]
     for trial in missing:
@@ -100,43 +100,49 @@ def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[
 
 
 def limit_grids(sweep: LoadedSweep, limit: int) -> LoadedSweep:
-    """The sweep with `limit` in every grid that has one of its own, which would win over the one in defaults."""
-    own = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
-    for index in own:
+    """The sweep with `limit` in every grid that sets a limit itself, since that one overrides the defaults."""
+    with_limit = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
+    for index in with_limit:
         apply_override(f"grids.{index}.limit={limit}", sweep.document)
-    return check(sweep.document) if own else sweep
+    return check(sweep.document) if with_limit else sweep
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft sweep",
-        description="Run every trial of a sweep file; trials whose results are there already are not run again.",
+        description="Run all trials of a sweep file. Trials that already have results are not run again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""examples:
-  python -m raypeft.sweep quickstart                        the embedded study, a few minutes on a laptop
-  python -m raypeft.sweep quickstart --dry-run              what it would run
-  python -m raypeft.sweep conala_smollm2 --limit 20         a quick look: 20 examples of each split
-  python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field; values are YAML
-  RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster that runs here
+  python -m raypeft.sweep quickstart                        a small study on a toy model; a few minutes on a laptop
+  python -m raypeft.sweep quickstart --dry-run              list its trials without running them
+  python -m raypeft.sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
+  python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
+  RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster of this machine
 
-exit codes: 0 all trials ok, 1 some failed, 2 the sweep file or the command line is wrong, 130 interrupted""",
+exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted""",
     )
-    parser.add_argument("sweep", help="the sweep file, or the name of one in sweeps/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
-    parser.add_argument("--dry-run", action="store_true", help="print the trials and stop")
-    parser.add_argument("--json", action="store_true", help="with --dry-run: as one JSON object")
-    parser.add_argument("--limit", type=int, metavar="N", help="keep N examples of each split (defaults.limit=N)")
-    parser.add_argument("--results", metavar="DIR", help="folder or URL that holds the results (default: results)")
+    parser.add_argument("sweep", help="path of a sweep file, or its name in sweeps/")
     parser.add_argument(
-        "--rerun", action="store_true", help="run finished trials again; their old files are kept aside"
+        "overrides", nargs="*", metavar="key=value", help="override fields of the sweep file, e.g. defaults.seed=1"
     )
+    parser.add_argument("--dry-run", action="store_true", help="list the trials without running them")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print one JSON object")
     parser.add_argument(
-        "--force", action="store_true", help="run trials that are predicted not to fit their GPU memory"
+        "--limit", type=int, metavar="N", help="use at most N examples of each split (defaults.limit=N)"
     )
     parser.add_argument(
-        "--generate-only", action="store_true", help="store candidates unscored; `raypeft score` scores them later"
+        "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what Ray and Transformers print")
+    parser.add_argument(
+        "--rerun", action="store_true", help="run finished trials again; their old files move to superseded/"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also run trials that are predicted not to fit in GPU memory"
+    )
+    parser.add_argument(
+        "--generate-only", action="store_true", help="store candidates without scores; `raypeft score` adds them later"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the messages of Ray and Transformers")
     return parser
 
 
@@ -144,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_intermixed_args(arguments)
     if options.json and not options.dry_run:
-        parser.error("--json goes with --dry-run")
+        parser.error("--json needs --dry-run")
     overrides = list(options.overrides)
     if options.limit is not None:
         overrides.append(f"defaults.limit={options.limit}")
@@ -159,8 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             print_plan(sweep)
         else:
-            how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox)
-            return run_sweep(sweep, options.rerun, options.verbose, how)
+            run_options = RunOptions(
+                force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox
+            )
+            return run_sweep(sweep, options.rerun, options.verbose, run_options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -88,6 +88,14 @@ def test_candidates_of_a_dataset_with_tests_are_judged_by_the_sweeps_sandboxes_u
     assert row["em_at_1"] is None
 
 
+def test_the_folder_says_what_was_planned_by_which_code(finished):
+    folder, _ = finished
+    manifest = ResultStore.existing(str(folder / "small"), tables()).read_manifest()
+    assert manifest.plan.keys() == rows_in(folder).keys()
+    assert manifest.sweep["name"] == "small"
+    assert manifest.made_by["git_commit"] == next(iter(rows_in(folder).values()))["git_commit"]
+
+
 def test_the_table_is_on_stdout_and_progress_on_stderr_line_by_line(finished):
     _, process = finished
     assert "EM@1" in process.stdout

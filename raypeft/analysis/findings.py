@@ -21,7 +21,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.analysis.settings import settings
+from raypeft.analysis.settings import labels
 from raypeft.metrics.metric import Answers, Score, Values
 from raypeft.metrics.scoring import values_by_example
 from raypeft.results.declarations import Declarations
@@ -133,12 +133,8 @@ def _comparable(row: Row, other: Row) -> bool:
 
 
 def _names(rows: Sequence[Row], declared: Declarations) -> dict[str, str]:
-    """Trial id -> what a table calls the trial: what sets it apart from the other rows."""
-    shared = [name for name in ("model", "dataset") if len({each[name] for each in rows}) > 1]
-    return {
-        row["id"]: " ".join(part for part in (*(row[name] for name in shared), row["tuning_method"], told) if part)
-        for row, told in zip(rows, settings(rows, declared), strict=True)
-    }
+    """Trial id -> what a table calls the trial."""
+    return dict(zip((row["id"] for row in rows), labels(rows, declared), strict=True))
 
 
 def as_text(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]], markdown: bool) -> str | Table:

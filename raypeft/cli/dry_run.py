@@ -1,4 +1,4 @@
-"""`raypeft sweep NAME --dry-run`: what a sweep would run, before any download, without torch."""
+"""`raypeft sweep NAME --dry-run`: list the trials of a sweep. Downloads nothing and does not import torch."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from raypeft.trial.declarations import own_declarations
 
 
 def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
-    """The plan as one JSON-ready object, keys as the row's columns."""
+    """The plan as one object for JSON. Its keys are the names of the results' columns."""
     trials = []
     for trial in plan_trials(sweep):
         prediction = predict(trial, sweep.config.resources)
@@ -22,16 +22,16 @@ def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
 
 
 def print_plan(sweep: LoadedSweep) -> None:
-    """One line a trial: what it is, what it trains, and the GPU memory it is predicted to need."""
+    """Print one line for each trial: its fields, its number of trained parameters and its predicted GPU memory."""
     plan = describe_plan(sweep)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
-    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory each (where there is a GPU)")
-    for index, (row, told_settings) in enumerate(zip(trials, settings(trials, own_declarations()), strict=True)):
+    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
+    for index, (row, shown_settings) in enumerate(zip(trials, settings(trials, own_declarations()), strict=True)):
         trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
         peak = row["predicted_peak_memory_gb"]
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
-        told = [row["id"], row["model"], row["dataset"], row["tuning_method"], told_settings, trained, needs]
-        print(f"{index:4}  " + "  ".join(part for part in told if part))
+        parts = [row["id"], row["model"], row["dataset"], row["tuning_method"], shown_settings, trained, needs]
+        print(f"{index:4}  " + "  ".join(part for part in parts if part))
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
-              f"infeasible and not run, unless --force")  # fmt: skip
+              f"infeasible and not run (--force runs them)")  # fmt: skip

@@ -1,4 +1,4 @@
-"""`raypeft report`: the table of a sweep's results."""
+"""`raypeft report`: print the results of a sweep as a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from raypeft.analysis.report import markdown, print_summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="raypeft report", description="Print the table of a finished sweep.")
-    parser.add_argument("results", help="the sweep's folder or URL, e.g. results/quickstart")
-    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    parser = argparse.ArgumentParser(prog="raypeft report", description="Print the results of a sweep as a table.")
+    parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/quickstart")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args(arguments)
     try:
         store, declared = open_results(options.results)

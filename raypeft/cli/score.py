@@ -1,4 +1,4 @@
-"""`raypeft score`: score a sweep's stored candidates again, without a model."""
+"""`raypeft score`: compute the scores of stored candidates again, without a model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ from raypeft.trial.declarations import write_manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="raypeft score", description="Score a sweep's stored candidates again.")
-    parser.add_argument("results", help="the sweep's folder or URL, e.g. results/conala_smollm2")
-    parser.add_argument("--rerun-tests", action="store_true", help="run the tests of APPS again, too")
-    parser.add_argument("--seconds-per-test", type=float, default=4.0, help="CPU seconds of a test that is run (4)")
-    parser.add_argument("--memory-mb", type=int, default=1024, help="address space of a program in MiB (1024)")
-    parser.add_argument("--tier", default="auto", help="isolation: auto, A, B, C or U")
-    parser.add_argument("--allow-unsafe-execution", action="store_true", help="run programs even without isolation")
+    parser = argparse.ArgumentParser(
+        prog="raypeft score", description="Compute the scores of a sweep's stored candidates again, without a model."
+    )
+    parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/conala_smollm2")
+    parser.add_argument("--rerun-tests", action="store_true", help="also run the tests of the candidates again")
+    parser.add_argument(
+        "--seconds-per-test", type=float, default=4.0, help="CPU time limit of one test, in seconds (default: 4)"
+    )
+    parser.add_argument(
+        "--memory-mb", type=int, default=1024, help="memory limit of one program, in MiB (default: 1024)"
+    )
+    parser.add_argument("--tier", default="auto", help="isolation of the programs: auto, A, B, C or U (default: auto)")
+    parser.add_argument(
+        "--allow-unsafe-execution", action="store_true", help="run programs even on a machine without isolation"
+    )
     options = parser.parse_args(arguments)
     try:
         asked = {name: getattr(options, name) for name in SandboxOptions.model_fields if hasattr(options, name)}

@@ -1,4 +1,4 @@
-"""`raypeft trial`: one trial of a sweep file in this process, without Ray.
+"""`raypeft trial`: run one trial of a sweep file in this process, without Ray.
 
 python -m raypeft.trial sweeps/quickstart.yaml --index 3
 """
@@ -32,15 +32,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Run one trial of a sweep file in this process, without Ray.",
         epilog="example: python -m raypeft.trial quickstart --index 3 defaults.limit=20",
     )
-    parser.add_argument("sweep", help="the sweep file, or the name of one in sweeps/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="fields to override, e.g. defaults.seed=1")
-    parser.add_argument("--index", type=int, default=0, help="which trial, counted from 0 as --dry-run lists them")
-    parser.add_argument("--results", help="folder or URL that holds the results (default: the sweep's, else results)")
+    parser.add_argument("sweep", help="path of a sweep file, or its name in sweeps/")
     parser.add_argument(
-        "--force", action="store_true", help="run a trial that is predicted not to fit the GPU's memory"
+        "overrides", nargs="*", metavar="key=value", help="override fields of the sweep file, e.g. defaults.seed=1"
     )
-    parser.add_argument("--generate-only", action="store_true", help="store candidates unscored, for `raypeft score`")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show what Transformers and PEFT print")
+    parser.add_argument(
+        "--index", type=int, default=0, help="number of the trial in the list that --dry-run prints, counted from 0"
+    )
+    parser.add_argument("--results", help="folder or URL for the results (default: the one in the sweep file)")
+    parser.add_argument(
+        "--force", action="store_true", help="run the trial even if it is predicted not to fit in GPU memory"
+    )
+    parser.add_argument(
+        "--generate-only", action="store_true", help="store candidates without scores; `raypeft score` adds them later"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the messages of Transformers and PEFT")
     options = parser.parse_intermixed_args(arguments)
     try:
         sweep = load_config(find_sweep_file(options.sweep), options.overrides)
@@ -59,9 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
-    how = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
+    run_options = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
     listener = listener_to(trial.id, EvaluationWriter(store), TrialLines())
-    context = TrialContext(trial, config.name, store, resources=config.resources, options=how, listener=listener)
+    context = TrialContext(
+        trial, config.name, store, resources=config.resources, options=run_options, listener=listener
+    )
     row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     return int(is_fault(row["status"]))

@@ -1,7 +1,7 @@
-"""The datasets, one file each. A new one is its file and its line here."""
+"""The datasets, one file each. To add one, write its file and list it here."""
 
 from raypeft.data import apps, codealpacapy, conala, toy, toy_apps
 from raypeft.records import Dataset
 
 DATASETS: dict[str, Dataset] = {each.DATASET.name: each.DATASET for each in (toy, toy_apps, conala, codealpacapy, apps)}
-"""By name, as a sweep file has it."""
+"""Name in a sweep file -> dataset."""

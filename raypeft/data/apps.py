@@ -1,7 +1,7 @@
 """APPS: programming problems with tests and human solutions (Hendrycks et al., arXiv 2105.09938).
 
 https://huggingface.co/datasets/codeparrot/apps: 5,000 problems to train on and 5,000 to test, in three levels, read
-from its files train.jsonl and test.jsonl (the loading script beside them no longer runs).
+from its files train.jsonl and test.jsonl (its loading script does not work with current versions of `datasets`).
 
     question:     Given two integers on one line, print their sum.
     solutions:    ["a, b = map(int, input().split())\\nprint(a + b)"]             (JSON text)
@@ -11,9 +11,9 @@ from its files train.jsonl and test.jsonl (the loading script beside them no lon
 
 (The row above shows the form; it is not taken from the dataset.)
 
-The split is the paper's (replication package of arXiv 2308.10462v3, commit 3b31320): `train` shuffled with seed 42, of
-which the first 500 are for validation; of `test` the first 250 of each level. A folder with fewer rows is split by the
-same rule, a tenth for validation.
+The splits are those of the paper (replication package of arXiv 2308.10462v3, commit 3b31320). `train` is shuffled with
+seed 42; its first 500 problems are the validation split. The test split has the first 250 problems of each level. Of a
+smaller `train` file a tenth is for validation.
 """
 
 import json
@@ -29,7 +29,7 @@ from raypeft.sandbox import parse_tests
 
 NAME = "apps"
 LEVELS = ("introductory", "interview", "competition")
-"""Its levels of difficulty, and those of datasets like it."""
+"""Levels of difficulty."""
 HUB_ID = "codeparrot/apps"
 SPLIT_SEED = 42
 VALIDATION_ROWS, VALIDATION_SHARE = 500, 0.1
@@ -40,18 +40,18 @@ INSTRUCTION = (
     "Write a python code to solve the following coding problem that obeys the constraints and passes the example test "
     "cases. The output code needs to {guide}:\n{question}"
 )
-"""The paper's own wording (RQ4), which is CodeLlama's (arXiv 2308.12950, appendix F)."""
+"""The instruction of the paper (RQ4), which is the one of CodeLlama (arXiv 2308.12950, appendix F)."""
 CALL_GUIDE = "use the provided function signature"
 STDIN_GUIDE = "read from and write to standard IO"
 
 
 def load(source: str | None = None, revision: str | None = None) -> Splits:
-    """The three splits, from the hub, or from a folder or URL with a `train` and a `test` file of the same columns.
+    """Load the three splits from the hub, or from a folder or URL with a `train` and a `test` file of the same columns.
 
-    A folder that has a `validation` file keeps its splits as they are. Test examples whose tests are missing or broken
-    say so in `defect`; training examples without a solution have an empty `code`.
+    If the folder also has a `validation` file, its splits are used unchanged. If the tests of a test example are
+    missing or broken, its `defect` says why. A training example without a solution has an empty `code`.
 
-    Raises ValueError for missing columns or an empty question, FileNotFoundError for a source that is not there.
+    Raises ValueError for missing columns or an empty question, and FileNotFoundError if the source does not exist.
     """
     if source is not None and source.endswith(FORMATS):
         raise ValueError(
@@ -83,7 +83,7 @@ def _validation_rows(source: str | None) -> list[dict[str, Any]] | None:
 
 
 def split_train(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(validation, train): the rows in the order of `datasets.Dataset.shuffle(seed=42)`, the first for validation."""
+    """(validation, train): rows shuffled as by `datasets.Dataset.shuffle(seed=42)`, the first ones for validation."""
     order = np.random.default_rng(SPLIT_SEED).permutation(len(rows))
     count = min(VALIDATION_ROWS, math.ceil(VALIDATION_SHARE * len(rows)))
     shuffled = [rows[place] for place in order]
@@ -91,7 +91,7 @@ def split_train(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], l
 
 
 def first_of_each_level(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first 250 rows of each level, easiest level first; rows of unknown level come last, all of them."""
+    """The first 250 rows of each level, easiest level first, and then all rows with an unknown level."""
     by_level = {level: [row for row in rows if row.get("difficulty") == level] for level in LEVELS}
     others = [row for row in rows if row.get("difficulty") not in LEVELS]
     return [row for level in LEVELS for row in by_level[level][:TEST_ROWS_A_LEVEL]] + others
@@ -126,14 +126,14 @@ def _example(example_id: str, row: dict[str, Any], origin: str, tested: bool) ->
 
 
 def _fn_name(text: str) -> str | None:
-    """The function that the tests call, if any. It decides what the prompt asks for, tests that can be run or not."""
-    found = _parsed(text)
-    name = found.get("fn_name") if isinstance(found, dict) else None
+    """The function that the tests call, if there is one. The instruction depends on it, even for broken tests."""
+    tests = _parsed(text)
+    name = tests.get("fn_name") if isinstance(tests, dict) else None
     return name if isinstance(name, str) else None
 
 
 def _defect(text: str) -> str:
-    """What is wrong with the tests, every one of which is read; empty where nothing is."""
+    """What is wrong with the tests. Empty if all of them can be read."""
     if not text.strip():
         return "no input_output"
     try:
@@ -144,9 +144,9 @@ def _defect(text: str) -> str:
 
 
 def read_solutions(text: str) -> list[str]:
-    """The official solutions that have text, in the dataset's order; none where there are none or they are broken."""
-    found = _parsed(text)
-    return [each for each in found if isinstance(each, str) and each.strip()] if isinstance(found, list) else []
+    """The official solutions that are not empty, in the dataset's order. None if they are missing or broken."""
+    solutions = _parsed(text)
+    return [each for each in solutions if isinstance(each, str) and each.strip()] if isinstance(solutions, list) else []
 
 
 def _parsed(text: str) -> Any:
@@ -163,14 +163,14 @@ def _text(value: Any) -> str:
 _ASKED = "[INST] {nl}\n[/INST]\n"
 _FENCED = "```python\n{code}\n```"
 FORMS = Forms(
-    # The same in training and in generation. The fence is there because untuned models put their programs into one.
+    # Training and generation use the same template. It has a code fence because untuned models write one anyway.
     corrected=Form(
         query="### Instruction:\n{nl}\n### Response:\n```python\n",
         shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
         answer="{code}\n```",
         stop=("```",),
     ),
-    # The paper's loss begins at the fence, so the fence belongs to the answer.
+    # The loss of the paper's code includes the fence, so here the fence is part of the answer.
     paper_training=Form(query=_ASKED, shot=_ASKED + _FENCED + "\n\n", answer=_FENCED, starter="left out"),
     paper_generation=Form(
         query=_ASKED + "```python\n",
@@ -180,7 +180,7 @@ FORMS = Forms(
         starter="prefilled",
     ),
 )
-"""The paper's: replication package, commit 3b31320. It had no shots here; theirs go in the same manner."""
+"""The paper's templates: replication package, commit 3b31320. It used no shots on APPS; here they look the same."""
 
 DATASET = Dataset(
     name=NAME,

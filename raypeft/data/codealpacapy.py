@@ -9,17 +9,17 @@ https://huggingface.co/datasets/antolin/codealpaca-filtered: 2,192 / 314 / 628 r
 (The row above shows the form; it is not taken from the dataset.)
 
 The raw CodeAlpaca (https://github.com/sahil280114/codealpaca, `code_alpaca_20k.json` or `code_alpaca_2k.json`, columns
-instruction, input, output) serves as well, named as dataset_path. The paper says of its selection only that the samples
-are Python and parse. Read here as:
+instruction, input, output) can be used as well: give its file as dataset_path. About its selection the paper only says
+that the samples are Python and can be parsed. raypeft selects by these rules:
 
-- The intent is the instruction and, where there is an input, a newline and the input.
-- The intent contains "python", in any case.
-- The output has text, and `ast.parse` of the running Python accepts it. It is parsed, never run.
+- The intent is the instruction. If there is an input, it follows on a new line.
+- The intent contains "python", in upper or lower case.
+- The output is not empty, and `ast.parse` of the running Python accepts it. It is parsed and never run.
 
 This keeps 240 of the 2,017 rows of `code_alpaca_2k.json`; "python" in the instruction alone would keep 235. Some of the
-240 are poor: five mention Python in their input only, some as a word of a text to work on, and a few outputs are one
-word. Whether the hub's rows were selected just so is not known, and the raw file's split is this project's own: do not
-compare scores across the two.
+240 are poor: five mention Python only in their input, some of them as a word of a text to process, and a few outputs
+are a single word. It is not known whether the hub's rows were selected by the same rules, and the split of the raw file
+is our own. So do not compare scores on the hub's data with scores on the raw file.
 """
 
 import ast
@@ -37,17 +37,18 @@ HUB_ID = "antolin/codealpaca-filtered"
 
 SPLIT_SEED = 42
 VALIDATION_SHARE, TEST_SHARE = 0.1, 0.2
-"""Of the raw file's intents; the rest is for training. The hub's 2,192 / 314 / 628 are 69.9 / 10.0 / 20.0 percent."""
+"""Shares of the raw file's intents; the rest is for training. The hub's splits have 69.9 / 10.0 / 20.0 percent of its
+rows."""
 
 
 def load(source: str | None = None, revision: str | None = None) -> Splits:
-    """The three splits, from the hub, from a folder or URL with `train`, `validation` and `test` files, or from a file.
+    """Load the three splits from the hub, a folder or URL with `train`, `validation` and `test` files, or one raw file.
 
     A `source` that ends in .json, .jsonl or .parquet is one file of raw CodeAlpaca, from which the Python rows are
-    selected and split; an example's id is then its row in that file, counted from 0.
+    selected and split. The id of an example is then its row in that file, counted from 0.
 
-    Raises ValueError for missing columns, empty rows and a raw file with too few Python rows, saying how many rows were
-    left out and why; FileNotFoundError for a source that is not there.
+    Raises ValueError for missing columns, for empty rows, and for a raw file with too few Python rows (the message says
+    how many rows were left out and why). Raises FileNotFoundError if the source does not exist.
     """
     if source is None or not source.endswith(FORMATS):
         return read_splits(NAME, HUB_ID, source, revision, Columns(id="id", nl="nl", code="cmd"))
@@ -71,7 +72,7 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
 
 
 def select(rows: Sequence[dict[str, Any]]) -> tuple[list[Example], Counter[str]]:
-    """The Python rows of raw CodeAlpaca by the rule above, and how many of the others were left out, by reason."""
+    """The Python rows of raw CodeAlpaca by the rules above, and the number of rows left out, by reason."""
     examples: list[Example] = []
     left_out: Counter[str] = Counter()
     for index, row in enumerate(rows):
@@ -91,8 +92,8 @@ def select(rows: Sequence[dict[str, Any]]) -> tuple[list[Example], Counter[str]]
 def split(examples: Sequence[Example]) -> Splits:
     """70 / 10 / 20 percent of the different intents as train, validation and test, each in the order of `examples`.
 
-    An intent's place hangs on its own text and SPLIT_SEED: rows in another order split alike, the same under every
-    version of Python, and rows of one intent stay together, so that no intent of the test split was trained on.
+    The split of an intent depends only on its text and SPLIT_SEED, not on the order of the rows or the version of
+    Python. Rows with the same intent stay together, so no intent of the test split is in the training split.
     """
     intents = sorted({example.nl for example in examples}, key=_lot)
     validation = max(1, round(VALIDATION_SHARE * len(intents)))
@@ -107,12 +108,12 @@ def split(examples: Sequence[Example]) -> Splits:
 
 
 def parses(code: str) -> bool:
-    """Whether `code` is the text of a Python program to the parser of the running Python. Nothing of it is run.
+    """Whether the parser of the running Python accepts `code` as a program. Nothing is run.
 
-    Never raises and never warns. Text that is too deeply nested for the parser does not parse.
+    Never raises and never warns. Code that is nested too deeply for the parser is not accepted.
     """
     with warnings.catch_warnings():
-        # An invalid escape such as "\d" warns, and would be an error under -W error.
+        # An invalid escape such as "\d" causes a warning, which would be an error under -W error.
         warnings.simplefilter("ignore")
         try:
             ast.parse(code)

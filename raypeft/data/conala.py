@@ -1,7 +1,7 @@
-"""CoNaLa: intents from Stack Overflow and the Python line that answers each (Yin et al., arXiv 1805.08949).
+"""CoNaLa: intents from Stack Overflow, each answered by a line of Python (Yin et al., arXiv 1805.08949).
 
-https://huggingface.co/datasets/neulab/docprompting-conala: the split by function of Zhou et al. (arXiv 2207.05987),
-2,135 / 201 / 543 rows, in which every test example needs a function that no training example uses.
+https://huggingface.co/datasets/neulab/docprompting-conala: 2,135 / 201 / 543 rows, split by Zhou et al. (arXiv
+2207.05987) so that each test example needs a function that no training example uses.
 
     nl:  reverse a list `x`
     cmd: x[::-1]
@@ -16,9 +16,9 @@ HUB_ID = "neulab/docprompting-conala"
 
 
 def load(source: str | None = None, revision: str | None = None) -> Splits:
-    """The three splits, from the hub or from a folder or URL with `train`, `validation` and `test` files.
+    """Load the three splits from the hub, or from a folder or URL with `train`, `validation` and `test` files.
 
-    Raises ValueError for missing columns or empty rows, and FileNotFoundError for a source that is not there.
+    Raises ValueError for missing columns or empty rows, and FileNotFoundError if the source does not exist.
     """
     return read_splits("conala", HUB_ID, source, revision, Columns(id="question_id", nl="nl", code="cmd"))
 
@@ -28,7 +28,8 @@ DATASET = Dataset(
     load=load,
     max_new_tokens=64,
     longest_tokens=128,  # 117 with SmolLM2's tokenizer; the paper's code pads to 128
-    # Untuned models go on after the answer's line; the 33 of 543 test references with several lines are lost to them.
+    # Untuned models continue after the line of the answer. So they cannot match the 33 of 543 test references that
+    # have several lines.
     untuned_stop=("\n",),
     paper_stop=("<|endoftext|>", "</s>", "\n"),
 )

@@ -1,4 +1,4 @@
-"""Which rows a trial saw: one hash of all its splits."""
+"""A hash of all splits, which identifies the data that a trial used."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from raypeft.records import Splits
 
 
 def splits_revision(splits: Splits) -> str:
-    """`sha256:` and twelve digits over every example of the splits: the same data gives the same text anywhere."""
+    """`sha256:` and twelve digits, computed from all examples. The same data has the same hash on every machine."""
     digest = hashlib.sha256()
     for split, examples in sorted(splits.items()):
         for example in examples:
-            # Without what is empty, so that a new field of Example leaves the hashes of other datasets as they are.
-            told = {name: value for name, value in asdict(example).items() if value}
-            digest.update(json.dumps([split, told], sort_keys=True).encode())
+            # Empty fields are left out, so that a new field of Example does not change the hash of older datasets.
+            filled = {name: value for name, value in asdict(example).items() if value}
+            digest.update(json.dumps([split, filled], sort_keys=True).encode())
     return f"sha256:{digest.hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""Rows of a dataset from where they lie: the hub, or a folder or URL of JSONL, JSON or Parquet files, one a split."""
+"""Reads the rows of a dataset: from the hub, or from a folder or URL with a JSONL, JSON or Parquet file per split."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names under which a dataset's rows have what an Example needs."""
+    """The columns of a dataset that hold the id, the instruction and the code of an example."""
 
     id: str
     nl: str
@@ -25,10 +25,10 @@ class Columns:
 
 
 def read_splits(name: str, hub_id: str, source: str | None, revision: str | None, columns: Columns) -> Splits:
-    """`{"train": [...], "validation": [...], "test": [...]}` with one Example a row, in the files' order.
+    """`{"train": [...], "validation": [...], "test": [...]}`, with one Example for each row, in the order of the files.
 
-    Raises FileNotFoundError where a split is missing, and ValueError where a file cannot be read, a column is missing
-    or a row is empty.
+    Raises FileNotFoundError if a split is missing, and ValueError if a file cannot be read, a column is missing or a
+    row is empty.
     """
     if source is None:
         tables = _hub_rows(name, hub_id, revision)
@@ -58,9 +58,9 @@ def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Ro
 
 
 def hub_file(name: str, hub_id: str, file: str, revision: str | None) -> str:
-    """The local path of one file of a dataset on the hub, fetched where it is not here yet.
+    """The local path of one file of a dataset on the hub, which is downloaded if needed.
 
-    Raises FileNotFoundError where it cannot be had.
+    Raises FileNotFoundError if it cannot be downloaded.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
@@ -75,10 +75,10 @@ def hub_file(name: str, hub_id: str, file: str, revision: str | None) -> str:
 
 
 def read_rows(name: str, path: str) -> list[Row]:
-    """The rows of one JSONL, JSON or Parquet file or URL, each a dict by column.
+    """The rows of one JSONL, JSON or Parquet file or URL, each as a dict from column to value.
 
-    Read here and not by `datasets`, which wants all splits to be of one format and typing. Raises FileNotFoundError
-    where there is no such file, and ValueError for what is not JSON or not a row.
+    This does not use `datasets`, which needs the same format and types in all splits. Raises FileNotFoundError if the
+    file does not exist, and ValueError if its content is not JSON or not rows.
     """
     import fsspec
 
@@ -97,15 +97,15 @@ def read_rows(name: str, path: str) -> list[Row]:
             value = json.loads(line) if line.strip() else []
         except ValueError as error:
             raise ValueError(f"{name}: {path} line {number}: not JSON: {error}") from None
-        found = value if isinstance(value, list) else [value]
-        if not all(isinstance(row, dict) for row in found):
+        line_rows = value if isinstance(value, list) else [value]
+        if not all(isinstance(row, dict) for row in line_rows):
             raise ValueError(f"{name}: {path} line {number}: rows must be JSON objects but got {line[:60]!r}")
-        rows.extend(found)
+        rows.extend(line_rows)
     return rows
 
 
 def find_split(name: str, source: str, split: str) -> str:
-    """The path or URL of the one file of `split` in the folder `source`."""
+    """The path or URL of the file of `split` in the folder `source`."""
     import fsspec
 
     filesystem, root = fsspec.core.url_to_fs(source)
@@ -120,11 +120,11 @@ def find_split(name: str, source: str, split: str) -> str:
 def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
     if not rows:
         raise ValueError(f"{origin}: must have at least one row but has none")
-    there = dict.fromkeys(column for row in rows for column in row)
-    missing = [column for column in (columns.nl, columns.code) if column not in there]
+    present = dict.fromkeys(column for row in rows for column in row)
+    missing = [column for column in (columns.nl, columns.code) if column not in present]
     if missing:
         raise ValueError(f"{origin}: must have the columns {columns.nl}, {columns.code} but lacks "
-                         f"{', '.join(missing)}; it has {', '.join(there)}")  # fmt: skip
+                         f"{', '.join(missing)}; it has {', '.join(present)}")  # fmt: skip
     empty = [
         index
         for index, row in enumerate(rows)
@@ -138,13 +138,13 @@ def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
 
 
 def unique(ids: list[str]) -> list[str]:
-    """Ids with `#2`, `#3`, ... behind those that came before: CoNaLa's own repeat 21 times."""
+    """Make ids unique: a repeated id gets `#2`, `#3`, ... at its end. CoNaLa has 21 repeated ids."""
     seen: Counter[str] = Counter()
-    told = []
+    unique_ids = []
     for each in ids:
         seen[each] += 1
-        told.append(each if seen[each] == 1 else f"{each}#{seen[each]}")
-    return told
+        unique_ids.append(each if seen[each] == 1 else f"{each}#{seen[each]}")
+    return unique_ids
 
 
 def _has_text(value: Any) -> bool:

@@ -1,16 +1,16 @@
 """
-The embedded toy dataset: English intents with backticked names -> Python one-liners, in the manner of CoNaLa.
-No network, no download: the rows are generated, the same on every machine. One real example of the train split:
+The embedded toy dataset: English intents with names in backticks, answered by one line of Python, similar to CoNaLa.
+Nothing is downloaded: the rows are generated, and are the same on every machine. An example from the train split:
 
 nl: get columns 'date' and 'age' in dataframe `sales`
 code: sales = sales[['date', 'age']]
 
-`OPERATIONS` holds one operation a line: the mark of its split, the code, and a small grammar of phrasings.
-As in CoNaLa's own split, each test row of a held-out operation needs a function that no train row calls; the other
-test rows are train operations in phrasings that train never shows. Every phrasing goes to one of three shares:
-`pretraining` (only scripts/toy_corpus.py uses it), `study` (train) and `held_out` (validation and test).
+`OPERATIONS` has one operation on each line: the mark of its split, its code, and a small grammar of phrasings.
+As in the split of CoNaLa, a test row of a held-out operation needs a function that no train row calls. The other test
+rows are operations of the train split in phrasings that are not in the train split. Each phrasing belongs to one of
+three groups: `pretraining` (used only by scripts/toy_corpus.py), `study` (train) and `held_out` (validation and test).
 
-This dataset is built to separate tuning methods on a tiny model. It says nothing about real models.
+This dataset is built so that tuning methods differ on a tiny model. It says nothing about real models.
 """
 
 import ast
@@ -358,7 +358,7 @@ def splits() -> dict[str, tuple[Row, ...]]:
 
 
 def load(source: str | None = None, revision: str | None = None) -> dict[str, list[Example]]:
-    """The three splits, `train`, `validation` and `test`."""
+    """Load the three splits, `train`, `validation` and `test`."""
     if source is not None or revision is not None:
         raise ValueError(f"toy is embedded: source and revision must be left out but got {source!r}, {revision!r}")
     return {

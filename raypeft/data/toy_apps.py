@@ -1,7 +1,7 @@
 """
-The embedded dataset of tested problems: small tasks in English -> Python programs, in the manner of APPS (Hendrycks et
-al., arXiv 2105.09938). No network, no download: problems, solutions and tests are generated, the same on every machine.
-One real example of the train split:
+The embedded dataset of tested problems: small tasks in English and Python programs that solve them, similar to APPS
+(Hendrycks et al., arXiv 2105.09938). Nothing is downloaded: problems, solutions and tests are generated, and are the
+same on every machine. An example from the train split:
 
     nl: take integers `scores` from a line, print the smallest of odd ones or 0 by default
     code:
@@ -11,148 +11,69 @@ One real example of the train split:
         {"inputs": ["4\\n", "0 0 0\\n", "18 -9 -9 -9\\n", "7 10 2 9 14\\n", "-7 -8 -5 -8\\n", "-5 -2 -9\\n"],
         "outputs": ["0\\n", "0\\n", "-9\\n", "7\\n", "-7\\n", "-9\\n"]}
 
-A problem is a form of input, up to two steps (a filter, a change of each value), and an end. Each has its code, its
-phrasings, and a function that does the same to values: expected outputs come from these functions, never from the
-solution's text. What makes the levels is how much must be put together: `introductory` is an end on a simple form;
-`interview` an end after one step, or on a harder form; `competition` an end after a filter and a change.
+A problem consists of a form of input, up to two steps (a filter, a change of each value) and an end. Each part has its
+code, its phrasings, and a function that does the same with values. Expected outputs come from these functions, never
+from the text of the solution. The levels differ in the number of parts: `introductory` has a simple form and an end;
+`interview` also has one step, or a harder form; `competition` has a filter, a change and an end.
 
-Held out are pairs of neighbours (form and end, filter and change, step and end): every test program has a pair that no
-train or validation program has, so it must be composed. No form, part or word alone is new, but many phrasings are.
-Tests hold what nearly right programs get wrong: values at and next to a number that the task names, negative numbers,
-ties, one element, and inputs of which a filter leaves nothing. A problem's tests tell it from the same problem without
-one of its steps.
+Some pairs of neighbouring parts (form and end, filter and change, step and end) are held out: each test program has a
+pair that no train or validation program has. No form, part or word is new in the test split, but many phrasings are.
+The tests contain inputs that nearly correct programs get wrong: values equal or close to a number in the task, negative
+numbers, ties, a single element, and inputs for which a filter leaves nothing. A program that skips one of the steps
+fails at least one test.
 
-The dataset is as difficult as suits a tiny model. It says nothing about real models.
+The difficulty suits a tiny model. The dataset says nothing about real models.
 """
 
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle, pairwise
+from itertools import cycle
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from raypeft.data.apps import LEVELS
 from raypeft.data.toy import expand, pick, put
+from raypeft.data.toy_apps_parts import (
+    CHANGES,
+    ENDS,
+    FILTERS,
+    FORMS,
+    FUNCTIONS,
+    LETTERS,
+    SIMPLE,
+    VARIABLES,
+    WORDS,
+    Form,
+    Kind,
+    Part,
+    fits,
+    follows,
+    key,
+    neighbours,
+    work,
+    write,
+)
 from raypeft.records import Dataset, Example, Splits
 
 SPLIT_SEED = 35
-"""Of 20 to 49 the one whose train split has its rarest part most often (16 times), with four held-out introductory
-pairs in test. No model was asked for this choice."""
+"""The seed from 20 to 49 whose train split contains its rarest part most often (16 times), with four held-out
+introductory pairs in the test split. No model was used for this choice."""
 ROWS = {"train": (90, 190, 130), "validation": (14, 14, 14), "test": (24, 30, 30)}
-"""Problems of each level."""
+"""Number of problems of each level."""
 HELD_OUT_SHARE = 0.3
-"""Of the pairs of neighbours of each sort: two thirds of them for test, one for validation."""
+"""Share of held-out pairs among the pairs of each kind: two thirds of them for test, one third for validation."""
 TESTS, MOST_ALIKE = 6, 2
-"""Tests of a problem, and how many of them may have the same answer."""
+"""Number of tests of a problem, and how many of them may have the same answer."""
 HARD_FORM_SHARE = 0.35
-"""Of interview problems: those of a harder form of input instead of a step."""
+"""Share of interview problems that have a harder form of input instead of a step."""
 
-Kind = Literal["numbers", "words"]
 Tests = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How a problem's values come in; `reading` is code that leaves them in the variable `$v`."""
-
-    kind: Kind
-    is_hard: bool
-    reading: str
-    grammar: str
-    encode: Callable[[list[Any]], Any]
-    """The values as one test's input: standard input's text, or the argument of a call."""
-
-    @property
-    def is_call(self) -> bool:
-        return self.reading.startswith("def ")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A step (values to values), or an end (values to the answer); `$n` and `$c` are its number or letter."""
-
-    takes: str
-    code: str
-    """Of a filter the condition on `x`, of a change the new `x`, of an end the answer from `$v`."""
-    does: Callable[[list[Any], Any], Any]
-    grammar: str
-    gives: str = ""
-    """The kind of values after a step that changes it."""
-    when_filtered: bool | None = None
-    """Whether an end stands only after filters, which may leave nothing, or never; None: anywhere."""
-
-
-def lines(values: list[Any]) -> str:
-    return "".join(f"{value}\n" for value in (len(values), *values))
-
-
-SIMPLE = 4
-"""The first four forms are the simple ones."""
-FORMS = (
-    Form("numbers", False, "$v = list(map(int, input().split()))",
-         "[read|take] [the integers|integers] $v from [one line|a line]", lambda v: " ".join(map(str, v)) + "\n"),
-    Form("words", False, "$v = input().split()",
-         "[read|take] [the words|words] $v from [one line|a line]", lambda v: " ".join(v) + "\n"),
-    Form("numbers", False, "def $f($v):", "[given|for] [the integers|integers] $v", list),
-    Form("words", False, "def $f($v):", "[given|for] [the strings|strings] $v", list),
-    Form("numbers", True, "$v = list(map(int, input().split(',')))",
-         "[read|take] [the integers|integers] $v split by commas", lambda v: ",".join(map(str, v)) + "\n"),
-    Form("numbers", True, "$v = [int(input()) for i in range(int(input()))]",
-         "[read|take] a count and that many integers $v from [single|separate] lines", lines),
-    Form("numbers", True, "def $f($v):\n    $v = [y for x in $v for y in x]",
-         "[flatten|unnest] [the nested integers|nested integers] $v", lambda v: [v[: len(v) // 2], v[len(v) // 2 :]]),
-)  # fmt: skip
-
-FILTERS = (
-    Part("numbers", "x > $n", lambda v, n: [x for x in v if not x <= n],
-         "[ones|values] [greater|bigger|larger] than $n"),
-    Part("numbers", "x < $n", lambda v, n: [x for x in v if not x >= n], "[ones|values] [smaller|less|lower] than $n"),
-    Part("numbers", "x % 2 == 0", lambda v, n: [x for x in v if x // 2 * 2 == x], "even [ones|values|elements]"),
-    Part("numbers", "x % 2 == 1", lambda v, n: [x for x in v if x // 2 * 2 != x], "odd [ones|values|elements]"),
-    Part("words", "len(x) > $n", lambda v, n: [x for x in v if x[n:]], "[ones|values] longer than $n"),
-    Part("words", "x.startswith($c)", lambda v, c: [x for x in v if x[0] == c],
-         "[ones|values] that [start|begin] with $c"),
-)  # fmt: skip
-
-CHANGES = (
-    Part("numbers", "x * $n", lambda v, n: [n * x for x in v], "[each|every value] [times|multiplied by] $n"),
-    Part("numbers", "x + $n", lambda v, n: [n + x for x in v], "[each|every value] [plus|increased by] $n"),
-    Part("numbers", "abs(x)", lambda v, n: [max(x, -x) for x in v], "[absolutes|absolute values] of [each|all]"),
-    Part("words", "x.upper()", lambda v, n: [x.upper() for x in v], "[each|every word] in [uppercase|upper case]"),
-    Part("words", "len(x)", lambda v, n: [sum(1 for _ in x) for x in v],
-         "lengths of [each|every word]", gives="numbers"),
-)  # fmt: skip
-
-ENDS = (
-    Part("numbers", "sum($v)", lambda v, n: sum(v), "the [sum|total] of ..."),
-    Part("numbers", "max($v)", lambda v, n: sorted(v)[-1], "the [maximum|largest] of ...", when_filtered=False),
-    Part("numbers", "min($v)", lambda v, n: sorted(v)[0], "the [minimum|smallest] of ...", when_filtered=False),
-    Part("numbers", "max($v, default=0)", lambda v, n: sorted(v)[-1] if v else 0,
-         "the [maximum|largest] of ... or 0 [if none|by default]", when_filtered=True),
-    Part("numbers", "min($v, default=0)", lambda v, n: sorted(v)[0] if v else 0,
-         "the [minimum|smallest] of ... or 0 [if none|by default]", when_filtered=True),
-    Part("numbers words", "len($v)", lambda v, n: sum(1 for x in v), "the [number|count] of ..."),
-    Part("numbers words", "len(set($v))", lambda v, n: len(dict.fromkeys(v)),
-         "the [number|count] of [distinct|different] ..."),
-    Part("numbers words", "*sorted($v)", lambda v, n: sorted(v), "[sorted|in order] ..."),
-    Part("numbers words", "*sorted($v, reverse=True)", lambda v, n: sorted(v)[::-1],
-         "[sorted|in order] ... [descending|in reverse]"),
-)  # fmt: skip
-
-VARIABLES = {
-    "numbers": "values scores prices data numbers rows counts ages rates points",
-    "words": "names words items fruits keys lines tokens labels tags users",
-}
-FUNCTIONS = "answer find work process run evaluate task check result handle main total"
-WORDS = """
-a an be cat dog egg fig red tree apple pear bread stone cloud kettle banana orange garden window lantern aa bob eve noon
-level tab at to bee cab ace dad sad bad bean dot data
-"""
-LETTERS = "abdet"
 SMALLEST, LARGEST = -9, 20
 """Of the numbers in tests."""
 SIZES = (2, 3, 4, 5, 6, 7, 8)
@@ -176,12 +97,6 @@ class Problem:
         return neighbours(self.form, self.parts)
 
 
-def neighbours(form: Form, parts: Sequence[Part]) -> tuple[str, ...]:
-    """What stands next to each other in a problem, form first: its pairs, one of which train never shows in test."""
-    chain = [key(form), *map(key, parts)]
-    return tuple(f"{one} -> {other}" for one, other in pairwise(chain))
-
-
 @cache
 def held_out() -> dict[str, str]:
     """The split of each pair of neighbours that train does not show: a share of each sort of pair, by checksum.
@@ -203,26 +118,6 @@ def held_out() -> dict[str, str]:
                 taken.update(pair)
                 split_by_pair[" -> ".join(pair)] = next(turns)
     return split_by_pair
-
-
-def key(one: Form | Part) -> str:
-    return f"{one.kind} {one.reading}" if isinstance(one, Form) else one.code
-
-
-def follows(one: Form | Part, other: Part) -> bool:
-    """Whether `other` can work on what `one` gives."""
-    kinds = one.kind if isinstance(one, Form) else one.gives or one.takes
-    is_apt = other.when_filtered is None or other.when_filtered == (one in FILTERS)
-    return any(kind in other.takes for kind in kinds.split()) and (is_apt or one in CHANGES)
-
-
-def fits(form: Form, parts: Sequence[Part]) -> bool:
-    kind: str = form.kind
-    for part in parts:
-        if kind not in part.takes:
-            return False
-        kind = part.gives or kind
-    return parts[-1].when_filtered in (None, any(part in FILTERS for part in parts))
 
 
 @cache
@@ -257,14 +152,6 @@ def draw_values(kind: Kind, arguments: Sequence[Any], rng: Random, size: int) ->
     if rng.random() < 0.3:
         pool = [pick(rng, pool) for _ in range(3)]
     return [pick(rng, pool) for _ in range(size)]
-
-
-def work(parts: Sequence[Part], arguments: Sequence[Any], values: list[Any]) -> Any:
-    """What a problem's answer is for these values, by its parts' functions."""
-    result: Any = values
-    for part, argument in zip(parts, arguments, strict=True):
-        result = part.does(result, argument)
-    return result
 
 
 def is_told_apart(
@@ -329,22 +216,6 @@ def make_problem(form: Form, parts: tuple[Part, ...], is_train: bool, rng: Rando
     return Problem(form, parts, arguments, nl, code.splitlines()[0] if form.is_call else "", code, tests)
 
 
-def write(form: Form, parts: Sequence[Part], arguments: Sequence[Any], variable: str, function: str) -> str:
-    """The solution: its reading, then one line with the steps in one comprehension."""
-    *steps, end = (
-        put(part.code, {"v": "$v", "n": str(argument), "c": f"'{argument}'"})
-        for part, argument in zip(parts, arguments, strict=True)
-    )
-    value = variable
-    if steps:
-        change = next((step for step, part in zip(steps, parts, strict=False) if part in CHANGES), "x")
-        condition = "".join(f" if {step}" for step, part in zip(steps, parts, strict=False) if part in FILTERS)
-        value = f"[{change} for x in {variable}{condition}]"
-    answer = put(end, {"v": value})
-    finish = f"    return {answer.removeprefix('*')}" if form.is_call else f"print({answer})"
-    return put(form.reading, {"v": variable, "f": function}) + "\n" + finish
-
-
 def draw_parts(level: str, rng: Random) -> tuple[Form, tuple[Part, ...]]:
     is_hard = level == "interview" and rng.random() < HARD_FORM_SHARE
     form = pick(rng, [form for form in FORMS if form.is_hard == is_hard])
@@ -387,7 +258,7 @@ def problems() -> dict[str, tuple[tuple[str, Problem], ...]]:
 
 
 def load(source: str | None = None, revision: str | None = None) -> Splits:
-    """The three splits, `train`, `validation` and `test`, each problem with its tests."""
+    """Load the three splits, `train`, `validation` and `test`. Each problem has its tests."""
     if source is not None or revision is not None:
         raise ValueError(f"toy_apps is embedded: source and revision must be left out but got {source!r}, {revision!r}")
     return {

@@ -1,8 +1,8 @@
 """The tuning methods, simplest first: what each one trains, its fields and its defaults.
 
-A method is one class in a file of this folder and its name in the union `TuningMethod` below; nothing else in raypeft
-tests a method's name. Defaults are the paper's (arXiv 2308.10462v3, section 4 and its replication package); where its
-code differs from its text, the text's stand in the fields and the code's in `paper_defaults`.
+A method is a class in a file of this folder, listed in `TuningMethod` and `METHODS` below. No other code of raypeft
+depends on the name of a method. Defaults come from the paper (arXiv 2308.10462v3, section 4 and its replication
+package). Where text and code of the paper differ, a field has the text's value and `paper_defaults` the code's.
 """
 
 from typing import Annotated

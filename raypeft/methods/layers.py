@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from raypeft.methods.trained import Adapter
+from raypeft.methods.method import NAME
+from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import ModelFamily, Weights
@@ -24,8 +25,8 @@ class LayerAdapter(Adapter):
 
     target_modules: tuple[str, ...] | None = Field(
         None,
-        description="names of the layers that get an adapter, or all-linear; null: the model family's (for lora q, k "
-        "and v, for ia3 the feed-forward as well)",
+        description="Names of the layers that get an adapter, or all-linear. null: the usual layers of the model class "
+        "(LoRA: query, key and value projections; IA3: the feed-forward layers as well)",
     )
 
     @model_validator(mode="after")
@@ -35,11 +36,11 @@ class LayerAdapter(Adapter):
         return self
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
-        """The layers that are adapted: the field's, else the paper's."""
+        """Names of the adapted layers: `target_modules`, or else the usual layers of the model class."""
         return self.target_modules or class_of(architecture).attention_modules
 
     def targets(self, architecture: Architecture | None) -> list[str] | str | None:
-        """`target_modules` as PEFT takes it; None, for a model unknown here: PEFT's own table decides."""
+        """`target_modules` for PEFT. None for a model that raypeft does not know: PEFT then uses its own table."""
         names = self.names(architecture) if architecture else self.target_modules
         if names == ("all-linear",):
             return "all-linear"
@@ -57,27 +58,27 @@ class LayerAdapter(Adapter):
 
 
 class Lora(LayerAdapter):
-    """Low-rank adaptation (Hu et al., arXiv 2106.09685) of the attention's q, k and v projections.
+    """LoRA: low-rank adaptation (Hu et al., arXiv 2106.09685), by default of the query, key and value projections.
 
-    Its variants keep PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation by
-    the base's own weights, PiSSA (2404.02948) or OLoRA (2406.01775).
+    Its variants have PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation
+    from the base model's weights by PiSSA (2404.02948) or OLoRA (2406.01775).
     """
 
     activations: ClassVar[Activations] = "lora"
-    name: Literal["lora"] = "lora"
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
-    lora_r: int = Field(16, ge=1, description="rank of the update matrices")
-    lora_alpha: float = Field(32, gt=0, description="scaling: the update is multiplied by lora_alpha / lora_r")
-    lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
-    use_dora: bool = Field(False, description="train the magnitude of the weights apart from their direction (DoRA)")
-    use_rslora: bool = Field(False, description="scale by lora_alpha / sqrt(lora_r) instead")
+    name: Literal["lora"] = Field("lora", description=NAME)
+    learning_rate: float = Field(3e-4, gt=0, description=LEARNING_RATE)
+    lora_r: int = Field(16, ge=1, description="Rank of the update matrices")
+    lora_alpha: float = Field(32, gt=0, description="Scaling factor: the update is multiplied by lora_alpha / lora_r")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout probability on the adapter's input")
+    use_dora: bool = Field(False, description="DoRA: train the magnitude and the direction of the weights separately")
+    use_rslora: bool = Field(False, description="Rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r) instead")
     init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = Field(
-        "default", description="how the matrices start; default: A random, B zero"
+        "default", description="Initialisation of the LoRA matrices. default: A is random, B is zero"
     )
 
     @property
     def changes_base(self) -> bool:
-        """PiSSA and OLoRA subtract from the base's weights what the adapter starts with."""
+        """Whether initialisation changes the base weights. PiSSA and OLoRA subtract the initial adapter from them."""
         return self.init_lora_weights.startswith(("pissa", "olora"))
 
     def peft_config(self, base: Base) -> Any:
@@ -101,7 +102,7 @@ class Lora(LayerAdapter):
                 yield model
             return
         with tempfile.TemporaryDirectory(prefix="raypeft-init-") as folder, super().applied(base) as model:
-            # PEFT turns what was trained into an adapter of the unchanged base by its difference from this start.
+            # PEFT needs the initial adapter to convert the trained one into an adapter for the unchanged base model.
             model.peft_config["default"].init_lora_weights = True
             model.save_pretrained(folder)
             model.initial_adapter = folder
@@ -122,10 +123,10 @@ class Lora(LayerAdapter):
 
 
 class Qlora8bit(Lora):
-    """LoRA on a base in bitsandbytes' int8 (Dettmers et al., arXiv 2208.07339)."""
+    """LoRA on a base model quantised to 8 bits by bitsandbytes (LLM.int8, Dettmers et al., arXiv 2208.07339)."""
 
     base_weights: ClassVar[Weights] = "int8"
-    name: Literal["qlora_8bit"] = "qlora_8bit"  # type: ignore[assignment]
+    name: Literal["qlora_8bit"] = Field("qlora_8bit", description=NAME)  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _starts_apart_from_the_base(self) -> Qlora8bit:
@@ -136,19 +137,19 @@ class Qlora8bit(Lora):
 
 
 class Qlora4bit(Qlora8bit):
-    """LoRA on a base in nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
+    """QLoRA: LoRA on a base model in 4-bit nf4 with double quantisation (Dettmers et al., arXiv 2305.14314)."""
 
     base_weights: ClassVar[Weights] = "nf4"
-    name: Literal["qlora_4bit"] = "qlora_4bit"  # type: ignore[assignment]
+    name: Literal["qlora_4bit"] = Field("qlora_4bit", description=NAME)  # type: ignore[assignment]
 
 
 class Ia3(LayerAdapter):
-    """Learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
+    """IA3: learned rescaling of attention and feed-forward activations (Liu et al., arXiv 2205.05638)."""
 
     paper_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 3e-3}
     activations: ClassVar[Activations] = "ia3"
-    name: Literal["ia3"] = "ia3"
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate")
+    name: Literal["ia3"] = Field("ia3", description=NAME)
+    learning_rate: float = Field(3e-4, gt=0, description=LEARNING_RATE)
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
         return self.target_modules or class_of(architecture).attention_modules + architecture.feed_forward_modules
@@ -164,7 +165,7 @@ class Ia3(LayerAdapter):
         return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=feed_forward)
 
     def added_params(self, architecture: Architecture) -> int:
-        # Feed-forward layers are rescaled where activations enter them, those of the attention where they leave.
+        # IA3 rescales the inputs of feed-forward layers and the outputs of attention layers.
         return sum(
             linear.count * (linear.inputs if linear.feed_forward else linear.outputs)
             for linear in architecture.targets(self.names(architecture))

@@ -1,6 +1,7 @@
-"""What every tuning method has, and the methods that train nothing.
+"""The base class of all tuning methods, and the methods that train nothing.
 
-Torch and PEFT are imported only when a method is applied. A field's name is the row's column and the sweep file's key.
+Torch and PEFT are imported only when a method is applied. The name of a field is its key in a sweep file and its
+column in the results.
 """
 
 from __future__ import annotations
@@ -19,46 +20,50 @@ if TYPE_CHECKING:
     from raypeft.models.loading import Base
 
 
+NAME = "Name of the tuning method"
+NUM_SHOTS = "Number of training examples (shots) in the prompt before the query"
+
+
 class Method(BaseModel):
-    """What every method has. `trains` says whether there is anything to train."""
+    """A tuning method and its fields. `trains` says whether it trains anything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     trains: ClassVar[bool] = False
     base_weights: ClassVar[Weights] = "half"
-    """How the base model's weights are held."""
+    """Number format of the base model's weights in memory."""
     paper_defaults: ClassVar[dict[str, Any]] = {}
-    """Fields whose default is another one under `fidelity: paper`."""
-    name: str
-    num_shots: int = Field(0, ge=0, le=16, description="training examples shown in the prompt before the query")
-    icl_seed: int = Field(42, description="seed of the random choice of shots")
+    """Fields that have another default under `fidelity: paper`."""
+    name: str = Field(description=NAME)
+    num_shots: int = Field(0, ge=0, le=16, description=NUM_SHOTS)
+    icl_seed: int = Field(42, description="Random seed for the choice of shots")
     shot_source: Literal["random", "retrieved"] = Field(
-        "random", description="shots at random, or those whose instruction is nearest to the query's"
+        "random", description="How shots are chosen: at random, or by the similarity of their instruction to the query"
     )
     icl_sampling: Literal["fixed", "per_example"] = Field(
-        "fixed", description="random shots: the same for every query, as in the paper, or drawn for each"
+        "fixed", description="Random shots: the same ones for every query (as in the paper), or new ones for each query"
     )
     embedding_model: str = Field(
         DEFAULT_MODEL,
         min_length=1,
-        description="what retrieves shots: a sentence-transformers model (hub id or folder), minilm, toy, or bm25",
+        description="What retrieves shots: a sentence-transformers model (hub id or folder), minilm, toy or bm25",
     )
-    embedding_revision: str | None = Field(
-        None, description="branch, tag or commit of embedding_model on the hub, as asked for"
-    )
+    embedding_revision: str | None = Field(None, description="Branch, tag or commit of embedding_model on the hub")
     reranker: str | None = Field(
-        None, description="a cross-encoder (hub id or folder) that puts the nearest examples in a second order"
+        None, description="Cross-encoder (hub id or folder) that reranks the retrieved examples. null: no reranking"
     )
-    rerank_candidates: int = Field(50, ge=1, description="how many of the nearest examples the reranker is shown")
+    rerank_candidates: int = Field(50, ge=1, description="Number of retrieved examples that the reranker scores")
     shot_order: Literal["nearest_first", "nearest_last"] = Field(
-        "nearest_first", description="place of the nearest retrieved shot; the query follows the last"
+        "nearest_first",
+        description="Order of retrieved shots in the prompt: nearest_last puts the nearest next to the query",
     )
     on_overflow: Literal["drop", "error"] = Field(
-        "drop", description="where a prompt exceeds the context: drop its shots from the far end, or fail the trial"
+        "drop",
+        description="If a prompt exceeds the model's context: drop the least similar shots, or fail the trial",
     )
 
     @property
     def idle_fields(self) -> set[str]:
-        """Fields on shots that change nothing as the others stand; trials that differ in these only are one trial."""
+        """Fields without effect, given the other fields. Trials that differ only in these are the same trial."""
         retrieval = {"embedding_model", "embedding_revision", "reranker", "rerank_candidates", "shot_order"}
         if not self.num_shots:
             return {"shot_source", "icl_sampling", "on_overflow", *retrieval}
@@ -68,43 +73,45 @@ class Method(BaseModel):
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
-        """Give the model to train and to generate with; afterwards `base` serves the next trial unchanged.
+        """Yield the model to train and to generate with. Afterwards `base` is as before, ready for the next trial.
 
-        Raises whatever PEFT raises where the model has none of the modules that the method targets.
+        Raises an error of PEFT if the model has none of the modules that the method targets.
         """
         yield base.model
 
     def refusal(self, family: ModelFamily) -> str | None:
-        """Why models of this family cannot take the method, as far as planning can know; None: they can."""
+        """Why the method cannot be used with this model, as far as planning can tell. None if it can."""
         return None
 
     def trainable_params(self, architecture: Architecture) -> int:
-        """Parameters that are trained."""
+        """Number of trained parameters."""
         return 0
 
     def added_params(self, architecture: Architecture) -> int:
-        """Parameters that the method adds to those of the base model."""
+        """Number of parameters that the method adds to the base model."""
         return 0
 
 
 class ZeroShot(Method):
-    """The base model as it is, asked without examples."""
+    """The unchanged base model, without examples in the prompt."""
 
-    name: Literal["zero_shot"] = "zero_shot"
-    num_shots: int = Field(0, ge=0, le=0, description="training examples shown in the prompt before the query")
+    name: Literal["zero_shot"] = Field("zero_shot", description=NAME)
+    num_shots: int = Field(0, ge=0, le=0, description=NUM_SHOTS)
 
 
 class Icl(Method):
-    """In-context learning: the same random training examples before every query (RQ1 of the paper)."""
+    """In-context learning: random training examples in the prompt, usually the same for all queries (paper: RQ1)."""
 
-    name: Literal["icl"] = "icl"
-    num_shots: int = Field(8, ge=1, le=16, description="training examples shown in the prompt before the query")
-    shot_source: Literal["random"] = Field("random", description="icl's shots are drawn at random")
+    name: Literal["icl"] = Field("icl", description=NAME)
+    num_shots: int = Field(8, ge=1, le=16, description=NUM_SHOTS)
+    shot_source: Literal["random"] = Field("random", description="icl chooses its shots at random")
 
 
 class Rag(Method):
-    """Retrieval-augmented generation: the training examples nearest to each query, before it (RQ3 of the paper)."""
+    """Retrieval-augmented generation: the training examples most similar to the query in its prompt (paper: RQ3)."""
 
-    name: Literal["rag"] = "rag"
-    num_shots: int = Field(4, ge=1, le=16, description="training examples shown in the prompt before the query")
-    shot_source: Literal["retrieved"] = Field("retrieved", description="rag's shots are the nearest")
+    name: Literal["rag"] = Field("rag", description=NAME)
+    num_shots: int = Field(4, ge=1, le=16, description=NUM_SHOTS)
+    shot_source: Literal["retrieved"] = Field(
+        "retrieved", description="rag retrieves the shots most similar to the query"
+    )

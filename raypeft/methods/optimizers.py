@@ -1,9 +1,9 @@
-"""The optimisers of training, one record each.
+"""The optimisers, one record each.
 
     OPTIMIZERS["adafactor"].make(parameters, lr=3e-4, weight_decay=0.0)
 
-An optimiser is one entry of `OPTIMIZERS`, under the name that a sweep gives in the field `optim`; nothing else in
-raypeft tests that name. Libraries are imported only when one is made, so that planning stays free of torch.
+To add an optimiser, add an entry to `OPTIMIZERS`. Its name is a value of the field `optim`; no other code of raypeft
+depends on it. Libraries are imported only when an optimiser is made, so planning does not import torch.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class MakeOptimizer(Protocol):
-    """Makes the `torch.optim.Optimizer` of some parameters; a class of torch's own will do as it is."""
+    """A function that makes a `torch.optim.Optimizer` for some parameters. The class itself fits as well."""
 
     def __call__(self, parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """What planning and training know of an optimiser."""
+    """An optimiser, as planning and training need it."""
 
     name: str
-    """As in `transformers.TrainingArguments.optim`, where it is known there."""
+    """The name in `transformers.TrainingArguments.optim`, if it has one there."""
     description: str
     state_bytes: float
-    """Bytes of state on the GPU for a trained parameter."""
+    """Bytes of optimiser state on the GPU for each trained parameter."""
     make: MakeOptimizer
 
 
@@ -62,18 +62,25 @@ def _paged_adamw_8bit(parameters: list[Parameter], /, *, lr: float, weight_decay
 OPTIMIZERS: dict[str, Optimizer] = {
     optimizer.name: optimizer
     for optimizer in (
-        # Adafactor keeps sums of rows and columns only.
-        Optimizer("adafactor", "scale_parameter and relative_step are off, as in the paper's code", 0.1, _adafactor),
-        Optimizer("adamw_torch", "torch's AdamW", 8.0, _adamw),
-        Optimizer("adamw_8bit", "bitsandbytes' AdamW, its states in 8 bits", 2.1, _adamw_8bit),
-        # Paged states give way to whatever else needs the memory.
-        Optimizer("paged_adamw_8bit", "the same, its states paged out where memory is short", 0.0, _paged_adamw_8bit),
+        # Adafactor stores only sums of rows and columns.
+        Optimizer(
+            "adafactor", "Adafactor without scale_parameter and relative_step, as in the paper's code", 0.1, _adafactor
+        ),
+        Optimizer("adamw_torch", "AdamW of torch", 8.0, _adamw),
+        Optimizer("adamw_8bit", "AdamW of bitsandbytes with 8-bit states", 2.1, _adamw_8bit),
+        # Paged states leave the GPU when something else needs the memory.
+        Optimizer(
+            "paged_adamw_8bit",
+            "8-bit AdamW whose states move to CPU memory when GPU memory runs short",
+            0.0,
+            _paged_adamw_8bit,
+        ),
     )
 }
 
 
 def known_optimizer(name: Any) -> Any:
-    """The name itself, for pydantic to go on with. Raises ValueError, with the known names, for any other value."""
+    """Validate the name of an optimiser for pydantic. Raises ValueError that lists the known names."""
     if name not in list(OPTIMIZERS):
         raise ValueError(must_be_one_of(OPTIMIZERS, name))
     return name

@@ -1,4 +1,4 @@
-"""Methods that train: the fields they share, full fine-tuning, and what PEFT's adapters have in common."""
+"""Methods that train: their common fields, full fine-tuning, and the base class of PEFT's adapters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from raypeft.methods.method import Method
+from raypeft.methods.method import NAME, Method
 from raypeft.methods.optimizers import OPTIMIZERS, known_optimizer
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
@@ -17,42 +17,50 @@ from raypeft.models.table import Weights
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
 
+LEARNING_RATE = "Peak learning rate, reached at the end of warm-up"
+
 
 class TrainedMethod(Method):
-    """The training fields, named as in `transformers.TrainingArguments`."""
+    """A method that trains. Its fields have the names of `transformers.TrainingArguments`."""
 
     trains: ClassVar[bool] = True
-    saves_adapter: ClassVar[bool] = False
     checkpoints: ClassVar[bool] = True
-    """Whether gradient checkpointing is possible."""
+    """Whether the method works with gradient checkpointing."""
     activations: ClassVar[Activations] = "full"
-    """Which of the model class's counts says what a layer keeps for the backward pass."""
-    learning_rate: float = Field(gt=0, description="peak learning rate")
-    num_train_epochs: float = Field(5, gt=0, description="passes over the training split; may be a fraction")
-    per_device_train_batch_size: int = Field(8, ge=1, description="examples in one forward pass")
+    """Key into the model class's sizes of saved activations, for predicting memory."""
+    learning_rate: float = Field(gt=0, description=LEARNING_RATE)
+    num_train_epochs: float = Field(
+        5, gt=0, description="Number of passes over the training split. Fractions are allowed"
+    )
+    per_device_train_batch_size: int = Field(8, ge=1, description="Number of examples in one training batch")
     train_sampling_strategy: Literal["random", "group_by_length"] = Field(
         "random",
-        description="random: batches in random order; group_by_length: batches of examples of similar length, which "
-        "waste less time on padding but change what is trained unless loss_weighting is token",
+        description="Order of the training examples. random: random batches. group_by_length: batches of similar "
+        "length. They need less padding, but change the training objective unless loss_weighting is token",
     )
     loss_weighting: Literal["batch", "token"] = Field(
         "batch",
-        description="batch: the loss of a step is the mean over its answer tokens, as in transformers.Trainer; token: "
-        "every answer token of an epoch has the same weight, whatever batch it is in",
+        description="Weight of an answer token in the loss. batch: the loss of a step is the mean over its answer tokens, "
+        "as in transformers.Trainer. token: every answer token of an epoch has the same weight",
     )
-    gradient_accumulation_steps: int = Field(1, ge=1, description="forward passes in one optimiser step")
+    gradient_accumulation_steps: int = Field(1, ge=1, description="Number of batches in one optimiser step")
     optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(
-        "adafactor", description="; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values())
+        "adafactor",
+        description="Optimiser. " + "; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values()),
     )
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
-    warmup_steps: float = Field(0.05, ge=0, description="warm-up steps; below 1, a share of all steps")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, as in AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="Maximum norm of the gradients; larger gradients are clipped")
+    warmup_steps: float = Field(
+        0.05, ge=0, description="Number of warm-up steps. A value below 1 is a fraction of all steps"
+    )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
-        "linear", description="shape of the learning rate after warm-up"
+        "linear", description="Learning rate schedule after warm-up"
     )
-    eval_every_epochs: float = Field(0.2, gt=0, description="epochs between two evaluations")
+    eval_every_epochs: float = Field(
+        0.2, gt=0, description="Interval between evaluations on the validation split, in epochs"
+    )
     gradient_checkpointing: bool | None = Field(
-        None, description="compute activations twice to hold fewer; null: where the memory budget asks for it"
+        None, description="Recompute activations to save GPU memory. null: only if the trial would not fit otherwise"
     )
 
     @model_validator(mode="after")
@@ -64,12 +72,12 @@ class TrainedMethod(Method):
 
 
 class Full(TrainedMethod):
-    """Full fine-tuning: every weight of the model."""
+    """Full fine-tuning: trains all weights of the model."""
 
-    # Updates of 5e-5 vanish in the 8 bits of a bfloat16 mantissa, so the weights are float32 on a GPU as well.
+    # bfloat16 has too few digits for updates of 5e-5, so the weights are float32 on a GPU as well.
     base_weights: ClassVar[Weights] = "float32"
-    name: Literal["full"] = "full"
-    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate")
+    name: Literal["full"] = Field("full", description=NAME)
+    learning_rate: float = Field(5e-5, gt=0, description=LEARNING_RATE)
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
@@ -77,7 +85,7 @@ class Full(TrainedMethod):
         try:
             yield base.model
         finally:
-            # Undoing a full fine-tuning would need a second copy of the weights; loading them again does not.
+            # Restoring the weights would need a second copy in memory, so the next trial loads them again.
             base.discard()
 
     def trainable_params(self, architecture: Architecture) -> int:
@@ -85,12 +93,10 @@ class Full(TrainedMethod):
 
 
 class Adapter(TrainedMethod):
-    """A method that PEFT knows: the base stays frozen and the adapter is trained, saved and taken off again."""
-
-    saves_adapter: ClassVar[bool] = True
+    """A method of PEFT: the base model stays frozen; an adapter is added, trained, saved and removed."""
 
     def peft_config(self, base: Base) -> Any:
-        """The method as a `peft.PeftConfig` for this base model."""
+        """The `peft.PeftConfig` of this method for a base model."""
         raise NotImplementedError
 
     @contextmanager
@@ -104,7 +110,7 @@ class Adapter(TrainedMethod):
             base.restore(model)
 
     def save(self, model: Any, folder: Path) -> None:
-        """Write the adapter in PEFT's format; `PeftModel.from_pretrained` puts it on the same base."""
+        """Write the adapter in PEFT's format. `PeftModel.from_pretrained` loads it onto the same base model."""
         model.save_pretrained(str(folder))
 
     def trainable_params(self, architecture: Architecture) -> int:

@@ -1,4 +1,4 @@
-"""Methods that train virtual tokens before the prompt; where these stand is in `raypeft.models.virtual_tokens`."""
+"""Methods that train virtual tokens before the prompt. See also `raypeft.models.virtual_tokens`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from raypeft.methods.trained import Adapter
+from raypeft.methods.method import NAME
+from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.models.architectures import Activations, Architecture
 
 if TYPE_CHECKING:
@@ -17,16 +18,18 @@ if TYPE_CHECKING:
 
 
 class PromptTuning(Adapter):
-    """Trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
+    """Prompt tuning: trained embeddings before the prompt (Lester et al., arXiv 2104.08691)."""
 
     activations: ClassVar[Activations] = "virtual"
-    name: Literal["prompt_tuning"] = "prompt_tuning"
-    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
-    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
-    prompt_tuning_init: Literal["TEXT", "RANDOM"] = Field("TEXT", description="what the virtual tokens start as")
+    name: Literal["prompt_tuning"] = Field("prompt_tuning", description=NAME)
+    learning_rate: float = Field(3e-3, gt=0, description=LEARNING_RATE)
+    num_virtual_tokens: int = Field(20, ge=1, description="Number of trained virtual tokens before the prompt")
+    prompt_tuning_init: Literal["TEXT", "RANDOM"] = Field(
+        "TEXT", description="Initialisation of the virtual tokens: from a text, or random"
+    )
     prompt_tuning_init_text: str = Field(
         "Generate Python code given a natural language instruction.",
-        description="the text whose embeddings the virtual tokens start as, repeated or cut to their number",
+        description="Text whose token embeddings initialise the virtual tokens. It is repeated or cut to their number",
     )
 
     def peft_config(self, base: Base) -> Any:
@@ -43,7 +46,7 @@ class PromptTuning(Adapter):
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
-        # PEFT loads the tokenizer by name, which fails for a GGUF file and for a hub out of reach.
+        # PEFT loads the tokenizer by name, which fails for a GGUF file or without access to the hub.
         with tempfile.TemporaryDirectory(prefix="raypeft-tokenizer-") as folder:
             own_name = base.tokenizer.name_or_path
             base.tokenizer.save_pretrained(folder)
@@ -59,20 +62,20 @@ class PromptTuning(Adapter):
                 base.tokenizer.name_or_path = own_name
 
     def added_params(self, architecture: Architecture) -> int:
-        # PEFT gives an encoder-decoder a second set, for the decoder, although its prompt tuning never reads it.
+        # PEFT adds a second set for the decoder of an encoder-decoder model, although prompt tuning never uses it.
         sets = 2 if architecture.is_encoder_decoder else 1
         return sets * self.num_virtual_tokens * architecture.hidden_size
 
 
 class PrefixTuning(Adapter):
-    """Trained keys and values before the prompt in every layer (Li & Liang, arXiv 2101.00190)."""
+    """Prefix tuning: trained keys and values before the prompt in every layer (Li & Liang, arXiv 2101.00190)."""
 
     checkpoints: ClassVar[bool] = False
     paper_defaults: ClassVar[dict[str, Any]] = {"num_virtual_tokens": 10}
     activations: ClassVar[Activations] = "virtual"
-    name: Literal["prefix_tuning"] = "prefix_tuning"
-    learning_rate: float = Field(3e-2, gt=0, description="peak learning rate")
-    num_virtual_tokens: int = Field(20, ge=1, description="trained tokens before the prompt")
+    name: Literal["prefix_tuning"] = Field("prefix_tuning", description=NAME)
+    learning_rate: float = Field(3e-2, gt=0, description=LEARNING_RATE)
+    num_virtual_tokens: int = Field(20, ge=1, description="Number of trained virtual tokens before the prompt")
 
     def peft_config(self, base: Base) -> Any:
         from peft import PrefixTuningConfig

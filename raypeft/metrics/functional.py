@@ -9,8 +9,8 @@
 problem with several candidates maps to a list of such lists; a candidate that does not compile may have a single -2 for
 all tests.
 
-A problem without tests, or without candidates, is left out of every score, and never counts as passed;
-`problems_without_tests` names them. Nothing is run here: verdicts come from the sandbox.
+A problem without tests, or without candidates, is left out of every score, and never counts as passed. Nothing is run
+here: verdicts come from the sandbox.
 """
 
 from __future__ import annotations
@@ -95,12 +95,6 @@ def candidates_passed(results: Results[Problem]) -> dict[Problem, tuple[int, int
         problem: (len(candidates), sum(all(verdict == 1 for verdict in verdicts) for verdicts in candidates))
         for problem, candidates in _with_tests(results)
     }
-
-
-def problems_without_tests(results: Results[Problem]) -> list[Problem]:
-    """The problems that no score counts, since they have no verdict at all. Raises what `shares_passed` raises."""
-    counted = {problem for problem, _ in _with_tests(results)}
-    return [problem for problem in results if problem not in counted]
 
 
 def _with_tests(results: Results[Problem]) -> list[tuple[Problem, list[list[int]]]]:
@@ -212,13 +206,16 @@ def per_example(answers: Answers) -> Values:
 
 TOLD = {
     **{
-        f"pass_at_{k}": (f"pass@{k}", f"chance that one of {k} candidates passes all tests, unbiased")
+        f"pass_at_{k}": (
+            f"pass@{k}",
+            f"pass@k: chance that at least one of {k} candidates passes all tests (unbiased estimator)",
+        )
         for k in PASS_CUTS
     },
-    "strict_accuracy": ("strict accuracy", "share of candidates that pass all their tests, mean over problems"),
+    "strict_accuracy": ("strict accuracy", "Share of candidates that pass all their tests, averaged over problems"),
     "avg_tests_passed": (
         "tests passed",
-        "share of its tests that a candidate passes, mean over candidates, then problems",
+        "Share of tests that a candidate passes, averaged over candidates and then over problems",
     ),
 }
 """Name of a score -> its heading, and what it is."""
@@ -257,7 +254,7 @@ METRIC = Metric(
     compute=compute,
     per_example=per_example,
     columns=tuple(
-        Column(f"{outcome}_tests", int, f"tests of all candidates that ended in {outcome}", "tests")
+        Column(f"{outcome}_tests", int, f"Number of tests, over all candidates, whose outcome is {outcome}", "tests")
         for outcome in OUTCOMES
     ),
     level_scores=_level_scores,

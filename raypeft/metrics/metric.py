@@ -1,9 +1,9 @@
-"""What a metric is, and what each of its scores says of itself: its column, its heading, where it is shown.
+"""Metrics and their scores. A score declares its column, its heading and where it is shown.
 
-    METRIC = Metric("parses", "reference", (Score("parses", "parses", "share of candidates that parse"),), compute)
+    METRIC = Metric("parses", "reference", (Score("parses", "parses", "Share of candidates that parse"),), compute)
 
-One file here makes one metric, and one line in `raypeft.metrics` puts it to use: its columns, its headings in the table
-and its comparisons follow from its scores.
+To add a metric, write a file here and list it in `raypeft.metrics`. Its columns, its headings in tables and its
+comparisons follow from its scores.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from typing import Any
 from raypeft.records import Column, Judge
 
 READINGS = {
-    "low": ", lower 95 % bound",
-    "high": ", upper 95 % bound",
-    "paper": ", as the paper's code counts",
+    "low": ", lower bound of the 95 % interval",
+    "high": ", upper bound of the 95 % interval",
+    "paper": ", computed as in the paper's code",
 }
-"""What may be stored beside a score, as `<name>_<reading>`."""
+"""Further values stored with a score, in the columns `<name>_<reading>`, and the end of their description."""
 WIDE = 110
-"""Columns of a terminal that has room for more than the scores that matter most."""
+"""Width of a terminal, in characters, from which tables show more than the main scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One score of a row. Its name is its column."""
+    """One score of a trial. Its name is its column."""
 
     name: str
     title: str
-    """What papers call it, as "EM@10"."""
+    """Name in tables, as papers write it, such as "EM@10"."""
     description: str
     unit: str = "fraction"
-    """A fraction is shown in percent, everything else as it is."""
+    """Fractions are shown in percent, other units unchanged."""
     readings: tuple[str, ...] = ()
-    """Which of READINGS are stored beside it."""
+    """Which of READINGS are stored with it."""
     higher_is_better: bool = True
     width: int | None = 0
-    """Columns that a terminal must have for the table to show it; None: the table leaves it out."""
+    """Minimum width of a terminal, in characters, for tables to show it. None: tables do not show it."""
     paper_width: int | None = None
-    """The same for a heading of its own for the paper's reading."""
+    """The same for a separate column with the reading `paper`."""
     with_interval: bool = False
-    """Whether the table shows its bounds as well."""
+    """Whether tables show its 95 % interval."""
     in_headline: bool = False
-    """Whether it is among the few that the one line about a finished trial tells."""
+    """Whether it is part of the line that is printed when a trial ends."""
     over_seeds: bool = True
-    """Whether findings sums it up over seeds."""
+    """Whether `raypeft findings` summarises it over seeds."""
     hits: str | None = None
     """Values of `Metric.per_example`, each 0 or 1, that McNemar's test compares: this score's own name or another;
     None: its values are numbers."""
     note: str = ""
-    """What the table's title says of it, where the heading alone does not tell."""
+    """An explanation for the title of the table, if the heading alone is not clear."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -64,7 +64,7 @@ class Score:
 
     @property
     def scale(self) -> int:
-        """What a stored value is multiplied by for people."""
+        """Factor from a stored value to the shown one: 100 for fractions."""
         return 100 if self.unit == "fraction" else 1
 
 
@@ -75,19 +75,19 @@ Values = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What metrics read: the answers of one trial to the examples of the test split, and how they are judged."""
+    """The input of metrics: the answers of one trial to the test examples, and how they were judged."""
 
     candidates: Mapping[str, Sequence[str]]
     """Example id -> the texts of its candidates, best first."""
     references: Mapping[str, str]
     tests: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    """Example id -> its rows of the table `tests`; none where the dataset is not judged by tests."""
+    """Example id -> its rows of the table `tests`. Empty if the dataset is not judged by tests."""
     levels: tuple[str, ...] = ()
     """The dataset's."""
     paper_stop: tuple[str, ...] = ()
     """The dataset's."""
     trains: bool = True
-    """Whether the trial's method does: the paper's programs scored methods that train in another way."""
+    """Whether the tuning method trains. The paper's programs score methods that train differently."""
 
     @classmethod
     def from_rows(
@@ -98,7 +98,7 @@ class Answers:
         paper_stop: Sequence[str] = (),
         trains: bool = True,
     ) -> Answers:
-        """The answers from a trial's rows of the tables `candidates` and `tests`, in the order of these."""
+        """The answers from a trial's rows of the tables `candidates` and `tests`, in the order of the rows."""
         texts: dict[str, list[str]] = {}
         for row in candidates:
             texts.setdefault(row["example_id"], []).append(row["text"])
@@ -110,22 +110,22 @@ class Answers:
 
     @property
     def pairs(self) -> tuple[list[list[str]], list[str]]:
-        """The candidates of each example, and its reference, in the same order."""
+        """The candidates of all examples, and their references in the same order."""
         return [[*texts] for texts in self.candidates.values()], [self.references[each] for each in self.candidates]
 
     @property
     def fewest(self) -> int:
-        """The fewest candidates that an example has: a score of more would repeat one of fewer under another name."""
+        """The smallest number of candidates of an example. Scores of more candidates are not computed."""
         return min(map(len, self.candidates.values()), default=0)
 
 
 def no_values(answers: Answers) -> Values:
-    """A metric whose scores are of the whole test split only."""
+    """For metrics without values for single examples."""
     return {}
 
 
 def no_scores(level: str) -> tuple[Score, ...]:
-    """A metric that does not tell levels apart."""
+    """For metrics without scores for each level."""
     return ()
 
 
@@ -135,22 +135,22 @@ class Metric:
 
     name: str
     needs: Judge
-    """It applies to the datasets that are judged by this."""
+    """The metric is computed for datasets that are judged in this way."""
     scores: tuple[Score, ...]
-    """In the order of the table."""
+    """In the order of the table's columns."""
     compute: Callable[[Answers], dict[str, Any]]
-    """The row's values by column. What cannot be known is left out, and stays null."""
+    """Computes the values of the row by column. Values that cannot be computed are left out and stay null."""
     per_example: Callable[[Answers], Values] = no_values
-    """The values that two trials can be compared by, of each test example."""
+    """Computes the values of each test example, on which two trials are compared."""
     columns: tuple[Column, ...] = ()
-    """What it fills besides its scores."""
+    """Columns that it fills in addition to its scores."""
     level_scores: Callable[[str], tuple[Score, ...]] = no_scores
-    """The scores that it has of a level of the dataset, besides those of all levels."""
+    """Its scores for one level of a dataset, in addition to those over all levels."""
 
     def all_scores(self, levels: Sequence[str] = ()) -> tuple[Score, ...]:
-        """Its scores, those of each level behind the others."""
+        """All its scores: first those over all levels, then those of each level."""
         return (*self.scores, *(score for level in levels for score in self.level_scores(level)))
 
     def all_columns(self, levels: Sequence[str] = ()) -> list[Column]:
-        """Every column that it may fill for a dataset of these levels."""
+        """All columns that it may fill for a dataset with these levels."""
         return [*(column for score in self.all_scores(levels) for column in score.columns), *self.columns]

@@ -23,6 +23,8 @@ import torch
 
 NATIVE_BLOCKS = 4
 """How many blocks `CodeGenAttention.forward` of Transformers reads (`mp_num`); it is written into the code."""
+CANDIDATES = (NATIVE_BLOCKS, 8)
+"""In how many blocks the published checkpoints store `qkv_proj`."""
 
 PROBE = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -72,36 +74,19 @@ class Layout:
         return f"qkv_proj {verb} stored in {self.blocks} blocks: {own}, decided by {self.decided_by}"
 
 
-def possible_blocks(config: Any, candidates: Sequence[int] = (NATIVE_BLOCKS, 8)) -> list[int]:
+def possible_blocks(config: Any, candidates: Sequence[int] = CANDIDATES) -> list[int]:
     """The candidates that a CodeGen config's shape allows: each block holds whole heads, as do the class's own four."""
     if config.n_head % NATIVE_BLOCKS:
         return []
     return [blocks for blocks in candidates if config.n_head % blocks == 0 and config.n_embd % blocks == 0]
 
 
-def regroup_qkv(weight: torch.Tensor, blocks: int, to: int = NATIVE_BLOCKS) -> torch.Tensor:
-    """`weight` (3 E, ...) in `blocks` blocks as a new tensor in `to` blocks; `regroup_qkv(..., to, blocks)` undoes it.
-
-    A permutation of rows, so every type and every bit is kept, and LoRA's B (3 E, r) is moved in the same way. Blocks
-    are moved with their three parts in the order they have (query, value, key in CodeGen), whatever that is.
-
-    Raises ValueError where the rows are not three times a multiple of both block counts.
-    """
-    _check_blocks(blocks, to)
-    rows = weight.shape[0] if weight.dim() else 0
-    parts = math.lcm(blocks, to)
-    if rows == 0 or rows % (3 * parts):
-        raise ValueError(
-            f"qkv_proj must have 3 E rows, E divisible by {blocks} and {to}, but got a weight of shape "
-            f"{tuple(weight.shape)}; is this a CodeGen checkpoint, and the block count its own?"
-        )
-    return _moved(weight, _order(blocks, to))
-
-
 def regroup(model: Any, blocks: int, to: int = NATIVE_BLOCKS) -> None:
     """Move the rows of every `qkv_proj` of a CodeGenForCausalLM from `blocks` to `to` blocks, in place.
 
-    One layer is copied at a time. Of weights quantised by bitsandbytes (int8, 4-bit) the scales move along and the
+    A permutation of rows, so every type and every bit is kept; `regroup(model, to, blocks)` undoes it. Blocks are moved
+    with their three parts in the order they have (query, value, key in CodeGen), whatever that is. One layer is copied
+    at a time. Of weights quantised by bitsandbytes (int8, 4-bit) the scales move along and the
     result is what quantising the regrouped weights gives. A second call moves the rows again: call it once.
 
     Raises ValueError, and leaves the model as it was, for another architecture, a shape that does not divide, weights
@@ -124,10 +109,8 @@ def regroup(model: Any, blocks: int, to: int = NATIVE_BLOCKS) -> None:
             tensor.copy_(_moved(tensor, order))
 
 
-def choose_blocks(
-    model: Any, tokenizer: Any, candidates: Sequence[int] = (NATIVE_BLOCKS, 8), default: int = NATIVE_BLOCKS
-) -> Layout:
-    """Find the block count of a checkpoint by its loss on `PROBE` under each candidate, and regroup the model to it.
+def choose_blocks(model: Any, tokenizer: Any, default: int = NATIVE_BLOCKS) -> Layout:
+    """Find the block count of a checkpoint by its loss on `PROBE` under each of `CANDIDATES`, and regroup the model.
 
     The model must be as loaded, not regrouped yet. The lower loss wins if it is `MARGIN` below the other ones and below
     guessing evenly over the vocabulary; else `default` is taken (a random or a broken model). Candidates that the
@@ -137,10 +120,10 @@ def choose_blocks(
     model has not, and as `regroup` does; the model is then as it was.
     """
     _qkv_layers(model)
-    possible = possible_blocks(model.config, candidates)
+    possible = possible_blocks(model.config)
     if default not in possible:
         raise ValueError(
-            f"default must be a candidate that the model's shape allows but got {default}: of {list(candidates)}, "
+            f"default must be a candidate that the model's shape allows but got {default}: of {list(CANDIDATES)}, "
             f"n_head={model.config.n_head} and n_embd={model.config.n_embd} allow {possible}"
         )
     tokens = tokenizer(PROBE, add_special_tokens=False)["input_ids"][: model.config.n_positions]

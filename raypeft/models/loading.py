@@ -163,9 +163,9 @@ def _check_complete(name: str, missing: Iterable[str], unexpected: Iterable[str]
     missing = sorted(missing)
     left_over = sorted(key for key in unexpected if key.endswith((".weight", ".bias")))
     if missing or left_over:
-        told = [f"{len(keys)} weights {what} (the first: {keys[0]})"
+        problems = [f"{len(keys)} weights {what} (the first: {keys[0]})"
                 for keys, what in ((missing, "are missing"), (left_over, "have no place")) if keys]  # fmt: skip
-        raise ValueError(f"the checkpoint of {name} must match its config.json but {' and '.join(told)}")
+        raise ValueError(f"the checkpoint of {name} must match its config.json but {' and '.join(problems)}")
 
 
 def _settle_special_tokens(model: Any, tokenizer: Any) -> None:

@@ -1,10 +1,10 @@
-"""Which training examples stand before each query: none, random ones, or the nearest, for any tuning method.
+"""Chooses the shots of each query: the training examples in its prompt, either random or retrieved.
 
     shots = pick_shots(trial.method, splits["train"], splits["test"], services)
     shots.of_each[0]            # the first test example's shots, nearest first
     encode_queries(splits["test"], shots, trial.method, Encoder(tokenizer), context_length=2048, reserved=64)
 
-What they look like as text is in `raypeft.prompting.forms`.
+`raypeft.prompting.forms` turns them into text.
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ from raypeft.records import Column, Example, Prompt
 from raypeft.services.protocol import Retrieval, Services
 
 COLUMNS = (
-    Column("mean_prompt_tokens", float, "mean length of the test prompts, shots included", "tokens"),
-    Column("median_prompt_tokens", int, "half of the test prompts are no longer", "tokens"),
-    Column("p95_prompt_tokens", int, "95 % of the test prompts are no longer", "tokens"),
-    Column("max_prompt_tokens", int, "longest test prompt, shots included", "tokens"),
-    Column("cut_examples", int, "test examples whose prompt had no room for all shots", "examples"),
+    Column("mean_prompt_tokens", float, "Mean prompt length on the test split, including shots", "tokens"),
+    Column("median_prompt_tokens", int, "Median prompt length on the test split", "tokens"),
+    Column("p95_prompt_tokens", int, "95th percentile of the prompt length on the test split", "tokens"),
+    Column("max_prompt_tokens", int, "Maximum prompt length on the test split", "tokens"),
+    Column("cut_examples", int, "Test examples whose prompt did not fit with all its shots", "examples"),
     Column(
         "near_duplicates",
         int,
-        "these, and those of cosine 0.95 or more to one by the embedding model; null where none compared them",
+        "Test examples whose instruction is an exact duplicate, or has a cosine similarity of 0.95 or more to a "
+        "training instruction. null if no embedding model was used",
         "examples",
     ),
     Column(
         "embedding_resolved_revision",
         str,
-        "what retrieved the shots: commit of its model on the hub or hash of its files, and libraries",
+        "Version of what retrieved the shots: its commit on the hub or the hash of its files, and the libraries used",
     ),
 )
-"""What the row says of shots and prompts: `prompt_columns` and `Shots.columns`."""
+"""The columns filled by `prompt_columns` and `Shots.columns`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """The shots of every test example, and what the row says of how they were found."""
+    """The shots of all test examples, and the columns on how they were found."""
 
     of_each: list[list[Example]]
-    """Nearest first, or in the order of the draw."""
+    """The shots of each test example. Retrieved ones: most similar first; random ones: in the order drawn."""
     columns: dict[str, Any] = field(default_factory=dict)
 
 
 def pick_shots(method: Method, train: Sequence[Example], queries: Sequence[Example], services: Services) -> Shots:
-    """The shots that `method` asks for. Queries are another split's examples: none of them stands in `train`.
+    """The shots of each query, chosen as `method` says. Queries must come from another split than `train`.
 
-    Raises ValueError where `train` has too few examples, and as `Services.retrieve` where they are retrieved.
+    Raises ValueError if `train` has too few examples, and the errors of `Services.retrieve`.
     """
     count = method.num_shots
     if count and method.shot_source == "retrieved":
         if count > len(train):
             raise ValueError(f"num_shots must be at most the {len(train)} training examples but got {count}")
         corpus = splits_revision({"train": list(train)})
-        how = Retrieval(**{each.name: getattr(method, each.name) for each in fields(Retrieval)})
-        found = services.retrieve(corpus, train, how, queries, count)
-        columns = {"embedding_resolved_revision": found.revision, "near_duplicates": found.near_duplicates}
-        return Shots([[train[row] for row in rows] for rows in found.rows], columns)
+        retrieval = Retrieval(**{field.name: getattr(method, field.name) for field in fields(Retrieval)})
+        retrieved = services.retrieve(corpus, train, retrieval, queries, count)
+        columns = {"embedding_resolved_revision": retrieved.revision, "near_duplicates": retrieved.near_duplicates}
+        return Shots([[train[row] for row in rows] for rows in retrieved.rows], columns)
     if method.icl_sampling == "per_example":
-        return Shots([random_shots_of(each, train, count, method.icl_seed) for each in queries])
+        return Shots([random_shots_of(query, train, count, method.icl_seed) for query in queries])
     return Shots([random_shots(train, count, method.icl_seed)] * len(queries))
 
 
@@ -78,22 +79,23 @@ def encode_queries(
     context_length: int | None,
     reserved: int,
 ) -> list[Prompt]:
-    """The prompts of `queries` with their shots, less those that the model's context has no room for.
+    """The prompts of `queries` with their shots. With `on_overflow: drop`, shots that do not fit are left out.
 
     `reserved` tokens of the context are for virtual tokens and the answer. Raises ValueError
-    (`raypeft.prompting.encoding.check_fits`) where a query does not fit by itself, or with `on_overflow: error`.
+    (`raypeft.prompting.encoding.check_fits`) if a prompt without droppable shots does not fit the model's context.
     """
     room = context_length - reserved if context_length and method.on_overflow == "drop" else None
     nearest_last = method.shot_source == "retrieved" and method.shot_order == "nearest_last"
     encoded = [
-        encoder.encode_in_room(each, own, room, nearest_last) for each, own in zip(queries, shots.of_each, strict=True)
+        encoder.encode_in_room(query, its_shots, room, nearest_last)
+        for query, its_shots in zip(queries, shots.of_each, strict=True)
     ]
     check_fits(encoded, context_length, reserved)
     return encoded
 
 
 def prompt_columns(queries: Sequence[Prompt]) -> dict[str, Any]:
-    """How long the prompts are, in tokens, and how many of them had no room for their shots."""
+    """Statistics of the prompt lengths in tokens, and the number of prompts that did not fit with all their shots."""
     lengths = sorted(len(query.prompt_ids) for query in queries)
     return {
         "mean_prompt_tokens": sum(lengths) / len(lengths),
@@ -105,15 +107,15 @@ def prompt_columns(queries: Sequence[Prompt]) -> dict[str, Any]:
 
 
 def random_shots(train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
-    """The paper's in-context examples (RQ1): one `random.sample` of the training split, the same for every query.
+    """Random shots that are the same for all queries, as in the paper (RQ1): one `random.sample` of the training split.
 
-    Raises ValueError where the split has too few examples.
+    Raises ValueError if the split has too few examples.
     """
     return _sample(train, num_shots, random.Random(icl_seed))
 
 
 def random_shots_of(query: Example, train: Sequence[Example], num_shots: int, icl_seed: int) -> list[Example]:
-    """Random shots of this query's own: they depend on the seed and the query's id. Raises as `random_shots`."""
+    """Random shots for one query, which depend on the seed and the query's id. Raises as `random_shots`."""
     return _sample(train, num_shots, random.Random(f"{icl_seed}/{query.id}"))
 
 

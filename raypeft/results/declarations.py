@@ -1,7 +1,8 @@
-"""What a results folder says of the code that made it, as far as its tables are read by it.
+"""Declarations: the datasets, methods, scores and statuses of the code that made a results folder.
 
-A reader goes by these and not by its own registries, so that it reads the results of other versions, with datasets,
-methods, scores and statuses that it does not know. `raypeft.trial.declarations` has those of this version.
+They are stored with the results, and reports use them instead of the current code. So the results of another version
+can be read, even with datasets, methods, scores and statuses that are unknown here. `raypeft.trial.declarations` gives
+the declarations of the current code.
 """
 
 from collections.abc import Mapping
@@ -14,12 +15,12 @@ from raypeft.records import Status
 
 @dataclass(frozen=True, slots=True)
 class DeclaredDataset:
-    """Of a dataset, what its scores and its trials' fields mean."""
+    """The properties of a dataset that its scores and default values depend on."""
 
     judged_by: tuple[str, ...] = ("reference",)
     levels: tuple[str, ...] = ()
     decoding: Mapping[str, Any] = field(default_factory=dict)
-    """Fields that have another default for this dataset."""
+    """Trial fields that have another default for this dataset."""
     untuned_stop: tuple[str, ...] = ()
     paper_stop: tuple[str, ...] = ()
     max_new_tokens: int | None = None
@@ -28,35 +29,35 @@ class DeclaredDataset:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredMethod:
-    """Of a tuning method, the fields of its trials and what they are where nobody sets them."""
+    """The fields of a tuning method's trials, and their defaults."""
 
     fields: tuple[str, ...] = ()
-    """In the order in which people read them."""
+    """In the order in which reports show them."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Of the fields that have one."""
+    """Field -> default, without the required fields."""
     trains: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """Everything that a table of scores is made by."""
+    """All declarations that reports need."""
 
     scores: tuple[Score, ...] = ()
-    """In the order of the table."""
+    """In the order of the table's columns."""
     statuses: Mapping[str, Status] = field(default_factory=dict)
     datasets: Mapping[str, DeclaredDataset] = field(default_factory=dict)
     methods: Mapping[str, DeclaredMethod] = field(default_factory=dict)
 
     def status(self, name: str) -> Status:
-        """A status, known or not: one that nobody declares is a fault."""
+        """The status of this name. One that is not declared counts as a fault."""
         return self.statuses.get(name, Status(name))
 
     def dataset(self, name: str) -> DeclaredDataset:
-        """A dataset, known or not."""
+        """The dataset of this name. One that is not declared has default properties."""
         return self.datasets.get(name, DeclaredDataset())
 
     def method(self, name: str) -> DeclaredMethod:
-        """A method; of an unknown one the fields that other methods have."""
+        """The method of this name. One that is not declared has the fields of all other methods."""
         if name in self.methods:
             return self.methods[name]
         fields = dict.fromkeys(each for method in self.methods.values() for each in method.fields)

@@ -1,4 +1,4 @@
-"""Columns as Parquet has them: their Arrow types, with description and unit in the schema's metadata."""
+"""The Arrow schema of a table. Descriptions and units of its columns are stored in the schema's metadata."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -19,7 +19,7 @@ ARROW = {
 
 
 def schema_of(columns: Iterable[Column]) -> pa.Schema:
-    """The schema of a table. Raises ValueError for a column of another kind, or one that is declared twice."""
+    """The schema of a table. Raises ValueError for a column of an unknown kind, or one that is declared twice."""
     fields: dict[str, pa.Field] = {}
     for column in columns:
         if column.kind not in ARROW:

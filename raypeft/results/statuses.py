@@ -1,4 +1,4 @@
-"""How a trial can end. A new status is its line here."""
+"""How a trial can end. A new status is one line here."""
 
 from raypeft.records import Column, Status
 
@@ -6,10 +6,10 @@ STATUSES: dict[str, Status] = {
     each.name: each
     for each in (
         Status("ok", is_finished=True, is_fault=False, is_scored=True),
-        # A finding, too: the same trial would run out of memory again.
-        Status("oom", "the GPU's memory ran out", is_finished=True),
-        Status("infeasible", "predicted not to fit"),
-        # It only needs its scores, which `raypeft score` computes.
+        # This is a result as well: the same trial would run out of memory again.
+        Status("oom", "the GPU ran out of memory", is_finished=True),
+        Status("infeasible", "predicted not to fit in GPU memory"),
+        # Only its scores are missing. `raypeft score` computes them.
         Status("generated", "not scored yet", is_finished=True, is_fault=False),
         Status("failed"),
     )
@@ -17,11 +17,11 @@ STATUSES: dict[str, Status] = {
 
 
 def is_fault(status: str) -> bool:
-    """Whether a trial that ended so is a fault, as one is of which nobody knows the status."""
+    """Whether a trial with this status counts as a fault. An unknown status does."""
     return status not in STATUSES or STATUSES[status].is_fault
 
 
 def status_column() -> Column:
-    """The column `status`, described by the statuses that there are."""
-    told = [f"{each.name} ({each.description})" if each.description else each.name for each in STATUSES.values()]
-    return Column("status", str, f"{', '.join(told[:-1])} or {told[-1]}")
+    """The column `status`. Its description lists all statuses."""
+    names = [f"{each.name} ({each.description})" if each.description else each.name for each in STATUSES.values()]
+    return Column("status", str, f"How the trial ended: {', '.join(names[:-1])} or {names[-1]}")

@@ -1,12 +1,13 @@
-"""The Parquet store: results/<sweep>/<table>/<trial id>.parquet, adapters/<trial id>/, and manifest.json beside them.
+"""The results folder of a sweep: <table>/<trial id>.parquet, adapters/<trial id>/ and manifest.json.
 
     store = ResultStore("results/rq2", tables())
     store.write_rows("trials", trial_id, [row])
     pandas.read_parquet("results/rq2/trials")
 
-The folder may be local or a URL that pyarrow knows (s3://, gs://). One file a trial, written in `.tmp/` and moved, so
-that a reader never sees half a file. Every file of a table has the same typed schema; `upgrade` brings files of other
-code up to it. Nothing is ever deleted: what a rerun replaces goes to `superseded/`.
+The folder may be local, or a URL that pyarrow supports (s3://, gs://). Each trial has one file in each table. A file is
+written in `.tmp/` and then moved, so readers never see a partial file. All files of a table have the same schema;
+`upgrade` adapts files from other versions of raypeft. No results are deleted: files that a rerun replaces move to
+`superseded/`.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ MANIFEST = "manifest.json"
 
 
 class ResultStore:
-    """The tables of one sweep. It holds no rows: what it is asked for is read from the folder."""
+    """The tables of one sweep. It keeps no rows in memory: each call reads the folder."""
 
     def __init__(self, url: str, tables: Mapping[str, Sequence[Column]], make: bool = True) -> None:
-        """`tables` are the columns of each table by its name; `raypeft.trial.columns.tables` gathers this version's.
+        """`tables` gives the columns of each table; those of this version come from `raypeft.trial.columns.tables`.
 
-        Unless told otherwise it makes the folders. Raises OSError (from pyarrow) where they cannot be made.
+        With `make`, missing folders are made. Raises OSError (from pyarrow) if they cannot be made.
         """
         self.url = url
         self.filesystem, self.root = _open(url)
@@ -50,14 +51,14 @@ class ResultStore:
 
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
-        """Open what a sweep has made; no folder is made. Raises FileNotFoundError where `url` holds no `table`."""
+        """Open an existing folder, and make nothing. Raises FileNotFoundError if `url` has no `table`."""
         filesystem, root = _open(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
         return cls(url, tables, make=False)
 
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
-        """Write a trial's file of `table` in one step. Raises ValueError for a key that the schema does not know."""
+        """Write the file of a trial in `table`. Raises ValueError for a key that is not a column of the table."""
         rows = list(rows)
         schema = self.schemas[table]
         unknown = sorted({key for row in rows for key in row} - set(schema.names))
@@ -66,19 +67,19 @@ class ResultStore:
         self._write(pa.Table.from_pylist(rows, schema=schema), table, trial_id)
 
     def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
-        """Keep rows of a trial that is not done yet, as `<table>.partial/<trial id>/<number>.parquet`."""
+        """Store rows of a running trial as `<table>.partial/<trial id>/<number>.parquet`."""
         folder = f"{table}.partial/{trial_id}"
         self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
     def drop_parts(self, table: str, trial_id: str) -> None:
-        """Remove a trial's parts, once `write_rows` has written them whole."""
+        """Remove the parts of a trial after `write_rows` has written all its rows."""
         folder = f"{self.root}/{table}.partial/{trial_id}"
         if self.filesystem.get_file_info(folder).type != pa.fs.FileType.NotFound:
             self.filesystem.delete_dir(folder)
         self.made.discard(f"{table}.partial/{trial_id}")
 
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
-        """The rows of every trial, or of one; in the order of the files' names. Each has every column of the table."""
+        """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table."""
         rows: list[dict[str, Any]] = []
         blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
         for path in self._files(table) if trial_id is None else self._file(table, trial_id):
@@ -86,20 +87,20 @@ class ResultStore:
         return rows
 
     def finished(self) -> set[str]:
-        """Ids of the trials that need not run again."""
+        """Ids of the trials that are done and are not run again."""
         finished = {status.name for status in STATUSES.values() if status.is_finished}
         return {row["id"] for row in self.read_rows() if row["status"] in finished}
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Put `manifest.json` beside the tables, in one step."""
+        """Write `manifest.json`, in one step."""
         text = json.dumps(manifest.plain(), indent=1, ensure_ascii=False)
         with self._replacing(MANIFEST) as stream:
             stream.write(text.encode())
 
     def read_manifest(self) -> Manifest | None:
-        """What the folder says of itself; None where it was made before raypeft wrote that.
+        """The manifest of the folder. None if the folder is older than manifests.
 
-        Raises ValueError, naming the file, where it cannot be read.
+        Raises ValueError that names the file if it cannot be read.
         """
         path = f"{self.root}/{MANIFEST}"
         if self.filesystem.get_file_info(path).type == pa.fs.FileType.NotFound:
@@ -112,7 +113,7 @@ class ResultStore:
             raise ValueError(f"{path}: {error}; move it away to go by this version's declarations") from error
 
     def set_aside(self, trial_id: str) -> None:
-        """Move a trial's files to `superseded/<time>/`, so that a rerun overwrites nothing."""
+        """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
         for path in (*files, f"adapters/{trial_id}", f"candidates.partial/{trial_id}"):
@@ -123,7 +124,7 @@ class ResultStore:
                 self.made.discard(path)
 
     def write_folder(self, name: str, source: Path) -> None:
-        """Copy a local folder (an adapter) into the store as `name`; it appears whole or not at all on a local disk."""
+        """Copy a local folder, such as an adapter, into the store as `name`. On a local disk it appears in one step."""
         temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
         self.filesystem.create_dir(temporary, recursive=True)
         pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem)
@@ -134,7 +135,7 @@ class ResultStore:
         self._move(temporary, final)
 
     def upgrade(self) -> list[str]:
-        """Rewrite files of other code with today's schema, missing columns null; returns the paths that changed.
+        """Rewrite files of other versions with the current schema, and return their paths. Missing columns are null.
 
         A column that today's schema lacks is kept, behind the others and in every file: nothing is lost, and readers
         still find one schema. Raises ValueError naming a file that is damaged or whose values do not fit.
@@ -164,7 +165,7 @@ class ResultStore:
         return changed
 
     def _adopt_columns(self, table: str, paths: Iterable[str]) -> None:
-        """Put columns that only files of other code have behind today's, so that all files keep one schema."""
+        """Append columns that only existing files have to the current ones, so that all files keep the same schema."""
         for path in paths:
             schema = self.schemas[table]
             for field in self._read_schema(path):
@@ -188,7 +189,7 @@ class ResultStore:
             raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
 
     def _file(self, table: str, trial_id: str) -> list[str]:
-        """The path of a trial's file; nothing where there is none."""
+        """The path of a trial's file, as a list that is empty if there is no file."""
         path = f"{self.root}/{table}/{trial_id}.parquet"
         return [path] if self.filesystem.get_file_info(path).type == pa.fs.FileType.File else []
 
@@ -203,7 +204,7 @@ class ResultStore:
 
     @contextmanager
     def _replacing(self, name: str) -> Iterator[pa.NativeFile]:
-        """A stream to write the file `name` to; it appears whole, in place of the one before."""
+        """A stream to write the file `name` to. The file appears in one step and replaces an older one."""
         self._make(".tmp")
         # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
         temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
@@ -217,7 +218,7 @@ class ResultStore:
             self.made.add(folder)
 
     def _move(self, path: str, target: str) -> None:
-        """Move a file or folder; an object store has no folders to move, so there their files are copied."""
+        """Move a file or folder. An object store cannot move folders, so their files are copied there."""
         local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
         if local or self.filesystem.get_file_info(path).type == pa.fs.FileType.File:
             self.filesystem.move(path, target)
@@ -227,7 +228,7 @@ class ResultStore:
 
 
 def sweep_url(results: str, sweep: str) -> str:
-    """A sweep's folder in `results`; the query of a URL (s3://bucket/study?region=eu-west-1) stays at its end."""
+    """The folder of a sweep in `results`. The query of a URL (s3://bucket/study?region=eu-west-1) stays at its end."""
     folder, mark, query = results.partition("?") if "://" in results else (results, "", "")
     return f"{folder.rstrip('/')}/{sweep}{mark}{query}"
 

@@ -1,8 +1,8 @@
-"""Instructions of one split that stand in another, too: a comparison of texts, without a model.
+"""Finds test examples whose instruction is also in the training split, by comparing texts.
 
-    exact_duplicates(splits["train"], splits["test"])      # how many test examples
+    exact_duplicates(splits["train"], splits["test"])      # number of test examples
 
-Rewordings are found by their vectors: `raypeft.retrieval.retriever.near_duplicates`.
+`raypeft.retrieval.retriever.near_duplicates` also finds similar instructions, by their embeddings.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from raypeft.records import Example
 
 
 def same_instruction(train: Sequence[Example], queries: Sequence[Example]) -> list[list[int]]:
-    """For each query the positions in `train` of its own instruction, case and white space aside."""
+    """For each query, the rows of `train` that have the same instruction, ignoring case and white space."""
     rows: dict[str, list[int]] = {}
     for row, example in enumerate(train):
         rows.setdefault(_plain(example.nl), []).append(row)
@@ -19,7 +19,7 @@ def same_instruction(train: Sequence[Example], queries: Sequence[Example]) -> li
 
 
 def exact_duplicates(train: Sequence[Example], queries: Sequence[Example]) -> int:
-    """How many queries have their instruction in `train`, case and white space aside."""
+    """Number of queries whose instruction is also in `train`, ignoring case and white space."""
     return sum(bool(rows) for rows in same_instruction(train, queries))
 
 

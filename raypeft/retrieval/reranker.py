@@ -1,8 +1,9 @@
-"""Retrieved examples in a second order: a cross-encoder reads each query together with each example's instruction.
+"""Reranks retrieved examples: a cross-encoder scores each pair of a query and an example's instruction.
 
     Reranker("cross-encoder/ms-marco-MiniLM-L6-v2").reorder(queries, rows, instructions)
 
-An embedding knows an instruction without the query; a cross-encoder sees both, at the cost of one pass for each pair.
+An embedding is computed from the instruction alone. A cross-encoder reads both texts, which costs a forward pass for
+each pair.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.retrieval.embeddings import SCORE_DECIMALS, content_hash, hub_commit
+from raypeft.retrieval.embeddings import DEVICE, SCORE_DECIMALS, content_hash, hub_commit
 
 
 class Reranker:
-    """A sentence-transformers cross-encoder, by hub id or folder.
+    """A cross-encoder of sentence-transformers, given as a hub id or folder.
 
-    Raises ValueError for one that is not at hand or does not give one score for a pair.
+    Raises ValueError for a model that cannot be found, or that does not give one score for each pair.
     """
 
-    def __init__(self, name: str, device: str = "cpu") -> None:
-        self.name, self.device = name, device
+    def __init__(self, name: str) -> None:
+        self.name = name
         folder = Path(name).expanduser()
         self.commit = None if folder.is_dir() else hub_commit(name, None, "config.json", "reranker")
         origin = f"folder@{content_hash(folder)}" if folder.is_dir() else f"{name}@{self.commit}"
@@ -34,30 +35,30 @@ class Reranker:
     def reorder(
         self, queries: Sequence[str], rows: Sequence[Sequence[int]], instructions: Sequence[str]
     ) -> list[list[int]]:
-        """Each query's rows, which are positions in `instructions`, best first; ties keep the order they came in."""
+        """The rows of each query (positions in `instructions`), best first. Ties keep the order of `rows`."""
         from torch.nn import Identity
 
-        pairs = [(query, instructions[row]) for query, own in zip(queries, rows, strict=True) for row in own]
-        # Raw scores: a sigmoid would press the far ones into ties.
-        told = self.model.predict(pairs, batch_size=64, show_progress_bar=False, activation_fn=Identity())
-        scores = np.asarray(told, dtype=np.float64)
+        pairs = [(query, instructions[row]) for query, found in zip(queries, rows, strict=True) for row in found]
+        # Raw scores, since a sigmoid would turn large differences into ties.
+        raw = self.model.predict(pairs, batch_size=64, show_progress_bar=False, activation_fn=Identity())
+        scores = np.asarray(raw, dtype=np.float64)
         if scores.shape != (len(pairs),) or not np.isfinite(scores).all():
             raise ValueError(f"reranker must give one finite number a pair but {self.name} gives {scores.shape}")
         ordered, start = [], 0
-        for own in rows:
-            # Rounded, since a score moves a little with what else is in its batch.
-            order = np.argsort(-scores[start : start + len(own)].round(SCORE_DECIMALS), kind="stable")
-            ordered.append([own[place] for place in order])
-            start += len(own)
+        for found in rows:
+            # Rounded, since a score varies a little with its batch.
+            order = np.argsort(-scores[start : start + len(found)].round(SCORE_DECIMALS), kind="stable")
+            ordered.append([found[place] for place in order])
+            start += len(found)
         return ordered
 
     @cached_property
     def model(self) -> Any:
-        """The CrossEncoder, loaded when first needed. Never runs code that came with a checkpoint."""
+        """The CrossEncoder, loaded at first use. Code in a checkpoint is never run."""
         from sentence_transformers import CrossEncoder
 
         try:
-            return CrossEncoder(str(Path(self.name).expanduser()), revision=self.commit, device=self.device)
+            return CrossEncoder(str(Path(self.name).expanduser()), revision=self.commit, device=DEVICE)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(
                 f"reranker must be a complete cross-encoder but {self.name} does not load: {error}"

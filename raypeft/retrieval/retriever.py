@@ -43,7 +43,8 @@ from raypeft.retrieval.embeddings import (
 NEAR = 0.95
 """Cosine similarity from which two instructions count as near-duplicates. Read off CoNaLa, test against train, with
 MiniLM: at 0.95 and above are rewordings of one instruction, from 0.93 down the pairs name other variables or ask for
-something else, and below 0.90 are opposites (to lower case, to upper case)."""
+something else, and below 0.90 are opposites (to lower case, to upper case). Other models, `toy` above all, spread their
+similarities otherwise."""
 
 
 def make_retriever(
@@ -51,11 +52,10 @@ def make_retriever(
     examples: Sequence[Example],
     cache_folder: str | Path | None = None,
     revision: str | None = None,
-    device: str = "cpu",
 ) -> Retriever | BM25Retriever:
     """The retriever that `embedding_model` names (see the module), over `examples`. Raises ValueError as they do."""
     if embedding_model != BM25:
-        return Retriever(examples, embedding_model, cache_folder, revision, device)
+        return Retriever(examples, embedding_model, cache_folder, revision)
     refuse_revision(embedding_model, revision)
     return BM25Retriever(examples)
 
@@ -63,9 +63,8 @@ def make_retriever(
 class Retriever:
     """Exact search by cosine similarity over the instructions of `examples`.
 
-    `cache_folder` keeps embeddings between processes (None: `default_cache_folder`). The embedding model runs on
-    `device`, by default not on the GPU, whose memory belongs to the trial and is measured. `revision` is a branch or
-    commit of a hub id.
+    `cache_folder` keeps embeddings between processes (None: `default_cache_folder`). `revision` is a branch or commit
+    of a hub id.
 
     Raises ValueError for an empty corpus, a blank instruction, and a model that is not at hand.
     """
@@ -76,12 +75,11 @@ class Retriever:
         embedding_model: str = DEFAULT_MODEL,
         cache_folder: str | Path | None = None,
         revision: str | None = None,
-        device: str = "cpu",
     ) -> None:
         import faiss
 
         self.corpus = _Corpus(examples)
-        self.embedder = Embedder(embedding_model, revision, device)
+        self.embedder = Embedder(embedding_model, revision)
         self.cache_folder = Path(cache_folder).expanduser() if cache_folder else default_cache_folder()
         self.vectors = cached_embeddings(self.embedder, [each.nl for each in self.corpus.examples], self.cache_folder)
         self.index = faiss.IndexFlatIP(self.vectors.shape[1])
@@ -97,31 +95,25 @@ class Retriever:
         return self.embedder.identity
 
     def __reduce__(self) -> tuple[Any, ...]:
-        name, revision, device = self.embedder.name, self.embedder.commit, self.embedder.device
-        return type(self), (self.corpus.examples, name, self.cache_folder, revision, device)
+        return type(self), (self.corpus.examples, self.embedder.name, self.cache_folder, self.embedder.commit)
 
-    def search(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None = None) -> list[list[int]]:
+    def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
         """For each query the positions of its k nearest examples, nearest first, ties by position.
 
-        exclude[i] is the id of the example that query i is itself and must not retrieve; None, or an id that is not
-        in the corpus, excludes nothing (so give None for another split's queries, whose ids may be the same).
-
-        Raises ValueError for a blank query, an `exclude` of another length, and a k that is below 1 or above what a
-        query may retrieve.
+        Raises ValueError for a blank query, and for a k that is below 1 or above the number of examples.
         """
-        excluded = self.corpus.excluded(queries, k, exclude)
+        self.corpus.check(queries, k)
         vectors = self.embed(queries)
         size = len(self.corpus.examples)
         found: list[list[int]] = [[] for _ in queries]
-        pending, count = np.arange(len(queries)), min(size, k + 17)
+        pending, count = np.arange(len(queries)), min(size, k + 16)
         while len(pending):
             scores, rows = self.index.search(vectors[pending], count)
             for query, fetched, near in zip(pending, scores, rows, strict=True):
-                allowed = [int(row) for row in near if row != excluded[query]]
                 # faiss promises no order of ties, so whoever might tie with the k-th must be among the fetched.
-                if count == size or fetched[-1] < fetched[near != excluded[query]][k - 1] - self.slack:
-                    order = np.lexsort((np.array(allowed), -self._scores(vectors[query], allowed)))[:k]
-                    found[query] = [allowed[place] for place in order]
+                if count == size or fetched[-1] < fetched[k - 1] - self.slack:
+                    order = np.lexsort((near, -self._scores(vectors[query], near.tolist())))[:k]
+                    found[query] = near[order].tolist()
             pending = np.array([query for query in pending if not found[query]], dtype=np.int64)
             count = min(size, 4 * count)
         return found
@@ -178,15 +170,13 @@ class BM25Retriever:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.corpus.examples,)
 
-    def search(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None = None) -> list[list[int]]:
+    def search(self, queries: Sequence[str], k: int) -> list[list[int]]:
         """As `Retriever.search`."""
-        excluded = self.corpus.excluded(queries, k, exclude)
+        self.corpus.check(queries, k)
         found = []
-        for query, own in zip(queries, excluded, strict=True):
+        for query in queries:
             words = _words(query)
             scores = self.scorer.get_scores(words) if words else np.zeros(len(self.corpus.examples))
-            if own >= 0:
-                scores[own] = -np.inf
             found.append(np.argsort(-scores, kind="stable")[:k].tolist())
         return found
 
@@ -196,34 +186,28 @@ class _Corpus:
 
     def __init__(self, examples: Sequence[Example]) -> None:
         self.examples = list(examples)
-        self.position = {each.id: row for row, each in enumerate(self.examples)}
+        ids = {each.id for each in self.examples}
         if not self.examples:
             raise ValueError("examples must be at least one but got none; retrieval needs a training split")
         blank = next((each.id for each in self.examples if not each.nl.strip()), None)
         if blank is not None:
             raise ValueError(f"examples must have an instruction (nl) each but {blank!r} has none; remove or fill it")
-        if len(self.position) < len(self.examples):
-            raise ValueError(f"examples must have ids of their own but got {len(self.position)} ids for "
+        if len(ids) < len(self.examples):
+            raise ValueError(f"examples must have ids of their own but got {len(ids)} ids for "
                              f"{len(self.examples)} examples")  # fmt: skip
 
-    def excluded(self, queries: Sequence[str], k: int, exclude: Sequence[str | None] | None) -> list[int]:
-        """For each query the position that it must not retrieve, -1 for none; raises ValueError for a bad search."""
+    def check(self, queries: Sequence[str], k: int) -> None:
+        """Raises ValueError for a search that has no answer."""
         if isinstance(queries, str):
             raise ValueError(f"queries must be a list of texts but got one text, {queries[:60]!r}; put it in a list")
-        if exclude is not None and (isinstance(exclude, str) or len(exclude) != len(queries)):
-            raise ValueError(f"exclude must hold an id or None for each of {len(queries)} queries but got {exclude!r}")
-        own = [self.position.get(each, -1) if each is not None else -1 for each in exclude or [None] * len(queries)]
-        for query, (text, row) in enumerate(zip(queries, own, strict=True)):
-            if not text.strip():
-                raise ValueError(f"queries must be texts with at least one word but query {query} is {text!r}")
-            most = len(self.examples) - (row >= 0)
-            if not 1 <= k <= most:
-                raise ValueError(
-                    f"k must be from 1 to {most}, the examples that query {query} may retrieve (the corpus has "
-                    f"{len(self.examples)}{', itself among them' if row >= 0 else ''}), but got {k}; "
-                    f"ask for fewer shots or give more examples"
-                )
-        return own
+        blank = next((place for place, text in enumerate(queries) if not text.strip()), None)
+        if blank is not None:
+            raise ValueError(f"queries must be texts with at least one word but query {blank} is {queries[blank]!r}")
+        if not 1 <= k <= len(self.examples):
+            raise ValueError(
+                f"k must be from 1 to {len(self.examples)}, the examples that there are, but got {k}; "
+                f"ask for fewer shots or give more examples"
+            )
 
 
 def _words(text: str) -> list[str]:
@@ -242,18 +226,13 @@ class Duplicate:
     """The same text but for case and white space."""
 
 
-def near_duplicates(retriever: Retriever, queries: Sequence[Example], threshold: float = NEAR) -> list[Duplicate]:
+def near_duplicates(retriever: Retriever, queries: Sequence[Example]) -> list[Duplicate]:
     """Which queries have their instruction among the retriever's examples, word for word or nearly so.
 
-    A leak that retrieval makes the most of: the answer stands in the prompt. Sorted by query, most similar first. The
-    default threshold was chosen with MiniLM; other models, `toy` above all, spread their similarities otherwise.
-
-    Raises ValueError for a threshold outside (0, 1].
+    A leak that retrieval makes the most of: the answer stands in the prompt. Sorted by query, most similar first.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1 but got {threshold}")
     same = same_instruction(retriever.corpus.examples, queries)
-    near = retriever.within([each.nl for each in queries], threshold)
+    near = retriever.within([each.nl for each in queries], NEAR)
     found = []
     for query, (exact, others) in enumerate(zip(same, near, strict=True)):
         found += [Duplicate(query, row, 1.0, True) for row in exact]

@@ -109,8 +109,3 @@ class RunResult:
     @property
     def all_passed(self) -> bool:
         return all(test.passed for test in self.tests)
-
-    @property
-    def share_passed(self) -> float:
-        """Share of tests passed, in [0, 1]; 0 without tests."""
-        return sum(test.passed for test in self.tests) / len(self.tests) if self.tests else 0.0

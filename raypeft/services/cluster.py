@@ -1,11 +1,11 @@
-"""What the trials of a sweep share on a Ray cluster: an actor that retrieves, and a pool of sandboxes.
+"""The services of a Ray cluster, which all trials of a sweep share: retrieval, and a pool of sandboxes.
 
     services = ClusterServices()
     services.judge(program, tests, SandboxSettings()).result()
 
-An actor is found by its name and lives as long as the process that was the first to ask holds its handle; after that
-whoever asks next starts another. What a lost actor was doing is asked of the next one. This module stays free of torch,
-so that its actors start in a second.
+Both are named Ray actors. An actor is started by the first process that needs it, and lives as long as that process.
+When it is gone, the next process that needs it starts a new one, and requests to the lost actor are sent again. This
+module does not import torch, so its actors start within a second.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from raypeft.services.protocol import Retrieval, Retrieved
 from raypeft.services.queue import Answers, Executor, SandboxWorker
 
 ATTEMPTS = 5
-"""How often an actor that went with its process is started again before a trial gives up."""
+"""Maximum number of times a request is sent to a new actor after its actor was lost. Then the trial fails."""
 MOST_WORKERS = 64
-"""Sandboxes that a sweep starts by itself: together they judge some ten thousand programs a second."""
+"""Default limit on the number of sandboxes. Together they run about ten thousand programs per second."""
 AT_ONCE = 2 * MOST_WORKERS
-"""Programs that a pool holds beyond those it runs, so that no sandbox waits for a message."""
+"""Programs that a pool accepts in addition to the running ones, so that no sandbox waits for a message."""
 
-# DEFAULT keeps an actor out of the trial's placement group, which ends all that is in it.
+# DEFAULT keeps an actor out of the trial's placement group, whose actors end with the trial.
 OUTSIDE = {"num_cpus": 0, "scheduling_strategy": "DEFAULT"}
 
 
 class SharedRetriever:
-    """The actor that retrieves for every trial of a sweep on every node. A lost one is built again from the cache."""
+    """The actor that retrieves shots for all trials. A new one reads its embeddings from the cache on disk."""
 
     def __init__(self, train: Sequence[Example]) -> None:
         from raypeft.machine import quiet_libraries
 
         quiet_libraries()
-        # The retriever is built when first asked for: an exception in here would reach nobody with its message.
+        # The retriever is built at its first use, since the message of an exception raised here would be lost.
         self.train, self.own = train, LocalServices()
 
     def retrieve(self, how: Retrieval, queries: Sequence[Example], k: int) -> Retrieved:
@@ -55,9 +55,9 @@ class SharedRetriever:
 
 
 class SharedSandboxes:
-    """The actor that hands programs to sandboxes on all nodes, one program a sandbox at a time, and remembers answers.
+    """The actor that distributes programs to sandboxes on all nodes, and caches their results.
 
-    A sandbox whose process or node is lost is replaced, and its program run again.
+    Each sandbox runs one program at a time. If its process or node is lost, it is replaced and the program runs again.
     """
 
     def __init__(self, settings: SandboxSettings, workers: int) -> None:
@@ -65,7 +65,7 @@ class SharedSandboxes:
         self.answers = Answers(self._run)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(workers):
-            self.idle.put(None)  # started when first used
+            self.idle.put(None)  # started at its first use
 
     def run(self, program: str, tests: str) -> RunResult:
         return self.answers(program, tests)
@@ -89,11 +89,11 @@ class SharedSandboxes:
 
 
 class ClusterServices:
-    """`raypeft.records.Services` on Ray. Safe to call from threads."""
+    """`raypeft.services.protocol.Services` on Ray. Safe to call from threads."""
 
-    def __init__(self, sandbox_workers: int | None = None) -> None:
-        """`sandbox_workers`: programs run at once by all nodes; None: one a CPU core."""
-        self.sandbox_workers = sandbox_workers
+    def __init__(self) -> None:
+        self.sandbox_workers: int | None = None
+        """Programs run at once by all nodes; None: one a CPU core."""
         self.lock = threading.Lock()
         self.actors: dict[str, Any] = {}
         self.executors: dict[SandboxSettings, Executor] = {}
@@ -107,7 +107,7 @@ class ClusterServices:
         def start(options: dict[str, Any]) -> Any:
             return ray.remote(SharedRetriever).options(**options, max_restarts=-1).remote(train)
 
-        # Trials that differ in the second order alone share the index.
+        # Trials that differ only in their reranker share the index.
         index = " ".join(filter(None, (how.embedding_model, how.embedding_revision)))
         return self._ask(
             f"retriever {corpus} {index}", start, lambda actor: actor.retrieve.remote(how, list(queries), k)
@@ -128,7 +128,7 @@ class ClusterServices:
         return self._ask(f"sandboxes {name}", start, lambda actor: actor.run.remote(program, tests))
 
     def _ask(self, name: str, start: Callable[[dict[str, Any]], Any], ask: Callable[[Any], Any]) -> Any:
-        """The answer of the actor of this name (in the namespace of this Ray job), which is started if need be."""
+        """Send a request to the actor of this name (in the namespace of this Ray job), which is started if needed."""
         for _ in range(ATTEMPTS):
             with self.lock:
                 if name not in self.actors:
@@ -137,7 +137,7 @@ class ClusterServices:
             try:
                 return ray.get(ask(actor))
             except ray.exceptions.RayTaskError as error:
-                raise error.cause from None  # the trial's row gets the message, not Ray's report of it
+                raise error.cause from None  # so that the trial's row has the original message, without Ray's traceback
             except ray.exceptions.RayActorError as error:
                 lost = error
                 with self.lock:

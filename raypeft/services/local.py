@@ -1,4 +1,4 @@
-"""What the trials of a sweep share, within one process: retrievers, and a sandbox with its queue.
+"""The services of one process: retrievers, and a sandbox with its queue.
 
 services = LocalServices()
 services.judge("print(1)", '{"inputs": [""], "outputs": ["1"]}', SandboxSettings()).result()
@@ -19,7 +19,7 @@ from raypeft.services.queue import Executor, SandboxWorker
 
 
 class LocalServices:
-    """`raypeft.records.Services` within one process: each retriever is built when first asked for, and kept."""
+    """`raypeft.services.protocol.Services` within one process. A retriever is built at its first use, and kept."""
 
     def __init__(self, cache_folder: str | Path | None = None) -> None:
         self.cache_folder = cache_folder
@@ -42,9 +42,9 @@ class LocalServices:
         if how.reranker not in self.rerankers:
             self.rerankers[how.reranker] = Reranker(how.reranker)
         reranker = self.rerankers[how.reranker]
-        # More than there are is an error of k only.
+        # Fewer training examples than rerank_candidates are fine, fewer than k are an error.
         rows = retriever.search(texts, max(k, min(how.rerank_candidates, len(train))))
-        best = [own[:k] for own in reranker.reorder(texts, rows, [each.nl for each in train])]
+        best = [found[:k] for found in reranker.reorder(texts, rows, [each.nl for each in train])]
         return Retrieved(best, f"{retriever.revision}; reranked by {reranker.identity}", near)
 
     def judge(self, program: str, tests: str, settings: SandboxSettings) -> Future[RunResult]:

@@ -1,6 +1,6 @@
-"""What the trials of a sweep share, and who provides it: `Services`.
+"""The services that the trials of a sweep share: retrieval of shots, and running programs on tests.
 
-A process has its own (`raypeft.services.local`); on a Ray cluster all trials share one (`raypeft.services.cluster`).
+`raypeft.services.local` provides them within one process, `raypeft.services.cluster` for all nodes of a Ray cluster.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from raypeft.sandbox import RunResult, SandboxSettings
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How shots are retrieved, in the words of the methods' fields."""
+    """How shots are retrieved. The fields have the same names as those of the tuning methods."""
 
     embedding_model: str
     embedding_revision: str | None = None
@@ -24,32 +24,31 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The training examples nearest to each query, and how they were found."""
+    """The training examples most similar to each query, and how they were found."""
 
     rows: list[list[int]]
-    """For each query its k examples as positions in the training split, nearest first."""
+    """For each query its k examples, as positions in the training split, most similar first."""
     revision: str
-    """What searched: model, weights and libraries."""
+    """Versions of the embedding model and of the libraries."""
     near_duplicates: int | None
-    """Queries whose instruction is (nearly) one of the training split's; None where nothing compares meanings."""
+    """Number of queries whose instruction is nearly the same as a training instruction. None without embeddings."""
 
 
 class Services(Protocol):
-    """What the trials of a sweep share. Without Ray a process has its own (`raypeft.services.local.LocalServices`)."""
+    """The services that the trials of a sweep share."""
 
     def retrieve(
         self, corpus: str, train: Sequence[Example], how: Retrieval, queries: Sequence[Example], k: int
     ) -> Retrieved:
-        """The k examples of `train` nearest to each query. `corpus` is a name that no other training split has.
+        """The k examples of `train` most similar to each query. `corpus` is a unique name for this training split.
 
-        Raises ValueError as `raypeft.retrieval.retriever` does: a model that is not at hand, an empty split, a k above
-        its size.
+        Raises ValueError if the model cannot be found, the split is empty, or k is larger than the split.
         """
         ...
 
     def judge(self, program: str, tests: str, settings: SandboxSettings) -> Future[RunResult]:
-        """How a program does on tests, given as JSON text in APPS's form. Returns at once, unless the queue is full.
+        """Run a program on tests, given as JSON text in the format of APPS. Returns at once, unless the queue is full.
 
-        The result raises SandboxUnavailable where the machine gives no sandbox, ValueError for tests of another form.
+        The future raises SandboxUnavailable if the machine has no sandbox, and ValueError for tests in another format.
         """
         ...

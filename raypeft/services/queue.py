@@ -1,11 +1,11 @@
-"""Runs programs on their tests beside other work: a bounded queue, threads that wait for a sandbox, remembered answers.
+"""Runs programs on their tests in the background: a bounded queue, threads that wait for a sandbox, cached results.
 
     executor = Executor(SandboxWorker(SandboxSettings()).run)
     future = executor.submit(program, '{"inputs": ["1 2"], "outputs": ["3"]}')
     future.result().tests[0].outcome
 
-Nothing is run in this process: the sandbox gives every program a process of its own. With Ray the same queue stands in
-every trial, and what its threads wait for is another node's sandbox (`raypeft.services.cluster`).
+No program runs in this process: the sandbox starts a process for each program. With Ray each trial has such a queue,
+and its threads wait for sandboxes that may be on other nodes (`raypeft.services.cluster`).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from dataclasses import replace
 from raypeft.sandbox import RunResult, Sandbox, SandboxSettings, parse_tests
 
 Run = Callable[[str, str], RunResult]
-"""(program, tests as JSON text) -> how it did. Safe to call from threads."""
+"""(program, tests as JSON text) -> result. Safe to call from threads."""
 
 WAITING = 1_000
-"""Programs that may wait in a queue: a few batches of candidates, and little memory. Then decoding waits."""
+"""Maximum number of waiting programs: a few batches of candidates, which need little memory. Then decoding waits."""
 REMEMBERED = 100_000
-"""Answers that are kept; one of twenty tests takes some 5 kB."""
+"""Maximum number of cached results. A result of twenty tests takes about 5 kB."""
 
 
 class SandboxWorker:
-    """A sandbox that starts when it is first asked for. `run` may be called from threads."""
+    """A sandbox that starts at its first use. `run` may be called from threads."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
@@ -37,16 +37,19 @@ class SandboxWorker:
         self.sandbox: Sandbox | None = None
 
     def run(self, program: str, tests: str) -> RunResult:
-        """Raises SandboxUnavailable where the machine gives no sandbox, ValueError for tests of another form."""
+        """Run a program on its tests.
+
+        Raises SandboxUnavailable if the machine has no sandbox, and ValueError for tests in another format.
+        """
         with self.lock:
             if self.sandbox is None:
-                how = self.settings
-                self.sandbox = Sandbox(how.limits, how.tier, how.allow_unsafe_execution)
+                settings = self.settings
+                self.sandbox = Sandbox(settings.limits, settings.tier, settings.allow_unsafe_execution)
         return self.sandbox.run(program, parse_tests(tests), self.settings.stop)
 
 
 class Answers:
-    """A run whose answers are remembered: equal programs on equal tests are run once, also when asked at once."""
+    """Caches the results of a run. Equal programs on equal tests run only once, even if they are asked for together."""
 
     def __init__(self, run: Run, most: int = REMEMBERED) -> None:
         self.run, self.most = run, most
@@ -67,7 +70,7 @@ class Answers:
             result = self.run(program, tests)
         except BaseException as error:
             with self.lock:
-                self.known.pop(key, None)  # a failure is no answer: the next one tries again
+                self.known.pop(key, None)  # an error is not cached: the next call tries again
             mine.set_exception(error)
             raise
         mine.set_result(result)
@@ -75,17 +78,17 @@ class Answers:
 
 
 class Executor:
-    """A bounded queue before a `run`, worked off by threads."""
+    """A bounded queue of programs, and threads that run them."""
 
     def __init__(self, run: Run, workers: int | None = None, waiting: int = WAITING) -> None:
-        """`workers` programs are run at once (None: one a CPU core); `waiting` more may wait."""
+        """`workers` programs run at the same time (None: one for each CPU core), and up to `waiting` more may wait."""
         workers = workers or cpu_count()
         self.answers = Answers(run)
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
         self.room = threading.BoundedSemaphore(workers + waiting)
 
     def submit(self, program: str, tests: str) -> Future[RunResult]:
-        """The answer to come. Blocks while the queue is full. One that waits still may be cancelled."""
+        """The future result. Blocks while the queue is full. A program that has not started can be cancelled."""
         self.room.acquire()
         future = self.threads.submit(self.answers, program, tests)
         future.add_done_callback(lambda _: self.room.release())
@@ -93,5 +96,5 @@ class Executor:
 
 
 def cpu_count() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

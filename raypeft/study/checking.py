@@ -1,10 +1,10 @@
-"""A sweep file, read and checked: every mistake at once, each with its line, before anything runs.
+"""Reads and checks a sweep file. Reports all mistakes together, each with its line, before anything runs.
 
     sweep = load_config(Path("sweeps/quickstart.yaml"), ["defaults.limit=20"])
     sweep.config.name, sweep.document.where(("grids", 0))
 
-In a grid every key is a trial field, a list is an axis, and a mapping in a list sets coupled values.
-`raypeft.study.plan` makes trials of it.
+In a grid each key is a trial field. A list is an axis: each entry makes trials of its own. An entry that is a mapping
+sets several fields together. `raypeft.study.plan` makes the trials.
 """
 
 import re
@@ -27,19 +27,19 @@ from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_fil
 
 @dataclass(frozen=True, slots=True)
 class LoadedSweep:
-    """A checked sweep and the document it came from, which still knows the lines."""
+    """A checked sweep, and the document it was read from, which knows the line of each value."""
 
     config: SweepConfig
     document: Document
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
-    """Read and check a sweep file. Raises ConfigError with every mistake in it."""
+    """Read and check a sweep file. Raises ConfigError with all its mistakes."""
     return check(read_sweep_file(path, overrides))
 
 
 def check(document: Document) -> LoadedSweep:
-    """A document that was read, as a sweep. Raises ConfigError with every mistake in it."""
+    """Check a document that was read before. Raises ConfigError with all its mistakes."""
     problems = sorted(_problems(document), key=_line)
     if problems:
         raise ConfigError(document.source, problems)
@@ -47,7 +47,7 @@ def check(document: Document) -> LoadedSweep:
 
 
 def _line(problem: str) -> int:
-    """The line that a problem names; problems of overrides come first."""
+    """The line number in a problem's text. Problems of overrides have none and come first."""
     found = re.match(r"line (\d+)", problem)
     return int(found[1]) if found else 0
 
@@ -90,13 +90,13 @@ def _explain(document: Document, place: Place, problem: Any, known: Iterable[str
     if problem["type"] == "missing":
         return f"{document.where(place)}: is required"
     message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
-    # raypeft's own validators may have told what they got, with the nearest name.
+    # Messages of raypeft's own validators may already say what was given.
     got = "" if " but got " in message else f" but got {described(problem['input'])}"
     return f"{document.where(place)}: {message}{got}"
 
 
 def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> Iterator[str]:
-    """Unknown keys, empty axes and values of the wrong type, each entry of an axis on its own."""
+    """Unknown keys, empty axes and values of the wrong type. Each entry of an axis is checked by itself."""
     known = trial_fields() | {"tuning_method": None}
     for key, value in grid.items():
         if key not in known:
@@ -130,7 +130,7 @@ def _coupled_problems(document: Document, place: Place, key: str, entry: dict[st
 
 
 def _value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:
-    """A scalar against its field: names against what is known, everything else against the field's type."""
+    """Check one value: names must be known, paths must exist, other values must match the type of the field."""
     menus: dict[str, Iterable[str]] = {"dataset": DATASETS.keys(), "tuning_method": METHODS.keys()}
     if key in menus and value not in list(menus[key]):
         yield f"{document.where(place)}: {must_be_one_of(menus[key], value)}"
@@ -149,7 +149,7 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
     ):
         yield f"{document.where(place)}: must be a URL or a folder that exists but got {value!r}"
     elif key not in menus and key != "model":
-        # A field may be bounded otherwise in another method (num_shots); planning checks it with the trial's own.
+        # Bounds may differ between methods (num_shots). Planning checks them again for each trial's method.
         kinds: tuple[type[BaseModel], ...] = (Trial, *METHODS.values())
         problems = [_refusal(kind.model_fields[key], value) for kind in kinds if key in kind.model_fields]
         if all(problems):
@@ -157,7 +157,7 @@ def _value_problems(document: Document, place: Place, key: str, value: Any) -> I
 
 
 def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
-    """pydantic's first problem with a value for a field, or nothing. `true` and `"8"` are no numbers here."""
+    """The first error of pydantic for a value, or an empty dict. `true` and `"8"` do not count as numbers."""
     kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
         TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
@@ -173,7 +173,7 @@ def _missing_problems(document: Document, index: int, grid: dict[str, Any]) -> I
 
 
 def _untaken_problems(document: Document, place: Place, fields: dict[str, Any], chosen: list[Any]) -> Iterator[str]:
-    """Fields that none of the chosen methods takes; nothing where a method is unknown and so what it takes."""
+    """Fields that none of the chosen methods has. Reports nothing if one of the methods is unknown."""
     if not chosen or not all(isinstance(method, str) and method in METHODS for method in chosen):
         return
     taken = {name for method in chosen for name in METHODS[method].model_fields}
@@ -184,13 +184,13 @@ def _untaken_problems(document: Document, place: Place, fields: dict[str, Any], 
 
 
 def _chosen_methods(grid: dict[str, Any]) -> list[Any]:
-    """What a grid names as its methods, known or not."""
+    """The names that a grid gives as tuning methods, known or not."""
     entries = as_axis("tuning_method", grid["tuning_method"]) if "tuning_method" in grid else []
     return [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
 
 
 def is_axis(key: str, value: Any) -> bool:
-    """Whether a value is a list of alternatives. A list for a list field (target_modules) is one unless nested."""
+    """Whether a value is an axis. For a field that is a list (target_modules), only a list of lists is an axis."""
     if not isinstance(value, list):
         return False
     info = trial_fields().get(key)
@@ -198,7 +198,7 @@ def is_axis(key: str, value: Any) -> bool:
 
 
 def _is_list(kind: Any) -> bool:
-    """Whether values of a field's type are lists in a sweep: a tuple or a list, or a union with one of them."""
+    """Whether a type is a tuple or a list, or a union with one of them."""
     origin = get_origin(kind)
     if origin in (Annotated, Union, UnionType):
         return any(_is_list(part) for part in get_args(kind))
@@ -206,5 +206,5 @@ def _is_list(kind: Any) -> bool:
 
 
 def as_axis(key: str, value: Any) -> list[Any]:
-    """The alternatives of a field, one or many."""
+    """The values of an axis; a single value makes a list of one."""
     return list(value) if is_axis(key, value) else [value]

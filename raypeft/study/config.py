@@ -1,7 +1,7 @@
-"""The typed form of a sweep file: `SweepConfig`, `Trial` and what a trial may take.
+"""The fields of a sweep file, as pydantic models: `SweepConfig`, `Trial` and the options of a run.
 
-A sweep is a list of grids; `raypeft.study.checking` reads and checks it, `raypeft.study.plan` turns it into trials.
-None of them imports torch.
+A sweep is a list of grids. `raypeft.study.checking` reads and checks the file, and `raypeft.study.plan` makes trials
+from it. None of these modules imports torch.
 """
 
 import hashlib
@@ -16,37 +16,53 @@ from raypeft.models.table import Weights
 from raypeft.records import Column
 from raypeft.sandbox import Limits, SandboxSettings
 
+TUNING_METHOD = "Tuning method: how the model is specialised"
+
 
 class Trial(BaseModel):
-    """One model + dataset + tuning method + hyperparameters + seed. A field is a column of the results."""
+    """One model, dataset, tuning method, set of hyperparameters and seed. Each field is a column of the results."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    model: str = Field(description="a name of the model table, a hub id, or a local folder or GGUF file")
-    model_path: str | None = Field(None, description="where the model's weights lie, if not at its home")
-    model_revision: str | None = Field(None, description="branch, tag or commit of the model on the hub, as asked for")
-    dataset: str = Field(description="a dataset's name")
-    dataset_path: str | None = Field(None, description="folder or URL of the dataset's splits, if not its home")
-    dataset_revision: str | None = Field(
-        None, description="branch, tag or commit of the dataset on the hub, as asked for"
+    model: str = Field(description="Model: a name in the model table, a hub id, or the path of a folder or GGUF file")
+    model_path: str | None = Field(
+        None, description="Folder, GGUF file or hub id to load the weights from, if not the model's usual place"
     )
-    method: TuningMethod
+    model_revision: str | None = Field(None, description="Branch, tag or commit of the model on the hub")
+    dataset: str = Field(description="Name of the dataset")
+    dataset_path: str | None = Field(None, description="Folder or URL to load the dataset from, if not its usual place")
+    dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
+    method: TuningMethod = Field(description=TUNING_METHOD)
     fidelity: Literal["corrected", "paper"] = Field(
-        "corrected", description="what the paper's text describes, or what its code did"
+        "corrected",
+        description="Follow the text of the paper (corrected), or reproduce what its code did (paper)",
     )
-    seed: int = Field(42, ge=0, description="seed of data order, adapter initialisation and dropout")
-    limit: int | None = Field(None, ge=1, description="examples kept of each split, a seeded sample; None: all")
-    test_limit: int | None = Field(None, ge=1, description="examples kept of the test split, at most")
+    seed: int = Field(42, ge=0, description="Random seed of data order, adapter initialisation, dropout and sampling")
+    limit: int | None = Field(
+        None, ge=1, description="Maximum number of examples in each split, drawn at random with a fixed seed. null: all"
+    )
+    test_limit: int | None = Field(
+        None, ge=1, description="Maximum number of examples in the test split. null: no further limit"
+    )
     decode: bool = Field(
-        True, description="whether the test split is answered; false: train and measure losses only, at half the cost"
+        True, description="Whether to generate answers for the test split. false: train and measure losses only"
     )
-    num_beams: int = Field(10, ge=1, description="beams of beam search")
-    num_return_sequences: int = Field(10, ge=1, description="candidates for each example")
-    do_sample: bool = Field(False, description="draw candidates at random, by the trial's seed, instead of beam search")
-    temperature: float = Field(1.0, gt=0, description="samples: below 1, likely tokens grow likelier")
-    top_p: float = Field(1.0, gt=0, le=1, description="samples: the share of probability that tokens are drawn from")
-    max_new_tokens: int | None = Field(None, ge=1, description="longest answer in tokens; None: the dataset's")
+    num_beams: int = Field(10, ge=1, description="Number of beams in beam search")
+    num_return_sequences: int = Field(10, ge=1, description="Number of candidates generated for each test example")
+    do_sample: bool = Field(False, description="Generate candidates by random sampling instead of beam search")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature. Values below 1 favour likely tokens")
+    top_p: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Nucleus sampling: sample from the most likely tokens whose probabilities sum to top_p",
+    )
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Maximum number of tokens in an answer. null: the dataset's value"
+    )
     max_length: int | None = Field(
-        None, ge=1, description="training texts of more tokens are left out; None: the dataset's bound, if it has one"
+        None,
+        ge=1,
+        description="Training examples with more tokens than this are left out. null: the dataset's value, if any",
     )
 
     @model_validator(mode="after")
@@ -71,13 +87,13 @@ class Trial(BaseModel):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Every field by its column's name, the method's own among them."""
+        """All fields by the name of their column, including the fields of the tuning method."""
         method = self.method.model_dump()
         return {**self.model_dump(exclude={"method"}), "tuning_method": method.pop("name"), **method}
 
     @property
     def id(self) -> str:
-        """Ten hex digits of the canonical JSON without fields at their defaults, so that a new field changes no id."""
+        """Ten hex digits: a hash of all fields that differ from their defaults. A new field thus changes no id."""
         method = self.method.model_dump(exclude_defaults=True)
         method.pop("name", None)
         written = {**self.model_dump(exclude={"method"}, exclude_defaults=True), **method, "method": self.tuning_method}
@@ -85,37 +101,56 @@ class Trial(BaseModel):
 
     @property
     def base_key(self) -> tuple[str, str | None, str | None, Weights]:
-        """What a loaded base model must match to serve this trial: model, path, revision, how its weights are held."""
+        """Identifies the base model: trials with the same key can share one loaded model."""
         return self.model, self.model_path, self.model_revision, self.method.base_weights
 
     @property
     def label(self) -> str:
-        """A short name for people: what sets most trials apart."""
+        """A short name for people. Several trials may have the same one."""
         shots = f" {self.method.num_shots}-shot" if self.method.num_shots else ""
         return f"{self.model} {self.dataset} {self.tuning_method}{shots}"
 
 
 class Resources(BaseModel):
-    """What one trial may take."""
+    """The resources that one trial may use."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    gpu_memory_gb: float = Field(24, gt=0, description="budget of one trial, in GiB (2**30 bytes)")
-    cpus_per_trial: int = Field(2, ge=1, description="CPU cores (and torch threads) of a trial where there is no GPU")
-    generation_batch_size: int = Field(16, ge=1, description="examples decoded at once; halved when memory runs out")
+    gpu_memory_gb: float = Field(24, gt=0, description="GPU memory that one trial may use, in GiB")
+    cpus_per_trial: int = Field(
+        2, ge=1, description="CPU cores and torch threads of one trial on a machine without a GPU"
+    )
+    generation_batch_size: int = Field(
+        16, ge=1, description="Examples decoded together. Halved automatically when GPU memory runs out"
+    )
 
 
 class SandboxOptions(BaseModel):
-    """How candidates of a dataset with tests are run. `raypeft.sandbox` says what the tiers are."""
+    """How generated programs are run on their tests. `raypeft.sandbox` describes the tiers of isolation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    tier: Literal["auto", "A", "B", "C", "U"] = Field("auto", description="isolation; auto: the best that holds here")
-    seconds_per_test: float = Field(4.0, ge=0.01, le=3600, description="CPU seconds; sleeping is limited as well")
-    memory_mb: int = Field(1024, ge=64, le=1 << 20, description="address space of a program, in MiB")
-    stop: Literal["first_fail"] | None = Field(
-        None, description="leave out a candidate's tests after its first failure; avg_tests_passed is then unknown"
+    tier: Literal["auto", "A", "B", "C", "U"] = Field(
+        "auto", description="Isolation of the programs, from A (strongest) to U (none). auto: the best one available"
     )
-    workers: int | None = Field(None, ge=1, description="programs run at once on a cluster; None: one a CPU core")
-    allow_unsafe_execution: bool = Field(False, description="run programs even where the machine gives no isolation")
+    seconds_per_test: float = Field(
+        4.0,
+        ge=0.01,
+        le=3600,
+        description="CPU time limit of one test, in seconds. Time spent waiting or sleeping is limited as well",
+    )
+    memory_mb: int = Field(
+        1024, ge=64, le=1 << 20, description="Memory limit of one program (its address space), in MiB"
+    )
+    stop: Literal["first_fail"] | None = Field(
+        None,
+        description="first_fail: skip a candidate's remaining tests after its first failure; avg_tests_passed is then "
+        "not computed. null: run every test",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Programs run at the same time on a cluster. null: one for each CPU core"
+    )
+    allow_unsafe_execution: bool = Field(
+        False, description="Run generated programs even on a machine without isolation"
+    )
 
     @property
     def settings(self) -> SandboxSettings:
@@ -124,30 +159,30 @@ class SandboxOptions(BaseModel):
 
 
 class RunOptions(BaseModel):
-    """How trials are run; none of it is part of a trial's identity."""
+    """How trials are run. These options are not part of a trial's id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    force: bool = False
-    """Run trials that are predicted not to fit their GPU memory."""
-    generate_only: bool = False
-    """Store candidates and leave the scores to `raypeft score`."""
-    sandbox: SandboxOptions = SandboxOptions()
+    force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
+    generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
+    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
 class SweepConfig(BaseModel):
-    """A sweep file, checked field by field. `grids` hold plain values: `raypeft.study.plan` builds the trials."""
+    """The top level of a sweep file. Grids are plain mappings here; `raypeft.study.plan` makes trials from them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    grids: list[dict[str, Any]] = Field(min_length=1)
-    resources: Resources = Resources()
-    sandbox: SandboxOptions = SandboxOptions()
-    results: str = "results"
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the sweep and of its folder of results")
+    defaults: dict[str, Any] = Field({}, description="Fields of all grids. A grid may override them")
+    grids: list[dict[str, Any]] = Field(
+        min_length=1, description="Grids of trial fields. A list is an axis of the grid"
+    )
+    resources: Resources = Field(Resources(), description="What one trial may use")
+    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
+    results: str = Field("results", description="Folder or URL for the results of all sweeps")
 
 
 def trial_fields() -> dict[str, Any]:
-    """Every trial field a sweep may set, by name, as pydantic's FieldInfo; the first method with a field gives it."""
+    """All trial fields that a sweep may set, with their FieldInfo; a field of several methods has the first one's."""
     fields: dict[str, Any] = {name: info for name, info in Trial.model_fields.items() if name != "method"}
     for method in METHODS.values():
         fields |= {name: info for name, info in method.model_fields.items() if name not in fields and name != "name"}
@@ -155,17 +190,17 @@ def trial_fields() -> dict[str, Any]:
 
 
 def trial_columns() -> list[Column]:
-    """The results' columns for the trial fields, typed and described from the fields themselves."""
+    """The columns of the results for the trial fields. Types and descriptions come from the fields."""
     fields = trial_fields()
     order = ["model", "dataset", "tuning_method", "seed", *fields]
-    fields["tuning_method"] = FieldInfo(annotation=str, description="how the model is specialised")
+    fields["tuning_method"] = FieldInfo(annotation=str, description=TUNING_METHOD)
     return [
         Column(name, _kind(fields[name].annotation), fields[name].description or "") for name in dict.fromkeys(order)
     ]
 
 
 def _kind(annotation: Any) -> Any:
-    """The kind of column for a field's type, a union with None or a Literal included."""
+    """The kind of column for the type of a field, which may be a Literal or a union with None."""
     options = [option for option in get_args(annotation) if option is not type(None)] or [annotation]
     if get_origin(annotation) is tuple or get_origin(options[0]) is tuple:
         return list[str]

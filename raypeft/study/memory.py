@@ -1,4 +1,4 @@
-"""GPU memory of a trial as planning predicts it; `raypeft.machine` enforces the budget and measures the peak.
+"""Predicts the GPU memory of a trial. `raypeft.machine` enforces the budget and measures the real peak.
 
 prediction = predict(trial, resources)        # before anything is loaded, without torch
 prediction.peak_gb, prediction.fits(24)
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from raypeft.study.config import Resources, Trial
 
 CONTEXT_GB = 0.5
-"""What the CUDA context takes of the budget and no tensor shows; `enforce_budget` measures the real one."""
+"""Memory of the CUDA context, which is part of the budget. `enforce_budget` measures the real value."""
 HALF, SINGLE = 2, 4
 
 WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
-"""Bytes of a parameter in a linear layer. nf4 has an 8-bit scale for 64 weights and a float32 one for 256 of those
-(Dettmers et al., arXiv 2305.14314, section 3)."""
+"""Bytes for each parameter of a linear layer. nf4 has one 8-bit scale for 64 weights, and one float32 scale for 256 of
+these scales (Dettmers et al., arXiv 2305.14314, section 3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Peak GPU memory of a trial in GiB (2**30 bytes), by stage, and what was chosen to stay within the budget."""
+    """Predicted peak GPU memory of a trial in GiB (2**30 bytes), and the settings that keep it within the budget."""
 
     weights_gb: float
     train_gb: float | None
@@ -39,12 +39,12 @@ class Prediction:
     generate_gb: float
     gradient_checkpointing: bool
     micro_batch_size: int
-    """Examples in one forward and backward pass; the gradients of a batch are summed over its passes."""
+    """Examples in one forward and backward pass. The gradients of a batch are summed over its passes."""
     generation_batch_size: int
 
     @property
     def peak_gb(self) -> float:
-        """The most that tensors hold at any time."""
+        """Peak memory of tensors over all stages, without the CUDA context."""
         return max(self.weights_gb, self.train_gb or 0.0, self.generate_gb)
 
     def fits(self, budget_gb: float) -> bool:
@@ -52,10 +52,10 @@ class Prediction:
 
 
 def predict(trial: Trial, resources: Resources) -> Prediction | None:
-    """The peak of a trial from the sizes of its model; None for a model whose architecture is not known.
+    """Predict the peak of a trial from the sizes of its model. None for a model whose architecture is not known.
 
-    Gradient checkpointing is turned on where the budget asks for it and the method allows it; if that is not enough the
-    batch is trained in parts. The batch of generation is halved until it fits.
+    If training does not fit the budget, gradient checkpointing is turned on (if the method allows it); if that is not
+    enough, the batch is split into parts. The batch size of generation is halved until it fits.
     """
     architecture = family_of(trial.model, trial.model_path).architecture
     if architecture is None:
@@ -83,13 +83,13 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
 
 
 def on_card(resources: Resources, card_gb: float | None) -> Resources:
-    """The resources with the budget that a card of `card_gb` GiB can give; None: there is no GPU, the budget stays."""
+    """The resources, with a budget of at most `card_gb`, the memory of the GPU in GiB. None: no GPU, no change."""
     budget = min(resources.gpu_memory_gb, card_gb) if card_gb else resources.gpu_memory_gb
     return resources.model_copy(update={"gpu_memory_gb": budget})
 
 
 def refusal(prediction: Prediction | None, resources: Resources) -> str | None:
-    """Why a trial should not be tried on a GPU; None where it fits the budget, or where nothing is known."""
+    """Why a trial should not be run on a GPU. None if it fits the budget, or if there is no prediction."""
     if prediction is None or prediction.fits(resources.gpu_memory_gb):
         return None
     return (f"predicted to need {prediction.peak_gb:.1f} GiB and {CONTEXT_GB} for the CUDA context, more than the "
@@ -97,7 +97,7 @@ def refusal(prediction: Prediction | None, resources: Resources) -> str | None:
 
 
 def weight_bytes(architecture: Architecture, weights: str) -> float:
-    """Bytes of the base model. Quantisation leaves embeddings, norms and the output head in bfloat16."""
+    """Bytes of the base model. Embeddings, norms and the output head stay in bfloat16 when the model is quantised."""
     other = SINGLE if weights == "float32" else HALF
     return architecture.linear_params * WEIGHT_BYTES[weights] + architecture.other_params * other
 
@@ -105,14 +105,15 @@ def weight_bytes(architecture: Architecture, weights: str) -> float:
 def training_bytes(
     architecture: Architecture, trial: Trial, method: TrainedMethod, checkpointing: bool, examples: int
 ) -> float:
-    """Bytes of one optimiser step whose passes have so many of the longest examples, beyond the base's weights."""
+    """Bytes of one optimiser step on `examples` examples of the longest length, without the base's weights."""
     dataset = DATASETS[trial.dataset]
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
     length = (trial.max_length or dataset.longest_tokens) + getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
-        # Prompt and answer are read apart: CoNaLa's longest have 84 and 82 tokens, its longest pair 117.
+        # Encoder and decoder read prompt and answer separately: the longest of CoNaLa have 84 and 82 tokens, the
+        # longest pair has 117.
         length = round(0.7 * length)
     tokens = examples * length
     layers = architecture.layers + architecture.encoder_layers
@@ -135,7 +136,7 @@ def training_bytes(
 
 
 def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int) -> float:
-    """Bytes that one layer keeps of one token, in a sequence of `length` tokens."""
+    """Bytes of activations that one layer saves for each token of a sequence of `length` tokens."""
     saved = class_of(architecture).saved[method.activations]
     feed_forward = max((linear.outputs for linear in architecture.linears if linear.feed_forward), default=0)
     return (
@@ -148,7 +149,7 @@ def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int)
 
 
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
-    """Bytes of beam search on `batch_size` examples, beyond weights and adapter."""
+    """Bytes of decoding `batch_size` examples, without weights and adapter."""
     dataset = DATASETS[trial.dataset]
     beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
     prompt = dataset.longest_tokens * (1 + trial.method.num_shots) + getattr(trial.method, "num_virtual_tokens", 0)

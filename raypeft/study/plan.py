@@ -1,4 +1,6 @@
-"""SweepConfig -> list[Trial]. No torch and no weights; of a model outside the table, its config.json.
+"""Makes the trials of a sweep. Loads no weights and does not import torch.
+
+Of a model outside the model table only its config.json is read.
 
 trials = plan_trials(load_config(path))
 """
@@ -19,9 +21,9 @@ from raypeft.study.sweepfile import ConfigError
 
 
 def plan_trials(sweep: LoadedSweep) -> list[Trial]:
-    """Every trial of every grid, in the file's order, equal ones merged; trials of one model stand together.
+    """All trials of all grids, each once. Trials of one base model follow each other; else the file's order is kept.
 
-    Raises ConfigError with every trial that cannot be (values that do not go together), each named by its grid's line.
+    Raises ConfigError that lists all impossible combinations of values, each with the line of its grid.
     """
     trials: dict[str, Trial] = {}
     problems: list[str] = []
@@ -42,40 +44,41 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
 
 
 def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
-    """The product of a grid's axes as flat mappings from field to value; an axis entry may set several fields."""
+    """All combinations of a grid's axes, as mappings from field to value. An axis entry may set several fields."""
     axes = [[_settings(key, entry) for entry in as_axis(key, value)] for key, value in grid.items()]
     points = []
     for settings in product(*axes):
-        # A value coupled to an axis entry is the more particular one, so it is laid over the plain ones.
+        # A mapping in an axis is more specific than a plain value, so its fields override plain ones.
         points.append({key: value for setting in sorted(settings, key=len) for key, value in setting.items()})
     return points
 
 
 def make_trial(point: dict[str, Any]) -> Trial:
-    """A trial from flat fields; those of methods other than its own, and those without effect, are left out."""
+    """A trial from its fields. Fields of other methods, and fields without effect, are left out."""
     method = METHODS[point["tuning_method"]]
     point = _with_decoding(point, DATASETS[point["dataset"]].decoding)
-    own = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
+    method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
-        own = {**method.paper_defaults, **own}
-    rest = {key: value for key, value in point.items() if key in Trial.model_fields}
-    idle = method(**own).idle_fields
-    return Trial(**rest, method=method(**{key: value for key, value in own.items() if key not in idle}))
+        method_fields = {**method.paper_defaults, **method_fields}
+    trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
+    idle = method(**method_fields).idle_fields
+    effective = {key: value for key, value in method_fields.items() if key not in idle}
+    return Trial(**trial_fields, method=method(**effective))
 
 
 def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """The point's fields over the dataset's usual ones, which are for sampling, unless it asks for beam search."""
+    """Add the dataset's defaults for decoding. They are meant for sampling, so beam search does not use them."""
     if not usual or point.get("do_sample", True) != usual["do_sample"]:
         return point
-    # Beams that were meant for the sweep's other datasets are none of this one's.
+    # A number of beams in the sweep is meant for its other datasets.
     beams = {} if "do_sample" in point else {"num_beams": usual["num_beams"]}
     return {**usual, **point, **beams}
 
 
 def parameter_counts(trial: Trial) -> dict[str, int | None]:
-    """`trainable_params` and `total_params` (base and adapter, unquantised) of a trial, without loading anything.
+    """`trainable_params` and `total_params` (base and adapter, unquantised) of a trial, without loading a model.
 
-    By closed formula from the sizes of the model; None where neither the table nor a config.json at hand has them.
+    They follow from the sizes of the model. None if neither the model table nor a local config.json has these sizes.
     """
     architecture = family_of(trial.model, trial.model_path).architecture
     if architecture is None:
@@ -91,14 +94,14 @@ def parameter_counts(trial: Trial) -> dict[str, int | None]:
 
 
 def _settings(key: str, entry: Any) -> dict[str, Any]:
-    """One axis entry as the fields that it sets: `full`, or `{name: ia3, learning_rate: 3e-3}`."""
+    """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`."""
     if not isinstance(entry, dict):
         return {key: entry}
     return {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
 
 
 def _by_model(trials: list[Trial]) -> list[Trial]:
-    """Trials that can share a loaded base one after the other, otherwise in the order they were written."""
+    """Trials ordered so that those that can share a loaded base follow each other."""
     order: dict[tuple[Any, ...], int] = {}
     for trial in trials:
         order.setdefault(trial.base_key, len(order))
@@ -108,6 +111,6 @@ def _by_model(trials: list[Trial]) -> list[Trial]:
 def _message(problem: Any) -> str:
     field = ".".join(str(part) for part in problem["loc"] if part != "method")
     text = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
-    told = " but got " in text or isinstance(problem["input"], dict)
-    got = "" if told else f" but got {problem['input']!r}"
+    says_what_it_got = " but got " in text or isinstance(problem["input"], dict)
+    got = "" if says_what_it_got else f" but got {problem['input']!r}"
     return f"{field + ': ' if field else ''}{text}{got}"

@@ -1,4 +1,4 @@
-"""A sweep's YAML as plain data that still knows where each value stands, so that an error can name its line.
+"""Reads the YAML of a sweep file, and remembers the line of each value, so that an error can name it.
 
 document = read_sweep_file(Path("sweeps/rq2.yaml"), ["defaults.num_train_epochs=1"])
 document.data, document.where(("grids", 0, "model"))
@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 Place = tuple[str | int, ...]
-"""Where a value stands in the file: keys and list positions from the top, e.g. `("grids", 0, "model")`."""
+"""The place of a value in the file: keys and list positions from the top, e.g. `("grids", 0, "model")`."""
 
 
 class ConfigError(Exception):
-    """Every mistake of a sweep file or command line, found in one pass. `str()` of it is the report for the user."""
+    """All mistakes of a sweep file or command line. `str()` gives the report for the user."""
 
     def __init__(self, source: str, problems: Iterable[str]) -> None:
         self.problems = list(dict.fromkeys(problems))
@@ -32,10 +32,10 @@ class Document:
     source: str
     data: Any
     places: dict[Place, str] = field(default_factory=dict)
-    """For each place, `line 7` or the override that set it."""
+    """For each place, its line (`line 7`) or the override that set it."""
 
     def where(self, place: Place) -> str:
-        """`line 7, grids.0.model`: the nearest known origin of a place, and its dotted name."""
+        """A place as text: `line 7, grids.0.model`. Without a line of its own it has the line of what surrounds it."""
         dotted = ".".join(map(str, place))
         for end in range(len(place), -1, -1):
             if origin := self.places.get(place[:end]):
@@ -44,7 +44,7 @@ class Document:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, except that `3e-4` is a number, as everyone who writes it means."""
+    """The safe loader of PyYAML, except that `3e-4` is a number and not a text."""
 
 
 _Loader.add_implicit_resolver(
@@ -53,12 +53,12 @@ _Loader.add_implicit_resolver(
 
 
 def find_sweep_file(name: str) -> Path:
-    """The file itself; else, for a bare name such as `rq2` or `rq2.yaml`, the one in `sweeps/` here or a shipped one.
+    """The path of a sweep file. A name such as `rq2` or `rq2.yaml` is also looked up in `sweeps/`, here and in raypeft.
 
-    Raises ConfigError naming the places that were looked at.
+    Raises ConfigError that lists the sweep files of raypeft.
     """
     names = [name] if name.endswith((".yaml", ".yml")) else [name, f"{name}.yaml"]
-    # A checkout has its sweeps beside the package, an installed package inside it.
+    # The folder is beside the package in a git checkout, and inside an installed package.
     package = Path(__file__).parents[1]
     shipped_in = [package.parent / "sweeps", package / "sweeps"]
     folders = [Path(), Path("sweeps"), *shipped_in]
@@ -88,7 +88,7 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
             document.data = _plain(root, (), document.places, problems)
         except RecursionError:
             raise ConfigError(str(path), ["not a sweep: an alias that holds itself, or too many levels"]) from None
-    # A file that is no mapping has nothing to override; `raypeft.study.checking` says so.
+    # If the file is not a mapping, overrides make no sense; `raypeft.study.checking` reports that mistake.
     for override in overrides if isinstance(document.data, dict | None) else ():
         if problem := apply_override(override, document):
             problems.append(problem)
@@ -98,7 +98,7 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
 
 
 def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: list[str]) -> Any:
-    """A YAML node as plain data; fills `places` and reports keys that are given twice."""
+    """A YAML node as plain data. Fills `places`, and adds keys that are given twice to `problems`."""
     places[place] = f"line {node.start_mark.line + 1}"
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*place, index), places, problems) for index, child in enumerate(node.value)]
@@ -113,13 +113,13 @@ def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: li
         return mapping
     try:
         return _Loader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # a tag that nobody knows; a date with a thirteenth month
+    except (yaml.YAMLError, ValueError):  # an unknown tag, or a date with a thirteenth month
         problems.append(f"{places[place]}, {'.'.join(map(str, place))}: {node.value!r} is no YAML value")
         return None
 
 
 def apply_override(override: str, document: Document) -> str | None:
-    """Set one `a.b.0.c=value`; the value is YAML. Returns what is wrong, if anything."""
+    """Apply one override `a.b.0.c=value`, whose value is YAML. Returns the mistake in it, if there is one."""
     dotted, equals, text = override.partition("=")
     if not equals or not dotted:
         return f"override {override!r}: must be key=value"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 IGNORED = -100
 """The label of tokens without a loss, as everywhere in Transformers."""
+BATCHES_PER_BUCKET = 50
+"""Batches that are made of one bucket of examples sorted by length, as in Transformers."""
 
 
 def training_steps(
@@ -52,17 +54,15 @@ def random_batches(examples: int, batch_size: int, shuffler: random.Random) -> l
     return [order[start : start + batch_size] for start in range(0, examples, batch_size)]
 
 
-def batches_by_length(
-    lengths: Sequence[int], batch_size: int, shuffler: random.Random, batches_per_bucket: int = 50
-) -> list[list[int]]:
+def batches_by_length(lengths: Sequence[int], batch_size: int, shuffler: random.Random) -> list[list[int]]:
     """Indices of every example once, in batches of similar length, in random order. Padding then costs a few percent.
 
-    As `group_by_length` of Transformers: the examples are shuffled, cut into buckets of `batches_per_bucket` batches,
+    As `group_by_length` of Transformers: the examples are shuffled, cut into buckets of `BATCHES_PER_BUCKET` batches,
     sorted by length within each, and the batches are shuffled again.
     """
     order = list(range(len(lengths)))
     shuffler.shuffle(order)
-    bucket = batch_size * batches_per_bucket
+    bucket = batch_size * BATCHES_PER_BUCKET
     batches: list[list[int]] = []
     for start in range(0, len(order), bucket):
         by_length = sorted(order[start : start + bucket], key=lambda index: lengths[index])

@@ -3,24 +3,24 @@
 from raypeft.records import Column
 
 COLUMNS = (
-    Column("best_eval_loss", float, "lowest loss on the validation split", "nats per answer token"),
-    Column("best_step", int, "optimiser step of the lowest validation loss", "steps"),
-    Column("test_loss", float, "loss on the test split, at best_step", "nats per answer token"),
-    Column("test_loss_last", float, "loss on the test split, at the last step", "nats per answer token"),
-    Column("steps", int, "optimiser steps", "steps"),
-    Column("train_seconds", float, "optimiser steps, evaluations not counted", "seconds"),
-    Column("eval_seconds", float, "evaluations on the validation split", "seconds"),
-    Column("train_tokens_per_second", float, "training speed, padding not counted", "tokens per second"),
-    Column("gradient_checkpointing_used", bool, "whether activations were computed twice to hold fewer"),
-    Column("micro_batch_size", int, "examples in one forward and backward pass", "examples"),
+    Column("best_eval_loss", float, "Lowest validation loss", "nats per answer token"),
+    Column("best_step", int, "Optimiser step of the lowest validation loss", "steps"),
+    Column("test_loss", float, "Test loss at best_step", "nats per answer token"),
+    Column("test_loss_last", float, "Test loss at the last step", "nats per answer token"),
+    Column("steps", int, "Number of optimiser steps", "steps"),
+    Column("train_seconds", float, "Training time without evaluations", "seconds"),
+    Column("eval_seconds", float, "Time of the evaluations on the validation split", "seconds"),
+    Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),
+    Column("gradient_checkpointing_used", bool, "Whether gradient checkpointing was on"),
+    Column("micro_batch_size", int, "Number of examples in one forward and backward pass", "examples"),
 )
 EVALUATIONS = (
-    Column("id", str, "the trial's id"),
-    Column("step", int, "optimiser step", "steps"),
-    Column("epoch", float, "passes over the training split so far", "epochs"),
-    Column("train_loss", float, "mean training loss since the evaluation before", "nats per answer token"),
-    Column("eval_loss", float, "loss on the validation split", "nats per answer token"),
-    Column("learning_rate", float, "learning rate of the step"),
-    Column("seconds", float, "since the start of training, evaluations included", "seconds"),
+    Column("id", str, "Id of the trial"),
+    Column("step", int, "Optimiser step of the evaluation", "steps"),
+    Column("epoch", float, "Number of passes over the training split so far", "epochs"),
+    Column("train_loss", float, "Mean training loss since the last evaluation", "nats per answer token"),
+    Column("eval_loss", float, "Validation loss", "nats per answer token"),
+    Column("learning_rate", float, "Learning rate at this step"),
+    Column("seconds", float, "Time since the start of training, including evaluations", "seconds"),
 )
 """The table `evals`: the fields of `raypeft.events.Evaluated`."""

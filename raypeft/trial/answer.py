@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from raypeft.decoding.generation import Search
 
 CANDIDATES = (
-    Column("id", str, "the trial's id"),
-    Column("example_id", str, "the example's id in its dataset"),
-    Column("rank", int, "place among the example's candidates; 0 is the model's first choice"),
-    Column("text", str, "the generated code, up to its stop"),
-    Column("reference", str, "the dataset's answer"),
-    Column("matches", bool, "whether the text equals the reference, outer white space aside"),
-    Column("token_count", int, "generated tokens, the stopping token included", "tokens"),
-    Column("stop_reason", str, "eos, stop (a stop string) or length (max_new_tokens)"),
-    Column("log_probability", float, "sum over its tokens, the stopping one included", "nats"),
-    Column("prompt_tokens", int, "length of the prompt, shots included", "tokens"),
-    Column("shots", list[str], "ids of the training examples in the prompt, in its order"),
-    Column("dropped_shots", int, "shots that the prompt had no room for", "shots"),
+    Column("id", str, "Id of the trial"),
+    Column("example_id", str, "Id of the example in its dataset"),
+    Column("rank", int, "Rank among the candidates of the example. 0 is the best according to the model"),
+    Column("text", str, "Generated code, without its stop string"),
+    Column("reference", str, "Reference answer from the dataset"),
+    Column("matches", bool, "Whether the text equals the reference, ignoring leading and trailing white space"),
+    Column("token_count", int, "Number of generated tokens, including the stopping token", "tokens"),
+    Column("stop_reason", str, "Why generation ended: eos, stop (a stop string) or length (max_new_tokens)"),
+    Column("log_probability", float, "Log-probability of the candidate, including its stopping token", "nats"),
+    Column("prompt_tokens", int, "Prompt length, including shots", "tokens"),
+    Column("shots", list[str], "Ids of the training examples in the prompt, in order"),
+    Column("dropped_shots", int, "Number of shots that did not fit into the prompt", "shots"),
 )
 """The table `candidates`: `candidate_rows`."""
 

@@ -14,29 +14,39 @@ from raypeft.study.config import trial_columns
 from raypeft.training import columns as training
 from raypeft.trial import answer, examples, provenance, scores, tests, tune
 
-OWN = (Column("id", str, "hash of the fields below"), Column("sweep", str, "the sweep's name"))
+OWN = (Column("id", str, "Id of the trial: a hash of its fields"), Column("sweep", str, "Name of the sweep"))
 
 
 OF_THE_RUN = (
-    Column("error", str, "what went wrong, where status is not ok"),
-    Column("started_at", datetime, "start of the trial"),
+    Column("error", str, "Error message if the status is not ok"),
+    Column("started_at", datetime, "Time at which the trial started"),
     Column(
         "exact_duplicates",
         int,
-        "test examples whose instruction stands in the training split, case and white space aside",
+        "Test examples whose instruction is also in the training split, ignoring case and white space",
         "examples",
     ),
-    Column("load_seconds", float, "loading the base model and the data; near 0 where an earlier trial had", "seconds"),
-    Column("retrieve_seconds", float, "finding shots, embeddings included; null for random ones", "seconds"),
-    Column("generate_seconds", float, "decoding the test split", "seconds"),
-    Column("test_seconds", float, "waiting for tests after decoding, beside which they run", "seconds"),
-    Column("score_seconds", float, "computing the scores", "seconds"),
-    Column("total_seconds", float, "the whole trial", "seconds"),
-    Column("generate_examples_per_second", float, "decoding speed", "examples per second"),
-    Column("gpu_memory_gb", float, "the trial's memory budget; null without a GPU", "GiB"),
-    Column("predicted_peak_memory_gb", float, "peak GPU memory of tensors as planning predicts it", "GiB"),
-    Column("model_notes", str, "what loading the model had to decide or change"),
-    Column("model_resolved_revision", str, "commit of the model on the hub, or hash of its local weights"),
+    Column(
+        "load_seconds",
+        float,
+        "Time to load the base model and the data. Near 0 if an earlier trial had loaded them",
+        "seconds",
+    ),
+    Column("retrieve_seconds", float, "Time to retrieve shots, including embeddings. null for random shots", "seconds"),
+    Column("generate_seconds", float, "Time to decode the test split", "seconds"),
+    Column(
+        "test_seconds",
+        float,
+        "Time spent waiting for tests after decoding. Tests start while decoding still runs",
+        "seconds",
+    ),
+    Column("score_seconds", float, "Time to compute the scores", "seconds"),
+    Column("total_seconds", float, "Time of the whole trial", "seconds"),
+    Column("generate_examples_per_second", float, "Decoding speed", "examples per second"),
+    Column("gpu_memory_gb", float, "GPU memory budget of the trial. null without a GPU", "GiB"),
+    Column("predicted_peak_memory_gb", float, "Predicted peak GPU memory of tensors", "GiB"),
+    Column("model_notes", str, "Decisions and changes made while loading the model"),
+    Column("model_resolved_revision", str, "Commit of the model on the hub, or hash of its local weights"),
 )
 """What `raypeft.trial.run` itself puts into the row."""
 

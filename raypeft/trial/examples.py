@@ -15,22 +15,24 @@ LIMIT_SEED = 42
 
 
 COLUMNS = (
-    Column("problems_without_tests", int, "test problems left out, since nothing can judge them", "problems"),
-    Column("without_tests_because", str, "what is wrong with the tests of these problems, with counts"),
-    Column("train_examples", int, "examples of the training split that were used", "examples"),
-    Column("validation_examples", int, "examples of the validation split that were used", "examples"),
-    Column("train_left_out", int, "training examples left out for want of an answer", "examples"),
-    Column("train_too_long", int, "training examples left out as longer than max_length", "examples"),
-    Column("validation_left_out", int, "validation examples left out for want of an answer", "examples"),
-    Column("validation_too_long", int, "validation examples left out as longer than max_length", "examples"),
-    Column("test_examples", int, "examples of the test split that were used", "examples"),
-    Column("dataset_resolved_revision", str, "hash of the splits as they were loaded"),
+    Column("problems_without_tests", int, "Test problems left out because they have no usable tests", "problems"),
+    Column("without_tests_because", str, "Why these problems have no usable tests, with counts"),
+    Column("train_examples", int, "Number of training examples used", "examples"),
+    Column("validation_examples", int, "Number of validation examples used", "examples"),
+    Column("train_left_out", int, "Training examples left out because they have no answer", "examples"),
+    Column("train_too_long", int, "Training examples left out because they are longer than max_length", "examples"),
+    Column("validation_left_out", int, "Validation examples left out because they have no answer", "examples"),
+    Column(
+        "validation_too_long", int, "Validation examples left out because they are longer than max_length", "examples"
+    ),
+    Column("test_examples", int, "Number of test examples used", "examples"),
+    Column("dataset_resolved_revision", str, "Hash of the loaded splits"),
 )
 """What `load`, and `raypeft.trial.tune.training_prompts`, put into the row."""
 
 
 def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
-    """The examples that the trial takes, and by column which data they are and how many were left out."""
+    """The examples that the trial uses, and the columns on their version and on the number of examples left out."""
     splits = dataset.load(trial.dataset_path, trial.dataset_revision)
     revision = splits_revision(splits)
     splits, left_out = usable(limited(splits, trial), dataset)
@@ -39,7 +41,7 @@ def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
 
 
 def limited(splits: Splits, trial: Trial) -> Splits:
-    """A seeded sample of each split where the trial has a limit, in the split's own order."""
+    """If the trial has a limit, a random sample of each split with a fixed seed, in the order of the split."""
 
     def sample(examples: list[Example], limit: int | None) -> list[Example]:
         if limit is None or limit >= len(examples):
@@ -53,23 +55,31 @@ def limited(splits: Splits, trial: Trial) -> Splits:
 
 
 def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
-    """The examples that can be learned from or judged, and how many the others are, by column.
+    """The examples that can be used for training or judged, and the columns on those left out.
 
-    Raises ValueError where the tests of no test example can be run.
+    Raises ValueError if no test example has usable tests.
     """
     if "tests" not in dataset.judged_by:
         return splits, {}
     kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
-    kept["test"] = [each for each in splits["test"] if each.tests]
-    reasons = Counter(each.defect or "no tests" for each in splits["test"] if not each.tests)
-    told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
+    lacks = [(each, _lack(each, dataset)) for each in splits["test"]]
+    kept["test"] = [each for each, lack in lacks if not lack]
+    reasons = Counter(lack for _, lack in lacks if lack)
+    reasons_text = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
     if not kept["test"]:
         raise ValueError(
-            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {told}"
+            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {reasons_text}"
         )
     return kept, {
         "train_left_out": len(splits["train"]) - len(kept["train"]),
         "validation_left_out": len(splits["validation"]) - len(kept["validation"]),
         "problems_without_tests": reasons.total(),
-        "without_tests_because": told or None,
+        "without_tests_because": reasons_text or None,
     }
+
+
+def _lack(example: Example, dataset: Dataset) -> str:
+    """Why a test example cannot be judged in every way that its dataset is; empty where it can."""
+    if not example.tests:
+        return example.defect or "no tests"
+    return "" if example.code or "reference" not in dataset.judged_by else "no reference"

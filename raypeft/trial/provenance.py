@@ -12,17 +12,17 @@ from raypeft import __version__, machine
 from raypeft.records import Column
 
 COLUMNS = (
-    Column("device", str, "the GPU, or the CPU where there is none"),
-    Column("device_memory_gb", float, "memory of the whole card; null without a GPU", "GiB"),
-    Column("threads", int, "CPU threads that torch used", "threads"),
-    Column("host", str, "name of the machine"),
-    Column("raypeft_version", str, "version of raypeft"),
-    Column("git_commit", str, "commit of raypeft's checkout; null for an installed package"),
-    Column("git_dirty", bool, "whether the checkout had uncommitted changes"),
-    Column("python_version", str, "version of Python"),
-    Column("torch_version", str, "version of torch"),
-    Column("transformers_version", str, "version of transformers"),
-    Column("peft_version", str, "version of peft"),
+    Column("device", str, "Name of the GPU, or of the CPU if there is no GPU"),
+    Column("device_memory_gb", float, "Memory of the whole GPU. null without a GPU", "GiB"),
+    Column("threads", int, "Number of CPU threads used by torch", "threads"),
+    Column("host", str, "Name of the machine"),
+    Column("raypeft_version", str, "Version of raypeft"),
+    Column("git_commit", str, "Commit of raypeft's git checkout. null for an installed package"),
+    Column("git_dirty", bool, "Whether the checkout had uncommitted changes"),
+    Column("python_version", str, "Version of Python"),
+    Column("torch_version", str, "Version of torch"),
+    Column("transformers_version", str, "Version of transformers"),
+    Column("peft_version", str, "Version of peft"),
 )
 
 

@@ -12,10 +12,12 @@ from raypeft.records import Column, Dataset
 from raypeft.results.store import ResultStore
 
 EXAMPLE_SCORES = (
-    Column("id", str, "the trial's id"),
-    Column("example_id", str, "the example's id in its dataset"),
-    Column("score", str, "the score's column in the trial's row, or another value that trials are compared by"),
-    Column("value", float, "the score of this example alone; hits and misses are 1 and 0"),
+    Column("id", str, "Id of the trial"),
+    Column("example_id", str, "Id of the example in its dataset"),
+    Column(
+        "score", str, "Name of the score: its column in the table of trials, or another value used to compare trials"
+    ),
+    Column("value", float, "Score of this example alone. A hit is 1, a miss is 0"),
 )
 """The table `example_scores`: what two trials are compared by, without any text of the dataset."""
 

@@ -27,23 +27,28 @@ PROBE = "print(input())", '{"inputs": ["1"], "outputs": ["1"]}'
 
 
 COLUMNS = (
-    Column("cached_programs", int, "candidates equal to one that had been run on the same tests", "programs"),
-    Column("sandbox_tier", str, "isolation of the programs: A, B, C or U (none); several where nodes differ"),
-    Column("sandbox_isolation", str, "JSON: what the sandbox measured of its isolation, and its limits"),
+    Column(
+        "cached_programs",
+        int,
+        "Candidates that were not run because an identical program had run on the same tests",
+        "programs",
+    ),
+    Column("sandbox_tier", str, "Isolation of the programs: A, B, C or U (none). Several values if nodes differ"),
+    Column("sandbox_isolation", str, "JSON text: limits of the sandbox, and what it measured of its own isolation"),
 )
 """`CandidateTests.columns`."""
 TESTS = (
-    Column("id", str, "the trial's id"),
-    Column("example_id", str, "the problem's id in its dataset"),
-    Column("level", str, "how difficult the dataset says it is"),
-    Column("rank", int, "place among the problem's candidates, as in the table of candidates"),
-    Column("test", int, "number of the test, counted from 0"),
-    Column("outcome", str, ", ".join(OUTCOMES)),
-    Column("passed", bool, "whether the output is right"),
-    Column("passed_paper", bool, "whether the reference program of APPS would say so"),
-    Column("seconds", float, "CPU time of the process in this test", "seconds"),
-    Column("error", str, "how it ended, where not well"),
-    Column("cached", bool, "whether an equal program had been run on the same tests"),
+    Column("id", str, "Id of the trial"),
+    Column("example_id", str, "Id of the problem in its dataset"),
+    Column("level", str, "Level of difficulty given by the dataset"),
+    Column("rank", int, "Rank among the candidates of the problem, as in the table candidates"),
+    Column("test", int, "Number of the test, counted from 0"),
+    Column("outcome", str, f"Outcome of the test: {', '.join(OUTCOMES)}"),
+    Column("passed", bool, "Whether the test passed"),
+    Column("passed_paper", bool, "Whether the test passes by the rules of the APPS reference program"),
+    Column("seconds", float, "CPU time of the program in this test", "seconds"),
+    Column("error", str, "Error message if the test did not pass"),
+    Column("cached", bool, "Whether the result comes from an identical program that had run on the same tests"),
 )
 """The table `tests`: `CandidateTests.collect`."""
 

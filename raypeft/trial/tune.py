@@ -21,8 +21,13 @@ from raypeft.results.store import ResultStore
 from raypeft.trial.context import TrialContext
 
 COLUMNS = (
-    Column("trainable_params", int, "parameters that the method trains", "parameters"),
-    Column("total_params", int, "parameters of base and adapter, unquantised", "parameters"),
+    Column("trainable_params", int, "Number of trained parameters", "parameters"),
+    Column(
+        "total_params",
+        int,
+        "Number of parameters of base model and adapter, counted without quantisation",
+        "parameters",
+    ),
 )
 """`counted_params`."""
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from raypeft.data import DATASETS, toy_apps
-from raypeft.data.toy_apps import ENDS, FORMS, LEVELS, Problem
+from raypeft.data.toy_apps import LEVELS, Problem
+from raypeft.data.toy_apps_parts import CHANGES, ENDS, FILTERS, FORMS, WORDS, key, write
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example
 from raypeft.sandbox import Limits, Sandbox, SandboxUnavailable
 
 SPLITS = ("train", "validation", "test")
+PUBLISHED = "30021138fd02ea3840bc507259c1ce39296a464be9e453f87aa7b9de8d5fd6ce"
 DIGEST = """
 import hashlib
 from raypeft.data import toy_apps
@@ -48,7 +50,8 @@ def problems(split: str) -> list[Problem]:
 
 
 def share_passed(sandbox: Sandbox, problem: Problem, program: str) -> float:
-    return sandbox.run(program, problem.tests).share_passed
+    tests = sandbox.run(program, problem.tests).tests
+    return sum(test.passed for test in tests) / len(tests)
 
 
 def with_end(code: str) -> list[Problem]:
@@ -66,7 +69,7 @@ def test_a_solution_without_one_of_its_steps_fails_some_test(sandbox):
         for left_out in range(len(problem.parts) - 1):
             kept = [place for place in range(len(problem.parts)) if place != left_out]
             parts, arguments = ([whole[place] for place in kept] for whole in (problem.parts, problem.arguments))
-            program = toy_apps.write(problem.form, parts, arguments, "values", problem.tests.get("fn_name", ""))
+            program = write(problem.form, parts, arguments, "values", problem.tests.get("fn_name", ""))
             tried += 1
             passed += [program] * (share_passed(sandbox, problem, program) == 1.0)
     assert tried > len(problems("test")) // 2
@@ -111,11 +114,7 @@ def test_no_answer_is_empty():
 def test_every_problem_has_an_input_of_one_element():
     for split in SPLITS:
         for problem in problems(split):
-            pool = (
-                toy_apps.WORDS.split()
-                if problem.form.kind == "words"
-                else range(toy_apps.SMALLEST, toy_apps.LARGEST + 1)
-            )
+            pool = WORDS.split() if problem.form.kind == "words" else range(toy_apps.SMALLEST, toy_apps.LARGEST + 1)
             alone = [problem.form.encode([value]) for value in pool]
             assert (problem.tests["inputs"][0][0] if problem.form.is_call else problem.tests["inputs"][0]) in alone
 
@@ -132,14 +131,14 @@ def test_every_test_program_has_neighbours_that_no_train_or_validation_program_h
 
 def test_train_shows_every_part_and_every_form_by_itself():
     shown = {end for problem in problems("train") for pair in problem.pairs for end in pair.split(" -> ")}
-    needed = {toy_apps.key(one) for one in (*FORMS, *toy_apps.FILTERS, *toy_apps.CHANGES, *ENDS)}
+    needed = {key(one) for one in (*FORMS, *FILTERS, *CHANGES, *ENDS)}
     assert needed <= shown
 
 
 def test_train_knows_every_word_of_the_other_splits_but_not_every_phrasing(splits):
     words = {name: {word for each in splits[name] for word in each.nl.split()} for name in SPLITS}
     assert words["test"] | words["validation"] <= words["train"]
-    grammars = [one.grammar for one in (*FORMS, *toy_apps.FILTERS, *toy_apps.CHANGES, *ENDS)]
+    grammars = [one.grammar for one in (*FORMS, *FILTERS, *CHANGES, *ENDS)]
     shares = [[set(toy_apps.phrasings(grammar, is_train)) for is_train in (True, False)] for grammar in grammars]
     assert sum(not train & others for train, others in shares) > len(grammars) // 2
 
@@ -157,6 +156,15 @@ def test_only_call_based_problems_have_starter_code_and_their_solutions_begin_wi
         name = json.loads(example.tests).get("fn_name")
         assert example.starter_code.startswith(f"def {name}(") if name else example.starter_code == ""
         assert example.code.startswith(example.starter_code)
+
+
+def test_the_splits_are_those_that_published_results_were_computed_on(splits):
+    rows = [
+        [name, each.id, each.nl, each.code, each.starter_code, each.level, each.tests]
+        for name in SPLITS
+        for each in splits[name]
+    ]
+    assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == PUBLISHED
 
 
 def test_loading_twice_gives_the_same_rows(splits):

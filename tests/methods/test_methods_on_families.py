@@ -20,7 +20,7 @@ from raypeft.prompting.encoding import Encoder
 from raypeft.training.loop import Recipe, train_model
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]
-ADAPTERS = [name for name in TRAINED if METHODS[name].saves_adapter]
+ADAPTERS = [name for name in TRAINED if issubclass(METHODS[name], Adapter)]
 SEARCH = {"num_beams": 4, "num_return_sequences": 3, "max_new_tokens": 10}
 RATES = {"full": 1e-3, "ia3": 1e-1, "prompt_tuning": 1e-1}
 VARIANTS = {

@@ -11,7 +11,6 @@ from raypeft.metrics.functional import (
     avg_tests_passed,
     candidates_passed,
     pass_at_k,
-    problems_without_tests,
     shares_passed,
     strict_accuracy,
 )
@@ -21,7 +20,7 @@ T, F = True, False
 REFERENCE = {0: [-2], 1: [F, F], 2: [T, T], 3: [F, T, F, T], 4: [-1, -1]}
 """The example of the APPS reference's own documentation of its scores."""
 
-SCORES = (avg_tests_passed, strict_accuracy, shares_passed, candidates_passed, problems_without_tests)
+SCORES = (avg_tests_passed, strict_accuracy, shares_passed, candidates_passed)
 
 
 def test_the_reference_s_example_has_its_known_scores():
@@ -108,8 +107,7 @@ def test_a_problem_without_tests_changes_no_score_and_is_named():
     results = {**REFERENCE, "bare": [], "two candidates": [[], []]}
     assert avg_tests_passed(results) == avg_tests_passed(REFERENCE)
     assert strict_accuracy(results) == strict_accuracy(REFERENCE)
-    assert problems_without_tests(results) == ["bare", "two candidates"]
-    assert problems_without_tests(REFERENCE) == []
+    assert shares_passed(results).keys() == candidates_passed(results).keys() == REFERENCE.keys()
 
 
 @pytest.mark.parametrize("results", [{}, {0: []}, {0: [[]]}])

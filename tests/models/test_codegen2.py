@@ -25,7 +25,6 @@ from raypeft.models.codegen2 import (
     choose_blocks,
     possible_blocks,
     regroup,
-    regroup_qkv,
     write_adapter_note,
 )
 from raypeft.models.table import TOY_FOLDER
@@ -132,32 +131,29 @@ def test_ten_beams_are_those_of_salesforces_code(reference):
     assert torch.equal(ours, reference.gb)
 
 
-def test_regrouping_eight_blocks_is_the_rule_measured_on_salesforces_code():
-    channels = 32
-    weight = torch.randn(3 * channels, channels)
-    rule = weight.view(8, 3, channels // 8, channels).permute(1, 0, 2, 3).reshape(3, 4, channels // 4, channels)
-    assert torch.equal(regroup_qkv(weight, 8), rule.permute(1, 0, 2, 3).reshape(3 * channels, channels))
+def by_the_rule(weight):
+    """Rows that are stored in eight blocks, in four: the rule measured on Salesforce's code."""
+    channels = len(weight) // 3
+    rule = weight.view(8, 3, channels // 8, -1).permute(1, 0, 2, 3).reshape(3, 4, channels // 4, -1)
+    return rule.permute(1, 0, 2, 3).reshape(weight.shape)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("blocks", [1, 2, 4, 8, 16])
 def test_regrouping_and_its_inverse_are_the_identity_bit_for_bit(blocks, dtype):
-    weight = torch.randn(192, 64).to(dtype)
-    regrouped = regroup_qkv(weight, blocks)
-    assert regrouped.dtype == dtype
-    assert torch.equal(regrouped, weight) == (blocks == NATIVE_BLOCKS)
-    assert torch.equal(regroup_qkv(regrouped, NATIVE_BLOCKS, to=blocks), weight)
-
-
-@pytest.mark.parametrize("shape", [(), (0, 4), (100, 64), (3 * 12, 12), (3 * 4, 4)])
-def test_a_weight_that_does_not_divide_is_refused(shape):
-    with pytest.raises(ValueError, match="must have 3 E rows, E divisible by 8 and 4, but got"):
-        regroup_qkv(torch.zeros(shape), 8)
+    model = small_model(n_head=16).to(dtype)
+    before = [weight.clone() for weight in qkv_weights(model)]
+    regroup(model, blocks)
+    for weight, stored in zip(qkv_weights(model), before, strict=True):
+        assert weight.dtype == dtype
+        assert torch.equal(weight, stored) == (blocks == NATIVE_BLOCKS)
+    regroup(model, NATIVE_BLOCKS, to=blocks)
+    assert all(torch.equal(*pair) for pair in zip(before, qkv_weights(model), strict=True))
 
 
 def test_fewer_than_one_block_is_refused():
     with pytest.raises(ValueError, match="at least 1 but got 0"):
-        regroup_qkv(torch.zeros(192, 64), 0)
+        regroup(small_model(), 0)
 
 
 def test_an_eight_block_checkpoint_computes_something_else_until_it_is_regrouped(tmp_path):
@@ -169,7 +165,7 @@ def test_an_eight_block_checkpoint_computes_something_else_until_it_is_regrouped
     assert torch.equal(logits(loaded), logits(native))
 
 
-def test_regrouping_a_model_moves_rows_in_place_and_leaves_its_files_alone(tmp_path):
+def test_regrouping_moves_rows_by_the_rule_in_place_and_leaves_its_files_alone(tmp_path):
     file = saved(small_model(), tmp_path, blocks=8) / "model.safetensors"
     before = file.read_bytes()
     model = CodeGenForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
@@ -177,7 +173,7 @@ def test_regrouping_a_model_moves_rows_in_place_and_leaves_its_files_alone(tmp_p
     regroup(model, 8)
     for weight, address, stored in weights:
         assert weight.data_ptr() == address
-        assert torch.equal(weight, regroup_qkv(stored, 8))
+        assert torch.equal(weight, by_the_rule(stored))
     assert file.read_bytes() == before
 
 
@@ -217,10 +213,7 @@ def test_only_a_loaded_codegen_model_without_an_adapter_is_regrouped():
 ])  # fmt: skip
 def test_which_block_counts_a_shape_can_take(n_embd, n_head, expected):
     config = CodeGenConfig(n_embd=n_embd, n_head=n_head)
-    assert possible_blocks(config, (4, 8)) == expected
-    rows = torch.arange(3 * n_embd)
-    for blocks in expected:
-        assert torch.equal(regroup_qkv(regroup_qkv(rows, blocks), 4, to=blocks), rows)
+    assert possible_blocks(config) == expected
 
 
 @pytest.mark.parametrize("blocks", [4, 8])

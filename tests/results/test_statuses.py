@@ -47,7 +47,8 @@ def test_a_finished_trial_is_not_run_again_and_a_fault_is_the_exit_code(tmp_path
 
 def test_the_column_is_described_by_the_statuses():
     assert status_column().description == (
-        "ok, oom (the GPU's memory ran out), infeasible (predicted not to fit), generated (not scored yet) or failed"
+        "How the trial ended: ok, oom (the GPU ran out of memory), infeasible (predicted not to fit in GPU memory), "
+        "generated (not scored yet) or failed"
     )
 
 

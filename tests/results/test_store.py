@@ -19,7 +19,8 @@ from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.study.plan import make_trial
-from raypeft.trial.columns import CANDIDATES, tables
+from raypeft.trial.answer import CANDIDATES
+from raypeft.trial.columns import tables
 
 TABLES = tables()
 SAMPLES = {

@@ -33,11 +33,11 @@ def toy_retriever(toy_train: list[Example], tmp_path_factory: pytest.TempPathFac
     return Retriever(toy_train, "toy", tmp_path_factory.mktemp("cache"))
 
 
-def brute_force(weights: np.ndarray, query: int, k: int, own: int | None = None) -> list[int]:
+def brute_force(weights: np.ndarray, query: int, k: int) -> list[int]:
     """The k rows of `weights` with the highest cosine to row `query`, ties by row: one sorted list, nothing else."""
     unit = weights / np.linalg.norm(weights, axis=1, keepdims=True)
     scores = [round(math.fsum(a * b for a, b in zip(row, unit[query], strict=True)), 6) for row in unit]
-    return sorted((row for row in range(len(weights)) if row != own), key=lambda row: (-scores[row], row))[:k]
+    return sorted(range(len(weights)), key=lambda row: (-scores[row], row))[:k]
 
 
 @pytest.mark.parametrize("k", [1, 5, 16, 299])
@@ -50,8 +50,6 @@ def test_search_equals_brute_force_with_ties_by_position(weights: np.ndarray, k:
     asked = range(0, len(weights), 7)
     texts = [examples[row].nl for row in asked]
     assert retriever.search(texts, k) == [brute_force(weights, row, k) for row in asked]
-    without_own = retriever.search(texts, k, exclude=[examples[row].id for row in asked])
-    assert without_own == [brute_force(weights, row, k, own=row) for row in asked]
 
 
 def test_search_equals_numpy_on_conala(real_data: Path, tmp_path: Path) -> None:
@@ -80,21 +78,6 @@ def test_answers_do_not_depend_on_what_else_is_asked(toy_train: list[Example], t
     assert [apart.search([query], 8)[0] for query in reversed(queries)] == together[::-1]
 
 
-def test_an_example_never_retrieves_itself(toy_train: list[Example], toy_retriever: Retriever) -> None:
-    asked = toy_train[::5]
-    queries, ids = [example.nl for example in asked], [example.id for example in asked]
-    own = [toy_train.index(example) for example in asked]
-    plain = toy_retriever.search(queries, 5)
-    assert sum(row in found for row, found in zip(own, plain, strict=True)) > 0.9 * len(asked)
-    excluding = toy_retriever.search(queries, 4, exclude=ids)
-    assert excluding == [[place for place in found if place != row][:4] for row, found in zip(own, plain, strict=True)]
-
-
-def test_an_id_that_is_none_or_unknown_excludes_nothing(toy_train: list[Example], toy_retriever: Retriever) -> None:
-    queries = [example.nl for example in toy_train[:2]]
-    assert toy_retriever.search(queries, 3, exclude=[None, "elsewhere"]) == toy_retriever.search(queries, 3)
-
-
 def test_no_queries_have_no_answers(toy_retriever: Retriever) -> None:
     assert toy_retriever.search([], 3) == []
     assert toy_retriever.within([], 0.5) == []
@@ -104,7 +87,6 @@ def test_the_whole_corpus_can_be_asked_for(tmp_path: Path) -> None:
     examples = examples_of(NEW_ORDER)
     retriever = Retriever(examples, "toy", tmp_path)
     assert sorted(retriever.search(["x"], 4)[0]) == [0, 1, 2, 3]
-    assert sorted(retriever.search(["x"], 3, exclude=["train-1"])[0]) == [0, 2, 3]
 
 
 def test_a_retriever_comes_back_from_a_pickle(toy_retriever: Retriever) -> None:
@@ -128,11 +110,6 @@ def test_k_outside_the_corpus_is_refused(k: int, tmp_path: Path) -> None:
         Retriever(examples_of(NEW_ORDER), "toy", tmp_path).search(["x"], k)
 
 
-def test_k_beyond_what_is_left_without_oneself_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"k must be from 1 to 3, .*query 1 .*itself among them\), but got 4"):
-        Retriever(examples_of(NEW_ORDER), "toy", tmp_path).search(["x", "y"], 4, exclude=[None, "train-2"])
-
-
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_a_blank_query_is_refused(text: str, toy_retriever: Retriever) -> None:
     with pytest.raises(ValueError, match="at least one word but query 1 is"):
@@ -142,11 +119,6 @@ def test_a_blank_query_is_refused(text: str, toy_retriever: Retriever) -> None:
 def test_one_text_in_place_of_a_list_is_refused(toy_retriever: Retriever) -> None:
     with pytest.raises(ValueError, match="must be a list of texts but got one text"):
         toy_retriever.search("sort a list", 2)
-
-
-def test_exclude_of_another_length_is_refused(toy_retriever: Retriever) -> None:
-    with pytest.raises(ValueError, match="exclude must hold an id or None for each of 2 queries"):
-        toy_retriever.search(["a", "b"], 2, exclude=["train-1"])
 
 
 @pytest.mark.parametrize(
@@ -188,18 +160,12 @@ def test_a_near_duplicate_is_found_from_its_similarity_on(tmp_path: Path) -> Non
         (0, 0.97, False),
         (1, 0.96, False),
     ]
-    assert [each.train for each in near_duplicates(retriever, queries, threshold=0.97)] == [0]
-
-
-def test_a_threshold_in_percent_is_refused(toy_retriever: Retriever) -> None:
-    with pytest.raises(ValueError, match="threshold must be above 0 and at most 1 but got 95"):
-        near_duplicates(toy_retriever, [], threshold=95)
 
 
 # BM25
 
 
-def bm25_by_formula(texts: list[str], query: str, k: int, own: int | None = None) -> list[int]:
+def bm25_by_formula(texts: list[str], query: str, k: int) -> list[int]:
     """Robertson's formula with Lucene's idf, k1 1.5, b 0.75, written out (Kamphuis et al. 2020, table 1)."""
     corpus = [re.findall(r"\w+", text.lower()) for text in texts]
     mean = sum(map(len, corpus)) / len(corpus)
@@ -211,7 +177,7 @@ def bm25_by_formula(texts: list[str], query: str, k: int, own: int | None = None
             idf = math.log(1 + (len(corpus) - holding + 0.5) / (holding + 0.5))
             score += idf * count[word] / (count[word] + 1.5 * (1 - 0.75 + 0.75 * len(words) / mean))
         scores.append(round(score, 9))
-    return sorted((row for row in range(len(texts)) if row != own), key=lambda row: (-scores[row], row))[:k]
+    return sorted(range(len(texts)), key=lambda row: (-scores[row], row))[:k]
 
 
 def test_bm25_ranks_as_its_formula_with_ties_by_position(toy_train: list[Example]) -> None:
@@ -220,15 +186,12 @@ def test_bm25_ranks_as_its_formula_with_ties_by_position(toy_train: list[Example
     texts = [example.nl for example in train]
     retriever = make_retriever("bm25", train)
     assert retriever.search(texts[::10], 12) == [bm25_by_formula(texts, query, 12) for query in texts[::10]]
-    without_own = retriever.search(texts[::10], 12, exclude=[example.id for example in train[::10]])
-    assert without_own == [bm25_by_formula(texts, texts[row], 12, own=row) for row in range(0, 120, 10)]
 
 
 def test_bm25_gives_the_first_examples_to_a_query_of_unknown_words() -> None:
     pytest.importorskip("bm25s")
     retriever = make_retriever("bm25", examples_of(NEW_ORDER))
     assert retriever.search(["zebra", "?!"], 2) == [[0, 1], [0, 1]]
-    assert retriever.search(["zebra"], 2, exclude=["train-0"]) == [[1, 2]]
 
 
 def test_bm25_refuses_what_the_other_retriever_refuses() -> None:

@@ -1,5 +1,7 @@
 """Which examples a trial takes from its dataset."""
 
+from dataclasses import replace
+
 import pytest
 
 from raypeft.data import DATASETS
@@ -43,6 +45,14 @@ def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted
         "without_tests_because": "2 x broken; 1 x no tests",
     }
     assert examples.usable(splits, DATASETS["conala"]) == (splits, {}), "nothing is judged by tests there"
+
+
+def test_where_a_dataset_is_judged_in_both_ways_an_example_needs_a_reference_and_tests():
+    both = replace(DATASETS["apps"], judged_by=("reference", "tests"))
+    test = [problem(1, SHORT, tests="{}"), problem(2, tests="{}"), problem(3, SHORT)]
+    kept, columns = examples.usable({"train": [], "validation": [], "test": test}, both)
+    assert [each.id for each in kept["test"]] == ["1"]
+    assert columns["without_tests_because"] == "1 x no reference; 1 x no tests"
 
 
 def test_a_dataset_of_which_nothing_can_be_judged_is_refused():

@@ -13,11 +13,10 @@ from raypeft.cli.findings import main as findings
 from raypeft.data import DATASETS
 from raypeft.metrics import METRICS
 from raypeft.metrics.metric import Answers, Metric, Score
-from raypeft.models.loading import BaseCache
 from raypeft.results.store import ResultStore
-from raypeft.study.config import Resources
 from raypeft.study.plan import make_trial
 from raypeft.trial.columns import tables
+from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 6, "max_new_tokens": 8, "num_beams": 2, "num_return_sequences": 2}
@@ -50,7 +49,7 @@ PARSES = Metric(
 
 
 def run(store, **fields):
-    row = run_and_record(make_trial(QUICK | fields), "s", store, BaseCache(), Resources())
+    row = run_and_record(TrialContext(make_trial(QUICK | fields), "s", store))
     assert row["status"] == "ok", row["error"]
     return row
 
@@ -130,7 +129,7 @@ def test_a_dataset_judged_by_reference_and_tests_gets_both_kinds_of_scores(tmp_p
 def test_a_metric_that_fills_an_undeclared_column_fails_the_trial_and_loses_no_row(tmp_path, monkeypatch):
     monkeypatch.setitem(METRICS, "parses", replace(PARSES, scores=()))
     store = ResultStore(str(tmp_path), tables())
-    row = run_and_record(make_trial(QUICK | {"tuning_method": "zero_shot"}), "s", store, BaseCache(), Resources())
+    row = run_and_record(TrialContext(make_trial(QUICK | {"tuning_method": "zero_shot"}), "s", store))
     assert row["status"] == "failed"
     assert "metric parses must declare the columns that it fills" in store.read_rows()[0]["error"]
     assert len(store.read_rows("candidates")) == 12, "candidates are kept"

@@ -51,13 +51,13 @@ METRIC = Metric(
         Score(
             "codebleu",
             "CodeBLEU",
-            "CodeBLEU of the first candidates, corpus level",
+            "Corpus-level CodeBLEU of the first candidate of each example",
             readings=("low", "high", "paper"),
             paper_width=WIDE,
             in_headline=True,
         ),
         *(
-            Score(part, part, f"CodeBLEU's part {part}", readings=("paper",), width=None, over_seeds=False)
+            Score(part, part, f"Component of CodeBLEU: {part}", readings=("paper",), width=None, over_seeds=False)
             for part in PARTS
         ),
     ),

@@ -1,4 +1,4 @@
-"""Plain lines, where there is no terminal to draw on: of a sweep, or of a single trial."""
+"""Progress in plain lines, for a log file or a pipe: of a sweep, or of a single trial."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from raypeft.runner.observers import Observer
 from raypeft.runner.observers.view import RunningTrial, SweepView, say, time_left
 
 LINE_INTERVAL = 30.0
-"""Seconds between two lines about the same trial of a sweep."""
+"""Minimum time between two lines about the same trial, in seconds."""
 
 
 class LineView(SweepView):
-    """A line when a trial starts, one every half minute, and one when it ends."""
+    """Prints a line when a trial starts, one every half minute, and one when it ends."""
 
     def show_start(self, trial: RunningTrial) -> None:
         say(self.console, f"started  {trial.label}")
@@ -26,7 +26,7 @@ class LineView(SweepView):
 
 
 class TrialLines(Observer):
-    """Of a single trial: a line for every tenth of a stage, and one for each evaluation."""
+    """Prints a line for each tenth of a stage of one trial, and one for each evaluation."""
 
     def hear(self, trial_id: str, event: Event) -> None:
         if isinstance(event, Stage) and _is_tenth(event.done, event.total):

@@ -14,7 +14,7 @@ from raypeft.runner.observers.view import SweepView, duration, time_left
 
 
 class LiveView(SweepView):
-    """A line with a bar for each trial in flight, drawn four times a second however often they speak."""
+    """Draws a progress bar for each running trial, four times a second."""
 
     def __init__(self, total: int, console: Console) -> None:
         super().__init__(total, console)
@@ -38,7 +38,7 @@ class LiveView(SweepView):
         return Group(table, Text(line + self._sweep_left(), style="bold"))
 
     def _sweep_left(self) -> str:
-        """From the pace of the finished trials; nothing before the first is done."""
+        """Estimated time to the end of the sweep, from its finished trials. Empty before the first one is done."""
         if not self.finished:
             return ""
         pace = (self.finished[-1] - self.started) / len(self.finished)

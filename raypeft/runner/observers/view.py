@@ -1,4 +1,4 @@
-"""What views of a running sweep share: what is known of each trial in flight, and how many are done."""
+"""What all views of a running sweep share: the progress of each running trial, and how many trials are done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raypeft.runner.observers import Observer
 
 STAGE_WORDS = {
     "load": "loading",
-    "retrieve": "picking shots",
+    "retrieve": "selecting shots",
     "train": "training",
     "generate": "generating",
     "test": "waiting for tests",
@@ -25,7 +25,7 @@ STAGE_WORDS = {
 
 @dataclass(slots=True)
 class RunningTrial:
-    """What is known of a trial in flight."""
+    """The progress of a running trial."""
 
     label: str
     started: float
@@ -34,11 +34,11 @@ class RunningTrial:
     done: int = 0
     total: int = 1
     figures: dict[str, float] = field(default_factory=dict)
-    """The losses that were told last, by what they are called."""
+    """Name of a loss -> its last value."""
     last_line: float = 0.0
 
     def update(self, event: Event) -> None:
-        """Take in what a trial says between its start and its end."""
+        """Take in an event of the running trial."""
         if isinstance(event, Stage):
             self._come_to(event.name, event.done, event.total)
         elif isinstance(event, Step):
@@ -54,7 +54,7 @@ class RunningTrial:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the present stage, from its pace so far."""
+        """Estimated time to the end of the current stage, from its speed so far."""
         elapsed = time.monotonic() - self.stage_started
         return elapsed / self.done * (self.total - self.done) if self.done else None
 
@@ -67,14 +67,14 @@ class RunningTrial:
 
 
 class SweepView(Observer):
-    """Follows a sweep's trials; its subclasses show them."""
+    """Follows the trials of a sweep. Subclasses show their progress."""
 
     def __init__(self, total: int, console: Console) -> None:
         self.total, self.console = total, console
         self.started = time.monotonic()
         self.running: dict[str, RunningTrial] = {}
         self.finished: list[float] = []
-        """When each finished trial ended."""
+        """Time at which each finished trial ended."""
 
     def hear(self, trial_id: str, event: Event) -> None:
         if isinstance(event, Started):
@@ -99,11 +99,11 @@ class SweepView(Observer):
         """A trial begins."""
 
     def show_update(self, trial: RunningTrial) -> None:
-        """Something is new about a trial; this is called often."""
+        """A running trial has new progress. This is called often."""
 
 
 def say(console: Console, line: str) -> None:
-    """One line as it is: not wrapped, and brackets are no markup."""
+    """Print one line unchanged: it is not wrapped, and brackets are not read as markup."""
     console.print(Text(line), soft_wrap=True)
 
 
@@ -112,7 +112,7 @@ def time_left(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people write them: 5 s, 2 min 05 s, 1 h 04 min."""
+    """Seconds for people: 5 s, 2 min 05 s, 1 h 04 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,0 +1,125 @@
+"""What the pages say of the repository: their files, modules, names and links exist, and the README's example plans."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from raypeft.data.conala import load
+from raypeft.methods import METHODS
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results/README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+TREES = ("raypeft", "tests", "benchmarks", "scripts", "sweeps")
+
+page_by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def named_paths(text: str) -> Iterator[str]:
+    """Files and folders of the repository that a text names, as `raypeft/sweep.py` or `raypeft/cli/`."""
+    yield from re.findall(rf"(?<![\w/.])((?:{'|'.join(TREES)})/[\w/.-]*\w(?:/(?=`))?)(?![\w*{{])", text)
+
+
+def named_modules(text: str) -> Iterator[str]:
+    """Dotted names below raypeft, as `raypeft.sweep` or `raypeft.metrics.metric.Score`."""
+    yield from (name for name in re.findall(r"(?<![\w./])raypeft(?:\.\w+)+", text) if name != "raypeft.json")
+
+
+def exists(dotted: str) -> bool:
+    """Whether a dotted name is a module, or a name at the top of one."""
+    parts = dotted.split(".")
+    path = ROOT.joinpath(*parts)
+    if path.with_suffix(".py").is_file() or path.is_dir():
+        return True
+    *module, name = parts
+    file = ROOT.joinpath(*module)
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    return file.is_file() and name in names_in(file)
+
+
+def names_in(file: Path) -> set[str]:
+    """Functions, classes, methods, fields and constants of a Python file, as `run_trial` or `Method.applied`."""
+    found: set[str] = set()
+
+    def visit(nodes: list[ast.stmt], owner: str) -> None:
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.update({node.name, owner + node.name})
+            if isinstance(node, ast.ClassDef):
+                visit(node.body, f"{node.name}.")
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            found.update(names, (owner + name for name in names))
+
+    visit(ast.parse(file.read_text("utf-8")).body, "")
+    return found
+
+
+@page_by_page
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    assert [path for path in named_paths(page.read_text("utf-8")) if not (ROOT / path).exists()] == []
+
+
+@page_by_page
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    assert [dotted for dotted in named_modules(page.read_text("utf-8")) if not exists(dotted)] == []
+
+
+@page_by_page
+def test_every_relative_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    relative = [link.partition("#")[0] for link in links if not link.startswith(("https://", "http://", "#"))]
+    assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_names_in_the_architecture_page_stand_in_the_code() -> None:
+    known = {name for file in (ROOT / "raypeft").rglob("*.py") for name in names_in(file)}
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    steps = text[text.index("## The path of a sweep") : text.index("## What was tried")]
+    named = re.findall(r"`([A-Z]\w*(?:\.\w+)?|[a-z]+_\w+)`", steps)
+    others = {"use_cache", "reuse_actors", "logits_to_keep"}  # names of Transformers and Ray
+    assert len(named) > 60
+    assert sorted({name for name in named if name not in known} - others) == []
+
+
+def test_the_search_finds_what_is_there_and_misses_what_is_not() -> None:
+    assert [*named_paths("see `raypeft/sweep.py` and [the form](raypeft/data/conala.py), not x/raypeft/no.py")] == [
+        "raypeft/sweep.py",
+        "raypeft/data/conala.py",
+    ]
+    assert exists("raypeft.metrics.metric.Score")
+    assert not exists("raypeft.prompts")
+    assert not exists("raypeft.metrics.metric.Skore")
+
+
+def test_every_tuning_method_is_in_the_page_on_sweeps() -> None:
+    text = (ROOT / "docs/sweeps.md").read_text("utf-8")
+    assert [name for name in METHODS if f"`{name}`" not in text] == []
+
+
+def test_every_sweep_that_is_shipped_is_in_the_page_on_sweeps_with_its_number_of_trials() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", (ROOT / "docs/sweeps.md").read_text("utf-8"), re.MULTILINE)
+    planned = {path.stem: str(len(plan_trials(load_config(path)))) for path in (ROOT / "sweeps").glob("*.yaml")}
+    assert dict(rows) == planned
+
+
+def test_the_data_and_the_sweep_of_the_readme_are_what_raypeft_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = re.findall(r"```(json|yaml)\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    blocks = {kind: dedent(text) for kind, text in found}
+    (tmp_path / "my_data").mkdir()
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"my_data/{split}.jsonl").write_text(blocks["json"].strip() + "\n")
+    (tmp_path / "mine.yaml").write_text(blocks["yaml"])
+    monkeypatch.chdir(tmp_path)
+    trials = plan_trials(load_config(Path("mine.yaml")))
+    assert [trial.tuning_method for trial in trials] == ["zero_shot", "icl", "lora"]
+    assert load(trials[0].dataset_path, None)["test"][0].nl == json.loads(blocks["json"])["nl"]

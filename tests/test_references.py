@@ -1,0 +1,67 @@
+"""The reference pages say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from raypeft.records import Column
+from raypeft.study.config import RunOptions
+from raypeft.trial.columns import tables
+from scripts import write_references
+from scripts.write_references import DOCS, PAGES, columns_page, fields_page, models_with_fields
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_script_would_write(name: str) -> None:
+    written = (DOCS / name).read_text("utf-8")
+    assert written == PAGES[name](), f"docs/{name} is out of date: run `python -m scripts.write_references`"
+
+
+@pytest.mark.parametrize("model", [*models_with_fields(), RunOptions], ids=lambda model: model.__name__)
+def test_every_field_has_a_description(model: type) -> None:
+    assert [name for name, info in model.model_fields.items() if not info.description] == []
+
+
+def test_every_field_of_a_sweep_file_is_on_the_page() -> None:
+    page = fields_page()
+    names = {name for model in models_with_fields() for name in model.model_fields} - {"method"} | {"tuning_method"}
+    assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
+
+
+def test_a_default_that_differs_under_the_papers_fidelity_is_on_the_page() -> None:
+    assert "| `learning_rate` | number | `0.0003`; `0.003` under `fidelity: paper` | > 0 |" in fields_page()
+
+
+def test_every_column_is_on_the_page_by_itself_or_in_its_family() -> None:
+    page = columns_page()
+    for table, columns in tables().items():
+        section = page.split(f"## `{table}`")[1].split("\n## ")[0]
+        lines = {re.match(r"\| `(\w+)`", line)[1]: line for line in section.splitlines() if line.startswith("| `")}
+        for column in columns:
+            assert column.name in lines or any(stands_for(line, name, column) for name, line in lines.items()), column
+
+
+def stands_for(line: str, family: str, column: Column) -> bool:
+    """Whether the line of a family names each part of a member's name: its k, its level and its reading."""
+    stem = re.match(family.replace("_k", r"_(\d+)"), column.name)
+    if not stem:
+        return False
+    rest = [f"`_{part}`" for part in column.name[stem.end() :].split("_") if part]
+    return all(part in line for part in rest) and all(re.search(rf"k is [\d, ]*\b{k}\b", line) for k in stem.groups())
+
+
+def test_a_family_with_a_missing_member_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = [Column(f"em_at_{k}", float, f"match among {k}") for k in (1, 2)]
+    lone = Column("em_at_1_low", float, "match among 1" + write_references.READINGS["low"])
+    monkeypatch.setattr(write_references, "tables", lambda: {"trials": [*columns, lone]})
+    with pytest.raises(ValueError, match="every combination"):
+        columns_page()
+
+
+def test_the_script_writes_both_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_references, "DOCS", tmp_path)
+    write_references.main()
+    assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == {
+        name: page() for name, page in PAGES.items()
+    }
