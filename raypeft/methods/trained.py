@@ -40,7 +40,7 @@ class TrainedMethod(Method):
     )
     loss_weighting: Literal["batch", "token"] = Field(
         "batch",
-        description="Weight of an answer token in the loss. batch: the loss of a step is the mean over its answer tokens, "
+        description="Weight of an answer token. batch: the loss of a step is the mean over its answer tokens, "
         "as in transformers.Trainer. token: every answer token of an epoch has the same weight",
     )
     gradient_accumulation_steps: int = Field(1, ge=1, description="Number of batches in one optimiser step")
