@@ -7,10 +7,10 @@ In float32 nothing does (tests/test_generation.py and tests/test_methods_on_fami
 are rounded by their order, which a batch changes; LLM.int8 looks for outliers over the whole batch.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
+from reports import DATA, MODEL, add_numbers, add_out, arguments, command, flags, head, publish, row
 
 from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
@@ -45,13 +45,11 @@ def load(kind, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder or GGUF file; without it, the toy model")
-    parser.add_argument("--data", help="folder of CoNaLa's splits; without it, the toy dataset")
-    parser.add_argument("--examples", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", help="write the table here as well")
+    parser = arguments(__doc__)
+    parser.add_argument("--model", help=MODEL)
+    parser.add_argument("--data", help=DATA)
+    add_numbers(parser, examples=64, batch_size=16, threads=1)
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     dataset = "conala" if options.data else "toy"
@@ -63,25 +61,19 @@ def main():
         prompts = [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][: options.examples]]
         shares = [*agreement(base, prompts, options.batch_size, BEAMS)]
         shares += agreement(base, prompts, options.batch_size, SAMPLES)
-        lines.append(f"| {kind} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |")
+        lines.append(row(kind, *(f"{100 * share:.1f}" for share in shares)))
         print(lines[-1], flush=True)
-    report = "\n".join(
-        [
-            "# Agreement: identical candidates of a batch and of single prompts, in percent",
-            "",
-            f"`python benchmarks/agreement.py --examples {options.examples} --batch-size {options.batch_size} --threads {options.threads}`:",
-            f"{'toy' if not options.model else Path(options.model).name} on {dataset}, 4 shots, {options.threads} threads of {device_name()}, torch {torch.__version__}.",
-            "No GPU has run this.",
-            "",
-            "| weights | 10 beams, first | 10 beams, all | 10 samples, first | 10 samples, all |",
-            "| --- | ---: | ---: | ---: | ---: |",
-            *lines,
-            "",
-        ]
-    )
-    print(report)
-    if options.out:
-        Path(options.out).write_text(report)
+    report = [
+        "# Agreement: identical candidates of a batch and of single prompts, in percent",
+        "",
+        f"{command('agreement', flags(options, 'examples', 'batch_size', 'threads'))}:",
+        f"{'toy' if not options.model else Path(options.model).name} on {dataset}, 4 shots, {options.threads} threads of {device_name()}, torch {torch.__version__}.",
+        "No GPU has run this.",
+        "",
+        *head("weights", "> 10 beams, first", "> 10 beams, all", "> 10 samples, first", "> 10 samples, all"),
+        *lines,
+    ]
+    publish(report, options.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ program's fastest round and the package's time divided by ours. Both start from 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import json
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import codebleu as package
+from reports import arguments
 
 from raypeft.metrics.codebleu.score import codebleu
 
@@ -68,7 +68,7 @@ def fastest(corpus: Corpus, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each program on each corpus")
     rounds = parser.parse_args().rounds
     logging.disable(logging.WARNING)  # the package warns about each corpus without data flow

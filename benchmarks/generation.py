@@ -9,12 +9,11 @@ run fails; on a GPU, where a kernel's sums may depend on the batch, the table sa
 are random at the model's true size, and every answer has the full 64 tokens.
 """
 
-import argparse
-import time
 from pathlib import Path
 from statistics import median
 
 import torch
+from reports import DATA, MODEL, add_numbers, add_out, arguments, command, flags, head, publish, row, timed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from raypeft.data import DATASETS
@@ -76,22 +75,28 @@ def random_base(name):
     return Base(family, model, toy.tokenizer, "random weights")
 
 
-def timed(function, *arguments):
-    started = time.perf_counter()
-    result = function(*arguments)
-    return result, time.perf_counter() - started
+def compare(base, prompts, stop, options):
+    """A row's figures: both ways' speeds in examples a second, their ratio, and how many examples are identical."""
+    ours, theirs, same = [], [], []
+    for _ in range(options.rounds):
+        mine, seconds = timed(batched, base, prompts, stop, options.batch_size)
+        ours.append(len(prompts) / seconds)
+        other, seconds = timed(one_at_a_time, base, prompts, stop)
+        theirs.append(len(prompts) / seconds)
+        same.append(sum(a == b for a, b in zip(mine, other, strict=True)) / len(prompts))
+        assert same[-1] == 1 or torch.cuda.is_available(), "the candidates differ"
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    spread = f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
+    return f"{median(theirs):.2f}", f"{median(ours):.2f}", spread, f"{100 * min(same):.0f} %"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder or GGUF file; without it, the toy model")
+    parser = arguments(__doc__)
+    parser.add_argument("--model", help=MODEL)
     parser.add_argument("--random", metavar="NAME", help="a Llama-class model of the table, with random weights")
-    parser.add_argument("--data", help="folder of CoNaLa's splits; without it, the toy dataset")
-    parser.add_argument("--examples", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", help="write the table here as well")
+    parser.add_argument("--data", help=DATA)
+    add_numbers(parser, examples=32, batch_size=16, rounds=3, threads=2)
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base = random_base(options.random) if options.random else load_base(options.model or "toy")
@@ -104,38 +109,20 @@ def main():
     for num_shots in (0, 8):
         shots = random_shots(splits["train"], num_shots, 42)
         prompts = [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][: options.examples]]
-        ours, theirs, same = [], [], []
-        for _ in range(options.rounds):
-            mine, seconds = timed(batched, base, prompts, stop, options.batch_size)
-            ours.append(len(prompts) / seconds)
-            other, seconds = timed(one_at_a_time, base, prompts, stop)
-            theirs.append(len(prompts) / seconds)
-            same.append(sum(a == b for a, b in zip(mine, other, strict=True)) / len(prompts))
-            assert same[-1] == 1 or torch.cuda.is_available(), "the candidates differ"
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         mean_length = sum(len(prompt.prompt_ids) for prompt in prompts) / len(prompts)
-        lines.append(
-            f"| {num_shots} | {mean_length:.0f} | {median(theirs):.2f} | {median(ours):.2f} "
-            f"| {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) | {100 * min(same):.0f} % |"
-        )
+        lines.append(row(num_shots, f"{mean_length:.0f}", *compare(base, prompts, stop, options)))
         print(lines[-1], flush=True)
-    report = "\n".join(
-        [
-            "# Decoding: examples a second",
-            "",
-            f"`python benchmarks/generation.py --examples {options.examples} --rounds {options.rounds} --batch-size "
-            f"{options.batch_size} --threads {options.threads}`: {name} on {dataset}, 10 beams, up to 64 new tokens,",
-            f"{'stop at a newline' if stop else 'no stop'}, float32, {options.threads} threads, {device_name()}, torch {torch.__version__}.",
-            "",
-            "| shots | prompt tokens | one at a time | raypeft | ratio (rounds) | identical examples |",
-            "| ---: | ---: | ---: | ---: | --- | ---: |",
-            *lines,
-            "",
-        ]
-    )
-    print(report)
-    if options.out:
-        Path(options.out).write_text(report)
+    how = flags(options, "examples", "rounds", "batch_size", "threads")
+    report = [
+        "# Decoding: examples a second",
+        "",
+        f"{command('generation', how)}: {name} on {dataset}, 10 beams, up to 64 new tokens,",
+        f"{'stop at a newline' if stop else 'no stop'}, float32, {options.threads} threads, {device_name()}, torch {torch.__version__}.",
+        "",
+        *head("> shots", "> prompt tokens", "> one at a time", "> raypeft", "ratio (rounds)", "> identical examples"),
+        *lines,
+    ]
+    publish(report, options.out)
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ product with a stable sort, and, for BM25, the package's own `retrieve`. The las
 words the reference's code shares with the code of the nearest example (Jaccard, mean), beside that of a random one.
 """
 
-import argparse
 import re
 import tempfile
-import time
-from pathlib import Path
 from random import Random
 from statistics import mean, median
 
 import faiss
 import numpy as np
 import torch
+from reports import add_numbers, add_out, arguments, command, flags, head, publish, row, timed
 from sentence_transformers.util import semantic_search
 
 from raypeft.data import DATASETS
@@ -26,12 +24,6 @@ from raypeft.machine import device_name
 from raypeft.retrieval.retriever import BM25, NEAR, make_retriever, near_duplicates
 
 K = 16
-
-
-def timed(function, *arguments):
-    started = time.perf_counter()
-    result = function(*arguments)
-    return result, time.perf_counter() - started
 
 
 def take_turns(programs, rounds):
@@ -109,18 +101,27 @@ def agreement(ours, theirs, scores):
     gap = max(
         abs(scores[query, a] - scores[query, b]).max() for query, (a, b) in enumerate(zip(ours, theirs, strict=True))
     )
-    return f"{same}/{len(ours)} | {gap:.0e}"
+    return f"{same}/{len(ours)}", f"{gap:.0e}"
+
+
+def search_row(name, other, found, seconds, scores):
+    """Our seconds to index and search against those of another way, and how far the two agree."""
+    ours, theirs = seconds["raypeft"], seconds[other]
+    ratio = f"{min(theirs) / min(ours):.2f}"
+    same = agreement(found["raypeft"], found[other], scores)
+    return row(
+        name, f"{min(ours):.3f} ({median(ours):.3f})", other, f"{min(theirs):.3f} ({median(theirs):.3f})", ratio, *same
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--data", required=True, help="folder of CoNaLa's splits")
     parser.add_argument(
         "--models", nargs="+", default=["toy", BM25], help="embedding models; name=folder names a folder"
     )
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", help="write the table here as well")
+    add_numbers(parser, rounds=25, threads=2)
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     faiss.omp_set_num_threads(options.threads)
@@ -138,43 +139,47 @@ def main():
         )
         found, seconds, scores, columns = measured
         overlap = code_overlap(tests, train, [rows[0] for rows in found["raypeft"]])
-        models.append(f"| {name} | {' | '.join(columns)} | {overlap:.3f} |")
-        for other in [each for each in seconds if each != "raypeft"]:
-            ours, theirs = seconds["raypeft"], seconds[other]
-            searches.append(
-                f"| {name} | {min(ours):.3f} ({median(ours):.3f}) | {other} | {min(theirs):.3f} ({median(theirs):.3f}) "
-                f"| {min(theirs) / min(ours):.2f} | {agreement(found['raypeft'], found[other], scores)} |"
-            )
+        models.append(row(name, *columns, f"{overlap:.3f}"))
+        searches += [search_row(name, other, found, seconds, scores) for other in seconds if other != "raypeft"]
         print(f"measured {name}", flush=True)
     generator = Random(0)
     random = code_overlap(tests, train, [generator.randrange(len(train)) for _ in tests])
-    report = "\n".join(
-        [
-            f"# Retrieval: {len(tests)} queries against {len(train)} instructions, the {K} nearest",
-            "",
-            f"`python benchmarks/retrieval.py --data CONALA --models {' '.join(names)} --rounds {options.rounds} --threads {options.threads}`",
-            f"on {device_name()}, threads: {options.threads}, torch {torch.__version__}, faiss {faiss.__version__}. Seconds.",
-            "",
-            f"Index and search, the embeddings at hand (fastest and median of {options.rounds} rounds, taking turns; ratio: the other's fastest over ours):",
-            "",
-            "| model | raypeft | the other | the other's seconds | ratio | same lists | scores differ by |",
-            "| --- | ---: | --- | ---: | ---: | --- | ---: |",
-            *searches,
-            "",
-            "Lists differ where scores tie (train repeats instructions), within float noise; raypeft keeps ties in the order of train.",
-            "",
-            f"Getting there. Near-duplicates between test and train are those with a cosine of {NEAR} or more; the code overlap of a",
-            f"random example is {random:.3f}.",
-            "",
-            "| model | ready from nothing | ready from the cache | embedding the queries | cached answers as fresh | leaks | code overlap |",
-            "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
-            *models,
-            "",
-        ]
-    )
-    print(report)
-    if options.out:
-        Path(options.out).write_text(report)
+    how = command("retrieval", "--data CONALA", f"--models {' '.join(names)}", flags(options, "rounds", "threads"))
+    report = [
+        f"# Retrieval: {len(tests)} queries against {len(train)} instructions, the {K} nearest",
+        "",
+        how,
+        f"on {device_name()}, threads: {options.threads}, torch {torch.__version__}, faiss {faiss.__version__}. Seconds.",
+        "",
+        *searches_text(searches, options.rounds),
+        "",
+        *models_text(models, random),
+    ]
+    publish(report, options.out)
+
+
+def searches_text(searches, rounds):
+    return [
+        f"Index and search, the embeddings at hand (fastest and median of {rounds} rounds, taking turns; ratio: the other's fastest over ours):",
+        "",
+        *head(
+            "model", "> raypeft", "the other", "> the other's seconds", "> ratio", "> same lists", "scores differ by"
+        ),
+        *searches,
+        "",
+        "Lists differ where scores tie (train repeats instructions), within float noise; raypeft keeps ties in the order of train.",
+    ]
+
+
+def models_text(models, random):
+    times = ("> ready from nothing", "> ready from the cache", "> embedding the queries", "> cached answers as fresh")
+    return [
+        f"Getting there. Near-duplicates between test and train are those with a cosine of {NEAR} or more; the code overlap of a",
+        f"random example is {random:.3f}.",
+        "",
+        *head("model", *times, "leaks", "> code overlap"),
+        *models,
+    ]
 
 
 if __name__ == "__main__":

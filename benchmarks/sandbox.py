@@ -15,7 +15,6 @@ round; the table shows each way's fastest round. CPU is that of the supervisor, 
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -28,6 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from reports import arguments, head, row
 
 from raypeft.sandbox import Limits, Sandbox
 from raypeft.sandbox.judge import judge_output
@@ -242,15 +243,15 @@ def with_time_limits(tier: str) -> list[tuple[str, float, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
     parser.add_argument("--tier", default="B", help="A, B or C")
     parser.add_argument("--pools", action="store_true", help="compare the queue in one process with the one on Ray")
     options = parser.parse_args()
     if options.pools:
-        print("| queue | programs/s |\n| --- | --- |")
+        print(*head("queue", "programs/s"), sep="\n")
         for name, speed in through_pools(options.rounds):
-            print(f"| {name} | {speed:.0f} |")
+            print(row(name, f"{speed:.0f}"))
         return
     load = os.getloadavg()[0]
     with Sandbox(Limits(), tier=options.tier) as sandbox:
@@ -262,21 +263,17 @@ def main() -> None:
         f"Python {isolation['python']}, Linux {os.uname().release}, {os.cpu_count()} cores, fastest of {options.rounds} rounds; "
         f"load average of other work before: {load:.1f}.\n"
     )
-    print(
-        "| way | workers | programs | pairs | programs/s | pairs/s | CPU ms a program | pairs/s against fresh process |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    speeds = ("programs/s", "pairs/s", "CPU ms a program", "pairs/s against fresh process")
+    print(*head("way", "workers", "programs", "pairs", *speeds), sep="\n")
     fresh_speed = {workers: pairs_of(jobs) / t.wall for name, workers, jobs, t in rows if name == "fresh process"}
     for name, workers, jobs, timing in rows:
-        speed = pairs_of(jobs) / timing.wall
-        print(
-            f"| {name} | {workers} | {len(jobs)} | {pairs_of(jobs)} | {len(jobs) / timing.wall:.0f} | {speed:.0f} "
-            f"| {1000 * timing.cpu / len(jobs):.2f} | {speed / fresh_speed[workers]:.1f}x |"
-        )
+        pairs, speed = pairs_of(jobs), pairs_of(jobs) / timing.wall
+        cpu, ratio = f"{1000 * timing.cpu / len(jobs):.2f}", f"{speed / fresh_speed[workers]:.1f}x"
+        print(row(name, workers, len(jobs), pairs, f"{len(jobs) / timing.wall:.0f}", f"{speed:.0f}", cpu, ratio))
     print("\nTwenty programs of ten tests, two of which loop for ever; half a CPU second a test; two workers:\n")
-    print("| way | seconds | pairs run |\n| --- | --- | --- |")
+    print(*head("way", "seconds", "pairs run"), sep="\n")
     for name, seconds, ran in with_time_limits(options.tier):
-        print(f"| {name} | {seconds:.1f} | {ran} |")
+        print(row(name, f"{seconds:.1f}", ran))
 
 
 if __name__ == "__main__":

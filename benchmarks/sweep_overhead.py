@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from statistics import mean
 
+from reports import add_numbers, add_out, arguments, flags, head, publish, row
+
 SWEEP = """
 name: overhead
 defaults: {model: toy, dataset: toy, limit: %d, num_beams: 2, num_return_sequences: 2, max_new_tokens: 16}
@@ -38,7 +40,7 @@ def run_plainly(sweep_file, folder):
 
     sweep = load_config(sweep_file)
     quiet_libraries()
-    use_threads(sweep.config.resources)
+    use_threads(sweep.config.resources.cpus_per_trial)
     store, bases = ResultStore(f"{folder}/plain", tables()), BaseCache()
     for trial in plan_trials(sweep):
         run_and_record(TrialContext(trial, "plain", store, bases, resources=sweep.config.resources))
@@ -57,10 +59,10 @@ def gaps(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=16)
+    parser = arguments(__doc__)
+    add_numbers(parser, trials=16)
     parser.add_argument("--limit", type=int, default=64, help="examples of each split; sets a trial's length")
-    parser.add_argument("--out", help="write the table here as well")
+    add_out(parser)
     parser.add_argument("--plain", nargs=2, metavar=("SWEEP", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.plain:
@@ -82,22 +84,20 @@ def main():
         tuned, tuned_gaps = gaps(f"{folder}/overhead")
     # After the first trial, which pays the imports and the model's load in both.
     extra = (sum(tuned[1:]) + sum(tuned_gaps) - sum(plain[1:]) - sum(plain_gaps)) / (options.trials - 1)
-    report = f"""# Sweep overhead: {options.trials} short toy trials, one at a time
-
-`python benchmarks/sweep_overhead.py --trials {options.trials} --limit {options.limit}` on {os.cpu_count()} cores.
-
-| | a sweep under Ray Tune | one plain process |
-| --- | ---: | ---: |
-| wall time of the command, s | {walls["overhead"]:.1f} | {walls["plain"]:.1f} |
-| first trial, s | {tuned[0]:.2f} | {plain[0]:.2f} |
-| each trial after the first, s | {mean(tuned[1:]):.2f} | {mean(plain[1:]):.2f} |
-| between two trials, s | {mean(tuned_gaps):.3f} | {mean(plain_gaps):.3f} |
-
-Overhead a trial after the first: {extra:.2f} s.
-"""
-    print(report)
-    if options.out:
-        Path(options.out).write_text(report)
+    report = [
+        f"# Sweep overhead: {options.trials} short toy trials, one at a time",
+        "",
+        f"{command('sweep_overhead', flags(options, 'trials', 'limit'))} on {os.cpu_count()} cores.",
+        "",
+        *head("", "> a sweep under Ray Tune", "> one plain process"),
+        row("wall time of the command, s", f"{walls['overhead']:.1f}", f"{walls['plain']:.1f}"),
+        row("first trial, s", f"{tuned[0]:.2f}", f"{plain[0]:.2f}"),
+        row("each trial after the first, s", f"{mean(tuned[1:]):.2f}", f"{mean(plain[1:]):.2f}"),
+        row("between two trials, s", f"{mean(tuned_gaps):.3f}", f"{mean(plain_gaps):.3f}"),
+        "",
+        f"Overhead a trial after the first: {extra:.2f} s.",
+    ]
+    publish(report, options.out)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ or GGUF file), same LoRA, same examples, the two alternating in one process. Cou
 The floor of a step is its matrix products: 4 x parameters FLOP a token for LoRA (forward 2, backward to activations 2).
 """
 
-import argparse
 import copy
 import random
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
 from peft import LoraConfig, get_peft_model
+from reports import DATA, add_numbers, add_out, arguments, command, flags, head, publish, row
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from raypeft.data import DATASETS
@@ -120,15 +119,14 @@ def peak_flops():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="folder of CoNaLa's splits; without it, the toy dataset")
+    parser = arguments(__doc__)
+    parser.add_argument("--data", help=DATA)
     parser.add_argument(
         "--model", help="folder or GGUF file; without it, SmolLM2-135M's architecture with random weights"
     )
     parser.add_argument("--examples", type=int, default=320, help="training examples in one round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", help="write the table here as well")
+    add_numbers(parser, rounds=3, threads=2)
+    add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model, tokenizer = load_model(options.model)
@@ -136,9 +134,14 @@ def main():
     train = DATASETS[dataset].load(options.data, None)["train"]
     sample = random.Random(42).sample(train, min(options.examples, len(train)))
     prompts = [prompt for prompt in (Encoder(tokenizer).encode(each) for each in sample) if len(prompt) <= PAPER_LENGTH]
-    pad = tokenizer.pad_token_id
+    speeds = compare(model, prompts, tokenizer.pad_token_id, options.rounds)
+    publish(report(options, model, prompts, speeds, dataset), options.out)
+
+
+def compare(model, prompts, pad, rounds):
+    """Tokens a second of each round, by loop."""
     speeds = {"ours": [], "trainer": []}
-    for round_number in range(options.rounds + 1):
+    for round_number in range(rounds + 1):
         # The first round warms both up and is not counted.
         few = prompts[:16] if round_number == 0 else prompts
         ours = our_speed(with_lora(model), few, pad)
@@ -150,28 +153,32 @@ def main():
                 f"round {round_number}: ours {ours:.0f}, Trainer {theirs:.0f} tokens/s, ratio {ours / theirs:.2f}",
                 flush=True,
             )
+    return speeds
+
+
+def report(options, model, prompts, speeds, dataset):
+    """The lines of the report."""
     body = sum(p.numel() for n, p in model.named_parameters() if "embed_tokens" not in n and "lm_head" not in n)
     peak = peak_flops()
     floor = 4 * body / peak
     ratios = [ours / theirs for ours, theirs in zip(speeds["ours"], speeds["trainer"], strict=True)]
     mean_length = sum(map(len, prompts)) / len(prompts)
-    report = f"""# Training: non-padding tokens a second
-
-`python benchmarks/training.py {"--data CONALA " if options.data else ""}{"--model MODEL " if options.model else ""}--examples {options.examples} --rounds {options.rounds} --threads {options.threads}` on {device_name()}, {options.threads} threads,
-torch {torch.__version__}. {dataset}: {len(prompts)} examples of {mean_length:.0f} tokens in the mean, LoRA r 16, batch 8, Adafactor.
-
-| loop | median tokens/s | all rounds |
-| --- | ---: | --- |
-| transformers.Trainer, padded to {PAPER_LENGTH} | {median(speeds["trainer"]):.0f} | {", ".join(f"{s:.0f}" for s in speeds["trainer"])} |
-| raypeft | {median(speeds["ours"]):.0f} | {", ".join(f"{s:.0f}" for s in speeds["ours"])} |
-
-Ratio: {median(ratios):.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f}).
-Floor: {1 / floor:.0f} tokens/s, the layers' matrix products alone ({body / 1e6:.0f}M parameters, 4 FLOP each a token) at the
-{peak / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds["ours"]) * floor:.0%} of it.
-"""
-    print(report)
-    if options.out:
-        Path(options.out).write_text(report)
+    given = ("--data CONALA" if options.data else "", "--model MODEL" if options.model else "")
+    how = command("training", *given, flags(options, "examples", "rounds", "threads"))
+    loops = {f"transformers.Trainer, padded to {PAPER_LENGTH}": speeds["trainer"], "raypeft": speeds["ours"]}
+    return [
+        "# Training: non-padding tokens a second",
+        "",
+        f"{how} on {device_name()}, {options.threads} threads,",
+        f"torch {torch.__version__}. {dataset}: {len(prompts)} examples of {mean_length:.0f} tokens in the mean, LoRA r 16, batch 8, Adafactor.",
+        "",
+        *head("loop", "> median tokens/s", "all rounds"),
+        *(row(loop, f"{median(told):.0f}", ", ".join(f"{s:.0f}" for s in told)) for loop, told in loops.items()),
+        "",
+        f"Ratio: {median(ratios):.2f} (median of rounds; {min(ratios):.2f} to {max(ratios):.2f}).",
+        f"Floor: {1 / floor:.0f} tokens/s, the layers' matrix products alone ({body / 1e6:.0f}M parameters, 4 FLOP each a token) at the",
+        f"{peak / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds['ours']) * floor:.0%} of it.",
+    ]
 
 
 if __name__ == "__main__":

@@ -255,9 +255,10 @@ def one_sided_columns(results: dict[str, TableResult]) -> Iterator[str]:
 def print_results(results: dict[str, TableResult], notes: Sequence[str], kept: int) -> None:
     """The summary: a line a table, the first differences, then what only one side has."""
     for name, result in results.items():
-        verdict = ", ".join(f"{column} differs {count} times" for column, count in result.differing.most_common())
+        counts = ", ".join(f"{column} {count}" for column, count in result.differing.most_common())
+        verdict = f"differences: {counts}" if counts else "equal"
         compared = f"{result.rows} rows, {result.values} values in {len(result.columns)} columns compared"
-        print(f"{name}: {compared if result.rows else 'no row to compare'}: {verdict or 'equal'}")
+        print(f"{name}: {compared if result.rows else 'no row in both'}: {verdict}")
     first = [difference for result in results.values() for difference in result.first]
     if first:
         print("First differences (A | B):")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from raypeft.trial.stages import counted_params
 from small_models import CONFIGS
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, BitsAndBytesConfig
 
@@ -18,6 +17,7 @@ from raypeft.models.codegen2 import regroup
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.training.loop import Recipe, train_model
+from raypeft.trial.tune import counted_params
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]
 ADAPTERS = [name for name in TRAINED if issubclass(METHODS[name], Adapter)]
