@@ -70,6 +70,7 @@ BEFORE_SCORES = [
 AFTER_SCORES = [
     Heading("params", millions("trainable_params")),
     Heading("loss", number("best_eval_loss", ".3f"), width=WIDE),
+    Heading("test loss", number("test_loss", ".3f"), width=WIDE),
     Heading("GiB", number("peak_memory_reserved_gb", ".1f")),
     Heading("seconds", number("total_seconds", ".0f")),
 ]
