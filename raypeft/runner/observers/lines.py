@@ -29,7 +29,9 @@ class TrialLines(Observer):
     """Prints a line for each tenth of a stage of one trial, and one for each evaluation."""
 
     def hear(self, trial_id: str, event: Event) -> None:
-        if isinstance(event, Stage) and _is_tenth(event.done, event.total):
+        if isinstance(event, Stage) and event.total == 1:
+            print(f"  {event.name}", flush=True)
+        elif isinstance(event, Stage) and event.done and _is_tenth(event.done, event.total):
             print(f"  {event.name} {event.done}/{event.total}", flush=True)
         elif isinstance(event, Step) and _is_tenth(event.step, event.total):
             print(f"  train {event.step}/{event.total}  loss {event.loss:.4g}", flush=True)
