@@ -1,38 +1,13 @@
 """The text around instructions and answers."""
 
-from typing import Any
-
 import pytest
-from tokenizers import Tokenizer
 
-from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.forms import form_of, render
 from raypeft.records import Example
 
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
 SHOTS = [Example("1", "sort `y`", "sorted(y)"), Example("2", "sum `z`", "sum(z)")]
 TRAIN = [Example(str(number), f"add {number}", f"x + {number}") for number in range(50)]
-
-
-class ToyTokenizer:
-    """The toy model's own tokenizer file behind the two calls that prompts make of a Transformers tokenizer."""
-
-    def __init__(self, bos: bool = False, adds_eos: bool = False) -> None:
-        self.file = Tokenizer.from_file(str(TOY_FOLDER / "tokenizer.json"))
-        self.eos_token_id, self.bos = self.file.get_vocab_size() + 1, bos
-        self.adds_eos = adds_eos
-
-    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
-        ids = self.file.encode(text, add_special_tokens=False).ids
-        before = [self.eos_token_id - 1] if self.bos and add_special_tokens else []
-        after = [self.eos_token_id] if self.adds_eos and add_special_tokens else []
-        return {"input_ids": [*before, *ids, *after]}
-
-    def decode(self, ids: list[int]) -> str:
-        return str(self.file.decode(ids, skip_special_tokens=False))
-
-
-TOKENIZER: Any = ToyTokenizer()
 
 
 def test_shots_come_before_the_query_in_their_order_with_their_answers() -> None:
