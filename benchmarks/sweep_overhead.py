@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from reports import add_numbers, add_out, arguments, flags, head, publish, row
+from reports import add_numbers, add_out, arguments, command, flags, head, publish, row
 
 SWEEP = """
 name: overhead
