@@ -23,6 +23,7 @@ import codebleu as package
 from reports import arguments
 
 from raypeft.metrics.codebleu.score import codebleu
+from raypeft.metrics.readings import Reading
 
 MODULES = ("argparse", "configparser", "difflib", "heapq", "json.decoder", "shutil", "statistics", "textwrap")
 Corpus = tuple[list[str], list[str]]
@@ -51,8 +52,8 @@ def functions_of(module: str) -> list[str]:
 def programs() -> dict[str, Callable[[list[str], list[str]], object]]:
     return {
         "package": lambda references, predictions: package.calc_codebleu(references, predictions, "python"),
-        "corrected": lambda references, predictions: codebleu(references, predictions, "corrected"),
-        "paper": lambda references, predictions: codebleu(references, predictions, "paper"),
+        "corrected": lambda references, predictions: codebleu(references, predictions, Reading.CORRECTED),
+        "paper": lambda references, predictions: codebleu(references, predictions, Reading.PAPER_RQ2),
     }
 
 

@@ -163,7 +163,7 @@ def searches_text(searches, rounds):
         f"Index and search, the embeddings at hand (fastest and median of {rounds} rounds, taking turns; ratio: the other's fastest over ours):",
         "",
         *head(
-            "model", "> raypeft", "the other", "> the other's seconds", "> ratio", "> same lists", "scores differ by"
+            "model", "> raypeft", "the other", "> the other's seconds", "> ratio", "same lists", "> scores differ by"
         ),
         *searches,
         "",

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from reports import add_numbers, add_out, arguments, flags, head, publish, row
+from reports import add_numbers, add_out, arguments, command, flags, head, publish, row
 
 SWEEP = """
 name: overhead
@@ -73,12 +73,12 @@ def main():
         seeds = ", ".join(map(str, range(options.trials)))
         sweep_file.write_text(SWEEP % (options.limit, seeds, os.cpu_count()))
         walls = {}
-        for name, command in {
+        for name, way in {
             "plain": [sys.executable, __file__, "--plain", str(sweep_file), folder],
             "overhead": [sys.executable, "-m", "raypeft.sweep", str(sweep_file), "--results", folder],
         }.items():
             started = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(way, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             walls[name] = time.perf_counter() - started
         plain, plain_gaps = gaps(f"{folder}/plain")
         tuned, tuned_gaps = gaps(f"{folder}/overhead")
