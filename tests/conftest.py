@@ -5,6 +5,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more, and tests run side by side
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+# Ray gives way to everything else by default; with other tests beside it a sweep would take minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 from pathlib import Path
 
 import pytest
