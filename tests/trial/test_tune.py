@@ -28,7 +28,7 @@ def problem(number, *codes, **fields):
 
 
 def trained_on(trial, examples, base=BASE, virtual_tokens=0):
-    splits = {"train": examples, "validation": [problem("v", SHORT)]}
+    splits = {"train": examples, "validation": [problem("v", SHORT)], "test": []}
     encoded, left_out = training_prompts(TrialContext(trial, "s", store=None), base, splits, virtual_tokens)
     return [TOKENIZER.decode(each.answer_ids) for each in encoded["train"]], left_out
 
