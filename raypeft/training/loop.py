@@ -74,7 +74,7 @@ def train_model(
 ) -> TrainingResult:
     """Train `model` in place and leave it with the weights of its best evaluation (lowest loss, the first on a tie).
 
-    The loss on `test` is measured twice at the end and decides nothing.
+    The loss on `test` is measured at the end, of the last weights and of the best, and decides nothing.
 
     Raises FloatingPointError, naming the step, where the loss is not a number.
     """
@@ -85,10 +85,12 @@ def train_model(
         listener(training.step(batches))
         if training.evaluation_is_due:
             listener(training.evaluate(validation))
-    training.result.test_loss_last = training.loss_on(test)
-    training.take_best()
-    training.result.test_loss = training.loss_on(test)
-    return training.result
+    result = training.result
+    result.test_loss = result.test_loss_last = training.loss_on(test)
+    if result.best_step != result.steps:
+        training.take_best()
+        result.test_loss = training.loss_on(test)
+    return result
 
 
 class Training:
