@@ -147,7 +147,7 @@ def test_on_a_terminal_progress_is_live_and_ctrl_c_ends_with_130_keeping_what_is
     terminal.expect("1 of 3 trials done")
     terminal.expect(r"training.*step \d+/\d+.*loss")
     terminal.sendintr()
-    terminal.expect("the same command runs the rest")
+    terminal.expect("the same command runs the others")
     terminal.expect(pexpect.EOF, timeout=60)
     terminal.close()
     assert terminal.exitstatus == 130
