@@ -35,3 +35,12 @@ def small_model(tmp_path_factory: pytest.TempPathFactory):
         return made[kind]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of published values and of what others' code computed."""
+    folder = os.environ.get("RAYPEFT_REFERENCE")
+    if not folder:
+        pytest.skip("RAYPEFT_REFERENCE is not set")
+    return Path(folder)

@@ -1,18 +1,16 @@
 """What the trials of a sweep say together: how far seeds scatter, and which differences are more than chance.
 
-    raypeft findings results/quickstart                      # every trial against the first
-    raypeft findings results/rq2 --baseline lora --markdown  # against LoRA on the same model and dataset
+    raypeft findings results/quickstart                              # every trial against the untuned model
+    raypeft findings results/rq2 --baseline lora --markdown          # against LoRA on the same model and dataset
+    raypeft findings results/sensitivity --baseline lora_r=16        # against rank 16, all else equal
+    raypeft findings results/rq2 --ranks                             # do the methods differ over models and datasets?
 
-Two questions, two tables. Over seeds: would another seed say the same? Mean, standard deviation and 95 % interval of
-the mean. Against a baseline: would other test examples say the same? The difference on the same examples with its 95 %
-interval, and two p-values, by permutation and, of hits and misses, by McNemar's exact test (for pass@1: of each
-problem's first candidate). Nothing is corrected for the number of comparisons; with twenty of them, one below 0.05 is
-what chance gives.
+Three questions, three tables. Would another seed say the same? Is the difference to a baseline more than chance?
+Which methods differ over many models and datasets?
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
@@ -21,120 +19,98 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.analysis.settings import labels
-from raypeft.metrics.metric import Answers, Score, Values
-from raypeft.metrics.scoring import values_by_example
+from raypeft.analysis.comparisons import Comparison
+from raypeft.analysis.conditions import Condition, conditions
+from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
-from raypeft.results.store import ResultStore
 
 Row = Mapping[str, Any]
-SEEDS = ("seed", "icl_seed")
-AGAINST = ("trial", "against", "score", "difference [95 %]", "only this : only that", "p permutation", "p McNemar")
+Lines = tuple[str, list[str], list[list[str]]]
+"""A table: title, headings, lines."""
+AGAINST = ("trial", "ids", "against", "score", "seeds", "difference [95 %]", "effect", "p", "p Holm",
+           "could show", "would decide")  # fmt: skip
 
 
-def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> tuple[list[str], list[list[str]]]:
-    """The headings, and one line for each trial that ran with several seeds: its name, the seeds, and
-    `mean ± deviation [low, high]` of each score.
+def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> Lines:
+    """One line for each condition that ran with several seeds: `mean ± deviation [low, high]` of each score.
+
+    Two seeds have no interval. Intervals of fractions are cut at 0 and 100 %.
     """
     scores = [score for score in declared.scores if score.over_seeds]
-    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[_fields_but_seeds(row, declared)].append(row)
-    names = _names(rows, declared)
+    groups = [each for each in conditions(rows, declared) if len(each.rows) > 1]
     lines = [
-        [names[group[0]["id"]], str(len(group)), *(_scatter(group, score) for score in scores)]
-        for group in groups.values()
-        if len(group) > 1
+        [each.label, each.ids, str(len(each.rows)), *(_scatter(each, score) for score in scores)] for each in groups
     ]
-    return ["trial", "seeds", *(score.title for score in scores)], lines
+    lines = [line for line in lines if any(line[3:])]
+    few = " Two seeds are too few for an interval: 3 have one, 5 one that is half as wide." if any(
+        len(each.rows) == 2 for each in groups) else ""  # fmt: skip
+    title = f"Over seeds: mean ± standard deviation [95 % interval of the mean]; scores in percent.{few}"
+    return title, ["trial", "ids", "seeds", *(score.title for score in scores)], lines
 
 
-def _scatter(group: Sequence[Row], score: Score) -> str:
-    from raypeft.metrics.comparison import over_seeds
+def _scatter(condition: Condition, score: Score) -> str:
+    from raypeft.analysis.statistics.seeds import over_seeds
 
-    values = [row[score.name] for row in group if row.get(score.name) is not None]
+    values = [row[score.name] for row in condition.rows if row.get(score.name) is not None]
     if len(values) < 2:
         return ""
-    seeds, scale = over_seeds(values), score.scale
-    assert seeds.standard_deviation is not None and seeds.low is not None and seeds.high is not None
-    return (f"{scale * seeds.mean:.1f} ± {scale * seeds.standard_deviation:.1f} "
-            f"[{scale * seeds.low:.1f}, {scale * seeds.high:.1f}]")  # fmt: skip
+    seeds = over_seeds(values)
+    assert seeds.standard_deviation is not None
+    text = f"{_number(seeds.mean, score)} ± {_number(seeds.standard_deviation, score)}"
+    if seeds.low is None or seeds.high is None:
+        return text
+    low, high = (max(0.0, seeds.low), min(1.0, seeds.high)) if score.unit == "fraction" else (seeds.low, seeds.high)
+    return f"{text} [{_number(low, score)}, {_number(high, score)}]"
 
 
-def _fields_but_seeds(row: Row, declared: Declarations) -> tuple[str, ...]:
-    names = {*declared.method(row["tuning_method"]).fields, "tuning_method"}
-    return tuple(f"{name}={row[name]}" for name in sorted(names) if name in row and name not in SEEDS)
-
-
-def against_table(
-    rows: Sequence[Row], store: ResultStore, baseline: str | None, declared: Declarations
-) -> list[list[str]]:
-    """One line for each trial and score: the difference to its baseline, its interval, and both p-values.
-
-    The scores are those that have a value for each example. `baseline` is a trial's id, or a method's name (then each
-    trial is compared with that method on its own model and dataset); None: the first row. Trials of other datasets or
-    other test examples than their baseline's are left out. Raises ValueError where no trial is meant.
-    """
-    chosen = [row for row in rows if baseline in (row["id"], row["tuning_method"])] if baseline else list(rows[:1])
-    if not chosen:
-        known = ", ".join(dict.fromkeys(row["tuning_method"] for row in rows))
-        raise ValueError(f"--baseline must be the id of a finished trial or its method ({known}) but got {baseline}")
-    values = {row["id"]: values_of(store, row, declared) for row in rows}
-    names = _names(rows, declared)
-    lines = []
-    for row in rows:
-        other = next((each for each in chosen if _comparable(row, each) and each["id"] != row["id"]), None)
-        if row in chosen or other is None:
-            continue
-        ours, theirs = values[row["id"]], values[other["id"]]
-        for score in declared.scores:
-            mine, yours = ours.get(score.name), theirs.get(score.name)
-            if mine and yours and mine.keys() == yours.keys():
-                lines.append([names[row["id"]], names[other["id"]], score.title, *_compared(score, ours, theirs)])
-    return lines
-
-
-def values_of(store: ResultStore, row: Row, declared: Declarations) -> Values:
-    """What a trial can be compared by: its stored values of each example, or, where there are none, made from its
-    candidates and tests.
-    """
-    values: Values = {}
-    for each in store.read_rows("example_scores", row["id"]):
-        values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
-    if values:
-        return values
-    dataset = declared.dataset(row["dataset"])
-    answers = Answers.from_rows(
-        store.read_rows("candidates", row["id"]), store.read_rows("tests", row["id"]), dataset.levels
+def against_table(made: Sequence[Comparison]) -> Lines:
+    """One line for each comparison; all of one score are a family for Holm's correction."""
+    families = {each.score.name: 0 for each in made}
+    for each in made:
+        families[each.score.name] += 1
+    sizes = "; ".join(sorted({f"{count} comparisons" if count > 1 else "1 comparison" for count in families.values()}))
+    few = any(not each.counts_seeds for each in made)
+    title = (
+        "Differences on the same test examples, in percentage points for scores in percent. p Holm is corrected for "
+        f"all comparisons of a score ({sizes}). could show: the smallest difference found with a chance of 80 %."
+        + (" Lines with fewer than 3 seeds count other test examples as chance, not other seeds." if few else "")
     )
-    return values_by_example(answers, dataset.judged_by)
+    return title, list(AGAINST), [_line(each) for each in made]
 
 
-def _compared(score: Score, ours: Values, theirs: Values) -> list[str]:
-    from raypeft.metrics.comparison import mcnemar, paired_bootstrap
+def _line(each: Comparison) -> list[str]:
+    score = each.score
+    difference = f"{_signed(each.difference, score)} [{_signed(each.low, score)}, {_signed(each.high, score)}]"
+    seeds = str(each.seeds[0]) if each.seeds[0] == each.seeds[1] else f"{each.seeds[0]} : {each.seeds[1]}"
+    shows = "" if each.is_significant else _number(each.detectable, score)
+    against = f"{each.baseline.label} ({each.baseline.ids})"
+    return [each.condition.label, each.condition.ids, against, score.title, seeds, difference,
+            each.effect, _p(each.p_value), _p(each.p_holm), shows, each.would_decide]  # fmt: skip
 
-    examples, scale = list(ours[score.name]), score.scale
-    a, b = ([values[score.name][each] for each in examples] for values in (ours, theirs))
-    boot = paired_bootstrap(a, b)
-    interval = f"{scale * boot.difference:+.1f} [{scale * boot.low:+.1f}, {scale * boot.high:+.1f}]"
-    if score.hits is None or not (score.hits in ours and score.hits in theirs):
-        return [interval, "", _p(boot.p_value), ""]
-    hit_a, hit_b = ([bool(values[score.hits][each]) for each in examples] for values in (ours, theirs))
-    exact = mcnemar(hit_a, hit_b)
-    return [interval, f"{exact.only_a} : {exact.only_b}", _p(boot.p_value), _p(exact.p_value)]
+
+def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
+    """One sentence for each reason for which conditions were not compared."""
+    reasons: dict[str, list[Condition]] = {}
+    for condition, reason in left_out:
+        reasons.setdefault(reason, []).append(condition)
+    return [
+        f"not compared: {', '.join(f'{each.label} ({each.ids})' for each in found[:3])}"
+        f"{f' and {len(found) - 3} more' if len(found) > 3 else ''}: {reason}"
+        for reason, found in reasons.items()
+    ]
+
+
+def _number(value: float, score: Score) -> str:
+    """A value of a score as people read it: a fraction in percent."""
+    return f"{100 * value:.1f}" if score.unit == "fraction" else f"{value:.4f}"
+
+
+def _signed(value: float, score: Score) -> str:
+    return f"{100 * value:+.1f}" if score.unit == "fraction" else f"{value:+.4f}"
 
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _comparable(row: Row, other: Row) -> bool:
-    return bool(row["model"] == other["model"] and row["dataset"] == other["dataset"])
-
-
-def _names(rows: Sequence[Row], declared: Declarations) -> dict[str, str]:
-    """Trial id -> what a table calls the trial."""
-    return dict(zip((row["id"] for row in rows), labels(rows, declared), strict=True))
 
 
 def as_text(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]], markdown: bool) -> str | Table:
@@ -146,7 +122,7 @@ def as_text(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]],
         return f"{title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
     for place, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="right" if place > 1 else "left")
+        table.add_column(Text(heading), justify="right" if place > 2 else "left")
     for line in lines:
         table.add_row(*map(Text, line))
     return table

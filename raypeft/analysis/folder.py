@@ -1,5 +1,7 @@
 """A folder of results, opened by what it says of itself."""
 
+from dataclasses import replace
+
 from raypeft.results.declarations import Declarations
 from raypeft.results.store import ResultStore
 
@@ -10,9 +12,19 @@ def open_results(url: str) -> tuple[ResultStore, Declarations]:
     Nothing is written. Raises FileNotFoundError where there are no results, ValueError where a file cannot be read.
     """
     manifest = ResultStore.existing(url, {}).read_manifest()
-    if manifest is not None:
-        return ResultStore.existing(url, manifest.tables), manifest.declarations
     from raypeft.trial.columns import tables
     from raypeft.trial.declarations import own_declarations
 
-    return ResultStore.existing(url, tables()), own_declarations()
+    if manifest is None:
+        return ResultStore.existing(url, tables()), own_declarations()
+    return ResultStore.existing(url, manifest.tables), _completed(manifest.declarations, own_declarations())
+
+
+def _completed(declared: Declarations, own: Declarations) -> Declarations:
+    """A manifest's declarations, with the scores and trial fields of this version that an older one did not declare."""
+    names = {score.name for score in declared.scores}
+    return replace(
+        declared,
+        scores=(*declared.scores, *(score for score in own.scores if score.name not in names)),
+        trial_fields=declared.trial_fields or own.trial_fields,
+    )

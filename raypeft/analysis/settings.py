@@ -28,27 +28,34 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
 
     As text, for a table: "lr 0.002, epochs 3, r 16".
     """
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[_kind(row)].append(row)
-    varying = {kind: _varying(group, declared) for kind, group in groups.items()}
+    varying = _varying_by_kind(rows, declared)
     return [_told(row, varying[_kind(row)], declared) for row in rows]
 
 
 def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
     """For each row a short name that tells it from the others: "lora lr 0.002, r 16".
 
-    Model and dataset are part of it only where the rows differ in them.
+    It has what differs between the rows of its method and dataset. Model and dataset are part of it only where the rows
+    differ in them.
     """
     shared = [name for name in ("model", "dataset") if len({row[name] for row in rows}) > 1]
+    varying = _varying_by_kind(rows, declared)
+    texts = [_told(row, varying[_kind(row)], declared, brief=True) for row in rows]
     return [
         " ".join(part for part in (*(row[name] for name in shared), row["tuning_method"], text) if part)
-        for row, text in zip(rows, settings(rows, declared), strict=True)
+        for row, text in zip(rows, texts, strict=True)
     ]
 
 
 def _kind(row: Row) -> tuple[str, str]:
     return row["tuning_method"], row["dataset"]
+
+
+def _varying_by_kind(rows: Sequence[Row], declared: Declarations) -> dict[tuple[str, str], set[str]]:
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[_kind(row)].append(row)
+    return {kind: _varying(group, declared) for kind, group in groups.items()}
 
 
 def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
@@ -57,7 +64,8 @@ def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
     return {name for name in names if any(row.get(name) != group[0].get(name) for row in group)}
 
 
-def _told(row: Row, varying: set[str], declared: Declarations) -> str:
+def _told(row: Row, varying: set[str], declared: Declarations, brief: bool = False) -> str:
+    """The fields that tell a row apart; `brief`: without those that are merely not the default."""
     method = declared.method(row["tuning_method"])
     usual = {**method.defaults, **declared.dataset(row["dataset"]).decoding}
     parts = []
@@ -65,6 +73,7 @@ def _told(row: Row, varying: set[str], declared: Declarations) -> str:
         value = row.get(name)
         if name in NEVER_SETTINGS or value is None:
             continue
-        if value != usual.get(name, _UNKNOWN) or name in varying or (name in ALWAYS_SETTINGS and value):
+        always = name in varying or (name in ALWAYS_SETTINGS and value)
+        if always or (not brief and value != usual.get(name, _UNKNOWN)):
             parts.append(f"{SHORT.get(name, name)} {f'{value:g}' if isinstance(value, float) else value}")
     return ", ".join(parts)

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from raypeft.analysis.findings import AGAINST, against_table, as_text, over_seeds_table
+from raypeft.analysis.comparisons import compare
+from raypeft.analysis.conditions import parse_baseline
+from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table
 from raypeft.analysis.folder import open_results
+from raypeft.analysis.ranking import ranks_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,33 +22,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/quickstart")
     parser.add_argument(
-        "--baseline", help="id of a trial or name of a method to compare with (default: the trial that started first)"
+        "--baseline",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="what to compare with: field=value pairs such as tuning_method=icl num_shots=8, a method, or a trial's id "
+        "(default: zero_shot, else the trial that started first)",
+    )
+    parser.add_argument(
+        "--ranks",
+        nargs="?",
+        const="em_at_10",
+        metavar="SCORE",
+        help="rank the methods over models and datasets by a score (default: em_at_10)",
     )
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args(arguments)
     try:
-        store, declared = open_results(options.results)
-        scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
-        rows = sorted(scored, key=lambda row: str(row.get("started_at")))
-        shown = [
-            ("Over seeds, scores in percent: mean ± standard deviation [95 % interval of the mean]",
-             *over_seeds_table(rows, declared)),
-            ("Differences on the same test examples, in percentage points", AGAINST,
-             against_table(rows, store, options.baseline, declared) if rows else []),
-        ]  # fmt: skip
+        shown, notes = tables(options)
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     console = Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = 200
     for title, headings, lines in shown:
         if lines:
             # Markdown is not folded: a cell must end on the line on which it begins.
             table = as_text(title, headings, lines, options.markdown)
             console.print(table, highlight=False, markup=False, soft_wrap=options.markdown)
-    if not any(lines for *_, lines in shown):
-        print(
-            "nothing to compare: needs two finished trials of the same model and dataset, or one trial with two seeds"
-        )
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
+    """The tables that are asked for, and sentences on what is not in them."""
+    store, declared = open_results(options.results)
+    scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
+    rows = sorted(scored, key=lambda row: str(row.get("started_at")))
+    if not rows:
+        return [], [f"nothing to compare: {options.results} has no finished trial"]
+    if options.ranks:
+        return [ranks_table(rows, declared, options.ranks)], []
+    compared = compare(rows, store, parse_baseline(options.baseline, rows, declared), declared)
+    shown = [over_seeds_table(rows, declared), against_table(compared.made)]
+    notes = left_out_text(compared.left_out)
+    if not any(lines for *_, lines in shown) and not notes:
+        notes = ["nothing to compare: needs two finished trials of the same model and dataset, or one with two seeds"]
+    return shown, notes

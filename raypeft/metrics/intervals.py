@@ -1,6 +1,6 @@
 """95 % intervals of scores over test examples: by Wilson's formula, or by the percentile bootstrap.
 
-Of differences between two trials see `raypeft.metrics.comparison`.
+Of differences between two trials see `raypeft.analysis.statistics`.
 """
 
 from collections.abc import Callable, Sequence

@@ -47,6 +47,8 @@ class Declarations:
     statuses: Mapping[str, Status] = field(default_factory=dict)
     datasets: Mapping[str, DeclaredDataset] = field(default_factory=dict)
     methods: Mapping[str, DeclaredMethod] = field(default_factory=dict)
+    trial_fields: tuple[str, ...] = ()
+    """The fields that are no method's own, such as model, dataset and decoding."""
 
     def status(self, name: str) -> Status:
         """The status of this name. One that is not declared counts as a fault."""

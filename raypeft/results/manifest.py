@@ -94,6 +94,7 @@ def _declared_over(new: Declarations, old: Declarations) -> Declarations:
         statuses={**old.statuses, **new.statuses},
         datasets={**old.datasets, **new.datasets},
         methods={**old.methods, **methods},
+        trial_fields=tuple(dict.fromkeys([*new.trial_fields, *old.trial_fields])),
     )
 
 

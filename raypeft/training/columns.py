@@ -1,11 +1,18 @@
 """What training puts into the results: the row's columns, and the table of its evaluations. No torch here."""
 
+from raypeft.metrics.metric import Score
 from raypeft.records import Column
 
+NATS = "nats per answer token"
+SCORES = (
+    Score("best_eval_loss", "validation loss", "Lowest validation loss", NATS, higher_is_better=False, width=None),
+    Score("test_loss", "test loss", "Test loss at best_step", NATS, higher_is_better=False, width=None),
+)
+"""The losses that comparisons use. Tables have them beside the cost."""
 COLUMNS = (
-    Column("best_eval_loss", float, "Lowest validation loss", "nats per answer token"),
+    *SCORES[0].columns,
     Column("best_step", int, "Optimiser step of the lowest validation loss", "steps"),
-    Column("test_loss", float, "Test loss at best_step", "nats per answer token"),
+    *SCORES[1].columns,
     Column("test_loss_last", float, "Test loss at the last step", "nats per answer token"),
     Column("steps", int, "Number of optimiser steps", "steps"),
     Column("train_seconds", float, "Training time without evaluations", "seconds"),

@@ -14,6 +14,7 @@ from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
+from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
 from raypeft.trial.provenance import versions
 
@@ -21,13 +22,14 @@ from raypeft.trial.provenance import versions
 def own_declarations() -> Declarations:
     """The datasets, methods, scores and statuses that there are."""
     return Declarations(
-        scores=tuple(declared_scores()),
+        scores=(*declared_scores(), *SCORES),
         statuses=dict(STATUSES),
         datasets={
             name: DeclaredDataset(**{part.name: getattr(dataset, part.name) for part in fields(DeclaredDataset)})
             for name, dataset in DATASETS.items()
         },
         methods={name: _declared(method) for name, method in METHODS.items()},
+        trial_fields=tuple(name for name in Trial.model_fields if name != "method"),
     )
 
 

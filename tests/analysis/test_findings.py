@@ -1,37 +1,13 @@
-"""Seeds summarised and trials compared, from stored rows alone."""
-
-from datetime import UTC, datetime
+"""The tables of findings, as the command prints them."""
 
 import pytest
+from result_folders import add, rows_of
 
-from raypeft.analysis.findings import against_table, over_seeds_table, values_of
+from raypeft.analysis.findings import over_seeds_table
 from raypeft.cli.findings import main
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
-
-
-def add(store, name, hits, **fields):
-    """A finished trial whose first candidates hit as given; its ten others never do."""
-    trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": name, **fields})
-    score = sum(hits) / len(hits)
-    row = {"id": trial.id, **trial.fields, "status": "ok", "em_at_1": score, "em_at_10": score, "codebleu": score}
-    row["started_at"] = datetime(2026, 1, 1 + len(store.read_rows()), tzinfo=UTC)
-    store.write_rows("trials", trial.id, [row])
-    candidates = [
-        {
-            "id": trial.id,
-            "example_id": str(example),
-            "rank": rank,
-            "text": "x" if hit and rank == 0 else "y",
-            "reference": "x",
-        }
-        for example, hit in enumerate(hits)
-        for rank in range(10)
-    ]
-    store.write_rows("candidates", trial.id, candidates)
-    return trial.id
 
 
 @pytest.fixture
@@ -39,112 +15,86 @@ def store(tmp_path):
     return ResultStore(str(tmp_path / "study"), tables())
 
 
-def rows(store):
-    return sorted(store.read_rows(), key=lambda row: row["started_at"])
+def said(store, capsys, *arguments):
+    assert main([store.url, *arguments]) == 0
+    return capsys.readouterr().out
 
 
-def against(store, baseline=None):
-    return against_table(rows(store), store, baseline, own_declarations())
+def over_seeds(store):
+    return over_seeds_table(rows_of(store), own_declarations())
 
 
-def test_seeds_of_one_trial_are_one_line_with_mean_deviation_and_interval(store):
+def test_seeds_of_one_trial_are_one_line_with_mean_deviation_and_an_interval_within_bounds(store):
     for seed, hits in ((1, [1, 1, 0, 0]), (2, [1, 0, 0, 0]), (3, [1, 1, 1, 0])):
         add(store, "lora", hits, seed=seed)
     add(store, "lora", [1, 1, 1, 1], seed=1, lora_r=4)
-    headings, ((name, seeds, em_at_1, *_),) = over_seeds_table(rows(store), own_declarations())
-    assert headings[:4] == ["trial", "seeds", "EM@1", "EM@10"]
-    assert seeds == "3"
-    assert em_at_1 == "50.0 ± 25.0 [-12.1, 112.1]"
-    assert "lora" in name
+    _, headings, ((name, ids, seeds, em_at_1, *_),) = over_seeds(store)
+    assert headings[:5] == ["trial", "ids", "seeds", "EM@1", "EM@10"]
+    assert (name, seeds) == ("lora r 16", "3")
+    assert ids.endswith(" +2")
+    assert em_at_1 == "50.0 ± 25.0 [0.0, 100.0]"
 
 
-def test_a_trial_is_compared_with_the_baseline_on_the_same_examples(store):
-    add(store, "zero_shot", [0] * 12)
-    add(store, "lora", [1] * 10 + [0] * 2)
-    first, second = against(store)
-    assert first[:3] == ["lora r 16", "zero_shot", "EM@1"]
-    assert first[3].startswith("+83.3 [")
-    assert first[4] == "10 : 0"
-    assert first[6] == "0.002"  # 2 / 2**10
-    assert second[2] == "EM@10"
-
-
-def test_the_baseline_may_be_a_method_or_an_id(store):
-    chosen = add(store, "lora", [1, 0, 1, 0])
-    add(store, "full", [1, 1, 1, 0])
-    assert against(store, "lora") == against(store, chosen)
-
-
-def test_a_baseline_that_no_trial_is_is_refused_with_what_there_is(store, capsys):
-    add(store, "lora", [1, 0])
-    assert main([store.url, "--baseline", "lara"]) == 2
-    assert "its method (lora) but got lara" in capsys.readouterr().err
-
-
-def test_trials_of_other_test_examples_are_not_compared(store):
-    add(store, "zero_shot", [0, 0, 1])
-    add(store, "lora", [1, 1, 0, 1])
-    assert against(store) == []
-
-
-def test_stored_values_of_examples_go_before_those_that_candidates_would_give(store):
-    add(store, "lora", [1, 0])
-    (row,) = rows(store)
-    assert values_of(store, row, own_declarations())["em_at_1"] == {"0": 1.0, "1": 0.0}
-    told = [{"id": row["id"], "example_id": "0", "score": "em_at_1", "value": 0.5}]
-    store.write_rows("example_scores", row["id"], told)
-    assert values_of(store, row, own_declarations()) == {"em_at_1": {"0": 0.5}}
-
-
-def test_the_command_prints_both_tables_as_markdown(store, capsys):
-    add(store, "zero_shot", [0] * 8)
+def test_two_seeds_have_no_interval_and_the_title_says_why(store):
     for seed in (1, 2):
-        add(store, "lora", [1] * 6 + [0] * seed + [1] * (2 - seed), seed=seed)
-    assert main([store.url, "--markdown"]) == 0
-    said = capsys.readouterr().out
-    assert "| lora" in said
-    assert "± " in said
-    assert "only this : only that" in said
+        add(store, "lora", [1, 0, 0, 0], seed=seed)
+    title, _, ((_, _, _, em_at_1, *_),) = over_seeds(store)
+    assert em_at_1 == "25.0 ± 0.0"
+    assert "Two seeds are too few for an interval" in title
+
+
+def test_losses_are_summarised_too(store):
+    for seed in (1, 2, 3):
+        add(store, "lora", [1, 0], seed=seed, row={"test_loss": 1 + seed / 1000})
+    _, headings, ((*_, loss),) = over_seeds(store)
+    assert headings[-1] == "test loss"
+    assert loss == "1.0020 ± 0.0010 [0.9995, 1.0045]"
+
+
+def test_the_command_prints_both_tables_as_markdown_with_ids_and_the_family(store, capsys):
+    add(store, "zero_shot", [0] * 8)
+    ids = [add(store, "lora", [1] * (4 + seed) + [0] * (4 - seed), seed=seed) for seed in (1, 2, 3)]
+    text = said(store, capsys, "--markdown")
+    assert f"| lora r 16 | {ids[0]} +2 | 3 |" in text
+    assert "| p | p Holm |" in text
+    assert "corrected for all comparisons of a score (1 comparison)" in text
+
+
+def test_every_line_names_its_baseline(store, capsys):
+    baseline = add(store, "zero_shot", [0] * 8)
+    add(store, "lora", [1] * 8)
+    assert f"| zero_shot ({baseline}) |" in said(store, capsys, "--markdown")
+
+
+def test_what_was_not_compared_is_said_with_the_reason(store, capsys):
+    add(store, "zero_shot", [0, 0, 1])
+    id = add(store, "lora", [1, 1])
+    assert f"not compared: lora r 16 ({id}): they were scored on other test examples (2 and 3)" in said(store, capsys)
 
 
 def test_a_single_trial_leaves_nothing_to_compare(store, capsys):
     add(store, "lora", [1, 0])
-    assert main([store.url]) == 0
-    assert "nothing to compare" in capsys.readouterr().out
+    assert "nothing to compare: needs two finished trials" in said(store, capsys)
+
+
+def test_a_folder_whose_trials_all_failed_has_nothing_to_compare(store, capsys):
+    add(store, "lora", [1, 0], row={"status": "failed"})
+    assert "has no finished trial" in said(store, capsys)
+
+
+def test_a_baseline_that_no_trial_is_ends_with_2(store, capsys):
+    add(store, "lora", [1, 0])
+    assert main([store.url, "--baseline", "lara"]) == 2
+    assert "but got lara" in capsys.readouterr().err
+
+
+def test_ranks_are_printed(store, capsys):
+    for model in ("CodeGen-350M-mono", "SmolLM2-135M"):
+        for name, hits in (("zero_shot", [0, 0]), ("lora", [1, 0]), ("full", [1, 1])):
+            add(store, name, hits, model=model)
+    assert "Friedman" in said(store, capsys, "--ranks", "em_at_1")
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main([str(tmp_path / "none")]) == 2
     assert "holds no trials/" in capsys.readouterr().err
-
-
-def add_tested(store, name, *problems):
-    """A finished trial on APPS; each problem's candidates are strings with p(assed) or w(rong) for each test."""
-    trial = make_trial({"model": "toy", "dataset": "apps", "tuning_method": name})
-    row = {
-        "id": trial.id,
-        **trial.fields,
-        "status": "ok",
-        "started_at": datetime(2026, 1, 1 + len(store.read_rows()), tzinfo=UTC),
-    }
-    store.write_rows("trials", trial.id, [row])
-    tests = [
-        {"id": trial.id, "example_id": str(problem), "rank": rank, "test": test, "passed": letter == "p",
-         "passed_paper": letter == "p", "outcome": "passed" if letter == "p" else "wrong_answer"}
-        for problem, candidates in enumerate(problems)
-        for rank, letters in enumerate(candidates)
-        for test, letter in enumerate(letters)
-    ]  # fmt: skip
-    store.write_rows("tests", trial.id, tests)
-
-
-def test_trials_on_a_dataset_with_tests_are_compared_by_pass_at_1_and_tests_passed(store):
-    add_tested(store, "zero_shot", *[("ww", "pw")] * 12)
-    add_tested(store, "lora", *[("pp", "pw")] * 10, *[("pw", "pp")] * 2)
-    first, second = against(store)
-    assert first[:3] == ["lora r 16", "zero_shot", "pass@1"]
-    assert first[3].startswith("+50.0 [")
-    assert first[4] == "10 : 0", "by the first candidate"
-    assert second[2] == "tests passed"
-    assert second[3].startswith("+50.0 [")
-    assert (second[4], second[6]) == ("", "")

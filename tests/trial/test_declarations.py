@@ -12,6 +12,7 @@ from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_trials
+from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import write_manifest
 
@@ -48,7 +49,7 @@ def test_it_holds_the_sweep_as_it_was_run_and_its_plan(tmp_path, store):
 def test_it_holds_everything_that_this_version_declares(tmp_path, store):
     write_manifest(store, sweep(tmp_path))
     found = store.read_manifest()
-    assert [*found.declarations.scores] == declared_scores()
+    assert [*found.declarations.scores] == [*declared_scores(), *SCORES]
     assert found.declarations.statuses == STATUSES
     assert found.declarations.datasets.keys() == DATASETS.keys()
     assert found.declarations.dataset("apps").levels == DATASETS["apps"].levels

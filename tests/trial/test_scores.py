@@ -71,7 +71,7 @@ def test_a_metric_that_is_added_has_its_column_its_heading_and_its_comparison(tm
     assert " parses " in printed(rows, capsys)
     assert findings([str(tmp_path), "--markdown"]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "| parses |" in line)
-    assert line.split("|")[5].count(":") == 1, "hits and misses are compared by McNemar's test"
+    assert " : " in line, "hits and misses are compared by McNemar's test"
     stored = store.read_rows("example_scores", rows[0]["id"])
     assert len([each for each in stored if each["score"] == "parses"]) == 6
     assert set(stored[0]) == {"id", "example_id", "score", "value"}, "no text of the dataset"

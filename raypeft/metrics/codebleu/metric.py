@@ -6,7 +6,7 @@ import numpy as np
 
 from raypeft.metrics import intervals
 from raypeft.metrics.exact_match import paper_prediction, paper_reference, untuned_prediction
-from raypeft.metrics.metric import WIDE, Answers, Metric, Score
+from raypeft.metrics.metric import WIDE, Answers, Metric, Score, Values
 from raypeft.metrics.readings import Reading
 
 PARTS = ("ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match")
@@ -29,6 +29,25 @@ def compute(answers: Answers) -> dict[str, float]:
     columns = score_counts(rows.sum(axis=0).tolist()) | intervals.bootstrap("codebleu", len(rows), resampled)
     paper = _as_the_paper(references, first, answers.paper_stop, answers.trains)
     return columns | {f"{name}_paper": value for name, value in paper.items()}
+
+
+def per_example(answers: Answers) -> Values:
+    """What each example contributes to the corpus score: its jackknife pseudo-value, shifted so that their mean is the
+    corpus score (Efron and Tibshirani 1993, section 11.5).
+
+    CodeBLEU is not a mean over examples, so a paired test needs such values. Differences of two trials' pseudo-values
+    give the intervals that a bootstrap of both corpora gives (tests/metrics/test_codebleu_metric.py).
+    """
+    from raypeft.metrics.codebleu.score import example_counts, score_counts
+
+    candidates, references = answers.pairs
+    if len(candidates) < 2:
+        return {}
+    rows = np.array(example_counts(references, [texts[0] for texts in candidates]))
+    total = rows.sum(axis=0)
+    without = np.array([score_counts(left)["codebleu"] for left in (total - rows).tolist()])
+    values = score_counts(total.tolist())["codebleu"] + (len(rows) - 1) * (without.mean() - without)
+    return {"codebleu": dict(zip(answers.candidates, values.tolist(), strict=True))}
 
 
 def _as_the_paper(
@@ -62,4 +81,5 @@ METRIC = Metric(
         ),
     ),
     compute=compute,
+    per_example=per_example,
 )

@@ -1,4 +1,4 @@
-"""Comparisons of two trials and summaries over seeds, against published values, closed forms and simulation."""
+"""Comparisons of two trials on the same examples, against published values, closed forms and simulation."""
 
 import random
 from itertools import product
@@ -6,15 +6,12 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, ttest_1samp
 
-from raypeft.metrics.comparison import mcnemar, over_seeds, paired_bootstrap
+from raypeft.analysis.statistics.paired import detectable, mcnemar, paired_bootstrap
 
 MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 """Darwin's crossed less self-fertilised maize, in eighths of an inch (Fisher 1935, The Design of Experiments)."""
-
-SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
-"""Hours of sleep gained, second drug less first (Student 1908; R's data set `sleep`)."""
 
 
 def pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[list[bool], list[bool]]:
@@ -109,7 +106,7 @@ def test_the_same_seed_gives_the_same_answer_and_another_seed_another():
 def test_the_answer_does_not_hang_on_how_many_resamples_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch):
     a, b = np.random.default_rng(9).random((2, 80))
     whole = paired_bootstrap(a, b)
-    monkeypatch.setattr("raypeft.metrics.comparison.CELLS", 80 * 7)
+    monkeypatch.setattr("raypeft.analysis.statistics.paired.CELLS", 80 * 7)
     assert paired_bootstrap(a, b) == whole
 
 
@@ -173,30 +170,6 @@ def test_mcnemar_refuses_what_is_no_boolean(value):
         mcnemar([True, False], [True, value])
 
 
-def test_the_t_interval_of_student_s_sleep_data_is_that_of_r():
-    # R: t.test(extra ~ group, data = sleep, paired = TRUE) prints 0.7001142 and 2.4598858 around 1.58, sd 1.229995.
-    found = over_seeds(SLEEP)
-    assert (found.mean, found.low, found.high) == pytest.approx((1.58, 0.7001142, 2.4598858), abs=5e-8)
-    assert found.standard_deviation == pytest.approx(1.229995, abs=5e-7)
-    assert found.n == 10
-
-
-def test_the_t_interval_of_three_seeds_is_4_303_standard_errors_wide_on_each_side():
-    found = over_seeds([1, 2, 3])
-    assert (found.mean, found.standard_deviation) == (2, 1)
-    assert found.high - 2 == 2 - found.low == pytest.approx(4.302653 / 3**0.5, abs=1e-6)
-
-
-def test_one_seed_has_a_mean_and_no_scatter():
-    found = over_seeds([0.3])
-    assert (found.mean, found.standard_deviation, found.low, found.high, found.n) == (0.3, None, None, None, 1)
-
-
-def test_seeds_that_agree_have_an_interval_without_width():
-    found = over_seeds([0.5, 0.5, 0.5])
-    assert (found.standard_deviation, found.low, found.high) == (0, 0.5, 0.5)
-
-
 @pytest.mark.parametrize("compare", [paired_bootstrap, mcnemar])
 def test_trials_on_different_numbers_of_examples_are_refused(compare):
     with pytest.raises(ValueError, match="a and b must be scores of the same examples but got 3 and 2"):
@@ -207,11 +180,6 @@ def test_trials_on_different_numbers_of_examples_are_refused(compare):
 def test_no_examples_are_refused(compare):
     with pytest.raises(ValueError, match="a must have at least one value but is empty"):
         compare([], [])
-
-
-def test_no_seeds_are_refused():
-    with pytest.raises(ValueError, match="values must have at least one value but is empty"):
-        over_seeds([])
 
 
 def test_a_single_example_cannot_be_resampled():
@@ -228,10 +196,26 @@ def test_a_bootstrap_needs_resamples():
 def test_what_is_no_finite_number_is_refused_with_its_place(value):
     with pytest.raises(ValueError, match=r"b must be finite numbers but got .* at index 2 \(1 of 3 are none\)"):
         paired_bootstrap([1, 2, 3], [1, 2, value])
-    with pytest.raises(ValueError, match=r"values must be finite numbers but got .* at index 0 \(1 of 2 are none\)"):
-        over_seeds([value, 1])
 
 
 def test_scores_of_several_columns_are_refused():
     with pytest.raises(ValueError, match=r"a must be one value an example but got an array of shape \(2, 2\)"):
         paired_bootstrap(np.ones((2, 2)), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("examples", "discordant", "points"), [(543, 0.10, 3.8), (100, 0.10, 8.9), (628, 0.08, 3.2), (250, 0.08, 5.0)]
+)
+def test_what_a_test_set_could_show_is_that_of_the_planning_formula(examples, discordant, points):
+    differing = round(examples * discordant / 2)
+    a = [1] * differing + [0] * (examples - differing)
+    b = [0] * differing + [1] * differing + [0] * (examples - 2 * differing)
+    assert 100 * detectable(a, b) == pytest.approx(points, abs=0.1)
+
+
+def test_what_could_be_shown_is_found_four_times_in_five():
+    generator, found = np.random.default_rng(10), []
+    for _ in range(1000):
+        effect = detectable(generator.normal(size=200), np.zeros(200))
+        found.append(ttest_1samp(generator.normal(effect, 1, size=200), 0).pvalue < 0.05)
+    assert 0.75 < np.mean(found) < 0.85

@@ -1,13 +1,10 @@
-"""How sure is a difference between two trials, and how far do the seeds of one trial scatter?
+"""Is a difference between two trials more than chance? Would it hold on other test examples, with these two models?
 
-    from raypeft.metrics.comparison import mcnemar, over_seeds, paired_bootstrap
     paired_bootstrap(lora_scores, icl_scores)       # scores of the same test examples, in the same order
-    mcnemar(lora_hits, icl_hits)                    # the same for exact match and pass@1: hit or miss
-    over_seeds([0.31, 0.29, 0.33])                  # one score a seed
+    mcnemar(lora_hits, icl_hits)                    # the same for hits and misses, such as exact match
 
-Each function answers for one source of chance. The first two: would the difference hold on other test examples of the
-same kind, with these two trained models? The last: with other seeds, on these examples? Neither stands in for the
-other, and none corrects for the number of comparisons made.
+Other seeds are another source of chance: see `raypeft.analysis.statistics.seeds`. Nothing here corrects for the number
+of comparisons: see `raypeft.analysis.statistics.families`.
 """
 
 from __future__ import annotations
@@ -20,6 +17,8 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+POWER = 0.8
+"""The chance of a significant result that a study is planned for (Cohen 1988)."""
 CELLS = 4_000_000
 """Resampled values held at a time: 32 MB of float64, with the same result for any number."""
 
@@ -49,19 +48,6 @@ class McNemar:
     examples: int
 
 
-@dataclass(frozen=True, slots=True)
-class Seeds:
-    """Of one score over several seeds."""
-
-    mean: float
-    standard_deviation: float | None
-    """Of the seeds (n - 1 in the denominator), not of their mean. None for a single seed, as are `low` and `high`."""
-    low: float | None
-    high: float | None
-    """Ends of the 95 % interval of the mean."""
-    n: int
-
-
 def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10_000, seed: int = 42) -> Difference:
     """The mean difference a - b of per-example scores, its 95 % interval, and whether it can be chance.
 
@@ -74,7 +60,7 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10
 
     Raises ValueError for unequal lengths, fewer than 2 examples, fewer than 1 resample, and what is no finite number.
     """
-    first, second = _numbers("a", a), _numbers("b", b)
+    first, second = numbers("a", a), numbers("b", b)
     _check_pairs(len(first), len(second))
     if len(first) < 2:
         raise ValueError(f"a and b must have at least 2 examples but got {len(first)}")
@@ -118,22 +104,19 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     return McNemar(only_a, only_b, p_value, len(first))
 
 
-def over_seeds(values: Sequence[float]) -> Seeds:
-    """Mean, standard deviation and 95 % interval of the mean (Student's t, n - 1 degrees) of one score a seed.
+def detectable(a: Sequence[float], b: Sequence[float]) -> float:
+    """The smallest difference of means that as many examples find significant with a chance of 80 %.
 
-    The interval takes seeds as independent and their scores as roughly normal; it may leave [0, 1]. Raises ValueError
-    for no values and for what is no finite number.
+    Made from how far the two trials differ on single examples. For hits and misses it is 2.80 * sqrt(d / n), where d is
+    the share of n examples that just one of them hits (Connor 1987, Biometrics 43). Raises as `paired_bootstrap` does.
     """
-    scores = _numbers("values", values)
-    mean, n = float(scores.mean()), len(scores)
-    if n == 1:
-        return Seeds(mean, None, None, None, n)
-    deviation = float(scores.std(ddof=1))
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
-    return Seeds(mean, deviation, mean - margin, mean + margin, n)
+    differences = numbers("a", a) - numbers("b", b)
+    t = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER)
+    return float(t * ((differences**2).mean() / len(differences)) ** 0.5)
 
 
-def _numbers(name: str, values: Sequence[float]) -> np.ndarray:
+def numbers(name: str, values: Sequence[float]) -> np.ndarray:
+    """The values as an array of float64. Raises ValueError, with this name, for none and for what is not finite."""
     array = _array(name, values)
     wrong = [
         (index, value)

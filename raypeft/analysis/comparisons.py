@@ -1,0 +1,219 @@
+"""Conditions compared on the same test examples: difference, interval, p-value, and what would decide.
+
+    for comparison in compare(rows, store, baseline, declared).made:
+        print(comparison.condition.label, comparison.difference, comparison.p_holm)
+
+One test for each case. With three seeds or more, seeds and examples are both chance (`two_level`). With fewer, examples
+alone are, and the comparison says so: McNemar's exact test for hits and misses, a permutation test for other scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from raypeft.analysis.conditions import SEEDS, Baseline, Condition, Row, baseline_of, conditions
+from raypeft.metrics.metric import Answers, Score, Values
+from raypeft.metrics.scoring import values_by_example
+from raypeft.results.declarations import Declarations
+from raypeft.results.store import ResultStore
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Of one score of two conditions, in the score's own unit."""
+
+    condition: Condition
+    baseline: Condition
+    score: Score
+    difference: float
+    """Mean of the condition minus mean of the baseline."""
+    low: float
+    high: float
+    """Bounds of its 95 % interval."""
+    p_value: float
+    detectable: float
+    """The smallest difference that these seeds and examples would find with a chance of 80 %."""
+    seeds: tuple[int, int]
+    """Of the condition and of the baseline, as far as they are used."""
+    examples: int
+    counts_seeds: bool
+    """Whether interval and p-value count other seeds as chance. If not, they count other test examples only."""
+    effect: str = ""
+    """Effect size: odds ratio for hits and misses of one seed, A12 over seeds."""
+    seeds_needed: int | None = None
+    """Seeds that would find this difference with a chance of 80 %. None: unknown, or no number of seeds would."""
+    p_holm: float = 1.0
+    """Corrected for all comparisons of this score in the same call."""
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p_holm < SIGNIFICANT
+
+    @property
+    def would_decide(self) -> str:
+        """What would probably decide an open comparison; empty where it is decided."""
+        if self.is_significant or not self.difference:
+            return ""
+        if self.counts_seeds and self.seeds_needed:
+            return f"{self.seeds_needed} seeds"
+        examples = self.examples * (self.detectable / self.difference) ** 2
+        more = f"{examples:,.0f} test examples" if examples < 1e6 else ""
+        if not self.counts_seeds and max(self.seeds) > 1:
+            return " and ".join(filter(None, ("3 seeds or more", more)))
+        return more
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Everything that came of comparing the conditions of a folder with a baseline."""
+
+    made: list[Comparison]
+    left_out: list[tuple[Condition, str]]
+    """Conditions without a comparison, and why."""
+
+
+def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declared: Declarations) -> Compared:
+    """Each condition against its own baseline, by every score that has values of single examples."""
+    every = conditions(rows, declared)
+    values = {row["id"]: values_of(store, row, declared) for row in rows}
+    made: list[Comparison] = []
+    left_out: list[tuple[Condition, str]] = []
+    for condition in every:
+        if baseline.fits(condition):
+            continue
+        other = baseline_of(condition, baseline, every, declared)
+        if isinstance(other, str):
+            left_out.append((condition, other))
+            continue
+        found, lacks = _by_each_score(condition, other, values, declared)
+        made += found
+        if not found:
+            left_out.append((condition, lacks))
+    return Compared(_corrected(made), left_out)
+
+
+def values_of(store: ResultStore, row: Row, declared: Declarations) -> Values:
+    """What a trial can be compared by: its stored values of each example, or, where there are none, made from its
+    candidates and tests.
+    """
+    values: Values = {}
+    for each in store.read_rows("example_scores", row["id"]):
+        values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
+    if values:
+        return values
+    dataset = declared.dataset(row["dataset"])
+    answers = Answers.from_rows(
+        store.read_rows("candidates", row["id"]), store.read_rows("tests", row["id"]), dataset.levels
+    )
+    return values_by_example(answers, dataset.judged_by)
+
+
+def _by_each_score(
+    condition: Condition, other: Condition, values: dict[str, Values], declared: Declarations
+) -> tuple[list[Comparison], str]:
+    """The comparisons that can be made, and, where there are none, why."""
+    pairs = _paired_seeds(condition.rows, other.rows)
+    made, lacks = [], "the folder holds neither example_scores nor candidates of both"
+    for score in declared.scores:
+        tables = [[values[row["id"]].get(score.name, {}) for row in side] for side in pairs]
+        if not all(table for side in tables for table in side):
+            continue
+        if any(table.keys() != tables[0][0].keys() for side in tables for table in side):
+            sizes = dict.fromkeys(len(table) for side in tables for table in side)
+            lacks = f"they were scored on other test examples ({' and '.join(map(str, sizes))})"
+            continue
+        hits = [[values[row["id"]].get(score.hits or "", {}) for row in side] for side in pairs]
+        ours, theirs = (_array(side) for side in tables)
+        both = (_array(hits[0]), _array(hits[1])) if all(table for side in hits for table in side) else None
+        made.append(_compared(condition, other, score, (ours, theirs), both))
+    return made, lacks
+
+
+def _paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of both sides, as many of each: those of the same seeds, where there are any.
+
+    A single row stands for all seeds of the other side. Seeds without a common one are independent draws, so any order
+    of pairs is right.
+    """
+    if len(theirs) == 1 or len(ours) == 1:
+        most = max(len(ours), len(theirs))
+        return [ours[place % len(ours)] for place in range(most)], [
+            theirs[place % len(theirs)] for place in range(most)
+        ]
+    seeds = [{tuple(row.get(name) for name in SEEDS): row for row in side} for side in (ours, theirs)]
+    common = [seed for seed in seeds[0] if seed in seeds[1]]
+    if common:
+        return [seeds[0][seed] for seed in common], [seeds[1][seed] for seed in common]
+    fewest = min(len(ours), len(theirs))
+    return list(ours[:fewest]), list(theirs[:fewest])
+
+
+def _array(side: Sequence[dict[str, float]]) -> Any:
+    """(seeds, examples), the examples in one order for every seed."""
+    return np.array([[table[example] for example in side[0]] for table in side], float)
+
+
+def _compared(condition: Condition, other: Condition, score: Score, values: Any, hits: Any) -> Comparison:
+    from raypeft.analysis.statistics.effects import a12
+    from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, two_level
+
+    ours, theirs = values
+    pairs, examples = ours.shape
+    made = Comparison(
+        condition=condition,
+        baseline=other,
+        score=score,
+        difference=float((ours - theirs).mean()),
+        low=0.0,
+        high=0.0,
+        p_value=1.0,
+        detectable=0.0,
+        seeds=(min(len(condition.rows), pairs), min(len(other.rows), pairs)),
+        examples=examples,
+        counts_seeds=pairs >= FEWEST_SEEDS,
+    )
+    if not made.counts_seeds:
+        return _over_examples(made, ours.mean(axis=0), theirs.mean(axis=0), hits if pairs == 1 else None)
+    found = two_level(ours - theirs)
+    return replace(
+        made,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        detectable=found.detectable,
+        effect=f"A12 {a12(ours.mean(axis=1), theirs.mean(axis=1)):.2f}",
+        seeds_needed=found.seeds_for(found.mean) if found.mean else None,
+    )
+
+
+def _over_examples(made: Comparison, ours: Any, theirs: Any, hits: Any) -> Comparison:
+    """With too few seeds to count them: other test examples are the only chance."""
+    from raypeft.analysis.statistics.effects import odds_ratio
+    from raypeft.analysis.statistics.paired import detectable, mcnemar, paired_bootstrap
+
+    boot = paired_bootstrap(ours, theirs)
+    made = replace(made, low=boot.low, high=boot.high, p_value=boot.p_value, detectable=detectable(ours, theirs))
+    if hits is None:
+        return made
+    exact = mcnemar(*(side[0].astype(bool) for side in hits))
+    odds = odds_ratio(exact.only_a, exact.only_b)
+    told = f"{exact.only_a} : {exact.only_b}, odds ratio {odds}" if odds else ""
+    return replace(made, p_value=exact.p_value, effect=told)
+
+
+def _corrected(made: Sequence[Comparison]) -> list[Comparison]:
+    """With `p_holm`, by Holm within the comparisons of each score."""
+    from raypeft.analysis.statistics.families import holm
+
+    corrected = list(made)
+    for name in dict.fromkeys(each.score.name for each in made):
+        places = [place for place, each in enumerate(made) if each.score.name == name]
+        for place, p_value in zip(places, holm([made[place].p_value for place in places]), strict=True):
+            corrected[place] = replace(made[place], p_holm=p_value)
+    return corrected

@@ -1,0 +1,200 @@
+"""Conditions: the trials that differ in nothing but their seeds; and which condition is whose baseline.
+
+    for condition in conditions(rows, declared):
+        print(condition.label, len(condition.rows))
+
+A comparison asks one question only if trial and baseline agree in everything else. `baseline_of` holds that rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raypeft.analysis.settings import labels
+from raypeft.mistakes import nearest
+from raypeft.results.declarations import Declarations
+
+Row = Mapping[str, Any]
+ALWAYS = ("model", "dataset", "tuning_method")
+SEEDS = ("seed", "icl_seed")
+PLACES = ("model_path", "dataset_path", "model_revision", "dataset_revision")
+"""Where model and data were loaded from. Two places can hold the same, which `VERSIONS` tells."""
+VERSIONS = ("dataset_resolved_revision", "model_resolved_revision")
+"""Columns that say which data and which weights were loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Trials that differ in nothing but their seeds."""
+
+    rows: tuple[Row, ...]
+    """At least one, in the order of the folder; one a seed."""
+    label: str
+    """A name for people, such as "lora lr 0.002, r 16"."""
+    fields: Mapping[str, Any]
+    """The fields of its trials, without seeds and places."""
+
+    @property
+    def ids(self) -> str:
+        """The trials' ids: the first, and how many more."""
+        more = f" +{len(self.rows) - 1}" if len(self.rows) > 1 else ""
+        return f"{self.rows[0]['id']}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the others are compared with."""
+
+    pairs: Mapping[str, str] = field(default_factory=dict)
+    """Field -> value, as text. Trials may differ from the baseline in these fields, and agree in the others."""
+    id: str | None = None
+    """Id of a trial. Other trials may differ from it in every field of their method."""
+
+    def fits(self, condition: Condition) -> bool:
+        """Whether a condition is a baseline."""
+        if self.id is not None:
+            return any(row["id"] == self.id for row in condition.rows)
+        return all(_equal(condition.fields.get(name), text) for name, text in self.pairs.items())
+
+    def __str__(self) -> str:
+        return self.id or " ".join(f"{name}={text}" for name, text in self.pairs.items())
+
+
+def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
+    """The conditions of these rows: by model, dataset and method as they first come, then by the values of fields."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(f"{name}={value}" for name, value in _fields(row, declared).items()), []).append(row)
+    without_seeds = [{**group[0], **dict.fromkeys(SEEDS)} for group in groups.values()]
+    names = labels(without_seeds, declared)
+    found = [
+        Condition(tuple(group), name, _fields(group[0], declared))
+        for group, name in zip(groups.values(), names, strict=True)
+    ]
+    order = {name: list(dict.fromkeys(row[name] for row in rows)) for name in ALWAYS}
+
+    def place(condition: Condition) -> list[Any]:
+        first = [values.index(condition.fields[name]) for name, values in order.items()]
+        return [*first, *(_sortable(value) for name, value in condition.fields.items() if name not in order)]
+
+    return sorted(found, key=place)
+
+
+def _sortable(value: Any) -> tuple[int, float, str]:
+    """Numbers by value, before texts; nothing first."""
+    if value is None or isinstance(value, bool | int | float):
+        return (value is not None, float(value or 0), "")
+    return (2, 0.0, str(value))
+
+
+def parse_baseline(words: Sequence[str], rows: Sequence[Row], declared: Declarations) -> Baseline:
+    """The baseline that `--baseline` names: the id of a trial, a tuning method, or field=value pairs.
+
+    Without words it is the untuned model (zero_shot) where there is one, else the first trial. Raises ValueError for
+    what no trial is.
+    """
+    methods = list(dict.fromkeys(row["tuning_method"] for row in rows))
+    if not words:
+        return Baseline({"tuning_method": "zero_shot"}) if "zero_shot" in methods else Baseline(id=rows[0]["id"])
+    if len(words) == 1 and any(row["id"] == words[0] for row in rows):
+        return Baseline(id=words[0])
+    pairs = dict(word.partition("=")[::2] if "=" in word else ("tuning_method", word) for word in words)
+    found = conditions(rows, declared)
+    for name, text in pairs.items():
+        fields = sorted({each for condition in found for each in condition.fields})
+        if name not in fields:
+            raise ValueError(f"--baseline must name fields of the trials but got {name}{nearest(name, fields)}")
+        values = list(dict.fromkeys(str(each.fields[name]) for each in found if name in each.fields))
+        if not any(_equal(each.fields.get(name), text) for each in found):
+            what = "the id of a trial, or its method" if name == "tuning_method" else f"a {name} of these trials"
+            raise ValueError(f"--baseline must be {what} ({', '.join(values)}) but got {text}")
+    baseline = Baseline(pairs)
+    if not any(map(baseline.fits, found)):
+        raise ValueError(f"--baseline must be some trial but none has {baseline}")
+    if all(map(baseline.fits, found)):
+        raise ValueError(f"--baseline must leave trials to compare with it but all have {baseline}; "
+                         f"{_what_varies(found)}")  # fmt: skip
+    return baseline
+
+
+def baseline_of(
+    condition: Condition, baseline: Baseline, every: Sequence[Condition], declared: Declarations
+) -> Condition | str:
+    """The one condition that `condition` is compared with, or why there is none.
+
+    They agree in each field that is not named by the baseline. Fields of the tuning method count where both have the
+    same method. Where the methods differ, a field counts if the baselines differ in it: RAG with 4 shots is
+    compared with ICL with 4 shots.
+    """
+    found = [each for each in every if baseline.fits(each) and each is not condition]
+    shared = _shared_fields(declared)
+    strict = [name for name in shared if name not in baseline.pairs]
+    found = [each for each in found if all(each.fields.get(name) == condition.fields.get(name) for name in strict)]
+    if not found:
+        return f"no trial with {baseline} agrees in {_first_difference(condition, baseline, every, strict)}"
+    if baseline.id is None:
+        method = condition.fields["tuning_method"]
+        free = {*baseline.pairs, *shared, "tuning_method"}
+        for name in [name for name in condition.fields if name not in free]:
+            values = {str(each.fields.get(name)) for each in found if name in each.fields}
+            if len(values) > 1 or (values and any(each.fields["tuning_method"] == method for each in found)):
+                found = [each for each in found if each.fields.get(name) == condition.fields[name]]
+            if not found:
+                return f"no trial with {baseline} has {name} {condition.fields[name]}; name {name} as well"
+    if len(found) > 1:
+        return f"{len(found)} trials are {baseline} ({', '.join(each.label for each in found[:3])}); name one of them"
+    return _same_versions(condition, found[0]) or found[0]
+
+
+def _same_versions(condition: Condition, other: Condition) -> str:
+    """Why two conditions cannot be compared although their fields agree; empty where they can."""
+    for name in VERSIONS:
+        ours, theirs = ({row.get(name) for row in each.rows} - {None} for each in (condition, other))
+        if ours and theirs and ours != theirs and name.split("_")[0] != "model":
+            return f"their {name} differs: they were loaded from different versions of the data"
+        if ours and theirs and ours != theirs and condition.fields["model"] == other.fields["model"]:
+            return f"their {name} differs: they were loaded from different weights"
+    return ""
+
+
+def _fields(row: Row, declared: Declarations) -> dict[str, Any]:
+    """The fields of a row's trial; one that its version of raypeft lacked has its default."""
+    method = declared.method(row["tuning_method"])
+    usual = {**method.defaults, **declared.dataset(row["dataset"]).decoding}
+    names = dict.fromkeys([*ALWAYS, *(name for name in method.fields if name not in (*SEEDS, *PLACES))])
+    return {name: usual.get(name) if row.get(name) is None else row[name] for name in names}
+
+
+def _shared_fields(declared: Declarations) -> list[str]:
+    return [name for name in declared.trial_fields if name not in (*SEEDS, *PLACES)]
+
+
+def _first_difference(
+    condition: Condition, baseline: Baseline, every: Sequence[Condition], strict: Sequence[str]
+) -> str:
+    fits = [each for each in every if baseline.fits(each) and each is not condition]
+    for name in strict:
+        if all(each.fields.get(name) != condition.fields.get(name) for each in fits):
+            return f"{name} ({condition.fields.get(name)})"
+    return "all other fields"
+
+
+def _what_varies(found: Sequence[Condition]) -> str:
+    """The fields in which these conditions differ, with their values, for a message."""
+    names = dict.fromkeys(name for each in found for name in each.fields)
+    varied = {name: list(dict.fromkeys(str(each.fields.get(name)) for each in found)) for name in names}
+    told = [f"{name} ({', '.join(values[:6])})" for name, values in varied.items() if len(values) > 1]
+    return f"name a value of {', '.join(told[:4])}" if told else "the trials differ in no field"
+
+
+def _equal(value: Any, text: str) -> bool:
+    if str(value) == text or (value is None and text in ("null", "none")):
+        return True
+    if isinstance(value, bool):
+        return str(value).lower() == text.lower()
+    try:
+        return isinstance(value, int | float) and float(text) == value
+    except ValueError:
+        return False

@@ -1,0 +1,129 @@
+"""Seeds and examples as two sources of chance: the mean of a score, or of a difference, over both.
+
+    two_level(differences)      # (seeds, examples): what a trial gains on each example, one line a seed
+    over_seeds([0.31, 0.29, 0.33])
+
+Seeds and examples are crossed: every seed answers the same test examples. So the mean has the variance of a two-way
+random-effects analysis of variance, as readers and cases have in studies of diagnostic readings (Dorfman, Berbaum and
+Metz 1992), with the degrees of freedom of Hillis (2007, Statistics in Medicine 26, 596-619).
+
+A bootstrap that draws seeds, then examples, is the alternative. It is not used here since with few seeds it is too wide
+where they scatter little and too narrow where they scatter much: `benchmarks/intervals.py` measures how often each
+interval holds the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, numbers
+
+FEWEST_SEEDS = 3
+"""Fewer seeds have no interval: that of two seeds is 3.6 times as wide as that of three with the same deviation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """One score over several seeds."""
+
+    mean: float
+    standard_deviation: float | None
+    """Of the seeds (n - 1 in the denominator), not of their mean. None for a single seed."""
+    low: float | None
+    high: float | None
+    """Bounds of the 95 % interval of the mean. None for fewer than `FEWEST_SEEDS` seeds."""
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class TwoLevel:
+    """A mean over seeds and examples, in the unit of the values."""
+
+    mean: float
+    low: float
+    high: float
+    """Bounds of the 95 % interval of the mean, over other seeds and other examples."""
+    p_value: float
+    """Two-sided, that the mean is 0."""
+    seed_variance: float
+    """Variance between seeds over all examples: how much a seed's mean scatters beyond what examples explain."""
+    example_variance: float
+    """Variance between examples over all seeds."""
+    noise_variance: float
+    """What neither explains: seeds that differ on single examples."""
+    seeds: int
+    examples: int
+
+    @property
+    def detectable(self) -> float:
+        """The smallest mean that as many seeds and examples find significant with a chance of 80 %."""
+        return self._detectable(self.seeds)
+
+    def seeds_for(self, mean: float, most: int = 100) -> int | None:
+        """The number of seeds with which this mean would be found with a chance of 80 %, on as many examples.
+
+        None if `most` seeds would not do: then the examples are too few.
+        """
+        return next((n for n in range(2, most + 1) if self._detectable(n) <= abs(mean)), None)
+
+    def _detectable(self, seeds: int) -> float:
+        by_seeds = (self.seed_variance + self.noise_variance / self.examples) / seeds
+        variance = by_seeds + self.example_variance / self.examples
+        freedom = (seeds - 1) * (variance / by_seeds) ** 2 if by_seeds > 0 else np.inf
+        t = stats.t(freedom) if np.isfinite(freedom) else stats.norm()
+        return float((t.ppf((1 + CONFIDENCE) / 2) + t.ppf(POWER)) * variance**0.5)
+
+
+def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
+    """The mean of `values` (seeds, examples), its 95 % interval and its p-value.
+
+    Raises ValueError for fewer than `FEWEST_SEEDS` seeds, fewer than 2 examples, and what is no finite number.
+    """
+    table = np.array([numbers(f"values of seed {place}", line) for place, line in enumerate(values)])
+    seeds, examples = table.shape if table.ndim == 2 else (len(table), 0)
+    if seeds < FEWEST_SEEDS or examples < 2:
+        raise ValueError(
+            f"values must be of at least {FEWEST_SEEDS} seeds and 2 examples but got {seeds} and {examples}"
+        )
+    mean, by_seed, by_example = table.mean(), table.mean(axis=1), table.mean(axis=0)
+    left = table - by_seed[:, None] - by_example[None] + mean
+    # Mean squares. Their expectations: noise + examples * seeds', noise + seeds * examples', noise.
+    seed_square = examples * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+    example_square = seeds * float(((by_example - mean) ** 2).sum()) / (examples - 1)
+    noise = float((left**2).sum()) / ((seeds - 1) * (examples - 1))
+    beyond = max(example_square - noise, 0.0)
+    variance = (seed_square + beyond) / (seeds * examples)
+    freedom = (seeds - 1) * ((seed_square + beyond) / seed_square) ** 2 if seed_square > 1e-12 else np.inf
+    t = stats.t(freedom) if np.isfinite(freedom) else stats.norm()
+    margin = float(t.ppf((1 + CONFIDENCE) / 2)) * variance**0.5
+    p_value = float(2 * t.sf(abs(mean) / variance**0.5)) if variance > 0 else float(mean == 0)
+    return TwoLevel(
+        mean=float(mean),
+        low=float(mean - margin),
+        high=float(mean + margin),
+        p_value=p_value,
+        seed_variance=max(seed_square - noise, 0.0) / examples,
+        example_variance=beyond / seeds,
+        noise_variance=noise,
+        seeds=seeds,
+        examples=examples,
+    )
+
+
+def over_seeds(values: Sequence[float]) -> Seeds:
+    """Mean, standard deviation and 95 % interval of the mean (Student's t, n - 1 degrees) of one score a seed.
+
+    The interval takes seeds as independent and their scores as roughly normal; it may leave [0, 1]. Raises ValueError
+    for no values and for what is no finite number.
+    """
+    scores = numbers("values", values)
+    mean, n = float(scores.mean()), len(scores)
+    deviation = float(scores.std(ddof=1)) if n > 1 else None
+    if n < FEWEST_SEEDS or deviation is None:
+        return Seeds(mean, deviation, None, None, n)
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
+    return Seeds(mean, deviation, mean - margin, mean + margin, n)

@@ -1,0 +1,47 @@
+"""Methods ranked over models and datasets, from stored rows."""
+
+import pytest
+from result_folders import add, rows_of
+
+from raypeft.analysis.ranking import ranks_table
+from raypeft.results.store import ResultStore
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
+
+DECLARED = own_declarations()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path / "study"), tables())
+
+
+def add_block(store, model, *hits):
+    for name, each in zip(("zero_shot", "lora", "full"), hits, strict=False):
+        add(store, name, each, model=model)
+
+
+def test_methods_are_ranked_over_models(store):
+    add_block(store, "CodeGen-350M-mono", [0, 0], [1, 0], [1, 1])
+    add_block(store, "SmolLM2-135M", [0, 0], [1, 1], [1, 0])
+    title, headings, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert headings == ["trial", "mean rank", "tied with the best"]
+    assert lines == [["lora r 16", "1.50", "yes"], ["full", "1.50", "yes"], ["zero_shot", "3.00", "yes"]]
+    assert "over 2 blocks of model and dataset" in title
+    assert "differ by more than 2.34" in title  # 2.343 * sqrt(3 * 4 / (6 * 2))
+
+
+def test_a_block_that_lacks_a_method_does_not_count_and_is_said(store):
+    add_block(store, "CodeGen-350M-mono", [0, 0], [1, 0], [1, 1])
+    add_block(store, "SmolLM2-135M", [0, 0], [1, 1], [1, 0])
+    add_block(store, "CodeGen2-1B", [0, 0], [1, 1])
+    for seed in (1, 2):
+        add(store, "full", [1, 1], model="SmolLM2-360M", seed=seed)
+    title, *_ = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert "over 2 blocks" not in title or "blocks lack a method and do not count" in title
+
+
+def test_an_unknown_score_is_refused_with_the_known_ones(store):
+    add(store, "lora", [1, 0])
+    with pytest.raises(ValueError, match=r"--ranks must be a score \(em_at_1, .*\) but got em"):
+        ranks_table(rows_of(store), DECLARED, "em")
