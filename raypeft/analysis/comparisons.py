@@ -85,8 +85,8 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
     made: list[Comparison] = []
     left_out: list[tuple[Condition, str]] = []
     for condition in every:
-        if baseline.fits(condition):
-            continue
+        if baseline.fits(condition) or baseline.pairs.keys() - condition.fields.keys():
+            continue  # it is a baseline, or of a method without the field that is compared
         other = baseline_of(condition, baseline, every, declared)
         if isinstance(other, str):
             left_out.append((condition, other))

@@ -152,7 +152,9 @@ def _on_one_line(text: str) -> str:
 
 def _score(k: int, **shown: Any) -> Score:
     description = f"EM@k: share of examples with an exact match among the first {k} candidates"
-    return Score(f"em_at_{k}", f"EM@{k}", description, readings=("low", "high", "paper"), **shown)
+    return Score(
+        f"em_at_{k}", f"EM@{k}", description, readings=("low", "high", "paper", "paper_low", "paper_high"), **shown
+    )
 
 
 def compute(answers: Answers) -> dict[str, float]:
@@ -160,11 +162,11 @@ def compute(answers: Answers) -> dict[str, float]:
     candidates, references = answers.pairs
     columns: dict[str, float] = {}
     for k in (k for k in CUTS if k <= answers.fewest):
-        hits = exact_matches(candidates, references, k)
-        columns[f"em_at_{k}"] = sum(hits) / len(hits)
-        columns |= intervals.wilson(f"em_at_{k}", sum(hits), len(hits))
-        paper = Reading.of_the_paper(answers.trains)
-        columns[f"em_at_{k}_paper"] = exact_match_at_k(candidates, references, k, paper, answers.paper_stop)
+        readings = {f"em_at_{k}": Reading.CORRECTED, f"em_at_{k}_paper": Reading.of_the_paper(answers.trains)}
+        for name, reading in readings.items():
+            hits = exact_matches(candidates, references, k, reading, answers.paper_stop)
+            columns[name] = sum(hits) / len(hits)
+            columns |= intervals.wilson(name, sum(hits), len(hits))
     return columns
 
 

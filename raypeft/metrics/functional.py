@@ -155,11 +155,11 @@ def compute(answers: Answers) -> dict[str, Any]:
         for name in values if chosen else ():
             if name == "avg_tests_passed" and counts["not_run"]:
                 continue
-            own = [values[name][problem] for problem in chosen]
             column = f"{name}_{level}" if level else name
-            columns[column] = float(np.mean(own))
-            columns |= intervals.of_mean(column, own)
-            columns[f"{column}_paper"] = float(np.mean([paper[name][problem] for problem in chosen]))
+            for reading, by_problem in {column: values[name], f"{column}_paper": paper[name]}.items():
+                own = [by_problem[problem] for problem in chosen]
+                columns[reading] = float(np.mean(own))
+                columns |= intervals.of_mean(reading, own)
     return columns
 
 
@@ -223,7 +223,7 @@ TOLD = {
 
 def _score(name: str, **shown: Any) -> Score:
     title, description = TOLD[name]
-    return Score(name, title, description, readings=("low", "high", "paper"), **shown)
+    return Score(name, title, description, readings=("low", "high", "paper", "paper_low", "paper_high"), **shown)
 
 
 def _level_scores(level: str) -> tuple[Score, ...]:

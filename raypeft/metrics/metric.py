@@ -18,6 +18,8 @@ READINGS = {
     "low": ", lower bound of the 95 % interval",
     "high": ", upper bound of the 95 % interval",
     "paper": ", computed as in the paper's code",
+    "paper_low": ", computed as in the paper's code, lower bound of the 95 % interval",
+    "paper_high": ", computed as in the paper's code, upper bound of the 95 % interval",
 }
 """Further values stored with a score, in the columns `<name>_<reading>`, and the end of their description."""
 WIDE = 110

@@ -37,6 +37,19 @@ CANDIDATES = (
     Column("dropped_shots", int, "Number of shots that did not fit into the prompt", "shots"),
 )
 """The table `candidates`: `candidate_rows`."""
+COLUMNS = (
+    Column(
+        "distinct_candidates", float, "Mean number of different texts among the candidates of an example", "candidates"
+    ),
+    Column("candidates_cut", float, "Share of candidates that reached max_new_tokens before they ended", "fraction"),
+    Column(
+        "references_too_long",
+        int,
+        "Test examples whose reference answer is longer than max_new_tokens, so that no candidate can match it",
+        "examples",
+    ),
+)
+"""The columns of the row that `candidate_columns` fills."""
 
 
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
@@ -105,6 +118,18 @@ def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
     if context.trial.fidelity == "paper":
         return context.dataset.paper_stop
     return () if context.trial.method.trains else context.dataset.untuned_stop
+
+
+def candidate_columns(
+    queries: Sequence[Prompt], candidates: Sequence[Sequence[Candidate]], max_new_tokens: int
+) -> dict[str, Any]:
+    """How candidates ended and differ, and whether they had the room of the references, by column."""
+    every = [candidate for found in candidates for candidate in found]
+    return {
+        "distinct_candidates": sum(len({each.text for each in found}) for found in candidates) / len(candidates),
+        "candidates_cut": sum(each.stop_reason == "length" for each in every) / len(every),
+        "references_too_long": sum(len(query.answer_ids) > max_new_tokens for query in queries),
+    }
 
 
 def candidate_rows(

@@ -68,6 +68,7 @@ def measured() -> list[Column]:
         status_column(),
         *OF_THE_RUN,
         *score_columns(),
+        *answer.COLUMNS,
         *tests.COLUMNS,
         *training.COLUMNS,
         *tune.COLUMNS,

@@ -25,7 +25,7 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
-from raypeft.trial.answer import answer, ask, candidate_rows
+from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import provenance
@@ -146,7 +146,7 @@ def judged(
 ) -> Row:
     """The trial's scores, and what its prompts and tests were, by column."""
     trial, store = context.trial, context.store
-    row = prompt_columns(queries)
+    row = prompt_columns(queries) | candidate_columns(queries, candidates, context.max_new_tokens)
     row["generate_examples_per_second"] = len(queries) / context.seconds["generate_seconds"]
     if tests is not None:
         with context.stage("test"):

@@ -1,7 +1,5 @@
 """CodeBLEU as a metric of a trial: of each example's first candidate, corpus level, with a bootstrap interval."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from raypeft.metrics import intervals
@@ -13,22 +11,33 @@ PARTS = ("ngram_match", "weighted_ngram_match", "syntax_match", "dataflow_match"
 
 
 def compute(answers: Answers) -> dict[str, float]:
-    """CodeBLEU and its parts by column, in [0, 1], with an interval and as the paper's program for such a trial counts.
+    """CodeBLEU and its parts by column, in [0, 1], with intervals, also as the paper counted such a trial."""
+    candidates, references = answers.pairs
+    first = [texts[0] for texts in candidates]
+    columns = _scored(references, first, Reading.CORRECTED, "")
+    reading = Reading.of_the_paper(answers.trains)
+    if reading is Reading.PAPER_RQ1:
+        return columns | _scored(references, [untuned_prediction(text) for text in first], reading, "_paper")
+    # RQ2's program scored the texts as its exact match had left them (replication package, commit e7971c0).
+    read = [paper_prediction(text, answers.paper_stop) for text in first]
+    return columns | _scored([paper_reference(text) for text in references], read, reading, "_paper")
+
+
+def _scored(references: list[str], predictions: list[str], reading: Reading, ending: str) -> dict[str, float]:
+    """The scores under one reading, their names with this ending, and the interval of CodeBLEU.
 
     Texts are parsed once: a resampled corpus is a sum of its examples' counts.
     """
     from raypeft.metrics.codebleu.score import example_counts, score_counts
 
-    candidates, references = answers.pairs
-    first = [texts[0] for texts in candidates]
-    rows = np.array(example_counts(references, first))
+    rows = np.array(example_counts(references, predictions, reading))
 
     def resampled(draws: np.ndarray) -> list[float]:
-        return [score_counts(total)["codebleu"] for total in (draws @ rows).tolist()]
+        return [score_counts(total, reading)["codebleu"] for total in (draws @ rows).tolist()]
 
-    columns = score_counts(rows.sum(axis=0).tolist()) | intervals.bootstrap("codebleu", len(rows), resampled)
-    paper = _as_the_paper(references, first, answers.paper_stop, answers.trains)
-    return columns | {f"{name}_paper": value for name, value in paper.items()}
+    scores = score_counts(rows.sum(axis=0).tolist(), reading)
+    named = {f"{name}{ending}": value for name, value in scores.items()}
+    return named | intervals.bootstrap(f"codebleu{ending}", len(rows), resampled)
 
 
 def per_example(answers: Answers) -> Values:
@@ -50,19 +59,6 @@ def per_example(answers: Answers) -> Values:
     return {"codebleu": dict(zip(answers.candidates, values.tolist(), strict=True))}
 
 
-def _as_the_paper(
-    references: Sequence[str], first: Sequence[str], stop: Sequence[str], trains: bool
-) -> dict[str, float]:
-    from raypeft.metrics.codebleu.score import codebleu
-
-    reading = Reading.of_the_paper(trains)
-    if reading is Reading.PAPER_RQ1:
-        return codebleu([*references], [untuned_prediction(text) for text in first], reading)
-    # RQ2's program scored the texts as its exact match had left them (replication package, commit e7971c0).
-    return codebleu([paper_reference(text) for text in references], [paper_prediction(text, stop) for text in first],
-                    reading)  # fmt: skip
-
-
 METRIC = Metric(
     name="codebleu",
     needs="reference",
@@ -71,7 +67,7 @@ METRIC = Metric(
             "codebleu",
             "CodeBLEU",
             "Corpus-level CodeBLEU of the first candidate of each example",
-            readings=("low", "high", "paper"),
+            readings=("low", "high", "paper", "paper_low", "paper_high"),
             paper_width=WIDE,
             in_headline=True,
         ),
