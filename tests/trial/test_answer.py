@@ -3,9 +3,9 @@
 import pytest
 
 from raypeft.data import DATASETS
-from raypeft.records import Form
+from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import stop_strings
+from raypeft.trial.answer import candidate_columns, stop_strings
 from raypeft.trial.context import TrialContext
 
 
@@ -20,3 +20,26 @@ from raypeft.trial.context import TrialContext
 )
 def test_an_answer_ends_at_the_forms_strings_or_else_at_the_datasets(fields, form, stop):
     assert stop_strings(TrialContext(make_trial({"model": "toy", **fields}), "s", store=None), form) == stop
+
+
+def query(answer_tokens):
+    example = Example(id="0", nl="add", code="x")
+    return Prompt(example, prompt_ids=[1, 2], answer_ids=[3] * answer_tokens)
+
+
+def candidate(text, stop_reason="eos"):
+    return Candidate("0", rank=0, text=text, token_count=1, stop_reason=stop_reason)
+
+
+def test_a_row_says_how_candidates_differ_and_how_many_were_cut():
+    found = candidate_columns(
+        [query(2), query(2)],
+        [[candidate("a"), candidate("b", "length")], [candidate("a"), candidate("a", "stop")]],
+        max_new_tokens=4,
+    )
+    assert found == {"distinct_candidates": 1.5, "candidates_cut": 0.25, "references_too_long": 0}
+
+
+def test_references_that_no_answer_has_room_for_are_counted():
+    found = candidate_columns([query(4), query(5), query(6)], [[candidate("a")]] * 3, max_new_tokens=4)
+    assert found["references_too_long"] == 2

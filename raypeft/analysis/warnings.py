@@ -1,0 +1,76 @@
+"""What a reader must know before believing a row: runs that diverged or learned nothing, leakage, cut answers.
+
+    for text in warnings(rows):
+        print(text)
+
+Each warning is a function of a row's columns, one line in `WARNINGS`. A row of an older version lacks some columns; then
+their warnings are silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+DIVERGED = 1.5
+"""A last validation loss of so many times the lowest one is called diverged. Overfitting in a few epochs stays below."""
+MANY_CUT = 0.1
+"""Share of candidates cut at max_new_tokens from which it is worth a word."""
+
+
+def diverged(row: Row) -> str:
+    last, best = row.get("last_eval_loss"), row.get("best_eval_loss")
+    if last is None or best is None or last <= DIVERGED * best:
+        return ""
+    return f"diverged: the validation loss rose from {best:.3f} (step {row.get('best_step')}) to {last:.3f}"
+
+
+def learned_nothing(row: Row) -> str:
+    if row.get("unchanged_tensors") and row["unchanged_tensors"] == row.get("trained_tensors"):
+        return "learned nothing: training changed no parameter"
+    if row.get("first_eval_step") and row.get("best_step") == row["first_eval_step"] < (row.get("steps") or 0):
+        return f"best at the first evaluation (step {row['best_step']} of {row['steps']}): a later one was never better"
+    return ""
+
+
+def reloaded_differently(row: Row) -> str:
+    difference = row.get("reloaded_difference")
+    return f"the saved adapter gives other logits than the trained one (by {difference:.3g})" if difference else ""
+
+
+def answers_cut(row: Row) -> str:
+    share = row.get("candidates_cut") or 0
+    return f"{100 * share:.0f} % of the candidates reached max_new_tokens before they ended" if share > MANY_CUT else ""
+
+
+def references_too_long(row: Row) -> str:
+    count = row.get("references_too_long") or 0
+    return f"{count} references are longer than max_new_tokens: no candidate can match them" if count else ""
+
+
+def duplicates(row: Row) -> str:
+    count, total = row.get("exact_duplicates") or 0, row.get("test_examples")
+    return f"{count} of {total} test instructions are also in the training split" if count and total else ""
+
+
+WARNINGS: tuple[Callable[[Row], str], ...] = (
+    diverged, learned_nothing, reloaded_differently, answers_cut, references_too_long, duplicates,
+)  # fmt: skip
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """One sentence for each kind of trouble and text, with the ids of the rows that have it."""
+    found: dict[str, list[str]] = {}
+    for check in WARNINGS:
+        for row in rows:
+            if text := check(row):
+                found.setdefault(text, []).append(row["id"])
+    return [f"{text}: {_some(ids, len(rows))}" for text, ids in found.items()]
+
+
+def _some(ids: Sequence[str], total: int) -> str:
+    if len(ids) == total > 1:
+        return "all trials"
+    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
