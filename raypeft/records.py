@@ -89,6 +89,8 @@ class Dataset:
     paper_training: Literal["cut", "drawn"] = "cut"
     """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one
     answer at random, and left the example out if that answer was too long (RQ4)."""
+    paper_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Tuning method -> its fields that have another default for this dataset under `fidelity: paper`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,4 +199,6 @@ DATASET = Dataset(
     levels=LEVELS,
     judged_by=("tests",),
     paper_training="drawn",
+    # The package's table of targets at the commit of RQ4; RQ2's has the query, key and value projections only.
+    paper_defaults={name: {"target_modules": ("all-linear",)} for name in ("lora", "qlora_8bit", "qlora_4bit")},
 )
