@@ -104,6 +104,8 @@ class Prompt:
     """Ids of the training examples (shots) before the query, in the order of the prompt."""
     dropped_shots: int = 0
     """Number of shots that did not fit into the prompt."""
+    padding: int = 0
+    """Number of padding tokens before the prompt in training, which are not attended to but counted as positions."""
     prefilled: str = ""
     """The beginning of the answer that is already in the prompt. A candidate's text includes it."""
 

@@ -105,6 +105,14 @@ def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = 
     return replace(prompt, prompt_ids=prompt_ids, answer_ids=answer_ids)
 
 
+def padded_as_paper(prompt: Prompt, answer_tokens: int) -> Prompt:
+    """A decoder's training prompt with padding on its left up to `answer_tokens` and 64 tokens, as in RQ2's program.
+
+    Virtual tokens stand before the padding there, so they are further from the prompt than at inference.
+    """
+    return replace(prompt, padding=max(0, PAPER_PROMPT_TOKENS + answer_tokens - len(prompt)))
+
+
 def check_fits(
     prompts: Sequence[Prompt],
     context_length: int | None,

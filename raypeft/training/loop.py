@@ -4,7 +4,7 @@
 
 Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are padded to
 their longest example, on the right, and the vocabulary's logits are computed only where some example of the batch has
-an answer token; both save time and change no loss.
+an answer token; both save time and change no loss. `Recipe.as_paper` weighs and evaluates as the paper's code did.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class Recipe:
     """Compute activations a second time in the backward pass rather than keep them."""
     micro_batch_size: int | None = None
     """Sum a batch's gradients over passes of so many examples: less memory for the same gradients. None: one pass."""
+    as_paper: bool = False
+    """Follow the paper's code (replication package, commits e7971c0 and 3b31320), which called Transformers 4: each
+    accumulated batch weighs the same, the evaluation loss is a mean over batches, and the last steps, which no
+    interval ends, are not evaluated."""
 
     @property
     def eval_batch_size(self) -> int:
@@ -104,8 +108,10 @@ class Training:
         self.steps_per_epoch = math.ceil(batches / method.gradient_accumulation_steps)
         self.total_steps = math.ceil(self.steps_per_epoch * method.num_train_epochs)
         self.eval_interval = math.ceil(self.steps_per_epoch * method.eval_every_epochs)
-        answer_tokens = sum(len(prompt.answer_ids) for prompt in train)
-        self.tokens = answer_tokens / self.steps_per_epoch if method.loss_weighting == "token" else None
+        if recipe.as_paper:  # it rounded twice: only whole steps count
+            whole = len(train) // (method.per_device_train_batch_size * method.gradient_accumulation_steps)
+            self.eval_interval = max(1, math.ceil(whole * method.eval_every_epochs))
+        self.tokens = answer_tokens(train) / self.steps_per_epoch if method.loss_weighting == "token" else None
         """What the loss of every step is divided by; None: the step's own number of answer tokens."""
         self.optimizer, self.scheduler = make_optimizer(self.trainable, method, self.total_steps)
         self.result = TrainingResult()
@@ -118,17 +124,25 @@ class Training:
 
     @property
     def evaluation_is_due(self) -> bool:
-        """After every interval, and after the last step in any case."""
-        return self.result.steps % self.eval_interval == 0 or self.result.steps == self.total_steps
+        """After every interval, and after the last step in any case; in the paper's code only if it is the first."""
+        if self.result.steps % self.eval_interval == 0:
+            return True
+        is_last = self.result.steps == self.total_steps
+        return is_last and not (self.recipe.as_paper and self.result.evaluations)
 
     def step(self, batches: Sequence[Sequence[Prompt]]) -> Step:
         """One optimiser step over one or more accumulated batches."""
         started, recipe, result = time.perf_counter(), self.recipe, self.result
         number = result.steps + 1
-        passes = [part for batch in batches for part in parts(batch, recipe.micro_batch_size or len(batch))]
+        split = [[*parts(batch, recipe.micro_batch_size or len(batch))] for batch in batches]
+        passes = [part for each in split for part in each]
+        divisors: float | list[float] | None = self.tokens
+        if recipe.as_paper and divisors is None:
+            divisors = [float(len(batches) * answer_tokens(batch)) for batch, each in zip(batches, split, strict=True)
+                        for _ in each]  # fmt: skip
         with checkpointing(self.model, recipe.gradient_checkpointing):
             loss = optimise_step(
-                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, self.tokens
+                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, divisors
             )
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss} at step {number} of {self.total_steps}; "
@@ -143,7 +157,7 @@ class Training:
     def evaluate(self, validation: Sequence[Prompt]) -> Evaluated:
         """Look at the validation split, and keep the weights if they are the best so far."""
         started, result = time.perf_counter(), self.result
-        loss = self._loss(validation)
+        loss = self._mean_over_batches(validation) if self.recipe.as_paper else self._loss(validation)
         result.eval_seconds += time.perf_counter() - started
         evaluated = Evaluated(
             step=result.steps,
@@ -166,6 +180,15 @@ class Training:
 
     def _loss(self, prompts: Sequence[Prompt]) -> float:
         return evaluate(self.model, self.recipe.pad_token_id, prompts, self.recipe.eval_batch_size)
+
+    def _mean_over_batches(self, prompts: Sequence[Prompt]) -> float:
+        """The loss as `transformers.Trainer.evaluate` has it: of batches as large as in training, in the order of the
+        split, each batch's mean over its answer tokens, weighted by its number of examples.
+        """
+        recipe, total = self.recipe, 0.0
+        for batch in parts(prompts, recipe.method.per_device_train_batch_size):
+            total += len(batch) * evaluate(self.model, recipe.pad_token_id, batch, recipe.eval_batch_size)
+        return total / len(prompts)
 
     @torch.no_grad()
     def take_best(self) -> None:
@@ -205,16 +228,17 @@ def optimise_step(
     pad_token_id: int,
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
-    tokens: float | None = None,
+    divisors: float | Sequence[float] | None = None,
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    The loss that is minimised is the sum over the answer tokens, divided by `tokens` (None: by their number).
+    The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
+    one divisor for each batch, the loss that is minimised is what is returned.
     """
     model.train()
-    answer_tokens = sum(len(prompt.answer_ids) for batch in batches for prompt in batch)
-    divisor, total = tokens or answer_tokens, 0.0
-    for batch in batches:
+    number, total = sum(map(answer_tokens, batches)), 0.0
+    each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
+    for batch, divisor in zip(batches, each, strict=True):
         loss = answer_loss(model, collate_for(model, batch, pad_token_id)) / divisor
         loss.backward()
         total += loss.item()
@@ -222,7 +246,12 @@ def optimise_step(
     torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return total if tokens is None else total * tokens / answer_tokens
+    return total * divisors / number if isinstance(divisors, float) else total
+
+
+def answer_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many tokens of the prompts' answers carry a loss."""
+    return sum(len(prompt.answer_ids) for prompt in prompts)
 
 
 @torch.inference_mode()
@@ -234,7 +263,7 @@ def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_siz
     for start in range(0, len(by_length), batch_size):
         batch = by_length[start : start + batch_size]
         total += answer_loss(model, collate_for(model, batch, pad_token_id)).item()
-    return total / sum(len(prompt.answer_ids) for prompt in prompts)
+    return total / answer_tokens(prompts)
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

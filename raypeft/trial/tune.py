@@ -14,7 +14,7 @@ from typing import Any
 
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
+from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper, padded_as_paper
 from raypeft.prompting.forms import form_of
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
@@ -54,6 +54,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         base.tokenizer.pad_token_id,
         gradient_checkpointing=bool(plan.gradient_checkpointing if plan else method.gradient_checkpointing),
         micro_batch_size=plan.micro_batch_size if plan else None,
+        as_paper=trial.fidelity == "paper",
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
@@ -95,6 +96,8 @@ def training_prompts(
         found, missing = encoder.encode_answers(splits[split], longest, pick)
         if paper and dataset.paper_training == "cut":
             found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
+            if virtual and not base.is_encoder_decoder:  # without virtual tokens such padding changes no loss
+                found = [padded_as_paper(each, dataset.max_new_tokens) for each in found]
         if not found:
             raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
