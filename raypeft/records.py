@@ -47,8 +47,12 @@ class Form:
     """Text after the whole prompt."""
     stop: tuple[str, ...] | None = None
     """Strings that end an answer to this prompt. None: those of the dataset."""
-    starter: Literal["below", "prefilled", "left out"] = "below"
-    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it."""
+    starter: Literal["below", "prefilled", "asked", "left out"] = "below"
+    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it. With
+    `prefilled` it then counts as a part of the answer, with `asked` it does not."""
+    joined: bool = False
+    """Whether prompt and answer are tokenised as one text, the answer without outer white space and without an
+    end-of-sequence token, as the paper's code did for APPS."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """Where a trial's answers end."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from raypeft.data import DATASETS
 from raypeft.records import Form
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import stop_strings
+from raypeft.trial.answer import search, stop_strings
 from raypeft.trial.context import TrialContext
 
 
@@ -20,3 +22,13 @@ from raypeft.trial.context import TrialContext
 )
 def test_an_answer_ends_at_the_forms_strings_or_else_at_the_datasets(fields, form, stop):
     assert stop_strings(TrialContext(make_trial({"model": "toy", **fields}), "s", store=None), form) == stop
+
+
+@pytest.mark.parametrize(
+    ("fields", "top_k"),
+    [({"fidelity": "paper"}, 50), ({"fidelity": "paper", "do_sample": False}, None), ({}, None)],
+)
+def test_samples_of_the_papers_code_come_from_the_50_likeliest_tokens(fields, top_k):
+    base = SimpleNamespace(is_encoder_decoder=False)
+    trial = make_trial({"model": "toy", "dataset": "apps", "tuning_method": "lora", **fields})
+    assert search(TrialContext(trial, "s", store=None), base).top_k == top_k

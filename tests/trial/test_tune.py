@@ -63,7 +63,7 @@ def test_the_papers_training_draws_one_answer_and_leaves_the_example_out_where_i
     expected = sum(drawn.choice([SHORT, LONG]) == SHORT for _ in examples)
     assert len(answers) == expected == 40 - left_out["train_too_long"]
     assert 5 < expected < 35
-    assert set(answers) == {"```python\nx = 1\n```<|end|>"}
+    assert set(answers) == {"\nx = 1\n```"}
 
 
 def test_a_bound_that_leaves_nothing_to_train_on_is_refused():

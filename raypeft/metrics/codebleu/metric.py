@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from raypeft.metrics import intervals
-from raypeft.metrics.exact_match import paper_prediction, paper_reference, untuned_prediction
+from raypeft.metrics.exact_match import paper_candidates, paper_prediction, paper_reference, untuned_prediction
 from raypeft.metrics.metric import WIDE, Answers, Metric, Score
 from raypeft.metrics.readings import Reading
 
@@ -27,7 +27,8 @@ def compute(answers: Answers) -> dict[str, float]:
         return [score_counts(total)["codebleu"] for total in (draws @ rows).tolist()]
 
     columns = score_counts(rows.sum(axis=0).tolist()) | intervals.bootstrap("codebleu", len(rows), resampled)
-    paper = _as_the_paper(references, first, answers.paper_stop, answers.trains)
+    paper = _as_the_paper(references, [texts[0] for texts in paper_candidates(answers)], answers.paper_stop,
+                          answers.trains)  # fmt: skip
     return columns | {f"{name}_paper": value for name, value in paper.items()}
 
 
