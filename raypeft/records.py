@@ -47,8 +47,12 @@ class Form:
     """Text after the whole prompt."""
     stop: tuple[str, ...] | None = None
     """Strings that end an answer to this prompt. None: those of the dataset."""
-    starter: Literal["below", "prefilled", "left out"] = "below"
-    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it."""
+    starter: Literal["below", "prefilled", "asked", "left out"] = "below"
+    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it. With
+    `prefilled` it then counts as a part of the answer, with `asked` it does not."""
+    joined: bool = False
+    """Whether prompt and answer are tokenised as one text, the answer without outer white space and without an
+    end-of-sequence token, as the paper's code did for APPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class Dataset:
     paper_training: Literal["cut", "drawn"] = "cut"
     """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one
     answer at random, and left the example out if that answer was too long (RQ4)."""
+    paper_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Tuning method -> its fields that have another default for this dataset under `fidelity: paper`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ class Prompt:
     """Ids of the training examples (shots) before the query, in the order of the prompt."""
     dropped_shots: int = 0
     """Number of shots that did not fit into the prompt."""
+    padding: int = 0
+    """Number of padding tokens before the prompt in training, which are not attended to but counted as positions."""
     prefilled: str = ""
     """The beginning of the answer that is already in the prompt. A candidate's text includes it."""
 

@@ -9,7 +9,9 @@ Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
 
 import argparse
 import json
+import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from rich.console import Console
 from raypeft.analysis.report import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
+from raypeft.results.reuse import take_over
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
 from raypeft.runner.observers.lines import LineView
@@ -25,7 +28,7 @@ from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
 from raypeft.runner.run import SweepRun
 from raypeft.study.checking import LoadedSweep, check, load_config
-from raypeft.study.config import RunOptions, Trial
+from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
 from raypeft.trial.columns import tables
@@ -40,8 +43,10 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     store = ResultStore(results, tables())
     store.upgrade()
     write_manifest(store, sweep, trials)
-    missing = clear_way(trials, store, rerun)
     console = Console(stderr=True)
+    if config.reuse and not rerun:
+        say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))
+    missing = clear_way(trials, store, rerun)
     done = len(trials) - len(missing)
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
@@ -59,6 +64,16 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
         return 130
     say_next_steps(console, results, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
+
+
+def _reused(config: SweepConfig) -> dict[str, str]:
+    return {name: sweep_url(config.results, name) for name in config.reuse if name != config.name}
+
+
+def say_reused(console: Console, taken: Mapping[str, str]) -> None:
+    """Say how many trials were copied from which sweep."""
+    for name, count in Counter(taken.values()).items():
+        say(console, f"{count} trials were finished by {name} and are copied from its results")
 
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:
@@ -163,6 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps(describe_plan(sweep), indent=1))
         elif options.dry_run:
+            if hasattr(signal, "SIGPIPE"):
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends the listing quietly
             print_plan(sweep)
         else:
             run_options = RunOptions(

@@ -80,6 +80,7 @@ def fields_page() -> str:
             *_table(FIELD_HEADINGS, [_tuning_method_row(), *_field_rows(Trial, leave_out=("method",))]),
             "\n### Defaults that depend on the dataset",
             *_table(("Dataset", "Defaults"), [(f"`{name}`", _assignments(values)) for name, values in _by_dataset()]),
+            *_paper_defaults(),
             *_section("## Fields of every tuning method", _field_rows(Method, leave_out=("name",))),
             *_section("## Fields of every method that trains", _training_rows()),
             *(line for name, method in METHODS.items() for line in _method_section(name, method)),
@@ -185,6 +186,14 @@ def _by_dataset() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, dataset in DATASETS.items():
         bound = {} if dataset.max_length is None else {"max_length": dataset.max_length}
         yield name, {"max_new_tokens": dataset.max_new_tokens, **bound, **dataset.decoding}
+
+
+def _paper_defaults() -> Iterator[str]:
+    """A line for each dataset that gives a method other defaults under `fidelity: paper`."""
+    for name, dataset in DATASETS.items():
+        told = [f"`{method}` has {_assignments(values)}" for method, values in dataset.paper_defaults.items()]
+        if told:
+            yield f"\nWith the dataset `{name}` and `fidelity: paper`, {', '.join(told)}."
 
 
 def _assignments(values: Mapping[str, Any]) -> str:

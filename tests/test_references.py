@@ -33,6 +33,10 @@ def test_a_default_that_differs_under_the_papers_fidelity_is_on_the_page() -> No
     assert "| `learning_rate` | number | `0.0003`; `0.003` under `fidelity: paper` | > 0 |" in fields_page()
 
 
+def test_the_papers_defaults_for_a_dataset_are_on_the_page() -> None:
+    assert '`apps` and `fidelity: paper`, `lora` has `target_modules: ["all-linear"]`' in fields_page()
+
+
 def test_every_column_is_on_the_page_by_itself_or_in_its_family() -> None:
     page = columns_page()
     for table, columns in tables().items():

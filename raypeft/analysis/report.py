@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypeft.analysis.settings import settings
+from raypeft.analysis.warnings import warnings
 from raypeft.metrics.metric import WIDE, Score
 from raypeft.metrics.scoring import declared_scores
 from raypeft.results.declarations import Declarations
@@ -133,6 +134,8 @@ def print_summary(rows: Sequence[Row], console: Console | None = None, declared:
         title, headings, lines = summary_table(group, declared)
         console.print(Text(title), soft_wrap=True)
         console.print(_table(headings, lines, console.width))
+    for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
+        console.print(Text(f"warning: {warning}"), soft_wrap=True)
     for row in rows:
         if not declared.status(row["status"]).is_scored:
             name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"

@@ -15,7 +15,6 @@ from typing import Any
 from raypeft import events
 from raypeft.data import DATASETS
 from raypeft.events import Listener
-from raypeft.methods import METHODS
 from raypeft.records import Candidate, Example
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
@@ -47,14 +46,13 @@ def score_again(
         dataset, measured = DATASETS[row["dataset"]], {}
         tested = store.read_rows("tests", row["id"]) if "tests" in dataset.judged_by else []
         if "tests" in dataset.judged_by and (rerun_tests or not tested):
-            with CandidateTests(services, settings) as tests:
+            with CandidateTests(services, settings, row["fidelity"] == "paper") as tests:
                 print(f"{row['id']}: running the tests of {len(candidates)} candidates")
                 _begin(tests, row, candidates)
                 tested = tests.collect(row["id"], listener)
             store.write_rows("tests", row["id"], tested)
             measured = tests.columns
-        trains = METHODS[row["tuning_method"]].trains
-        measured |= record_scores(row["id"], store, dataset, trains, candidates, tested)
+        measured |= record_scores(row, store, dataset, candidates, tested)
         store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | measured])
         count += 1
     return count

@@ -3,8 +3,8 @@
     for text in warnings(rows):
         print(text)
 
-Each warning is a function of a row's columns, one line in `WARNINGS`. A row of an older version lacks some columns; then
-their warnings are silent.
+Each warning is a function of a row's columns, one line in `WARNINGS`. Where a row of an older version lacks the columns
+of a warning, it is silent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 DIVERGED = 1.5
-"""A last validation loss of so many times the lowest one is called diverged. Overfitting in a few epochs stays below."""
+"""A run whose last validation loss is so many times its lowest one is called diverged."""
 MANY_CUT = 0.1
 """Share of candidates cut at max_new_tokens from which it is worth a word."""
 
@@ -35,11 +35,6 @@ def learned_nothing(row: Row) -> str:
     return ""
 
 
-def reloaded_differently(row: Row) -> str:
-    difference = row.get("reloaded_difference")
-    return f"the saved adapter gives other logits than the trained one (by {difference:.3g})" if difference else ""
-
-
 def answers_cut(row: Row) -> str:
     share = row.get("candidates_cut") or 0
     return f"{100 * share:.0f} % of the candidates reached max_new_tokens before they ended" if share > MANY_CUT else ""
@@ -56,7 +51,7 @@ def duplicates(row: Row) -> str:
 
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, reloaded_differently, answers_cut, references_too_long, duplicates,
+    diverged, learned_nothing, answers_cut, references_too_long, duplicates,
 )  # fmt: skip
 
 

@@ -170,14 +170,21 @@ FORMS = Forms(
         answer="{code}\n```",
         stop=("```",),
     ),
-    # The loss of the paper's code includes the fence, so here the fence is part of the answer.
-    paper_training=Form(query=_ASKED, shot=_ASKED + _FENCED + "\n\n", answer=_FENCED, starter="left out"),
+    # The loss of the paper's code begins after the fence's "```python", with the line break, and ends with the fence:
+    # its text also had </s>, whose label its collator ignored, since it was the padding token as well.
+    paper_training=Form(
+        query=_ASKED + "```python",
+        shot=_ASKED + _FENCED + "\n\n",
+        answer="\n{code}\n```",
+        starter="left out",
+        joined=True,
+    ),
     paper_generation=Form(
         query=_ASKED + "```python\n",
         shot=_ASKED + _FENCED + "\n\n",
         before="<s>",
         stop=("```",),
-        starter="prefilled",
+        starter="asked",  # its predictions are what was generated, without the starter code
     ),
 )
 """The paper's templates: replication package, commit 3b31320. It used no shots on APPS; here they look the same."""
@@ -199,4 +206,6 @@ DATASET = Dataset(
     levels=LEVELS,
     judged_by=("tests",),
     paper_training="drawn",
+    # The package's table of targets at the commit of RQ4; RQ2's has the query, key and value projections only.
+    paper_defaults={name: {"target_modules": ("all-linear",)} for name in ("lora", "qlora_8bit", "qlora_4bit")},
 )

@@ -47,6 +47,8 @@ class Search:
     do_sample: bool = False
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
+    """Sample from so many of the likeliest tokens; None: from all."""
     seed: int = 42
     stop: tuple[str, ...] = ()
     """A candidate ends before the first of these strings."""
@@ -138,7 +140,7 @@ class Decoder:
             # Greedy search over scores of which only the picked token's is finite.
             if search.do_sample:
                 inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
-            listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p)
+            listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p, search.top_k)
             criteria = self.ends.criteria(1, start)
         else:
             settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 
 def noise(seed: int, example_id: str, candidate: int, length: int) -> np.ndarray:
@@ -27,12 +27,16 @@ class KeyedPicks(LogitsProcessor):
     follows. The log-probabilities that it keeps are the model's own, before temperature and nucleus.
     """
 
-    def __init__(self, uniforms: np.ndarray | None, temperature: float = 1.0, top_p: float = 1.0) -> None:
-        """`uniforms` is (rows, max_new_tokens); None picks the likeliest token."""
+    def __init__(
+        self, uniforms: np.ndarray | None, temperature: float = 1.0, top_p: float = 1.0, top_k: int | None = None
+    ) -> None:
+        """`uniforms` is (rows, max_new_tokens); None picks the likeliest token. `top_k` None keeps all tokens."""
         self.uniforms = None if uniforms is None else torch.from_numpy(uniforms)
         self.warpers: list[LogitsProcessor] = []
         if temperature != 1.0:
             self.warpers.append(TemperatureLogitsWarper(temperature))
+        if top_k is not None:
+            self.warpers.append(TopKLogitsWarper(top_k))
         if top_p < 1.0:
             self.warpers.append(TopPLogitsWarper(top_p))
         self.log_probs: list[torch.Tensor] = []

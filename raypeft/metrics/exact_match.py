@@ -10,7 +10,9 @@ Three readings of the same candidates:
 - `PAPER_RQ2` repeats what the study's program did to the text before it compared (arXiv 2308.10462, replication
   package, the run behind Table 3). It cannot give 1.0 to perfect output: fed its own references, CoNaLa's
   test set scores 494/543, because references that contain `<`, `>`, a newline or outer white space are lost.
-- `PAPER_RQ1` cuts the candidate at the first fence, as the program of RQ1 and RQ3 did.
+- `PAPER_RQ1` cuts the candidate at the first fence, as the program of RQ1 and RQ3 did, and compares it with the
+  reference as it is in the dataset. That program decoded with clean-up (`clean_up`), which RQ2's reading includes and
+  which `compute` adds for trials of `fidelity: paper`: fed its own references, CoNaLa's test set then scores 527/543.
 
 This compares text, not programs: `x=1` does not match `x = 1`, and nothing is run.
 """
@@ -106,12 +108,22 @@ def untuned_prediction(text: str) -> str:
     return text.partition("```")[0].strip()
 
 
+def paper_candidates(answers: Answers) -> list[list[str]]:
+    """The candidates of all examples as the paper's scoring program got them: cleaned up, where the trial follows the
+    code of RQ1 and RQ3. RQ2's reading cleans up by itself.
+    """
+    candidates, _ = answers.pairs
+    if answers.trains or not answers.as_paper:
+        return candidates
+    return [[clean_up(text) for text in texts] for texts in candidates]
+
+
 def paper_prediction(text: str, stop: Sequence[str] = STOP) -> str:
     """A prediction as the paper scored it: cleaned up, stripped, cut, on one line. Blanks before the cut stay.
 
     Raises ValueError when `stop` is no regular expression once joined.
     """
-    text = _clean_up(text).strip()
+    text = clean_up(text).strip()
     ending = _paper_ending(tuple(stop))
     if ending is not None and (match := ending.search(text)):
         text = text[: match.start()]
@@ -120,7 +132,7 @@ def paper_prediction(text: str, stop: Sequence[str] = STOP) -> str:
 
 def paper_reference(text: str) -> str:
     """A reference as the paper scored it: cleaned up and on one line, neither stripped nor cut."""
-    return _on_one_line(_clean_up(text))
+    return _on_one_line(clean_up(text))
 
 
 @cache
@@ -140,7 +152,8 @@ def _paper_ending(stop: tuple[str, ...]) -> re.Pattern[str] | None:
         ) from error
 
 
-def _clean_up(text: str) -> str:
+def clean_up(text: str) -> str:
+    """A text after `clean_up_tokenization_spaces` of Transformers 4."""
     for old, new in _CLEAN_UP:
         text = text.replace(old, new)
     return text
@@ -160,11 +173,12 @@ def _score(k: int, **shown: Any) -> Score:
 def compute(answers: Answers) -> dict[str, float]:
     """EM@k by column, in [0, 1], with Wilson's interval and as the paper's program for such a trial counts."""
     candidates, references = answers.pairs
+    paper, told = Reading.of_the_paper(answers.trains), paper_candidates(answers)
     columns: dict[str, float] = {}
     for k in (k for k in CUTS if k <= answers.fewest):
-        readings = {f"em_at_{k}": Reading.CORRECTED, f"em_at_{k}_paper": Reading.of_the_paper(answers.trains)}
-        for name, reading in readings.items():
-            hits = exact_matches(candidates, references, k, reading, answers.paper_stop)
+        readings = {f"em_at_{k}": (Reading.CORRECTED, candidates), f"em_at_{k}_paper": (paper, told)}
+        for name, (reading, texts) in readings.items():
+            hits = exact_matches(texts, references, k, reading, answers.paper_stop)
             columns[name] = sum(hits) / len(hits)
             columns |= intervals.wilson(name, sum(hits), len(hits))
     return columns

@@ -149,7 +149,8 @@ def compute(answers: Answers) -> dict[str, Any]:
     counts = Counter(row["outcome"] for row in rows)
     columns: dict[str, Any] = {f"{outcome}_tests": counts[outcome] for outcome in OUTCOMES}
     level_of = {problem: tests[0]["level"] for problem, tests in answers.tests.items()}
-    values, paper = (values_by_problem(answers.tests, reading) for reading in ("passed", "passed_paper"))
+    values = values_by_problem(answers.tests, "passed")
+    paper = values_by_problem(answers.tests, "passed_paper", PAPER_CAP_SECONDS if answers.as_paper else None)
     for level in (None, *answers.levels):
         chosen = [problem for problem in level_of if level in (None, level_of[problem])]
         for name in values if chosen else ():
@@ -163,13 +164,26 @@ def compute(answers: Answers) -> dict[str, Any]:
     return columns
 
 
-def values_by_problem(tests: Mapping[str, Sequence[Row]], reading: str) -> Values:
-    """Each functional score of each problem, in [0, 1]; `reading` is `passed` or `passed_paper`."""
+PAPER_CAP_SECONDS = 11.0
+"""How long the reference harness of APPS waits for all tests of a program, after which all of them count as failed (its
+`check_correctness`: a timeout of 10 seconds and 1 more). The harness measures elapsed time, the table `tests` CPU time.
+"""
+
+
+def values_by_problem(tests: Mapping[str, Sequence[Row]], reading: str, cap_seconds: float | None = None) -> Values:
+    """Each functional score of each problem, in [0, 1]; `reading` is `passed` or `passed_paper`.
+
+    A candidate whose tests take more than `cap_seconds` together fails them all; None: there is no such limit.
+    """
     verdicts: dict[str, list[list[Any]]] = {}
     for problem, rows in tests.items():
         candidates: dict[int, list[Any]] = {}
+        seconds: Counter[int] = Counter()
+        for row in rows if cap_seconds else ():
+            seconds[row["rank"]] += row["seconds"] or 0
         for row in rows:
-            verdict = True if row[reading] else VERDICT.get(row["outcome"], -1)
+            capped = cap_seconds is not None and seconds[row["rank"]] > cap_seconds
+            verdict = True if row[reading] and not capped else VERDICT.get(row["outcome"], -1)
             candidates.setdefault(row["rank"], []).append(verdict)
         verdicts[problem] = [*candidates.values()]
     passed = candidates_passed(verdicts)

@@ -90,6 +90,9 @@ class Answers:
     """The dataset's."""
     trains: bool = True
     """Whether the tuning method trains. The paper's programs score methods that train differently."""
+    as_paper: bool = False
+    """Whether the trial follows the paper's code (`fidelity: paper`). Its scores with the reading `paper` then also
+    repeat what that code did to candidates on the way to its scoring programs."""
 
     @classmethod
     def from_rows(

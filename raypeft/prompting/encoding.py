@@ -31,14 +31,27 @@ class Encoder:
 
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
         """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
-        prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        text = render(instruction(example, self.form), shots, self.form) + prefilled
+        begun = example.starter_code if self.form.starter in ("prefilled", "asked") else ""
+        text = render(instruction(example, self.form), shots, self.form) + begun
         prompt_ids = self.tokenizer(text)["input_ids"]
         # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
         if prompt_ids[-1] == self.tokenizer.eos_token_id and not self.is_encoder_decoder:
             prompt_ids = prompt_ids[:-1]
-        answer_ids = self._encode_answer(example.code)
+        if self.form.joined:
+            prompt_ids, answer_ids = self._split(text, self.form.answer.format(code=example.code.strip()), prompt_ids)
+        else:
+            answer_ids = self._encode_answer(example.code)
+        prefilled = begun if self.form.starter == "prefilled" else ""
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
+
+    def _split(self, text: str, answer: str, prompt_ids: list[int]) -> tuple[list[int], list[int]]:
+        """Prompt and answer, tokenised as one; a token that holds the border belongs to the answer."""
+        ids: list[int] = self.tokenizer(text + answer)["input_ids"]
+        if ids[-1:] == [self.tokenizer.eos_token_id]:
+            ids = ids[:-1]
+        border = next((at for at, (one, other) in enumerate(zip(prompt_ids, ids, strict=False)) if one != other), None)
+        border = min(len(prompt_ids), len(ids)) if border is None else border
+        return ids[:border], ids[border:]
 
     def _encode_answer(self, code: str) -> list[int]:
         eos, text = self.tokenizer.eos_token_id, self.form.answer.format(code=code)
@@ -61,10 +74,13 @@ class Encoder:
                 answers = [pick.choice(answers)]
             prompt = self.encode(example)
             for code in answers:
-                if code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                    answered = replace(example, code=code)
+                answered = replace(example, code=code)
+                if code != example.code and self.form.joined:
+                    prompt = self.encode(answered)
+                elif code != example.code:  # the instruction, often the longer part, stays as it is encoded
                     prompt = replace(prompt, example=answered, answer_ids=self._encode_answer(code))
-                if max_length is None or len(prompt) <= max_length:
+                # The paper's code counted the end-of-sequence token of a joined text, though it has no loss.
+                if max_length is None or len(prompt) + self.form.joined <= max_length:
                     kept.append(prompt)
                     break
         return kept, len(examples) - len(kept)
@@ -103,6 +119,14 @@ def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = 
     else:
         prompt_ids = prompt.prompt_ids[: PAPER_PROMPT_TOKENS + answer_tokens - len(answer_ids)]
     return replace(prompt, prompt_ids=prompt_ids, answer_ids=answer_ids)
+
+
+def padded_as_paper(prompt: Prompt, answer_tokens: int) -> Prompt:
+    """A decoder's training prompt with padding on its left up to `answer_tokens` and 64 tokens, as in RQ2's program.
+
+    Virtual tokens stand before the padding there, so they are further from the prompt than at inference.
+    """
+    return replace(prompt, padding=max(0, PAPER_PROMPT_TOKENS + answer_tokens - len(prompt)))
 
 
 def check_fits(

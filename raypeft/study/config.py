@@ -179,6 +179,11 @@ class SweepConfig(BaseModel):
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     results: str = Field("results", description="Folder or URL for the results of all sweeps")
+    reuse: list[str] = Field(
+        [],
+        description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
+        "instead of being run",
+    )
 
 
 def trial_fields() -> dict[str, Any]:

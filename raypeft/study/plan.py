@@ -55,11 +55,11 @@ def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
 
 def make_trial(point: dict[str, Any]) -> Trial:
     """A trial from its fields. Fields of other methods, and fields without effect, are left out."""
-    method = METHODS[point["tuning_method"]]
-    point = _with_decoding(point, DATASETS[point["dataset"]].decoding)
+    name, dataset = point["tuning_method"], DATASETS[point["dataset"]]
+    method, point = METHODS[name], _with_decoding(point, dataset.decoding)
     method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
-        method_fields = {**method.paper_defaults, **method_fields}
+        method_fields = {**method.paper_defaults, **dataset.paper_defaults.get(name, {}), **method_fields}
     trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
     idle = method(**method_fields).idle_fields
     effective = {key: value for key, value in method_fields.items() if key not in idle}

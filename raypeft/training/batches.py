@@ -86,14 +86,18 @@ def collate_for(model: Any, prompts: Sequence[Prompt], pad_token_id: int) -> dic
 
 
 def collate(prompts: Sequence[Prompt], pad_token_id: int, device: Any) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `labels`, each (batch, longest), padded on the right; prompts carry no loss."""
-    longest = max(len(prompt) for prompt in prompts)
+    """`input_ids`, `attention_mask` and `labels`, each (batch, longest), padded on the right; prompts carry no loss.
+
+    `Prompt.padding` comes on the left in addition.
+    """
+    longest = max(prompt.padding + len(prompt) for prompt in prompts)
     input_ids, attention_mask, labels = [], [], []
     for prompt in prompts:
-        padding = longest - len(prompt)
-        input_ids.append([*prompt.prompt_ids, *prompt.answer_ids, *[pad_token_id] * padding])
-        attention_mask.append([1] * len(prompt) + [0] * padding)
-        labels.append([*[IGNORED] * len(prompt.prompt_ids), *prompt.answer_ids, *[IGNORED] * padding])
+        left, right = prompt.padding, longest - prompt.padding - len(prompt)
+        input_ids.append([*[pad_token_id] * left, *prompt.prompt_ids, *prompt.answer_ids, *[pad_token_id] * right])
+        attention_mask.append([0] * left + [1] * len(prompt) + [0] * right)
+        before = left + len(prompt.prompt_ids)
+        labels.append([*[IGNORED] * before, *prompt.answer_ids, *[IGNORED] * right])
     columns = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
     return {name: torch.tensor(rows, device=device) for name, rows in columns.items()}
 

@@ -4,7 +4,7 @@
 
 Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are padded to
 their longest example, on the right, and the vocabulary's logits are computed only where some example of the batch has
-an answer token; both save time and change no loss.
+an answer token; both save time and change no loss. `Recipe.as_paper` weighs and evaluates as the paper's code did.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class Recipe:
     """Compute activations a second time in the backward pass rather than keep them."""
     micro_batch_size: int | None = None
     """Sum a batch's gradients over passes of so many examples: less memory for the same gradients. None: one pass."""
+    as_paper: bool = False
+    """Follow the paper's code (replication package, commits e7971c0 and 3b31320), which called Transformers 4: each
+    accumulated batch weighs the same, the evaluation loss is a mean over batches, and the last steps, which no
+    interval ends, are not evaluated."""
 
     @property
     def eval_batch_size(self) -> int:
@@ -62,6 +66,11 @@ class TrainingResult:
     """Of the weights of the best evaluation, on the test split; None without one."""
     test_loss_last: float | None = None
     """Of the weights of the last step."""
+    test_losses: list[tuple[float, int]] = field(default_factory=list)
+    """Of the weights of the best evaluation: each test prompt's summed loss, in nats, and number of answer tokens."""
+    trained_tensors: int = 0
+    unchanged_tensors: int = 0
+    """Trained tensors that training left as they were."""
 
 
 def train_model(
@@ -85,12 +94,8 @@ def train_model(
         listener(training.step(batches))
         if training.evaluation_is_due:
             listener(training.evaluate(validation))
-    result = training.result
-    result.test_loss = result.test_loss_last = training.loss_on(test)
-    if result.best_step != result.steps:
-        training.take_best()
-        result.test_loss = training.loss_on(test)
-    return result
+    training.finish(test)
+    return training.result
 
 
 class Training:
@@ -104,8 +109,10 @@ class Training:
         self.steps_per_epoch = math.ceil(batches / method.gradient_accumulation_steps)
         self.total_steps = math.ceil(self.steps_per_epoch * method.num_train_epochs)
         self.eval_interval = math.ceil(self.steps_per_epoch * method.eval_every_epochs)
-        answer_tokens = sum(len(prompt.answer_ids) for prompt in train)
-        self.tokens = answer_tokens / self.steps_per_epoch if method.loss_weighting == "token" else None
+        if recipe.as_paper:  # it rounded twice: only whole steps count
+            whole = len(train) // (method.per_device_train_batch_size * method.gradient_accumulation_steps)
+            self.eval_interval = max(1, math.ceil(whole * method.eval_every_epochs))
+        self.tokens = answer_tokens(train) / self.steps_per_epoch if method.loss_weighting == "token" else None
         """What the loss of every step is divided by; None: the step's own number of answer tokens."""
         self.optimizer, self.scheduler = make_optimizer(self.trainable, method, self.total_steps)
         self.result = TrainingResult()
@@ -114,21 +121,30 @@ class Training:
         self.losses: list[float] = []
         """Of the steps since the last evaluation."""
         self.best_weights: list[torch.Tensor] = []
+        self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
 
     @property
     def evaluation_is_due(self) -> bool:
-        """After every interval, and after the last step in any case."""
-        return self.result.steps % self.eval_interval == 0 or self.result.steps == self.total_steps
+        """After every interval, and after the last step in any case; in the paper's code only if it is the first."""
+        if self.result.steps % self.eval_interval == 0:
+            return True
+        is_last = self.result.steps == self.total_steps
+        return is_last and not (self.recipe.as_paper and self.result.evaluations)
 
     def step(self, batches: Sequence[Sequence[Prompt]]) -> Step:
         """One optimiser step over one or more accumulated batches."""
         started, recipe, result = time.perf_counter(), self.recipe, self.result
         number = result.steps + 1
-        passes = [part for batch in batches for part in parts(batch, recipe.micro_batch_size or len(batch))]
+        split = [[*parts(batch, recipe.micro_batch_size or len(batch))] for batch in batches]
+        passes = [part for each in split for part in each]
+        divisors: float | list[float] | None = self.tokens
+        if recipe.as_paper and divisors is None:
+            divisors = [float(len(batches) * answer_tokens(batch)) for batch, each in zip(batches, split, strict=True)
+                        for _ in each]  # fmt: skip
         with checkpointing(self.model, recipe.gradient_checkpointing):
             loss = optimise_step(
-                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, self.tokens
+                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, divisors
             )
         if not math.isfinite(loss):
             raise FloatingPointError(f"the training loss is {loss} at step {number} of {self.total_steps}; "
@@ -143,7 +159,7 @@ class Training:
     def evaluate(self, validation: Sequence[Prompt]) -> Evaluated:
         """Look at the validation split, and keep the weights if they are the best so far."""
         started, result = time.perf_counter(), self.result
-        loss = self._loss(validation)
+        loss = self._mean_over_batches(validation) if self.recipe.as_paper else self._loss(validation)
         result.eval_seconds += time.perf_counter() - started
         evaluated = Evaluated(
             step=result.steps,
@@ -160,12 +176,36 @@ class Training:
             self.best_weights = [parameter.detach().to("cpu", copy=True) for parameter in self.trainable]
         return evaluated
 
-    def loss_on(self, prompts: Sequence[Prompt]) -> float | None:
-        """The mean loss of the present weights over all answer tokens of `prompts`; None where there are none."""
-        return self._loss(prompts) if prompts else None
+    def finish(self, test: Sequence[Prompt]) -> None:
+        """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
+        result = self.result
+        result.trained_tensors = len(self.trainable)
+        now = fingerprints(self.trainable)
+        result.unchanged_tensors = sum(before == after for before, after in zip(self.at_first, now, strict=True))
+        result.test_loss_last = self._test_loss(test)
+        if result.best_step != result.steps:
+            self.take_best()
+            result.test_loss = self._test_loss(test)
+        else:
+            result.test_loss = result.test_loss_last
+
+    def _test_loss(self, test: Sequence[Prompt]) -> float | None:
+        """The mean loss of the present weights over all answer tokens; None without examples."""
+        losses = example_losses(self.model, self.recipe.pad_token_id, test, self.recipe.eval_batch_size)
+        self.result.test_losses = losses
+        return sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses) if losses else None
 
     def _loss(self, prompts: Sequence[Prompt]) -> float:
         return evaluate(self.model, self.recipe.pad_token_id, prompts, self.recipe.eval_batch_size)
+
+    def _mean_over_batches(self, prompts: Sequence[Prompt]) -> float:
+        """The loss as `transformers.Trainer.evaluate` has it: of batches as large as in training, in the order of the
+        split, each batch's mean over its answer tokens, weighted by its number of examples.
+        """
+        recipe, total = self.recipe, 0.0
+        for batch in parts(prompts, recipe.method.per_device_train_batch_size):
+            total += len(batch) * evaluate(self.model, recipe.pad_token_id, batch, recipe.eval_batch_size)
+        return total / len(prompts)
 
     @torch.no_grad()
     def take_best(self) -> None:
@@ -205,16 +245,17 @@ def optimise_step(
     pad_token_id: int,
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
-    tokens: float | None = None,
+    divisors: float | Sequence[float] | None = None,
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    The loss that is minimised is the sum over the answer tokens, divided by `tokens` (None: by their number).
+    The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
+    one divisor for each batch, the loss that is minimised is what is returned.
     """
     model.train()
-    answer_tokens = sum(len(prompt.answer_ids) for batch in batches for prompt in batch)
-    divisor, total = tokens or answer_tokens, 0.0
-    for batch in batches:
+    number, total = sum(map(answer_tokens, batches)), 0.0
+    each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
+    for batch, divisor in zip(batches, each, strict=True):
         loss = answer_loss(model, collate_for(model, batch, pad_token_id)) / divisor
         loss.backward()
         total += loss.item()
@@ -222,7 +263,12 @@ def optimise_step(
     torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm)
     optimizer.step()
     optimizer.zero_grad()
-    return total if tokens is None else total * tokens / answer_tokens
+    return total * divisors / number if isinstance(divisors, float) else total
+
+
+def answer_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many tokens of the prompts' answers carry a loss."""
+    return sum(len(prompt.answer_ids) for prompt in prompts)
 
 
 @torch.inference_mode()
@@ -234,11 +280,42 @@ def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_siz
     for start in range(0, len(by_length), batch_size):
         batch = by_length[start : start + batch_size]
         total += answer_loss(model, collate_for(model, batch, pad_token_id)).item()
-    return total / sum(len(prompt.answer_ids) for prompt in prompts)
+    return total / answer_tokens(prompts)
+
+
+@torch.inference_mode()
+def example_losses(
+    model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int
+) -> list[tuple[float, int]]:
+    """For each prompt the sum of its answer tokens' losses, in nats, and their number."""
+    model.eval()
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    found = [(0.0, 0)] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        logits, targets = answer_logits(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        for place, loss in zip(places, losses.view(targets.shape).sum(dim=1).tolist(), strict=True):
+            found[place] = loss, len(prompts[place].answer_ids)
+    return found
+
+
+def fingerprints(parameters: Sequence[torch.nn.Parameter]) -> list[tuple[float, float]]:
+    """For each tensor two sums that a change of its values changes."""
+    return [(float(each.detach().sum(dtype=torch.float64)), float(each.detach().double().square().sum()))
+            for each in parameters]  # fmt: skip
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the batch of the answer tokens' negative log-likelihood, in nats.
+    """Sum over the batch of the answer tokens' negative log-likelihood, in nats."""
+    logits, targets = answer_logits(model, batch)
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (batch, positions, vocabulary) in float32, and targets (batch, positions), where there is an answer.
 
     Of a decoder, logits are asked for only at the positions before some example's answer token (`logits_to_keep`): the
     vocabulary's projection is a fifth of a small model's work and, in float32, most of its activation memory. An
@@ -257,5 +334,4 @@ def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32.
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         output = model(**inputs)
-    logits = output.logits.float()
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return output.logits.float(), targets

@@ -52,6 +52,11 @@ COLUMNS = (
 """The columns of the row that `candidate_columns` fills."""
 
 
+PAPER_TOP_K = 50
+"""The paper's code left top_k out (replication package, commit 3b31320), and Transformers 4 then samples from the 50
+likeliest tokens (`GenerationConfig`)."""
+
+
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
@@ -99,6 +104,7 @@ def search(context: TrialContext, base: Base) -> Search:
         do_sample=trial.do_sample,
         temperature=trial.temperature,
         top_p=trial.top_p,
+        top_k=PAPER_TOP_K if trial.fidelity == "paper" and trial.do_sample else None,
         seed=trial.seed,
         stop=stop_strings(context, generation_form(context, base)),
         stop_together=trial.fidelity == "paper" and not trial.do_sample,

@@ -123,7 +123,11 @@ def run_trial(context: TrialContext) -> Row:
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
         shots = pick_shots(method, splits["train"], splits["test"], context.services)
-    tests = CandidateTests(context.services, context.options.sandbox.settings) if context.runs_tests else None
+    tests = (
+        CandidateTests(context.services, context.options.sandbox.settings, trial.fidelity == "paper")
+        if context.runs_tests
+        else None
+    )
     torch.manual_seed(trial.seed)
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
@@ -157,4 +161,4 @@ def judged(
     with context.stage("score"):
         answered = candidate_rows(trial.id, queries, candidates)
         tested = tests.rows if tests else ()
-        return row | record_scores(trial.id, store, context.dataset, trial.method.trains, answered, tested)
+        return row | record_scores(trial.fields | {"id": trial.id}, store, context.dataset, answered, tested)

@@ -17,6 +17,7 @@ from typing import Any
 
 from raypeft import events
 from raypeft.events import Listener, Stage
+from raypeft.metrics.exact_match import clean_up, untuned_prediction
 from raypeft.records import Candidate, Column, Example
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import OUTCOMES
@@ -53,14 +54,24 @@ TESTS = (
 """The table `tests`: `CandidateTests.collect`."""
 
 
+def paper_program(text: str) -> str:
+    """The program that the paper's code made of a candidate for APPS: cleaned up, cut at the first fence, stripped.
+
+    The clean-up was meant for prose and changes programs: `x == ' '` becomes `x ==''` (replication package, commit
+    3b31320: `decode` with `clean_up_tokenization_spaces`).
+    """
+    return untuned_prediction(clean_up(text))
+
+
 class CandidateTests:
     """A trial's programs in the sandbox; entering the context tries it out, leaving it cancels what has not begun.
 
     Entering raises SandboxUnavailable where programs cannot be run in isolation, RuntimeError where they run wrongly.
     """
 
-    def __init__(self, services: Services, settings: SandboxSettings) -> None:
-        self.services, self.settings = services, settings
+    def __init__(self, services: Services, settings: SandboxSettings, as_paper: bool = False) -> None:
+        """`as_paper`: run what the paper's code wrote down of a candidate (`paper_program`)."""
+        self.services, self.settings, self.as_paper = services, settings, as_paper
         self.pending: list[tuple[Example, Candidate, Future[RunResult]]] = []
         self.isolations: dict[str, str] = {}
         self.cached = 0
@@ -70,7 +81,8 @@ class CandidateTests:
     def begin(self, example: Example, candidates: Sequence[Candidate]) -> None:
         """Queue an example's candidates. Waits while too many programs wait already."""
         for candidate in candidates:
-            future = self.services.judge(candidate.text, example.tests, self.settings)
+            program = paper_program(candidate.text) if self.as_paper else candidate.text
+            future = self.services.judge(program, example.tests, self.settings)
             self.pending.append((example, candidate, future))
 
     def collect(self, trial_id: str, listener: Listener = events.ignore) -> list[dict[str, Any]]:

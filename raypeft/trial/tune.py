@@ -14,11 +14,12 @@ from typing import Any
 
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
+from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper, padded_as_paper
 from raypeft.prompting.forms import form_of
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.trial.context import TrialContext
+from raypeft.trial.scores import write_example_scores
 
 COLUMNS = (
     Column("trainable_params", int, "Number of trained parameters", "parameters"),
@@ -54,9 +55,11 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         base.tokenizer.pad_token_id,
         gradient_checkpointing=bool(plan.gradient_checkpointing if plan else method.gradient_checkpointing),
         micro_batch_size=plan.micro_batch_size if plan else None,
+        as_paper=trial.fidelity == "paper",
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
+    record_test_losses(context, encoded["test"], result.test_losses)
     if isinstance(method, Adapter):
         save_adapter(trial.id, method, model, base, context.store)
     return {
@@ -67,6 +70,10 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         "best_step": result.best_step,
         "test_loss": result.test_loss,
         "test_loss_last": result.test_loss_last,
+        "first_eval_step": result.evaluations[0].step,
+        "last_eval_loss": result.evaluations[-1].eval_loss,
+        "trained_tensors": result.trained_tensors,
+        "unchanged_tensors": result.unchanged_tensors,
         "steps": result.steps,
         "train_seconds": result.train_seconds,
         "eval_seconds": result.eval_seconds,
@@ -95,6 +102,8 @@ def training_prompts(
         found, missing = encoder.encode_answers(splits[split], longest, pick)
         if paper and dataset.paper_training == "cut":
             found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
+            if virtual and not base.is_encoder_decoder:  # without virtual tokens such padding changes no loss
+                found = [padded_as_paper(each, dataset.max_new_tokens) for each in found]
         if not found:
             raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
@@ -109,6 +118,19 @@ def training_prompts(
 def test_prompts(encoder: Encoder, examples: Sequence[Example], longest: int | None) -> list[Prompt]:
     """The test examples whose loss can be measured: those with an answer, of at most `longest` tokens in all."""
     return encoder.encode_answers([each for each in examples if each.code.strip()], longest)[0]
+
+
+def record_test_losses(context: TrialContext, test: Sequence[Prompt], losses: Sequence[tuple[float, int]]) -> None:
+    """Write what each test example contributes to the test loss, for paired comparisons.
+
+    The test loss is a ratio of sums over tokens. An example's value is its linear part in that ratio (the infinitesimal
+    jackknife; Efron and Tibshirani 1993, section 22.5); the mean of the values is the test loss.
+    """
+    tokens = sum(count for _, count in losses)
+    mean = sum(loss for loss, _ in losses) / tokens if tokens else 0.0
+    values = [mean + len(losses) / tokens * (loss - mean * count) for loss, count in losses]
+    by_example = {prompt.example.id: value for prompt, value in zip(test, values, strict=True)}
+    write_example_scores(context.trial.id, context.store, {"test_loss": by_example})
 
 
 def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:

@@ -1,6 +1,7 @@
 """APPS: the paper's split, rows that are broken in the ways of the dataset, prompts under both fidelities."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from transformers import AutoTokenizer
@@ -163,17 +164,24 @@ ASKED = (
 ANSWER = "def largest(numbers):\n    return max(numbers)"
 
 
-def test_the_papers_training_text_has_no_starter_code_and_answers_in_a_fence(called):
+def test_the_papers_loss_begins_after_the_fence_and_has_no_end_of_sequence_and_no_starter_code(called):
     prompt, answer, prefilled = texts(called, "paper", training=True)
-    assert prompt == f"[INST] {ASKED}\n[/INST]\n"
-    assert answer == f"```python\n{ANSWER}\n```<|end|>"
+    assert prompt == f"[INST] {ASKED}\n[/INST]\n```python"
+    assert answer == f"\n{ANSWER}\n```"
     assert prefilled == ""
 
 
-def test_the_papers_inference_prompt_ends_with_the_starter_code_to_go_on_with(called):
+def test_the_papers_training_text_is_tokenised_as_one_and_its_solution_stripped(called):
+    padded = replace(called, code=f"\n\n{called.code}  \n")
+    prompt = Encoder(TOKENIZER, False, apps.FORMS.paper_training).encode(padded)
+    whole = TOKENIZER(f"[INST] {ASKED}\n[/INST]\n```python\n{ANSWER}\n```")["input_ids"]
+    assert [*prompt.prompt_ids, *prompt.answer_ids] == whole
+
+
+def test_the_papers_inference_prompt_ends_with_the_starter_code_which_its_predictions_lack(called):
     prompt, _, prefilled = texts(called, "paper", training=False)
     assert prompt == f"<s>[INST] {ASKED}\n[/INST]\n```python\n{STARTER}"
-    assert prefilled == STARTER
+    assert prefilled == ""
 
 
 def test_the_corrected_prompt_is_the_same_in_training_and_inference_and_shows_the_starter_code(called):

@@ -55,3 +55,8 @@ def test_the_sum_is_of_the_models_own_log_probabilities_up_to_the_end():
         sampler(torch.zeros(1, 1, dtype=torch.long), PROBABILITIES.log()[None])
     first_two = sampler.sum_of(0, [1, 0])
     assert first_two == pytest.approx(float(PROBABILITIES[[0, 0]].log().sum()), abs=1e-5)
+
+
+def test_top_k_leaves_out_all_but_the_likeliest_tokens():
+    assert set(picks(np.linspace(0, 0.999, 50), top_k=3)) == {0, 1, 2}
+    assert set(picks(np.linspace(0, 0.999, 50))) == {0, 1, 2, 3}

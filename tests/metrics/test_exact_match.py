@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.metrics.exact_match import STOP, exact_match_at_k, exact_matches
+from raypeft.metrics.exact_match import STOP, clean_up, exact_match_at_k, exact_matches
 from raypeft.metrics.readings import Reading
 
 ALPACA_STOP = STOP[:2]
@@ -34,6 +34,11 @@ def test_conala_fed_its_own_references_scores_one(conala_references, k):
 def test_the_paper_loses_49_of_conalas_own_references(conala_references, k):
     score = exact_match_at_k([[text] for text in conala_references], conala_references, k, Reading.PAPER_RQ2)
     assert score == 494 / 543
+
+
+def test_rq1s_clean_up_loses_16_of_conalas_own_references(conala_references):
+    cleaned = [[clean_up(text)] for text in conala_references]
+    assert exact_match_at_k(cleaned, conala_references, 1, Reading.PAPER_RQ1) == 527 / 543
 
 
 def test_a_reference_beyond_the_first_k_is_no_match():

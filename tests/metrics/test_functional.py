@@ -1,5 +1,6 @@
 """pass@k, the share of tests passed, and strict accuracy."""
 
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -204,6 +205,21 @@ def test_the_papers_reading_is_kept_beside():
     scores = score_tests(judged("0", "pw", "pw", paper={(0, 1)}))
     assert (scores["pass_at_1"], scores["pass_at_1_paper"]) == (0, 0.5)
     assert (scores["avg_tests_passed"], scores["avg_tests_passed_paper"]) == (0.5, 0.75)
+
+
+@pytest.mark.parametrize(("seconds", "share"), [((4, 4, 2), 1), ((4, 4, 3.5), 0)])
+def test_under_paper_a_program_whose_tests_take_over_11_seconds_together_fails_them_all(seconds, share):
+    rows = [row | {"seconds": second} for row, second in zip(judged("0", "ppp"), seconds, strict=True)]
+    paper = METRIC.compute(replace(Answers.from_rows([], rows), as_paper=True))
+    assert (paper["avg_tests_passed"], paper["pass_at_1"]) == (1, 1)
+    assert (paper["avg_tests_passed_paper"], paper["pass_at_1_paper"]) == (share, share)
+    assert score_tests(rows)["pass_at_1_paper"] == 1, "the rows of corrected trials stay as they are"
+
+
+def test_the_papers_cap_counts_each_candidate_of_its_own():
+    rows = [row | {"seconds": 6.0} for row in judged("0", "p", "p", "pp")]
+    paper = METRIC.compute(replace(Answers.from_rows([], rows), as_paper=True))
+    assert paper["pass_at_1_paper"] == pytest.approx(2 / 3)
 
 
 def test_tests_that_were_not_run_leave_the_share_of_tests_unknown():

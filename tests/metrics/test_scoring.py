@@ -1,8 +1,11 @@
 """The scores of a row: what every metric fills, and what a metric may not."""
 
+from dataclasses import replace
+
 import pytest
 
 from raypeft.metrics.codebleu.score import codebleu
+from raypeft.metrics.exact_match import exact_matches, paper_candidates
 from raypeft.metrics.metric import Answers, Metric, Score
 from raypeft.metrics.readings import Reading
 from raypeft.metrics.scoring import declared_scores, row_scores, score_columns, values_by_example
@@ -64,6 +67,21 @@ def test_the_papers_reading_of_an_untuned_method_is_that_of_its_fenced_prompts()
     cut = ["x < 1", "y", "z"]
     assert untuned["codebleu_paper"] == codebleu(references, cut, Reading.PAPER_RQ1)["codebleu"]
     assert tuned["em_at_1"] == untuned["em_at_1"] == pytest.approx(1 / 3)
+
+
+def test_under_paper_an_untuned_methods_predictions_are_cleaned_up_and_its_references_are_not():
+    candidates, references = [["f(x , y)\n```"], ["print(a . b)"]], ["f(x, y)", "print(a . b)"]
+    plain = answers(candidates, references, trains=False)
+    paper = row_scores(replace(plain, as_paper=True), ("reference",))
+    assert (paper["em_at_1"], paper["em_at_1_paper"]) == (0.5, 0.5)
+    known = codebleu(references, ["f(x, y)", "print(a. b)"], Reading.PAPER_RQ1)
+    assert paper["codebleu_paper"] == known["codebleu"]
+    assert row_scores(plain, ("reference",))["em_at_1_paper"] == 0.5
+    assert exact_matches(paper_candidates(replace(plain, as_paper=True)), references, 1, Reading.PAPER_RQ1) == [
+        True,
+        False,
+    ]
+    assert exact_matches(paper_candidates(plain), references, 1, Reading.PAPER_RQ1) == [False, True]
 
 
 def test_single_examples_are_compared_by_hit_or_miss_and_by_what_they_contribute_to_codebleu():

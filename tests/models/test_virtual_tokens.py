@@ -8,7 +8,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
 from raypeft.models import virtual_tokens
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import Encoder
+from raypeft.prompting.encoding import Encoder, padded_as_paper
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.loop import answer_loss
@@ -84,6 +84,35 @@ def test_padding_between_virtual_tokens_and_prompt_moves_the_logits_unless_posit
     padded_mask = torch.cat([torch.zeros(1, 5, dtype=torch.long), mask], dim=1)
     moved = model(input_ids=padded, attention_mask=padded_mask).logits[:, -1]
     assert (moved - exact).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["llama", "codegen"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_papers_left_padding_gives_the_loss_of_pefts_own_model_on_a_batch_padded_to_its_length(
+    kind, name, small_model
+):
+    base = load_base(small_model(kind))
+    model, pad = with_virtual_tokens(base, name), base.tokenizer.pad_token_id
+    prompts = [Prompt(Example(str(n), "a", "b"), [5] * n, [7, 8, 9]) for n in (3, 12)]
+    padded = [padded_as_paper(each, 64) for each in prompts]
+    ids = torch.tensor([[*[pad] * (125 - len(p.prompt_ids)), *p.prompt_ids, *p.answer_ids] for p in prompts])
+    labels = torch.where(torch.arange(128) < 125, -100, ids)
+    mask = torch.tensor([[0] * (128 - len(each)) + [1] * len(each) for each in prompts])
+    theirs = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+    torch.testing.assert_close(answer_loss(model, collate_for(model, padded, pad)) / 6, theirs, rtol=1e-5, atol=1e-5)
+    plain = answer_loss(model, collate_for(model, prompts, pad)) / 6
+    assert (plain - theirs).abs() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["llama", "codegen"])
+def test_without_virtual_tokens_the_papers_left_padding_changes_no_loss(kind, small_model):
+    base = load_base(small_model(kind))
+    prompts = [Prompt(Example(str(n), "a", "b"), [5] * n, [7, 8, 9]) for n in (3, 12)]
+    plain, padded = (
+        answer_loss(base.model, collate_for(base.model, each, base.tokenizer.pad_token_id))
+        for each in (prompts, [padded_as_paper(prompt, 64) for prompt in prompts])
+    )
+    torch.testing.assert_close(plain, padded, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)

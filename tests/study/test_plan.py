@@ -1,5 +1,6 @@
 """From grids to trials: products, merging, ids that never change."""
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from raypeft.study.checking import load_config
 from raypeft.study.config import Trial
-from raypeft.study.plan import grid_points, make_trial, plan_trials
+from raypeft.study.plan import grid_points, make_trial, parameter_counts, plan_trials
 from raypeft.study.sweepfile import ConfigError
 
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\n"
@@ -189,6 +190,23 @@ def test_the_papers_table_4_is_among_the_trials_of_rq4() -> None:
     planned = {(each.model, each.tuning_method, each.dataset) for each in plan_trials(load_config(file))}
     methods = ("zero_shot", "lora", "qlora_8bit", "qlora_4bit")
     assert {("CodeLlama-7b-Instruct-hf", method, "apps") for method in methods} <= planned
+
+
+@pytest.mark.parametrize(("fidelity", "trained"), [("corrected", 12_582_912), ("paper", 39_976_960)])
+def test_the_papers_lora_on_apps_adapts_all_seven_linear_layers(fidelity: str, trained: int) -> None:
+    file = next(file for file in SHIPPED if file.stem == "rq4")
+    planned = plan_trials(load_config(file, [f"defaults.fidelity={fidelity}"]))
+    tuned = [each for each in planned if each.method.trains]
+    assert len(tuned) == 3
+    assert {parameter_counts(each)["trainable_params"] for each in tuned} == {trained}
+
+
+def test_a_sweep_may_overrule_the_papers_targets_and_other_datasets_and_methods_keep_theirs() -> None:
+    paper = partial(trial, fidelity="paper", model="CodeLlama-7b-hf")
+    modules = ["q_proj", "v_proj"]
+    assert paper(dataset="apps", tuning_method="lora", target_modules=modules).method.target_modules == tuple(modules)
+    assert paper(dataset="apps", tuning_method="ia3").method.target_modules is None
+    assert paper(dataset="conala", tuning_method="lora").method.target_modules is None
 
 
 def test_trials_that_differ_in_any_field_have_ids_of_their_own() -> None:

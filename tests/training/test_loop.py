@@ -1,7 +1,6 @@
 """The training loop against transformers.Trainer and against its own promises, on the embedded model."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate, collate_for, training_steps
-from raypeft.training.loop import Recipe, Training, answer_loss, evaluate, train_model
+from raypeft.training.loop import Recipe, Training, answer_loss, evaluate, example_losses, train_model
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +101,75 @@ def test_the_model_is_left_with_the_weights_of_its_best_evaluation(base, prompts
     assert evaluate(model, 0, prompts[40:], 4) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_the_paper_evaluates_every_54_of_1335_steps_and_so_do_we_and_at_the_end():
-    steps_per_epoch = math.ceil(2135 / 8)
-    interval = math.ceil(steps_per_epoch * Full().eval_every_epochs)
-    assert (steps_per_epoch * 5, interval) == (1335, 54)
+def trainable(base):
+    return copy.deepcopy(base.model).requires_grad_(True)
+
+
+def evaluated_steps(base, examples, as_paper, **fields):
+    """The steps after which a training on so many examples is evaluated."""
+    prompt = Prompt(Example("0", "a", "b"), [5], [7])
+    training = Training(trainable(base), [prompt] * examples, Recipe(Full(**fields), 0, 0, as_paper=as_paper))
+    steps = []
+    for step in range(1, training.total_steps + 1):
+        training.result.steps = step
+        if training.evaluation_is_due:
+            steps.append(step)
+            training.result.evaluations.append(None)
+    return steps
+
+
+@pytest.mark.parametrize(("examples", "interval", "total"), [(2135, 54, 1335), (2192, 55, 1370)])
+def test_the_paper_never_evaluates_its_last_steps_and_we_do_only_if_corrected(base, examples, interval, total):
+    paper = evaluated_steps(base, examples, as_paper=True)
+    assert paper == [interval * number for number in range(1, 25)]
+    assert total - paper[-1] in (39, 50)
+    assert evaluated_steps(base, examples, as_paper=False) == [*paper, total]
+
+
+def test_the_papers_interval_counts_whole_steps_only(base):
+    # 41 examples are 5 whole steps of 8 and a part of a sixth: a fifth of an epoch is 1 step, not 2.
+    assert evaluated_steps(base, 41, as_paper=True, num_train_epochs=1) == [1, 2, 3, 4, 5, 6]
+    assert evaluated_steps(base, 41, as_paper=False, num_train_epochs=1) == [2, 4, 6]
+
+
+def test_a_training_shorter_than_the_papers_interval_is_evaluated_at_its_end(base):
+    assert evaluated_steps(base, 80, as_paper=True, eval_every_epochs=10) == [50]
+
+
+def test_under_paper_the_evaluation_loss_is_that_of_the_trainer_of_transformers(base, prompts, tmp_path):
+    pad, method = base.tokenizer.pad_token_id, Full(per_device_train_batch_size=5)
+    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_eval_batch_size=5, use_cpu=True, report_to=[],
+                                  disable_tqdm=True)  # fmt: skip
+    trainer = Trainer(model=base.model, args=arguments, eval_dataset=prompts[:23],
+                      data_collator=lambda batch: collate(batch, pad, "cpu"))  # fmt: skip
+    theirs = trainer.evaluate()["eval_loss"]
+
+    for micro in (None, 1):
+        recipe = Recipe(method, 1, pad, as_paper=True, micro_batch_size=micro)
+        training = Training(trainable(base), prompts, recipe)
+        training.losses = [0.0]
+        assert training.evaluate(prompts[:23]).eval_loss == pytest.approx(theirs, rel=1e-5)
+    assert evaluate(base.model, pad, prompts[:23], 5) != pytest.approx(theirs, rel=1e-3)
+
+
+def test_under_paper_each_accumulated_batch_weighs_the_same_whatever_its_number_of_tokens(base):
+    batches = [[Prompt(Example(str(n), "a", "b"), [5, 6], [7 + n] * n)] for n in (1, 2, 30)]
+    method = Full(per_device_train_batch_size=1, gradient_accumulation_steps=3, max_grad_norm=1e9)
+
+    def gradients(**fields):
+        model = copy.deepcopy(base.model).requires_grad_(True)
+        training = Training(model, [batch[0] for batch in batches], Recipe(method, 1, 0, **fields))
+        training.optimizer = Gradients(training.trainable)
+        return training.step(batches).loss, training.optimizer.sum
+
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    mean = sum(model(**collate(batch, 0, "cpu")).loss for batch in batches) / 3
+    mean.backward()
+    loss, found = gradients(as_paper=True)
+    assert loss == pytest.approx(mean.item(), rel=1e-5)
+    for parameter, gradient in zip(model.parameters(), found, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-3, atol=1e-5)
+    assert gradients()[0] != pytest.approx(mean.item(), rel=1e-2)
 
 
 def test_the_same_seed_gives_the_same_weights(base, prompts):
@@ -253,5 +317,22 @@ def test_the_test_split_is_measured_at_the_best_and_at_the_last_step_and_decides
     (_, without), (model, result) = train([]), train(prompts[20:30])
     assert (without.test_loss, without.test_loss_last) == (None, None)
     assert without.best_eval_loss == result.best_eval_loss
-    assert result.test_loss == evaluate(model, 0, prompts[20:30], 16)
+    assert result.test_loss == pytest.approx(evaluate(model, 0, prompts[20:30], 16), rel=1e-6)
     assert result.test_loss < result.test_loss_last
+    assert result.test_losses == example_losses(model, 0, prompts[20:30], 16)
+
+
+def test_the_losses_of_single_examples_are_theirs_alone_in_the_order_given(base, prompts):
+    found = example_losses(base.model, 0, prompts[:6], 4)
+    alone = [answer_loss(base.model, collate([prompt], 0, "cpu")).item() for prompt in prompts[:6]]
+    assert [loss for loss, _ in found] == pytest.approx(alone, rel=1e-5)
+    assert [tokens for _, tokens in found] == [len(prompt.answer_ids) for prompt in prompts[:6]]
+
+
+@pytest.mark.parametrize(("learning_rate", "unchanged"), [(1e-3, 0), (1e-30, 1)])
+def test_tensors_that_training_left_as_they_were_are_counted(base, prompts, learning_rate, unchanged):
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    method = Full(learning_rate=learning_rate, num_train_epochs=1, warmup_steps=0)
+    result = train_model(model, prompts[:16], prompts[40:], Recipe(method, 1, 0))
+    assert result.trained_tensors == len(list(model.parameters()))
+    assert (result.unchanged_tensors == result.trained_tensors) == bool(unchanged)

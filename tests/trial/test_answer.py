@@ -1,11 +1,13 @@
 """Where a trial's answers end."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from raypeft.data import DATASETS
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import candidate_columns, stop_strings
+from raypeft.trial.answer import candidate_columns, search, stop_strings
 from raypeft.trial.context import TrialContext
 
 
@@ -43,3 +45,13 @@ def test_a_row_says_how_candidates_differ_and_how_many_were_cut():
 def test_references_that_no_answer_has_room_for_are_counted():
     found = candidate_columns([query(4), query(5), query(6)], [[candidate("a")]] * 3, max_new_tokens=4)
     assert found["references_too_long"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "top_k"),
+    [({"fidelity": "paper"}, 50), ({"fidelity": "paper", "do_sample": False}, None), ({}, None)],
+)
+def test_samples_of_the_papers_code_come_from_the_50_likeliest_tokens(fields, top_k):
+    base = SimpleNamespace(is_encoder_decoder=False)
+    trial = make_trial({"model": "toy", "dataset": "apps", "tuning_method": "lora", **fields})
+    assert search(TrialContext(trial, "s", store=None), base).top_k == top_k

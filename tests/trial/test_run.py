@@ -394,6 +394,9 @@ def test_without_decoding_a_trial_trains_and_measures_its_losses_alone(store):
     assert row["test_loss"] > 0 and row["best_eval_loss"] > 0
     assert (row.get("em_at_1"), row.get("generate_seconds"), row["test_examples"]) == (None, None, 12)
     assert store.read_rows("candidates", row["id"]) == []
+    values = [each["value"] for each in store.read_rows("example_scores", row["id"]) if each["score"] == "test_loss"]
+    assert len(values) == 12
+    assert sum(values) / 12 == pytest.approx(row["test_loss"])
 
 
 def test_nothing_to_train_and_nothing_to_decode_is_refused_when_it_is_planned():

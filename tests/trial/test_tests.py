@@ -49,6 +49,21 @@ def test_the_trials_row_says_under_what_isolation_and_how_many_were_answered_fro
     assert isolation["limits"]["seconds_per_test"] == 4
 
 
+def test_under_paper_a_program_is_cleaned_up_cut_at_the_fence_and_stripped(services):
+    fenced = f"  {RIGHT} \n```\nand so on"
+    spaced = "print(sum(map(int, input().split(' '))) , end = ' ')"
+    counted = "print(len('a b'.split( ' ' )) and 3)"
+    asked = [fenced, spaced, counted]
+    with CandidateTests(services, SandboxSettings(), as_paper=True) as tests:
+        tests.begin(EXAMPLE, candidates(*asked))
+        rows = tests.collect("trial")
+    assert [row["outcome"] for row in rows if row["test"] == 0] == ["passed", "passed", "runtime_error"]
+    with CandidateTests(services, SandboxSettings()) as tests:
+        tests.begin(EXAMPLE, candidates(*asked))
+        rows = tests.collect("trial")
+    assert [row["outcome"] for row in rows if row["test"] == 0] == ["compile_error", "passed", "passed"]
+
+
 def test_programs_run_while_others_are_still_made(services):
     with CandidateTests(services, SandboxSettings()) as tests:
         tests.begin(EXAMPLE, candidates("import sys\nprint(3, file=sys.stdout)"))

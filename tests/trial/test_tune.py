@@ -63,7 +63,7 @@ def test_the_papers_training_draws_one_answer_and_leaves_the_example_out_where_i
     expected = sum(drawn.choice([SHORT, LONG]) == SHORT for _ in examples)
     assert len(answers) == expected == 40 - left_out["train_too_long"]
     assert 5 < expected < 35
-    assert set(answers) == {"```python\nx = 1\n```<|end|>"}
+    assert set(answers) == {"\nx = 1\n```"}
 
 
 def test_a_bound_that_leaves_nothing_to_train_on_is_refused():
@@ -75,3 +75,23 @@ def test_without_a_bound_an_example_that_exceeds_the_context_is_an_error():
     base = SimpleNamespace(**vars(BASE) | {"context_length": 64})
     with pytest.raises(ValueError, match="must fit the model's context of 64 tokens"):
         trained_on(trial("conala"), [problem(1, LONG)], base)
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "virtual", "is_encoder_decoder"),
+    [("paper", 10, False), ("paper", 0, False), ("paper", 10, True), ("corrected", 10, False)],
+)
+def test_under_paper_padding_stands_between_a_decoders_virtual_tokens_and_its_prompt(
+    fidelity, virtual, is_encoder_decoder
+):
+    base = SimpleNamespace(**vars(BASE) | {"is_encoder_decoder": is_encoder_decoder})
+    splits = {split: [problem(1, SHORT), problem(2, LONG)] for split in ("train", "validation", "test")}
+    context = TrialContext(trial("conala", fidelity=fidelity), "s", store=None)
+    encoded, _ = training_prompts(context, base, splits, virtual)
+    trained_on = [*encoded["train"], *encoded["validation"]]
+    if (fidelity, virtual, is_encoder_decoder) == ("paper", 10, False):
+        assert {each.padding + len(each) for each in trained_on} == {128}
+        assert all(each.padding for each in trained_on)
+    else:
+        assert not any(each.padding for each in trained_on)
+    assert not any(each.padding for each in encoded["test"])

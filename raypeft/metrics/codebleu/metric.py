@@ -3,7 +3,7 @@
 import numpy as np
 
 from raypeft.metrics import intervals
-from raypeft.metrics.exact_match import paper_prediction, paper_reference, untuned_prediction
+from raypeft.metrics.exact_match import paper_candidates, paper_prediction, paper_reference, untuned_prediction
 from raypeft.metrics.metric import WIDE, Answers, Metric, Score, Values
 from raypeft.metrics.readings import Reading
 
@@ -15,7 +15,7 @@ def compute(answers: Answers) -> dict[str, float]:
     candidates, references = answers.pairs
     first = [texts[0] for texts in candidates]
     columns = _scored(references, first, Reading.CORRECTED, "")
-    reading = Reading.of_the_paper(answers.trains)
+    reading, first = Reading.of_the_paper(answers.trains), [texts[0] for texts in paper_candidates(answers)]
     if reading is Reading.PAPER_RQ1:
         return columns | _scored(references, [untuned_prediction(text) for text in first], reading, "_paper")
     # RQ2's program scored the texts as its exact match had left them (replication package, commit e7971c0).

@@ -1,0 +1,35 @@
+"""Finished trials of other sweeps, taken over instead of being run again.
+
+    taken = take_over(store, {"rq2": "results/rq2"}, [trial.id for trial in missing])
+
+A trial's id is a hash of its fields, so the same id in another sweep's results is the same trial. Its rows are copied; the
+column `sweep` still names the sweep that ran it, and its adapter stays in that sweep's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from raypeft.results.store import ResultStore
+
+
+def take_over(store: ResultStore, others: Mapping[str, str], ids: Collection[str]) -> dict[str, str]:
+    """Copy the rows of the trials `ids` that another sweep has finished; returns trial id -> the sweep's name.
+
+    `others` are names of sweeps and the URLs of their results; the first that has a trial gives it. A sweep without
+    results gives none. Raises ValueError for a file that cannot be read.
+    """
+    taken: dict[str, str] = {}
+    for name, url in others.items():
+        try:
+            other = ResultStore.existing(url, {})
+        except FileNotFoundError:
+            continue
+        for trial_id in sorted(other.finished() & set(ids) - taken.keys()):
+            for table, schema in store.schemas.items():
+                rows = other.read_rows(table, trial_id)
+                if rows:
+                    known = [{key: value for key, value in row.items() if key in schema.names} for row in rows]
+                    store.write_rows(table, trial_id, known)
+            taken[trial_id] = name
+    return taken

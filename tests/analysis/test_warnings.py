@@ -1,0 +1,42 @@
+"""What a reader is warned of, and that a good run gives no warning."""
+
+import pytest
+
+from raypeft.analysis.warnings import warnings
+
+GOOD = {
+    "id": "good", "best_eval_loss": 0.5, "last_eval_loss": 0.6, "best_step": 20, "first_eval_step": 10, "steps": 40,
+    "trained_tensors": 8, "unchanged_tensors": 0, "candidates_cut": 0.02, "references_too_long": 0,
+    "exact_duplicates": 0, "test_examples": 100,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"last_eval_loss": 10.8}, "diverged: the validation loss rose from 0.500 (step 20) to 10.800"),
+        ({"best_step": 10}, "best at the first evaluation (step 10 of 40)"),
+        ({"unchanged_tensors": 8}, "learned nothing: training changed no parameter"),
+        ({"candidates_cut": 0.35}, "35 % of the candidates reached max_new_tokens"),
+        ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
+        ({"exact_duplicates": 10}, "10 of 100 test instructions are also in the training split"),
+    ],
+)
+def test_each_kind_of_trouble_is_said_with_the_trials_that_have_it(columns, told):
+    (text,) = warnings([GOOD, GOOD | {"id": "bad"} | columns])
+    assert told in text
+    assert text.endswith(": bad")
+
+
+def test_a_good_run_and_a_row_of_an_older_version_give_no_warning():
+    assert warnings([GOOD, {"id": "old", "best_eval_loss": 0.5, "best_step": 10}]) == []
+
+
+def test_a_training_with_a_single_evaluation_was_not_best_at_the_first():
+    assert warnings([GOOD | {"steps": 10, "best_step": 10}]) == []
+
+
+def test_what_all_trials_share_is_said_once():
+    rows = [GOOD | {"id": id, "exact_duplicates": 2} for id in "abcd"]
+    assert warnings(rows) == ["2 of 100 test instructions are also in the training split: all trials"]
+    assert warnings([*rows, GOOD])[0].endswith(": a, b, c and 1 more")
