@@ -15,6 +15,10 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
+PAPER_ENDS = ("<|endoftext|>", "</s>")
+"""Stop strings of every program of the paper (replication package, commits e7971c0 and 3b31320), which looked for them
+in texts with special tokens."""
+
 
 class Ends:
     """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
@@ -42,9 +46,9 @@ class Ends:
         return [StopStringCriteria(self.tokenizer, list(self.stop))] if self.stop else []
 
     def shows_stop(self, tokens: list[int]) -> bool:
-        """Whether the text of these tokens, special tokens included, has a stop string."""
+        """Whether the paper's code would have stopped here: at a stop string, or at the name of an end token."""
         text = str(self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
-        return any(string in text for string in self.stop)
+        return any(string in text for string in (*self.stop, *PAPER_ENDS))
 
     def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
         """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""

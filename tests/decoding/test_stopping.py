@@ -57,3 +57,9 @@ def test_another_end_of_sequence_ends_a_candidate_and_stays_in_its_text_where_it
     (sharp,) = ids("#")
     tokens = [*ids("x"), EOS, *ids("y"), sharp, *ids("z")]
     assert Ends(TOKENIZER, end_ids=[sharp]).cut(tokens) == (tokens[:-1], "xy#", "eos")
+
+
+def test_the_papers_code_stopped_at_the_names_of_end_tokens_as_well():
+    assert Ends(TOKENIZER, ["```"]).shows_stop(ids("x</s>y"))
+    assert Ends(TOKENIZER, ["```"]).shows_stop(ids("x\n```"))
+    assert not Ends(TOKENIZER, ["```"]).shows_stop(ids("x\ny"))
