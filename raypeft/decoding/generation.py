@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteriaList
+from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from raypeft import events
 from raypeft.decoding import beam_attention
+from raypeft.decoding.older_search import OlderSearch, Version, counted
 from raypeft.decoding.sampling import KeyedPicks, noise
 from raypeft.decoding.stopping import BeamScores, Ends
 from raypeft.events import Listener, Stage
@@ -52,8 +53,11 @@ class Search:
     seed: int = 42
     stop: tuple[str, ...] = ()
     """A candidate ends before the first of these strings."""
-    stop_together: bool = False
-    """Search on until all beams of an example have a stop string, as the paper's code did."""
+    older: Version | None = None
+    """Search with beams as this version of Transformers did, until all running beams of an example have a stop string
+    (`raypeft.decoding.older_search`)."""
+    end_ids: tuple[int, ...] | None = None
+    """The tokens that end a candidate; None: the tokenizer's end of sequence."""
     batch_size: int = 16
     """Examples that are decoded at once."""
 
@@ -123,7 +127,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.ends = Ends(tokenizer, search.stop, search.stop_together)
+        self.ends = Ends(tokenizer, search.stop, search.end_ids, skip_blanks=search.older is not None)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""
@@ -135,29 +139,41 @@ class Decoder:
         """Search a batch; `start` is where the answers begin in the sequences that Transformers returns."""
         search = self.search
         settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
-        listener: BeamScores | KeyedPicks
+        if search.end_ids is not None:
+            settings["eos_token_id"] = [*search.end_ids]
+        listener: BeamScores | KeyedPicks | OlderSearch
+        criteria: list[StoppingCriteria] = []
         if search.do_sample or search.num_beams == 1:
             # Greedy search over scores of which only the picked token's is finite.
             if search.do_sample:
                 inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
             listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p, search.top_k)
-            criteria = self.ends.criteria(1, start)
+            criteria = self.ends.criteria()
         else:
             settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
             settings |= {"early_stopping": False, "length_penalty": 1.0}
-            listener = BeamScores(search.num_beams, start)
-            criteria = [*self.ends.criteria(search.num_beams, start), listener]
+            if search.older:
+                listener = settings["custom_generate"] = OlderSearch(
+                    self.ends.shows_stop, counted(prompts, search.older, self.model.config.is_encoder_decoder)
+                )
+            else:
+                listener = BeamScores(search.num_beams, start)
+                criteria = [*self.ends.criteria(), listener]
         generated = self.searched.generate(
             **inputs,
             **cache,
             **settings,
-            logits_processor=LogitsProcessorList([listener]),
+            logits_processor=LogitsProcessorList([] if isinstance(listener, OlderSearch) else [listener]),
             stopping_criteria=StoppingCriteriaList(criteria),
         )
-        return list(self._candidates(prompts, generated[:, start:].tolist(), listener))
+        if isinstance(listener, OlderSearch):
+            answers = [tokens for beams in listener.found for tokens in beams]
+        else:
+            answers = generated[:, start:].tolist()
+        return list(self._candidates(prompts, answers, listener))
 
     def _candidates(
-        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | KeyedPicks
+        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | KeyedPicks | OlderSearch
     ) -> Iterator[list[Candidate]]:
         """`answers` are the generated tokens, those of an example one after the other."""
         count = self.search.num_return_sequences
@@ -166,7 +182,7 @@ class Decoder:
             for rank in range(count):
                 row = example * count + rank
                 tokens, text, reason = self.ends.cut(answers[row])
-                log_probability = listener.sum_of(example if isinstance(listener, BeamScores) else row, tokens)
+                log_probability = listener.sum_of(row if isinstance(listener, KeyedPicks) else example, tokens)
                 text = prompt.prefilled + text
                 candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
             yield candidates

@@ -15,69 +15,66 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
+PAPER_ENDS = ("<|endoftext|>", "</s>")
+"""Stop strings of every program of the paper (replication package, commits e7971c0 and 3b31320), which looked for them
+in texts with special tokens."""
+
 
 class Ends:
-    """What ends a candidate: the tokenizer's end of sequence, or the first of some strings, which is cut off.
+    """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
 
-    With `together` beam search goes on until all beams of an example have a stop string, as the paper's code did (RQ2,
-    replication package): what follows a stop string is cut off all the same, but it has decided which beams lived.
+    `end_ids` are such tokens; None: the tokenizer's own. With `skip_blanks` the white space that an answer begins with
+    ends nothing: the paper's code stripped a text before it cut it (RQ2, replication package, commit e7971c0).
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), together: bool = False) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop: Sequence[str] = (),
+        end_ids: Sequence[int] | None = None,
+        skip_blanks: bool = False,
+    ) -> None:
         if not all(stop):
             raise ValueError(f"stop strings must have at least one character but got {list(stop)!r}")
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
-        self.together = together
+        self.end_ids = [tokenizer.eos_token_id] if end_ids is None else [*end_ids]
+        self.skip_blanks = skip_blanks
 
-    def criteria(self, num_beams: int, start: int) -> list[StoppingCriteria]:
-        """What `generate` asks at every step; answers begin at position `start` of its sequences."""
-        if not self.stop:
-            return []
-        if self.together and num_beams > 1:
-            return [AllBeamsStop(self, num_beams, start)]
-        return [StopStringCriteria(self.tokenizer, list(self.stop))]
+    def criteria(self) -> list[StoppingCriteria]:
+        """What `generate` asks at every step."""
+        return [StopStringCriteria(self.tokenizer, list(self.stop))] if self.stop else []
 
-    def has_stop(self, tokens: list[int]) -> bool:
-        """Whether the text of these tokens has a stop string."""
-        text = self._text(tokens)
-        return any(string in text for string in self.stop)
+    def shows_stop(self, tokens: list[int]) -> bool:
+        """Whether the paper's code would have stopped here: at a stop string, or at the name of an end token."""
+        text = str(self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+        return any(string in text for string in (*self.stop, *PAPER_ENDS))
 
     def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
         """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
         reason = "length"
-        if self.tokenizer.eos_token_id in tokens:
-            tokens, reason = tokens[: tokens.index(self.tokenizer.eos_token_id) + 1], "eos"
+        ended = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
+        if ended is not None:
+            tokens, reason = tokens[: ended + 1], "eos"
         text = self._text(tokens)
-        found = [position for position in (text.find(string) for string in self.stop) if position >= 0]
-        if not found:
+        end = self._stop_in(text)
+        if end is None:
             return tokens, text, reason
         # The shortest beginning whose text has a stop string: a token may hold the string in its middle.
         low, high = 1, len(tokens)
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.has_stop(tokens[:middle]) else (middle + 1, high)
-        return tokens[:low], text[: min(found)], "stop"
+            has_stop = self._stop_in(self._text(tokens[:middle])) is not None
+            low, high = (low, middle) if has_stop else (middle + 1, high)
+        return tokens[:low], text[:end], "stop"
+
+    def _stop_in(self, text: str) -> int | None:
+        """Where the first stop string begins."""
+        begin = len(text) - len(text.lstrip()) if self.skip_blanks else 0
+        return min((place for place in (text.find(string, begin) for string in self.stop) if place >= 0), default=None)
 
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-class AllBeamsStop(StoppingCriteria):
-    """Ends the search of an example when each of its best `num_beams` continuations has a stop string."""
-
-    def __init__(self, ends: Ends, num_beams: int, start: int) -> None:
-        self.ends, self.num_beams, self.start = ends, num_beams, start
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any) -> torch.Tensor:
-        # The search looks at two continuations a beam, the best first.
-        kept = 2 * self.num_beams
-        answers = input_ids[:, self.start :].tolist()
-        done = [
-            all(self.ends.has_stop(answer) for answer in answers[first : first + self.num_beams])
-            for first in range(0, len(answers), kept)
-        ]
-        return torch.tensor(done, device=input_ids.device).repeat_interleave(kept)
 
 
 class BeamScores(LogitsProcessor, StoppingCriteria):

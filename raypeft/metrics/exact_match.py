@@ -119,7 +119,7 @@ def paper_candidates(answers: Answers) -> list[list[str]]:
 
 
 def paper_prediction(text: str, stop: Sequence[str] = STOP) -> str:
-    """A prediction as the paper scored it: cleaned up, stripped, cut, on one line. Blanks before the cut stay.
+    """A prediction as RQ2's program scored it: cleaned up, stripped, cut, on one line. Blanks before the cut stay.
 
     Raises ValueError when `stop` is no regular expression once joined.
     """
@@ -131,7 +131,7 @@ def paper_prediction(text: str, stop: Sequence[str] = STOP) -> str:
 
 
 def paper_reference(text: str) -> str:
-    """A reference as the paper scored it: cleaned up and on one line, neither stripped nor cut."""
+    """A reference as RQ2's program scored it: cleaned up and on one line, neither stripped nor cut."""
     return _on_one_line(clean_up(text))
 
 

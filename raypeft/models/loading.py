@@ -33,6 +33,8 @@ class Base:
     """What loading had to decide or change."""
     adapter_note: dict[str, str] | None = None
     """What `raypeft.models.codegen2` adds to the folder of every adapter saved on this base, where rows were moved."""
+    stored_end_ids: tuple[int, ...] = ()
+    """What the checkpoint's own configuration takes for the end of sequence, which need not be the tokenizer's."""
     intact: bool = True
 
     @property
@@ -80,12 +82,15 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     where = _where(source, path or family.home, revision)
     loaded = _load_weights(where, weights)
     tokenizer = AutoTokenizer.from_pretrained(**where)
+    stored = loaded.generation_config.eos_token_id
     _settle_special_tokens(loaded, tokenizer)
     loaded.requires_grad_(False)
     if family.architecture is None:
         # Of a model that planning could not know, the loaded config tells which layers adapters go to.
         family = replace(family, architecture=from_config(loaded.config.to_dict()))
     base = Base(family, loaded, tokenizer, _revision(source, loaded))
+    ends = tokenizer.eos_token_id if stored is None else stored
+    base.stored_end_ids = tuple(ends) if isinstance(ends, list) else (ends,)
     if loaded.config.model_type == "codegen" and not family.name.startswith("codegen-"):
         _settle_qkv(base)
     return base

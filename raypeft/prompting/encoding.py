@@ -4,7 +4,8 @@
     prompt.prompt_ids, prompt.answer_ids
 
 The answer is tokenised on its own, so the border between prompt and answer falls at the same token whether the answer
-is given or generated. The paper's code cut what it trained on (`cut_as_paper`).
+is given or generated. The paper's code cut and padded what it trained on in RQ2 (`cut_as_paper`, `padded_as_paper`),
+and tokenised prompt and answer as one in RQ4 (`Form.joined`).
 """
 
 import random

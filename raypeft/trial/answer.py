@@ -21,6 +21,7 @@ from raypeft.trial.tests import CandidateTests
 
 if TYPE_CHECKING:
     from raypeft.decoding.generation import Search
+    from raypeft.decoding.older_search import Version
 
 CANDIDATES = (
     Column("id", str, "Id of the trial"),
@@ -97,6 +98,9 @@ def search(context: TrialContext, base: Base) -> Search:
     from raypeft.decoding.generation import Search
 
     trial = context.trial
+    older: Version | None = None
+    if trial.fidelity == "paper" and not trial.do_sample:
+        older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
     return Search(
         max_new_tokens=context.max_new_tokens,
         num_beams=trial.num_beams,
@@ -107,7 +111,8 @@ def search(context: TrialContext, base: Base) -> Search:
         top_k=PAPER_TOP_K if trial.fidelity == "paper" and trial.do_sample else None,
         seed=trial.seed,
         stop=stop_strings(context, generation_form(context, base)),
-        stop_together=trial.fidelity == "paper" and not trial.do_sample,
+        older=older,
+        end_ids=base.stored_end_ids if trial.fidelity == "paper" else None,
         batch_size=context.generation_batch_size,
     )
 

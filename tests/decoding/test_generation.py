@@ -1,7 +1,5 @@
 """Decoding against `generate` of Transformers, one example at a time, as the paper's code calls it."""
 
-from functools import partial
-
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -209,15 +207,3 @@ def test_each_finished_batch_is_handed_over_at_once(base, splits):
     assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
         enumerate(found)
     )
-
-
-def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_there(base, splits):
-    prompts = queries(base, splits, 3)
-    paper = partial(Search, stop=("\n",), stop_together=True, **SEARCH)
-    apart = generate(base.model, base.tokenizer, prompts, Search(stop=("\n",), **SEARCH))
-    together = generate(base.model, base.tokenizer, prompts, paper(batch_size=3))
-    alone = generate(base.model, base.tokenizer, prompts, paper(batch_size=1))
-    assert together == alone
-    assert all("\n" not in each.text for beams in together for each in beams)
-    # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.
-    assert [[each.text for each in beams] for beams in together] != [[each.text for each in beams] for beams in apart]

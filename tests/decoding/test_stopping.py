@@ -43,3 +43,23 @@ def test_an_end_of_sequence_before_the_stop_string_counts():
 def test_an_empty_stop_string_is_refused():
     with pytest.raises(ValueError, match="at least one character but got"):
         Ends(TOKENIZER, [""])
+
+
+def test_white_space_at_the_beginning_ends_an_answer_unless_it_is_skipped():
+    tokens = ids("\n x = 1\ny")
+    assert Ends(TOKENIZER, ["\n"]).cut(tokens)[1] == ""
+    kept, text, reason = Ends(TOKENIZER, ["\n"], skip_blanks=True).cut(tokens)
+    assert (text.strip(), reason) == ("x = 1", "stop")
+    assert TOKENIZER.decode(kept).rstrip("\n") == text
+
+
+def test_another_end_of_sequence_ends_a_candidate_and_stays_in_its_text_where_it_is_no_special_token():
+    (sharp,) = ids("#")
+    tokens = [*ids("x"), EOS, *ids("y"), sharp, *ids("z")]
+    assert Ends(TOKENIZER, end_ids=[sharp]).cut(tokens) == (tokens[:-1], "xy#", "eos")
+
+
+def test_the_papers_code_stopped_at_the_names_of_end_tokens_as_well():
+    assert Ends(TOKENIZER, ["```"]).shows_stop(ids("x</s>y"))
+    assert Ends(TOKENIZER, ["```"]).shows_stop(ids("x\n```"))
+    assert not Ends(TOKENIZER, ["```"]).shows_stop(ids("x\ny"))

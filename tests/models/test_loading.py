@@ -127,8 +127,19 @@ def test_a_config_that_names_another_eos_than_the_tokenizer_is_overruled(tmp_pat
     shutil.copytree(TOY_FOLDER, tmp_path / "copy")
     config = json.loads((tmp_path / "copy" / "config.json").read_text())
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"eos_token_id": 2}))
+    (tmp_path / "copy" / "generation_config.json").unlink(missing_ok=True)  # it would have the say
     base = load_base("toy", str(tmp_path / "copy"))
     assert base.model.generation_config.eos_token_id == base.tokenizer.eos_token_id != 2
+    assert base.stored_end_ids == (2,), "the paper's code left it in place"
+
+
+def test_a_config_without_an_end_of_sequence_has_the_tokenizers(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    (tmp_path / "copy" / "generation_config.json").unlink(missing_ok=True)
+    base = load_base("toy", str(tmp_path / "copy"))
+    assert base.stored_end_ids == (base.tokenizer.eos_token_id,)
 
 
 def test_a_checkpoint_with_fewer_layers_than_its_config_is_refused(tmp_path):

@@ -57,6 +57,16 @@ def test_a_batch_gives_the_candidates_of_pefts_own_generate_without_padding(case
     assert texts == texts_of_peft(model, base.tokenizer, prompts)
 
 
+def test_the_older_search_starts_from_the_same_virtual_tokens_and_depends_on_no_batch(case):
+    base, model, prompts = case
+    alone, together = (
+        generate(model, base.tokenizer, prompts, Search(batch_size=size, older="4.44", **SEARCH)) for size in (1, 5)
+    )
+    assert together == alone
+    newer = generate(model, base.tokenizer, prompts, Search(batch_size=5, **SEARCH))
+    assert [beams[0].text for beams in together] == [beams[0].text for beams in newer]
+
+
 def test_a_batchs_loss_is_the_sum_of_its_prompts_losses(case):
     base, model, prompts = case
     pad = base.tokenizer.pad_token_id

@@ -52,6 +52,21 @@ def test_references_that_no_answer_has_room_for_are_counted():
     [({"fidelity": "paper"}, 50), ({"fidelity": "paper", "do_sample": False}, None), ({}, None)],
 )
 def test_samples_of_the_papers_code_come_from_the_50_likeliest_tokens(fields, top_k):
-    base = SimpleNamespace(is_encoder_decoder=False)
+    base = SimpleNamespace(is_encoder_decoder=False, stored_end_ids=(2,))
     trial = make_trial({"model": "toy", "dataset": "apps", "tuning_method": "lora", **fields})
     assert search(TrialContext(trial, "s", store=None), base).top_k == top_k
+
+
+@pytest.mark.parametrize(
+    ("fields", "older", "end_ids"),
+    [
+        ({"tuning_method": "lora", "fidelity": "paper"}, "4.34", (2,)),
+        ({"tuning_method": "icl", "fidelity": "paper"}, "4.44", (2,)),
+        ({"tuning_method": "lora", "fidelity": "paper", "do_sample": True, "num_beams": 1}, None, (2,)),
+        ({"tuning_method": "lora"}, None, None),
+    ],
+)
+def test_under_paper_beams_are_those_of_its_transformers_and_end_as_the_checkpoint_says(fields, older, end_ids):
+    base = SimpleNamespace(is_encoder_decoder=False, stored_end_ids=(2,))
+    found = search(TrialContext(make_trial({"model": "toy", "dataset": "conala", **fields}), "s", store=None), base)
+    assert (found.older, found.end_ids) == (older, end_ids)

@@ -229,9 +229,9 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
         heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=search.stop)
         return generate(model, tokenizer, prompts, search, *rest)
 
-    def training_heard(model, train, *rest):
-        heard["trained"] = train[0]
-        return train_model(model, train, *rest)
+    def training_heard(model, train, validation, recipe, *rest):
+        heard.update(trained=train[0], recipe=recipe)
+        return train_model(model, train, validation, recipe, *rest)
 
     monkeypatch.setattr(generation, "generate", listening)
     monkeypatch.setattr(loop, "train_model", training_heard)
@@ -240,6 +240,7 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
     assert heard["text"].endswith(told) and heard["stop"] == stop
     assert heard["text"].startswith("\n### Instruction:") == (tuning_method == "lora")
     if tuning_method == "lora":
+        assert heard["recipe"].as_paper
         asked, trained = (len(store.read_rows("candidates", row["id"])), heard["trained"])
         assert asked and len(trained) <= 128 and len(trained.answer_ids) <= 64
 
