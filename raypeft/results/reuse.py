@@ -2,8 +2,8 @@
 
     taken = take_over(store, {"rq2": "results/rq2"}, [trial.id for trial in missing])
 
-A trial's id is a hash of its fields, so the same id in another sweep's results is the same trial. Its rows are copied. The
-column `sweep` still names the sweep that ran it, and its adapter stays in that sweep's folder.
+A trial's id is a hash of its fields, so the same id in another sweep's results is the same trial. Its rows are copied.
+The column `sweep` still names the sweep that ran it, and its adapter stays in that sweep's folder.
 """
 
 from __future__ import annotations
