@@ -4,9 +4,10 @@
     raypeft findings results/rq2 --baseline lora --markdown          # against LoRA on the same model and dataset
     raypeft findings results/sensitivity --baseline lora_r=16        # against rank 16, all else equal
     raypeft findings results/rq2 --ranks                             # do the methods differ over models and datasets?
+    raypeft findings results/rq3 --best em_at_10                     # the best of each method, chosen on validation
 
-Three questions, three tables. Would another seed say the same? Is the difference to a baseline more than chance?
-Which methods differ over many models and datasets?
+Would another seed say the same? Is the difference to a baseline more than chance? Which methods differ over many models
+and datasets? Which condition is the best, and how much of that is luck?
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from raypeft.analysis.choosing import best_table
 from raypeft.analysis.comparisons import compare
 from raypeft.analysis.conditions import parse_baseline
 from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table
@@ -35,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         const="em_at_10",
         metavar="SCORE",
         help="rank the methods over models and datasets by a score (default: em_at_10)",
+    )
+    parser.add_argument(
+        "--best",
+        nargs="?",
+        const="em_at_10",
+        metavar="SCORE",
+        help="the best condition of each method, chosen on validation, and the optimism of choosing on test "
+        "(default: em_at_10)",
     )
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args(arguments)
@@ -65,6 +74,9 @@ def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
         return [], [f"nothing to compare: {options.results} has no finished trial"]
     if options.ranks:
         return [ranks_table(rows, declared, options.ranks)], []
+    if options.best:
+        best = best_table(rows, store, declared, options.best)
+        return [best], [] if best[2] else ["nothing to choose from: needs a method with several conditions"]
     compared = compare(rows, store, parse_baseline(options.baseline, rows, declared), declared)
     shown = [over_seeds_table(rows, declared), against_table(compared.made)]
     notes = left_out_text(compared.left_out)

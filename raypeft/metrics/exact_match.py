@@ -166,7 +166,11 @@ def _on_one_line(text: str) -> str:
 def _score(k: int, **shown: Any) -> Score:
     description = f"EM@k: share of examples with an exact match among the first {k} candidates"
     return Score(
-        f"em_at_{k}", f"EM@{k}", description, readings=("low", "high", "paper", "paper_low", "paper_high"), **shown
+        f"em_at_{k}",
+        f"EM@{k}",
+        description,
+        readings=("low", "high", "paper", "paper_low", "paper_high", "validation"),
+        **shown,
     )
 
 

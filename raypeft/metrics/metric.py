@@ -18,6 +18,7 @@ READINGS = {
     "low": ", lower bound of the 95 % interval",
     "high": ", upper bound of the 95 % interval",
     "paper": ", computed as in the paper's code",
+    "validation": ", on the validation split (validation_limit)",
     "paper_low": ", computed as in the paper's code, lower bound of the 95 % interval",
     "paper_high": ", computed as in the paper's code, upper bound of the 95 % interval",
 }

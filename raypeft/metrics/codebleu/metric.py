@@ -67,7 +67,7 @@ METRIC = Metric(
             "codebleu",
             "CodeBLEU",
             "Corpus-level CodeBLEU of the first candidate of each example",
-            readings=("low", "high", "paper", "paper_low", "paper_high"),
+            readings=("low", "high", "paper", "paper_low", "paper_high", "validation"),
             paper_width=WIDE,
             in_headline=True,
         ),

@@ -1,0 +1,99 @@
+"""The best condition of each method, chosen on validation and reported on test; and the optimism of choosing on test.
+
+    title, headings, lines = best_table(rows, store, declared, "em_at_10")
+
+The condition that is best on the test split is partly best by luck: with many conditions, its test score is too high.
+So a condition is chosen by its validation score (or, without one, by its validation loss), and its test score stands
+beside the highest one, with an estimate of how much that one is too high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raypeft.analysis.comparisons import values_of
+from raypeft.analysis.conditions import Condition, Row, conditions
+from raypeft.analysis.statistics.optimism import optimism
+from raypeft.metrics.metric import Score
+from raypeft.results.declarations import Declarations
+from raypeft.results.store import ResultStore
+
+HEADINGS = ["method", "conditions", "chosen on validation", "ids", "by", "its test score", "best on test", "its score",
+            "optimism of choosing on test"]  # fmt: skip
+
+
+def best_table(
+    rows: Sequence[Row], store: ResultStore, declared: Declarations, name: str
+) -> tuple[str, list[str], list[list[str]]]:
+    """One line for each model, dataset and method with several conditions.
+
+    Raises ValueError for an unknown score.
+    """
+    known = {each.name: each for each in declared.scores}
+    if name not in known:
+        raise ValueError(f"--best must be a score ({', '.join(known)}) but got {name}")
+    score = known[name]
+    groups: dict[tuple[str, ...], list[Condition]] = {}
+    for each in conditions(rows, declared):
+        if _mean(each, name) is not None:
+            key = tuple(str(each.fields[part]) for part in ("model", "dataset", "tuning_method"))
+            groups.setdefault(key, []).append(each)
+    lines = [_line(key, found, store, declared, score) for key, found in groups.items() if len(found) > 1]
+    title = (
+        f"The best condition of each method by {score.title}. Report the score of the condition that was chosen on "
+        "validation. optimism: by how much the best score on the test is too high because it was chosen there "
+        "(by halves of the test examples)."
+    )
+    return title, HEADINGS, lines
+
+
+def _line(
+    key: Sequence[str], found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score
+) -> list[str]:
+    by, higher = _criterion(found, score)
+    sign = 1 if score.higher_is_better else -1
+    best = max(found, key=lambda each: sign * (_mean(each, score.name) or 0.0))
+    method = " ".join(key)
+    optimism = _optimism(found, store, declared, score)
+    shown = [best.label, _text(_mean(best, score.name), score), "" if optimism is None else _text(optimism, score)]
+    if not by:
+        return [method, str(len(found)), "", "", "no validation score", "", *shown]
+    chosen = max(found, key=lambda each: (1 if higher else -1) * (_mean(each, by) or 0.0))
+    return [method, str(len(found)), chosen.label, chosen.ids, by, _text(_mean(chosen, score.name), score), *shown]
+
+
+def _criterion(found: Sequence[Condition], score: Score) -> tuple[str, bool]:
+    """The column by which a condition is chosen, which all must have; and whether higher is better."""
+    for column, higher in ((f"{score.name}_validation", score.higher_is_better), ("best_eval_loss", False)):
+        if all(_mean(each, column) is not None for each in found):
+            return column, higher
+    return "", True
+
+
+def _optimism(found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score) -> float | None:
+    """The optimism of choosing by this score on the test; None where examples have no scores."""
+    tables = [_by_example(each, store, declared, score.name) for each in found]
+    if any(table.keys() != tables[0].keys() for table in tables):
+        return None
+    sign = 1 if score.higher_is_better else -1
+    return optimism([[sign * table[example] for example in tables[0]] for table in tables])
+
+
+def _by_example(condition: Condition, store: ResultStore, declared: Declarations, name: str) -> dict[str, float]:
+    """The mean over seeds of each example's score; empty where a seed lacks some."""
+    tables: list[Mapping[str, float]] = [values_of(store, row, declared).get(name, {}) for row in condition.rows]
+    if any(table.keys() != tables[0].keys() for table in tables):
+        return {}
+    return {example: sum(table[example] for table in tables) / len(tables) for example in tables[0]}
+
+
+def _mean(condition: Condition, column: str) -> float | None:
+    values: list[Any] = [row.get(column) for row in condition.rows]
+    return None if any(value is None for value in values) else sum(values) / len(values)
+
+
+def _text(value: float | None, score: Score) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.1f}" if score.unit == "fraction" else f"{value:.4f}"

@@ -1,0 +1,58 @@
+"""The best condition: chosen on validation, reported on test, with the optimism of choosing on test."""
+
+import numpy as np
+import pytest
+from result_folders import add, rows_of
+
+from raypeft.analysis.choosing import HEADINGS, best_table
+from raypeft.results.store import ResultStore
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
+
+DECLARED = own_declarations()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path / "study"), tables())
+
+
+def lines(store, score="em_at_1"):
+    return [dict(zip(HEADINGS, line, strict=True)) for line in best_table(rows_of(store), store, DECLARED, score)[2]]
+
+
+def test_the_condition_with_the_lowest_validation_loss_is_chosen_and_its_test_score_reported(store):
+    add(store, "lora", [1, 1, 1, 0], lora_r=4, row={"best_eval_loss": 0.6})
+    add(store, "lora", [1, 1, 0, 0], lora_r=8, row={"best_eval_loss": 0.5})
+    add(store, "zero_shot", [0, 0, 0, 0])
+    (line,) = lines(store)
+    assert (line["chosen on validation"], line["by"], line["its test score"]) == ("lora r 8", "best_eval_loss", "50.0")
+    assert (line["best on test"], line["its score"]) == ("lora r 4", "75.0")
+
+
+def test_a_validation_score_goes_before_the_loss(store):
+    add(store, "lora", [1, 0], lora_r=4, row={"best_eval_loss": 0.6, "em_at_1_validation": 0.5})
+    add(store, "lora", [0, 0], lora_r=8, row={"best_eval_loss": 0.5, "em_at_1_validation": 0.4})
+    (line,) = lines(store)
+    assert (line["chosen on validation"], line["by"]) == ("lora r 4", "em_at_1_validation")
+
+
+def test_without_any_validation_score_none_is_chosen_and_that_is_said(store):
+    for shots in (1, 4):
+        add(store, "icl", [1, 0], num_shots=shots)
+    (line,) = lines(store)
+    assert (line["chosen on validation"], line["by"]) == ("", "no validation score")
+
+
+def test_the_optimism_of_choosing_on_the_test_stands_beside_the_best_score(store):
+    generator = np.random.default_rng(1)
+    for r in (1, 2, 4, 8):
+        add(store, "lora", [*(generator.random(100) < 0.3).astype(int)], lora_r=r, lora_alpha=8)
+    (line,) = lines(store)
+    assert 0 < float(line["optimism of choosing on test"]) < 10
+
+
+def test_an_unknown_score_is_refused_with_the_known_ones(store):
+    add(store, "lora", [1, 0])
+    with pytest.raises(ValueError, match=r"--best must be a score .* but got em"):
+        best_table(rows_of(store), store, DECLARED, "em")
