@@ -50,6 +50,8 @@ class Search:
     seed: int = 42
     stop: tuple[str, ...] = ()
     """A candidate ends before the first of these strings."""
+    end_id: int | None = None
+    """A further token that ends a candidate besides the tokenizer's end of sequence, such as the end of a chat turn."""
     stop_together: bool = False
     """Search on until all beams of an example have a stop string, as the paper's code did."""
     batch_size: int = 16
@@ -71,7 +73,7 @@ def generate(
 ) -> list[list[Candidate]]:
     """For each prompt, in order, its `num_return_sequences` candidates: of beam search best first, or samples.
 
-    A candidate ends at the end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
+    A candidate ends at an end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
     GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
     """
     model.eval()
@@ -121,7 +123,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.ends = Ends(tokenizer, search.stop, search.stop_together)
+        self.ends = Ends(tokenizer, search.stop, search.stop_together, search.end_id)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""
@@ -133,6 +135,8 @@ class Decoder:
         """Search a batch; `start` is where the answers begin in the sequences that Transformers returns."""
         search = self.search
         settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
+        if len(self.ends.end_ids) > 1:
+            settings["eos_token_id"] = self.ends.end_ids
         listener: BeamScores | KeyedPicks
         if search.do_sample or search.num_beams == 1:
             # Greedy search over scores of which only the picked token's is finite.

@@ -17,18 +17,23 @@ from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
 
 class Ends:
-    """What ends a candidate: the tokenizer's end of sequence, or the first of some strings, which is cut off.
+    """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
+
+    `end_id` is such a token besides the tokenizer's own.
 
     With `together` beam search goes on until all beams of an example have a stop string, as the paper's code did (RQ2,
     replication package): what follows a stop string is cut off all the same, but it has decided which beams lived.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = (), together: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, stop: Sequence[str] = (), together: bool = False, end_id: int | None = None
+    ) -> None:
         if not all(stop):
             raise ValueError(f"stop strings must have at least one character but got {list(stop)!r}")
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
         self.together = together
+        self.end_ids = [*dict.fromkeys([tokenizer.eos_token_id, *([] if end_id is None else [end_id])])]
 
     def criteria(self, num_beams: int, start: int) -> list[StoppingCriteria]:
         """What `generate` asks at every step; answers begin at position `start` of its sequences."""
@@ -46,8 +51,9 @@ class Ends:
     def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
         """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
         reason = "length"
-        if self.tokenizer.eos_token_id in tokens:
-            tokens, reason = tokens[: tokens.index(self.tokenizer.eos_token_id) + 1], "eos"
+        ended = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
+        if ended is not None:
+            tokens, reason = tokens[: ended + 1], "eos"
         text = self._text(tokens)
         found = [position for position in (text.find(string) for string in self.stop) if position >= 0]
         if not found:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raypeft.prompting.forms import CORRECTED, instruction, render
+from raypeft.prompting.chat import answer_turn, chat_text
+from raypeft.prompting.forms import CORRECTED, instruction, render, turns
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -30,20 +31,39 @@ class Encoder:
     form: Form = CORRECTED
 
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
-        """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
+        """The example as token ids; the answer ends with the token `end_id`."""
         prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        text = render(instruction(example, self.form), shots, self.form) + prefilled
-        prompt_ids = self.tokenizer(text)["input_ids"]
-        # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
-        if prompt_ids[-1] == self.tokenizer.eos_token_id and not self.is_encoder_decoder:
-            prompt_ids = prompt_ids[:-1]
-        answer_ids = self._encode_answer(example.code)
+        prompt_ids = self._prompt_ids(self.text(example, shots))
+        answer_ids = self._answer_ids(example.code)
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
 
-    def _encode_answer(self, code: str) -> list[int]:
-        eos, text = self.tokenizer.eos_token_id, self.form.answer.format(code=code)
+    def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
+        """The prompt as text."""
+        asked = instruction(example, self.form)
+        if self.form.chat:
+            return chat_text(self.tokenizer, turns(asked, shots, self.form))
+        prefilled = example.starter_code if self.form.starter == "prefilled" else ""
+        return render(asked, shots, self.form) + prefilled
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer: the tokenizer's end of sequence, or the end of a turn in a chat."""
+        return answer_turn(self.tokenizer).end_id if self.form.chat else int(self.tokenizer.eos_token_id)
+
+    def _prompt_ids(self, text: str) -> list[int]:
+        # A chat template writes the special tokens itself.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=not self.form.chat)["input_ids"]
+        # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
+        appended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.is_encoder_decoder and not self.form.chat
+        return ids[:-1] if appended else ids
+
+    def _answer_ids(self, code: str) -> list[int]:
+        text, end_id = self.form.answer.format(code=code), self.tokenizer.eos_token_id
+        if self.form.chat:
+            turn = answer_turn(self.tokenizer)
+            text, end_id = turn.before + text + turn.after, turn.end_id
         ids: list[int] = self.tokenizer(text, add_special_tokens=self.is_encoder_decoder)["input_ids"]
-        return ids if ids[-1:] == [eos] else [*ids, eos]
+        return ids if ids[-1:] == [end_id] else [*ids, end_id]
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
@@ -63,7 +83,7 @@ class Encoder:
             for code in answers:
                 if code != example.code:  # the instruction, often the longer part, stays as it is encoded
                     answered = replace(example, code=code)
-                    prompt = replace(prompt, example=answered, answer_ids=self._encode_answer(code))
+                    prompt = replace(prompt, example=answered, answer_ids=self._answer_ids(code))
                 if max_length is None or len(prompt) <= max_length:
                     kept.append(prompt)
                     break

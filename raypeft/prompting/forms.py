@@ -6,11 +6,12 @@
     x[::-1]
 
 The template is the paper's (arXiv 2308.10462v3, section 4.3), the same in training and in generation. The paper's code
-had other forms; `form_of` knows them.
+had other forms; `form_of` knows them. A sweep can ask for another form by its name in `NAMED`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from raypeft.records import Example, Form, Forms
 
@@ -20,6 +21,15 @@ FENCED = Form(
     shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
     stop=("```",),
 )
+
+PromptForm = Literal["plain", "fenced", "chat"]
+NAMED: dict[PromptForm, Form] = {
+    "plain": CORRECTED,
+    # The closing fence is part of the answer, so that a trained model learns to write it.
+    "fenced": replace(FENCED, answer="{code}\n```"),
+    "chat": Form(query="{nl}", shot="", chat=True),
+}
+"""The forms that the field `prompt_form` names. Each is the same in training and in generation."""
 
 
 def form_of(
@@ -48,6 +58,15 @@ def render(nl: str, shots: Sequence[Example] = (), form: Form = CORRECTED) -> st
     """The text that the model reads: the shots with their answers, then the query."""
     told = "".join(form.shot.format(nl=instruction(shot, form), code=shot.code) for shot in shots)
     return form.before + told + form.query.format(nl=nl) + form.after
+
+
+def turns(nl: str, shots: Sequence[Example], form: Form) -> list[dict[str, str]]:
+    """The prompt as messages for a chat template: each shot is a turn of the user and the model's answer to it."""
+    messages: list[dict[str, str]] = []
+    for shot in shots:
+        messages.append({"role": "user", "content": form.query.format(nl=instruction(shot, form))})
+        messages.append({"role": "assistant", "content": form.answer.format(code=shot.code)})
+    return [*messages, {"role": "user", "content": form.query.format(nl=nl)}]
 
 
 def instruction(example: Example, form: Form = CORRECTED) -> str:

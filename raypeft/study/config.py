@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
+from raypeft.prompting.forms import PromptForm
 from raypeft.records import Column
 from raypeft.sandbox import Limits, SandboxSettings
 
@@ -35,6 +36,11 @@ class Trial(BaseModel):
     fidelity: Literal["corrected", "paper"] = Field(
         "corrected",
         description="Follow the text of the paper (corrected), or reproduce what its code did (paper)",
+    )
+    prompt_form: PromptForm | None = Field(
+        None,
+        description="Form of the prompts. plain: the paper's template; fenced: the same, with the answer in a Python "
+        "code fence; chat: the chat template of the model. null: the dataset's own form",
     )
     seed: int = Field(42, ge=0, description="Random seed of data order, adapter initialisation, dropout and sampling")
     limit: int | None = Field(
@@ -64,6 +70,13 @@ class Trial(BaseModel):
         ge=1,
         description="Training examples with more tokens than this are left out. null: the dataset's value, if any",
     )
+
+    @model_validator(mode="after")
+    def _paper_has_its_prompts(self) -> "Trial":
+        if self.fidelity == "paper" and self.prompt_form is not None:
+            raise ValueError(f"prompt_form must be left out under fidelity: paper, whose prompts are those of the "
+                             f"paper's code, but got {self.prompt_form}")  # fmt: skip
+        return self
 
     @model_validator(mode="after")
     def _candidates_can_be_found(self) -> "Trial":
@@ -204,4 +217,6 @@ def _kind(annotation: Any) -> Any:
     options = [option for option in get_args(annotation) if option is not type(None)] or [annotation]
     if get_origin(annotation) is tuple or get_origin(options[0]) is tuple:
         return list[str]
-    return type(options[0]) if get_origin(annotation) is Literal else options[0]
+    if get_origin(annotation) is Literal:
+        return type(options[0])
+    return type(get_args(options[0])[0]) if get_origin(options[0]) is Literal else options[0]

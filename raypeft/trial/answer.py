@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder
-from raypeft.prompting.forms import form_of
 from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
+from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.tests import CandidateTests
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
 
-    encoder = Encoder(base.tokenizer, base.is_encoder_decoder, generation_form(context, base))
+    encoder = trial_encoder(context, base)
     reserved = context.max_new_tokens + virtual_tokens.count(model)
     return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
 
@@ -91,7 +90,7 @@ def search(context: TrialContext, base: Base) -> Search:
     """How the trial looks for candidates."""
     from raypeft.decoding.generation import Search
 
-    trial = context.trial
+    trial, encoder = context.trial, trial_encoder(context, base)
     return Search(
         max_new_tokens=context.max_new_tokens,
         num_beams=trial.num_beams,
@@ -100,15 +99,11 @@ def search(context: TrialContext, base: Base) -> Search:
         temperature=trial.temperature,
         top_p=trial.top_p,
         seed=trial.seed,
-        stop=stop_strings(context, generation_form(context, base)),
+        stop=stop_strings(context, encoder.form),
+        end_id=encoder.end_id,
         stop_together=trial.fidelity == "paper" and not trial.do_sample,
         batch_size=context.generation_batch_size,
     )
-
-
-def generation_form(context: TrialContext, base: Base) -> Form:
-    trial = context.trial
-    return form_of(trial.fidelity, trial.method.trains, base.is_encoder_decoder, own=context.dataset.forms)
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
@@ -117,7 +112,10 @@ def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
         return form.stop
     if context.trial.fidelity == "paper":
         return context.dataset.paper_stop
-    return () if context.trial.method.trains else context.dataset.untuned_stop
+    if context.trial.method.trains:
+        return ()
+    # A chat model often answers in a code fence, and explains below it.
+    return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
 
 
 def candidate_columns(

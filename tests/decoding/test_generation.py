@@ -221,3 +221,14 @@ def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_t
     assert all("\n" not in each.text for beams in together for each in beams)
     # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.
     assert [[each.text for each in beams] for beams in together] != [[each.text for each in beams] for beams in apart]
+
+
+@pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])
+def test_the_search_ends_a_candidate_at_the_end_of_a_turn(base, splits, how):
+    prompts = queries(base, splits, 3)
+    whole = generate(base.model, base.tokenizer, prompts, Search(**how))
+    tokens = base.tokenizer(whole[0][0].text, add_special_tokens=False)["input_ids"]
+    found = generate(base.model, base.tokenizer, prompts, Search(end_id=tokens[2], **how))
+    ended = [each for beams in found for each in beams if each.stop_reason == "eos"]
+    assert any(base.tokenizer.decode(tokens[2]) in each.text for each in ended)
+    assert all(each.log_probability is not None and each.log_probability < 0 for each in ended)

@@ -43,3 +43,10 @@ def test_an_end_of_sequence_before_the_stop_string_counts():
 def test_an_empty_stop_string_is_refused():
     with pytest.raises(ValueError, match="at least one character but got"):
         Ends(TOKENIZER, [""])
+
+
+def test_a_candidate_ends_at_a_further_token_that_ends_its_turn():
+    turn_end = TOKENIZER.pad_token_id
+    ends = Ends(TOKENIZER, end_id=turn_end)
+    assert ends.cut([*ids("x = 1"), turn_end, *ids("y"), EOS]) == ([*ids("x = 1"), turn_end], "x = 1", "eos")
+    assert ends.cut([*ids("x = 1"), EOS, *ids("y")])[1] == "x = 1"

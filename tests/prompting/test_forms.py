@@ -2,7 +2,7 @@
 
 import pytest
 
-from raypeft.prompting.forms import form_of, render
+from raypeft.prompting.forms import NAMED, form_of, render, turns
 from raypeft.records import Example
 
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
@@ -55,3 +55,25 @@ def test_the_papers_tuned_prompts_differ_between_training_and_inference(
     form = form_of("paper", True, is_encoder_decoder, training)
     assert render("a", (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
     assert form.stop is None
+
+
+def test_the_plain_form_is_that_of_the_paper() -> None:
+    assert NAMED["plain"] == form_of("corrected", True, False)
+
+
+def test_a_fenced_form_shows_and_asks_answers_in_python_fences_and_ends_where_they_close() -> None:
+    form = NAMED["fenced"]
+    assert render(QUERY.nl, SHOTS[:1], form) == (
+        "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
+        "### Instruction:\nreverse a list `x`\n### Response:\n```python\n"
+    )
+    assert form.answer.format(code="x[::-1]") == "x[::-1]\n```"
+    assert form.stop == ("```",)
+
+
+def test_the_turns_of_a_chat_are_the_shots_with_their_answers_and_then_the_query() -> None:
+    assert turns(QUERY.nl, SHOTS[:1], NAMED["chat"]) == [
+        {"role": "user", "content": "sort `y`"},
+        {"role": "assistant", "content": "sorted(y)"},
+        {"role": "user", "content": "reverse a list `x`"},
+    ]

@@ -4,6 +4,7 @@ import pytest
 
 from raypeft.data import DATASETS
 from raypeft.records import Candidate, Example, Form, Prompt
+from raypeft.prompting.forms import NAMED
 from raypeft.study.plan import make_trial
 from raypeft.trial.answer import candidate_columns, stop_strings
 from raypeft.trial.context import TrialContext
@@ -15,6 +16,9 @@ from raypeft.trial.context import TrialContext
         ({"tuning_method": "zero_shot", "dataset": "conala"}, Form(), ("\n",)),
         ({"tuning_method": "lora", "dataset": "conala"}, Form(), ()),
         ({"tuning_method": "lora", "dataset": "conala", "fidelity": "paper"}, Form(), ("<|endoftext|>", "</s>", "\n")),
+        ({"tuning_method": "icl", "dataset": "conala"}, NAMED["chat"], ("\n", "```")),
+        ({"tuning_method": "lora", "dataset": "conala"}, NAMED["chat"], ()),
+        ({"tuning_method": "icl", "dataset": "conala"}, NAMED["fenced"], ("```",)),
         ({"tuning_method": "lora", "dataset": "apps"}, DATASETS["apps"].forms.corrected, ("```",)),
     ],
 )
