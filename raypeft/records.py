@@ -47,8 +47,9 @@ class Form:
     """Text after the whole prompt."""
     stop: tuple[str, ...] | None = None
     """Strings that end an answer to this prompt. None: those of the dataset."""
-    starter: Literal["below", "prefilled", "left out"] = "below"
-    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it."""
+    starter: Literal["below", "placed", "prefilled", "left out"] = "below"
+    """Place of the starter code: below the instruction, at `{starter_code}` in `query` and `shot`, or at the prompt's
+    end, where the model continues it."""
     chat: bool = False
     """Whether the model's own chat template surrounds the turns. `query` is then the user's turn and `answer` the
     model's; shots are earlier turns, and `shot`, `before` and `after` have no use."""

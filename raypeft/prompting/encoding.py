@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raypeft.prompting.chat import answer_turn, chat_text
-from raypeft.prompting.forms import CORRECTED, instruction, render, turns
+from raypeft.prompting.forms import CORRECTED, render, turns
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -39,11 +39,9 @@ class Encoder:
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
         """The prompt as text."""
-        asked = instruction(example, self.form)
         if self.form.chat:
-            return chat_text(self.tokenizer, turns(asked, shots, self.form))
-        prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        return render(asked, shots, self.form) + prefilled
+            return chat_text(self.tokenizer, turns(example, shots, self.form))
+        return render(example, shots, self.form)
 
     @property
     def end_id(self) -> int:

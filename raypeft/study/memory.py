@@ -17,7 +17,8 @@ from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.architectures import Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import family_of
-from raypeft.prompting.forms import CORRECTED, NAMED
+from raypeft.prompting.forms import CORRECTED
+from raypeft.prompting.templates import chosen_form
 
 if TYPE_CHECKING:
     from raypeft.study.config import Resources, Trial
@@ -27,7 +28,6 @@ CONTEXT_GB = 0.5
 HALF, SINGLE = 2, 4
 CHAT_TOKENS = 48
 """Room for what a chat template writes around a query and its answer; a default system prompt is most of it."""
-PLAIN_TEXT = CORRECTED.query + CORRECTED.answer
 
 WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes for each parameter of a linear layer. nf4 has one 8-bit scale for 64 weights, and one float32 scale for 256 of
@@ -159,13 +159,14 @@ def extra_tokens(trial: Trial) -> int:
 
     A template in the text is counted as a token for each two characters, which is more than tokenizers make of it.
     """
-    if trial.prompt_form is None:
+    form = chosen_form(trial.prompt_form, trial.prompt_template)
+    if form is None:
         return 0
-    if trial.prompt_form == "chat":
-        return CHAT_TOKENS
-    own, form = DATASETS[trial.dataset].forms, NAMED[trial.prompt_form]
-    longer = len(form.query + form.answer) - len((own.corrected.query + own.corrected.answer) if own else PLAIN_TEXT)
-    return max(0, math.ceil(longer / 2))
+    own = DATASETS[trial.dataset].forms
+    usual = own.corrected if own else CORRECTED
+    asked, before = (max(len(each.query + each.answer), len(each.shot)) for each in (form, usual))
+    longer = math.ceil((asked - before) / 2)
+    return max(0, longer + (CHAT_TOKENS if form.chat else 0))
 
 
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:

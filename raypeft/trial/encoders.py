@@ -9,7 +9,8 @@ from __future__ import annotations
 from raypeft.models.loading import Base
 from raypeft.models.table import chat_problem
 from raypeft.prompting.encoding import Encoder
-from raypeft.prompting.forms import NAMED, form_of
+from raypeft.prompting.forms import form_of
+from raypeft.prompting.templates import chosen_form
 from raypeft.records import Dataset, Form
 from raypeft.study.config import Trial
 from raypeft.trial.context import TrialContext
@@ -17,9 +18,8 @@ from raypeft.trial.context import TrialContext
 
 def trial_form(trial: Trial, dataset: Dataset, is_encoder_decoder: bool, training: bool = False) -> Form:
     """The form of a trial's prompts: the one that it names, or else its dataset's under its fidelity."""
-    if trial.prompt_form:
-        return NAMED[trial.prompt_form]
-    return form_of(trial.fidelity, trial.method.trains, is_encoder_decoder, training, dataset.forms)
+    chosen = chosen_form(trial.prompt_form, trial.prompt_template)
+    return chosen or form_of(trial.fidelity, trial.method.trains, is_encoder_decoder, training, dataset.forms)
 
 
 def trial_encoder(context: TrialContext, base: Base, training: bool = False) -> Encoder:

@@ -43,7 +43,7 @@ def sized(identity: str, prompt: int, answer: int) -> Prompt:
 
 def test_prompt_and_answer_say_what_the_text_says() -> None:
     prompt = Encoder(TOKENIZER).encode(QUERY, SHOTS)
-    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, SHOTS)
+    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY, SHOTS)
     assert TOKENIZER.decode(prompt.answer_ids[:-1]) == QUERY.code
 
 
@@ -138,7 +138,7 @@ def test_the_nearest_shots_are_kept_whichever_stands_last() -> None:
     room = len(Encoder(TOKENIZER).encode(QUERY, TRAIN[:3]).prompt_ids)
     prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:8], room, nearest_last=True)
     assert prompt.shots == ("2", "1", "0")
-    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, TRAIN[2::-1])
+    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY, TRAIN[2::-1])
 
 
 def test_without_a_limit_every_shot_stands_in_the_prompt() -> None:

@@ -90,3 +90,15 @@ def test_a_trial_whose_model_turns_out_to_have_no_chat_template_fails_before_it_
     row = run_and_record(TrialContext(trial(tuning_method="lora", prompt_form="chat"), "s", store))
     assert row["status"] == "failed" and "has no chat template" in row["error"]
     assert "train_seconds" not in row
+
+
+def test_a_template_of_the_users_own_asks_and_trains(tmp_path):
+    store = ResultStore(str(tmp_path), tables())
+    template = {"query": "# {nl}\n", "answer": "{code}\n# end", "stop": "\n#"}
+    for tuning_method in ("icl", "lora"):
+        asked = trial(tuning_method=tuning_method, prompt_template=template)
+        row = run_and_record(TrialContext(asked, "s", store))
+        assert row["status"] == "ok", row["error"]
+        assert row["prompt_template"] == '{"query": "# {nl}\\n", "answer": "{code}\\n# end", "stop": ["\\n#"]}'
+    assert store.read_rows()[0]["prompt_template"] == row["prompt_template"]
+    assert all("\n#" not in each["text"] for each in store.read_rows("candidates"))
