@@ -54,6 +54,11 @@ class Form:
     """Whether the model's own chat template surrounds the turns. `query` is then the user's turn and `answer` the
     model's; shots are earlier turns, and `shot`, `before` and `after` have no use."""
 
+    @property
+    def opens_fence(self) -> bool:
+        """Whether the answer stands in a code fence that the prompt has opened."""
+        return "```" in self.query.rpartition("{nl}")[2] + self.after
+
 
 @dataclass(frozen=True, slots=True)
 class Forms:

@@ -27,7 +27,7 @@ from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCrite
 from raypeft import events
 from raypeft.decoding import beam_attention
 from raypeft.decoding.sampling import KeyedPicks, noise
-from raypeft.decoding.stopping import BeamScores, Ends
+from raypeft.decoding.stopping import BeamScores, Ends, Opening
 from raypeft.events import Listener, Stage
 from raypeft.machine import free_memory
 from raypeft.models import virtual_tokens
@@ -54,6 +54,8 @@ class Search:
     """A further token that ends a candidate besides the tokenizer's end of sequence, such as the end of a chat turn."""
     stop_together: bool = False
     """Search on until all beams of an example have a stop string, as the paper's code did."""
+    opening: Opening | None = None
+    """What is left out where an answer begins. None: nothing."""
     batch_size: int = 16
     """Examples that are decoded at once."""
 
@@ -123,7 +125,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.ends = Ends(tokenizer, search.stop, search.stop_together, search.end_id)
+        self.ends = Ends(tokenizer, search.stop, search.stop_together, search.end_id, search.opening)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""

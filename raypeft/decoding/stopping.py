@@ -9,30 +9,66 @@ vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
+FENCE = "```"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is left out where an answer begins: blanks, and then the line of an opening code fence.
+
+    Untuned models often begin so. A stop string would otherwise cut such an answer to nothing.
+    """
+
+    blanks: str = "\n"
+    """Characters that are left out."""
+    in_fence: bool = False
+    """Whether the prompt has opened a fence. A fence without a language then closes it, and is none that opens."""
+
+    def skip(self, text: str) -> tuple[int, bool]:
+        """The length of what is left out of an answer, and whether it has opened a fence.
+
+        All of a text that may yet become an opening is left out: its next token decides.
+        """
+        start = len(text) - len(text.lstrip(self.blanks))
+        language = "+" if self.in_fence else "*"
+        if fence := re.compile(rf" *```[\w+-]{language}[ \t]*\n+").match(text, start):
+            return fence.end(), True
+        may_become_one = re.compile(r" *(`{1,3}|```[\w+-]*[ \t]*)").fullmatch(text, start)
+        return (len(text) if may_become_one else start), False
+
 
 class Ends:
     """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
 
-    `end_id` is such a token besides the tokenizer's own.
+    `end_id` is such a token besides the tokenizer's own. A stop string is looked for after the `opening` of an answer,
+    which is left out of its text; where it has opened a code fence, the closing one ends the answer as well.
 
     With `together` beam search goes on until all beams of an example have a stop string, as the paper's code did (RQ2,
     replication package): what follows a stop string is cut off all the same, but it has decided which beams lived.
     """
 
     def __init__(
-        self, tokenizer: Any, stop: Sequence[str] = (), together: bool = False, end_id: int | None = None
+        self,
+        tokenizer: Any,
+        stop: Sequence[str] = (),
+        together: bool = False,
+        end_id: int | None = None,
+        opening: Opening | None = None,
     ) -> None:
         if not all(stop):
             raise ValueError(f"stop strings must have at least one character but got {list(stop)!r}")
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
         self.together = together
+        self.opening = opening
         self.end_ids = [*dict.fromkeys([tokenizer.eos_token_id, *([] if end_id is None else [end_id])])]
 
     def criteria(self, num_beams: int, start: int) -> list[StoppingCriteria]:
@@ -41,12 +77,11 @@ class Ends:
             return []
         if self.together and num_beams > 1:
             return [AllBeamsStop(self, num_beams, start)]
-        return [StopStringCriteria(self.tokenizer, list(self.stop))]
+        return [StopAfterOpening(self, start) if self.opening else StopStringCriteria(self.tokenizer, list(self.stop))]
 
     def has_stop(self, tokens: list[int]) -> bool:
         """Whether the text of these tokens has a stop string."""
-        text = self._text(tokens)
-        return any(string in text for string in self.stop)
+        return self._split(tokens)[1] is not None
 
     def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
         """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
@@ -54,19 +89,40 @@ class Ends:
         ended = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
         if ended is not None:
             tokens, reason = tokens[: ended + 1], "eos"
-        text = self._text(tokens)
-        found = [position for position in (text.find(string) for string in self.stop) if position >= 0]
-        if not found:
+        text, end = self._split(tokens)
+        if end is None:
             return tokens, text, reason
         # The shortest beginning whose text has a stop string: a token may hold the string in its middle.
         low, high = 1, len(tokens)
         while low < high:
             middle = (low + high) // 2
             low, high = (low, middle) if self.has_stop(tokens[:middle]) else (middle + 1, high)
-        return tokens[:low], text[: min(found)], "stop"
+        return tokens[:low], text[:end], "stop"
+
+    def _split(self, tokens: list[int]) -> tuple[str, int | None]:
+        """The text of an answer after its opening, and where its first stop string begins in it, if it has one."""
+        text, stop = self._text(tokens), self.stop
+        if self.opening:
+            length, fenced = self.opening.skip(text)
+            text, stop = text[length:], (*stop, FENCE) if fenced else stop
+        return text, min((text.find(string) for string in stop if string in text), default=None)
 
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class StopAfterOpening(StoppingCriteria):
+    """Ends an answer at a stop string after its opening. Only rows whose last token has one are looked at closer."""
+
+    def __init__(self, ends: Ends, start: int) -> None:
+        self.ends, self.start = ends, start
+        self.strings = StopStringCriteria(ends.tokenizer, [*dict.fromkeys([*ends.stop, FENCE])])
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        done = torch.as_tensor(self.strings(input_ids, scores))
+        for row in done.nonzero().flatten().tolist():
+            done[row] = self.ends.has_stop(input_ids[row, self.start :].tolist())
+        return done
 
 
 class AllBeamsStop(StoppingCriteria):

@@ -89,6 +89,7 @@ def answer(
 def search(context: TrialContext, base: Base) -> Search:
     """How the trial looks for candidates."""
     from raypeft.decoding.generation import Search
+    from raypeft.decoding.stopping import Opening
 
     trial, encoder = context.trial, trial_encoder(context, base)
     return Search(
@@ -101,9 +102,15 @@ def search(context: TrialContext, base: Base) -> Search:
         seed=trial.seed,
         stop=stop_strings(context, encoder.form),
         end_id=encoder.end_id,
+        opening=None if trial.fidelity == "paper" else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
         stop_together=trial.fidelity == "paper" and not trial.do_sample,
         batch_size=context.generation_batch_size,
     )
+
+
+def blanks_before(form: Form) -> str:
+    """The blanks that are left out where an answer begins. Chat templates write spaces there as well."""
+    return " \t\n" if form.chat else "\n"
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from functools import partial
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
 from raypeft.decoding.generation import Search, common_prefix, generate
+from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
@@ -221,6 +222,58 @@ def test_beams_that_stop_together_end_where_each_has_a_stop_string_and_are_cut_t
     assert all("\n" not in each.text for beams in together for each in beams)
     # Beams that had a newline early went on to compete: other candidates come of it than of beams that end there.
     assert [[each.text for each in beams] for beams in together] != [[each.text for each in beams] for beams in apart]
+
+
+class Dictated(LogitsProcessor):
+    """Makes a model say given tokens, whatever it read."""
+
+    def __init__(self, tokens, start):
+        self.tokens, self.start = tokens, start
+
+    def __call__(self, input_ids, scores):
+        said = input_ids.shape[1] - self.start
+        wanted = torch.full_like(scores, -1e4)
+        wanted[:, self.tokens[min(said, len(self.tokens) - 1)]] = 0
+        return wanted
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_the_search_goes_on_after_an_answers_opening_and_stops_after_its_first_line(
+    base, splits, num_beams, monkeypatch
+):
+    prompts = queries(base, splits, 0, count=1)
+    said = base.tokenizer("\n```python\nx = 1\ny = 2\nz = 3", add_special_tokens=False)["input_ids"]
+    real, lengths = base.model.generate, []
+
+    def dictated(logits_processor, **arguments):
+        start = arguments["input_ids"].shape[1]
+        generated = real(logits_processor=LogitsProcessorList([Dictated(said, start), *logits_processor]), **arguments)
+        lengths.append(generated.shape[1] - start)
+        return generated
+
+    monkeypatch.setattr(base.model, "generate", dictated)
+    search = partial(Search, max_new_tokens=20, num_beams=num_beams, stop=("\n",))
+    (((found,),), ((cut,),)) = (
+        generate(base.model, base.tokenizer, prompts, search(opening=opening)) for opening in (Opening(), None)
+    )
+    assert (found.text, found.stop_reason, cut.text) == ("x = 1", "stop", "")
+    assert found.log_probability is not None
+    if num_beams == 1:
+        assert lengths[0] < len(said) - 3, "it ended before the second line was whole"
+
+
+@pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])
+@pytest.mark.parametrize("stop", [(), ("\n",), ("\n### Instruction:",)])
+def test_answers_that_open_with_neither_newline_nor_fence_do_not_change_where_openings_are_left_out(
+    base, splits, stop, how
+):
+    prompts = queries(base, splits, 3)
+    usual, skipped = (
+        generate(base.model, base.tokenizer, prompts, Search(stop=stop, opening=opening, **how))
+        for opening in (None, Opening())
+    )
+    assert not any(each.text.startswith(("\n", "`")) for beams in usual for each in beams)
+    assert usual == skipped
 
 
 @pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])

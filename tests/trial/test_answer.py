@@ -1,12 +1,16 @@
-"""Where a trial's answers end."""
+"""Where a trial's answers begin and end."""
+
+from types import SimpleNamespace
 
 import pytest
+from chat_templates import chat_tokenizer
 
 from raypeft.data import DATASETS
-from raypeft.records import Candidate, Example, Form, Prompt
+from raypeft.decoding.stopping import Opening
 from raypeft.prompting.forms import NAMED
+from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import candidate_columns, stop_strings
+from raypeft.trial.answer import candidate_columns, search, stop_strings
 from raypeft.trial.context import TrialContext
 
 
@@ -47,3 +51,22 @@ def test_a_row_says_how_candidates_differ_and_how_many_were_cut():
 def test_references_that_no_answer_has_room_for_are_counted():
     found = candidate_columns([query(4), query(5), query(6)], [[candidate("a")]] * 3, max_new_tokens=4)
     assert found["references_too_long"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "opening"),
+    [
+        ({}, Opening()),
+        ({"prompt_form": "fenced"}, Opening(in_fence=True)),
+        ({"prompt_form": "chat"}, Opening(" \t\n")),
+        ({"prompt_template": "# {nl}\n```python\n"}, Opening(in_fence=True)),
+        ({"dataset": "apps"}, Opening(in_fence=True)),
+        ({"fidelity": "paper"}, None),
+        ({"fidelity": "paper", "dataset": "apps"}, None),
+    ],
+)
+@pytest.mark.parametrize("tuning_method", ["zero_shot", "lora"])
+def test_what_opens_an_answer_is_left_out_but_not_in_the_papers_reading(tuning_method, fields, opening):
+    base = SimpleNamespace(tokenizer=chat_tokenizer(), is_encoder_decoder=False)
+    asked = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
+    assert search(TrialContext(asked, "s", store=None), base).opening == opening
