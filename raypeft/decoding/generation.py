@@ -56,6 +56,9 @@ class Search:
     """Search on until all beams of an example have a stop string, as the paper's code did."""
     opening: Opening | None = None
     """What is left out where an answer begins. None: nothing."""
+    decode_alone: bool = False
+    """Decode a candidate without its prompt, as the paper's code did; what continues prefilled code is never decoded
+    so."""
     batch_size: int = 16
     """Examples that are decoded at once."""
 
@@ -131,6 +134,10 @@ class Decoder:
         """The candidates of each prompt of a batch."""
         raise NotImplementedError
 
+    def continued(self, prompt: Prompt) -> list[int]:
+        """The tokens that an answer to a prompt is decoded after."""
+        return prompt.prompt_ids if prompt.prefilled or not self.search.decode_alone else []
+
     def find(
         self, prompts: Sequence[Prompt], inputs: dict[str, torch.Tensor], cache: dict[str, Cache], start: int
     ) -> list[list[Candidate]]:
@@ -169,7 +176,7 @@ class Decoder:
             candidates = []
             for rank in range(count):
                 row = example * count + rank
-                tokens, text, reason = self.ends.cut(answers[row])
+                tokens, text, reason = self.ends.cut(answers[row], self.continued(prompt))
                 log_probability = listener.sum_of(example if isinstance(listener, BeamScores) else row, tokens)
                 text = prompt.prefilled + text
                 candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
@@ -237,6 +244,9 @@ class SequenceDecoder(Decoder):
 
 class PairDecoder(Decoder):
     """Of an encoder-decoder. A batch is padded on the right: virtual tokens must stand right before the prompt."""
+
+    def continued(self, prompt: Prompt) -> list[int]:
+        return []  # the answer is a sequence of its own
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:

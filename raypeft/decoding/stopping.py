@@ -1,7 +1,7 @@
 """Where a generated candidate ends, and how likely the model finds it.
 
     ends = Ends(tokenizer, stop=["\\n"])
-    tokens, text, reason = ends.cut(generated_ids)
+    tokens, text, reason = ends.cut(generated_ids, prompt_ids)
 
 `generate` of Transformers gives log-probabilities of candidates only together with every step's scores of the whole
 vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the search instead.
@@ -18,6 +18,8 @@ import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
 FENCE = "```"
+TAIL = 8
+"""Last tokens of a prompt with which an answer is decoded. One with text is enough; a character may have four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,25 +85,34 @@ class Ends:
         """Whether the text of these tokens has a stop string."""
         return self._split(tokens)[1] is not None
 
-    def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
-        """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
+    def cut(self, tokens: list[int], prompt: Sequence[int] = ()) -> tuple[list[int], str, str]:
+        """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`.
+
+        The text is decoded as the continuation of `prompt`: by itself SentencePiece's decoder takes the first space of
+        a text away, and with it a blank of an indented line.
+        """
+        before = [*prompt][-TAIL:]
         reason = "length"
         ended = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
         if ended is not None:
             tokens, reason = tokens[: ended + 1], "eos"
-        text, end = self._split(tokens)
+        text, end = self._split(tokens, before)
         if end is None:
             return tokens, text, reason
         # The shortest beginning whose text has a stop string: a token may hold the string in its middle.
         low, high = 1, len(tokens)
         while low < high:
             middle = (low + high) // 2
-            low, high = (low, middle) if self.has_stop(tokens[:middle]) else (middle + 1, high)
+            has_stop = self._split(tokens[:middle], before)[1] is not None
+            low, high = (low, middle) if has_stop else (middle + 1, high)
         return tokens[:low], text[:end], "stop"
 
-    def _split(self, tokens: list[int]) -> tuple[str, int | None]:
+    def _split(self, tokens: list[int], before: list[int] | None = None) -> tuple[str, int | None]:
         """The text of an answer after its opening, and where its first stop string begins in it, if it has one."""
         text, stop = self._text(tokens), self.stop
+        if before:
+            head, whole = self._text(before), self._text([*before, *tokens])
+            text = whole[len(head) :] if whole.startswith(head) else text
         if self.opening:
             length, fenced = self.opening.skip(text)
             text, stop = text[length:], (*stop, FENCE) if fenced else stop

@@ -103,6 +103,7 @@ def search(context: TrialContext, base: Base) -> Search:
         stop=stop_strings(context, encoder.form),
         end_id=encoder.end_id,
         opening=None if trial.fidelity == "paper" else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
+        decode_alone=trial.fidelity == "paper",
         stop_together=trial.fidelity == "paper" and not trial.do_sample,
         batch_size=context.generation_batch_size,
     )

@@ -4,17 +4,20 @@ from functools import partial
 
 import pytest
 import torch
+from metaspace import metaspace_tokenizer
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
 from raypeft.decoding.generation import Search, common_prefix, generate
+from raypeft.decoding.sampling import KeyedPicks
 from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
+from raypeft.records import Example, Prompt
 
 SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
 
@@ -260,6 +263,27 @@ def test_the_search_goes_on_after_an_answers_opening_and_stops_after_its_first_l
     assert found.log_probability is not None
     if num_beams == 1:
         assert lengths[0] < len(said) - 3, "it ended before the second line was whole"
+
+
+@pytest.mark.parametrize(
+    ("prefilled", "alone", "text"),
+    [
+        ("", False, "    return x"),
+        ("", True, "   return x"),
+        ("def f(x):\n", False, "def f(x):\n    return x"),
+        ("def f(x):\n", True, "def f(x):\n    return x"),
+    ],
+)
+def test_an_indented_body_keeps_its_indentation_with_a_tokenizer_like_llamas(base, monkeypatch, prefilled, alone, text):
+    tokenizer = metaspace_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    head, whole = (tokenizer(each)["input_ids"] for each in ("def f(x):\n", "def f(x):\n    return x"))
+    said = torch.tensor([[*head, *whole[len(head) :], tokenizer.eos_token_id]])
+    monkeypatch.setattr(base.model, "generate", lambda **_: said)
+    monkeypatch.setattr(KeyedPicks, "sum_of", lambda *_: 0.0)
+    prompt = Prompt(Example("q", "a", "b"), head, [], prefilled=prefilled)
+    ((found,),) = generate(base.model, tokenizer, [prompt], Search(max_new_tokens=20, decode_alone=alone))
+    assert found.text == text
 
 
 @pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])

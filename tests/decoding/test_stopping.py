@@ -1,6 +1,7 @@
 """Where a candidate ends."""
 
 import pytest
+from metaspace import metaspace_tokenizer
 from transformers import AutoTokenizer
 
 from raypeft.decoding.stopping import Ends, Opening
@@ -97,3 +98,17 @@ def test_an_answer_that_begins_with_neither_newline_nor_fence_is_cut_as_ever(ans
     for stop in ([], ["\n"], ["```"], ["\n### Inst"]):
         tokens = [*ids(answer), EOS]
         assert Ends(TOKENIZER, stop, opening=Opening()).cut(tokens) == Ends(TOKENIZER, stop).cut(tokens)
+
+
+def test_an_answer_is_decoded_as_the_continuation_of_its_prompt_with_all_its_spaces():
+    tokenizer = metaspace_tokenizer()
+    prompt, whole = (tokenizer(text)["input_ids"] for text in ("def f(x):\n", "def f(x):\n    return x\n"))
+    answer = whole[len(prompt) :]
+    assert Ends(tokenizer, ["\n"]).cut(answer, prompt)[1] == "    return x"
+    assert Ends(tokenizer, ["\n"]).cut(answer)[1] == "   return x", "by itself it loses a space"
+
+
+def test_of_byte_level_tokens_the_prompt_changes_nothing():
+    for text in ["    return x", "x", "\n x", "é = 'ü'", ""]:
+        for prompt in ["### Response:\n", "é", "A: "]:
+            assert Ends(TOKENIZER, ["\n"]).cut(ids(text), ids(prompt)) == Ends(TOKENIZER, ["\n"]).cut(ids(text))
