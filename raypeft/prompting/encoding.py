@@ -3,8 +3,10 @@
     prompt = Encoder(tokenizer).encode(example, shots)
     prompt.prompt_ids, prompt.answer_ids
 
-The answer is tokenised on its own, so the border between prompt and answer falls at the same token whether the answer
-is given or generated. The paper's code cut what it trained on (`cut_as_paper`).
+Prompt and answer are tokenised in one piece and split where the prompt ends. The prompt's tokens are always those of
+the prompt alone: in generation nothing else is known. Where a token of the whole would cross the border, the answer is
+tokenised for itself, so no model is trained to continue a prompt that it never reads. The paper's code tokenised both
+apart, and cut what it trained on (`cut_as_paper`).
 """
 
 import random
@@ -29,12 +31,15 @@ class Encoder:
     """The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
     every sequence; a decoder reads prompt and answer as one."""
     form: Form = CORRECTED
+    apart: bool = False
+    """Tokenise answers apart from prompts, as the paper's code did. SentencePiece then puts a space before them."""
 
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
         """The example as token ids; the answer ends with the token `end_id`."""
         prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        prompt_ids = self._prompt_ids(self.text(example, shots))
-        answer_ids = self._answer_ids(example.code)
+        text = self.text(example, shots)
+        prompt_ids = self._prompt_ids(text)
+        answer_ids = self._answer_ids(example.code, text, prompt_ids)
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
@@ -55,13 +60,28 @@ class Encoder:
         appended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.is_encoder_decoder and not self.form.chat
         return ids[:-1] if appended else ids
 
-    def _answer_ids(self, code: str) -> list[int]:
+    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int]) -> list[int]:
         text, end_id = self.form.answer.format(code=code), self.tokenizer.eos_token_id
         if self.form.chat:
             turn = answer_turn(self.tokenizer)
             text, end_id = turn.before + text + turn.after, turn.end_id
-        ids: list[int] = self.tokenizer(text, add_special_tokens=self.is_encoder_decoder)["input_ids"]
+        ids = self._ids_after(prompt, prompt_ids, text)
         return ids if ids[-1:] == [end_id] else [*ids, end_id]
+
+    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str) -> list[int]:
+        """The ids of an answer that follow those of its prompt.
+
+        Where the whole does not begin with the prompt's ids, a line break stands for the prompt: SentencePiece puts its
+        space marker before a text, but not after a line break.
+        """
+        if not (self.apart or self.is_encoder_decoder):
+            for before in (prompt, "\n"):
+                ids = prompt_ids if before is prompt else self._prompt_ids(before)
+                whole = self._prompt_ids(before + answer)
+                if whole[: len(ids)] == ids:
+                    return whole[len(ids) :]
+        apart: list[int] = self.tokenizer(answer, add_special_tokens=self.is_encoder_decoder)["input_ids"]
+        return apart
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
@@ -77,11 +97,12 @@ class Encoder:
             answers = [code for code in (example.code, *example.other_codes) if code.strip()]
             if pick is not None and answers:
                 answers = [pick.choice(answers)]
-            prompt = self.encode(example)
+            prompt, text = self.encode(example), self.text(example)
             for code in answers:
                 if code != example.code:  # the instruction, often the longer part, stays as it is encoded
                     answered = replace(example, code=code)
-                    prompt = replace(prompt, example=answered, answer_ids=self._answer_ids(code))
+                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids)
+                    prompt = replace(prompt, example=answered, answer_ids=answer_ids)
                 if max_length is None or len(prompt) <= max_length:
                     kept.append(prompt)
                     break

@@ -25,7 +25,7 @@ def trial_form(trial: Trial, dataset: Dataset, is_encoder_decoder: bool, trainin
 def trial_encoder(context: TrialContext, base: Base, training: bool = False) -> Encoder:
     """The encoder of a trial's prompts: those that it is trained on, or those that it answers."""
     form = trial_form(context.trial, context.dataset, base.is_encoder_decoder, training)
-    return Encoder(base.tokenizer, base.is_encoder_decoder, form)
+    return Encoder(base.tokenizer, base.is_encoder_decoder, form, apart=context.trial.fidelity == "paper")
 
 
 def check_form(trial: Trial, base: Base) -> None:
