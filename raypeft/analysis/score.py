@@ -15,7 +15,7 @@ from typing import Any
 from raypeft import events
 from raypeft.data import DATASETS
 from raypeft.events import Listener
-from raypeft.methods import METHODS
+from raypeft.metrics.scoring import score_columns
 from raypeft.records import Candidate, Example
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
@@ -53,9 +53,9 @@ def score_again(
                 tested = tests.collect(row["id"], listener)
             store.write_rows("tests", row["id"], tested)
             measured = tests.columns
-        trains = METHODS[row["tuning_method"]].trains
-        measured |= record_scores(row["id"], store, dataset, trains, candidates, tested)
-        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | measured])
+        measured |= record_scores(row, store, dataset, candidates, tested)
+        older = dict.fromkeys(column.name for column in score_columns())  # a score that is no longer computed is gone
+        store.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
         count += 1
     return count
 

@@ -50,8 +50,8 @@ class Search:
     seed: int = 42
     stop: tuple[str, ...] = ()
     """A candidate ends before the first of these strings."""
-    end_id: int | None = None
-    """A further token that ends a candidate besides the tokenizer's end of sequence, such as the end of a chat turn."""
+    end_ids: tuple[int, ...] | None = None
+    """Tokens that end a candidate, such as the end of a chat turn. None: the tokenizer's end of sequence."""
     stop_together: bool = False
     """Search on until all beams of an example have a stop string, as the paper's code did."""
     opening: Opening | None = None
@@ -128,7 +128,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.ends = Ends(tokenizer, search.stop, search.stop_together, search.end_id, search.opening)
+        self.ends = Ends(tokenizer, search.stop, search.stop_together, search.end_ids, search.opening)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""
@@ -144,8 +144,8 @@ class Decoder:
         """Search a batch; `start` is where the answers begin in the sequences that Transformers returns."""
         search = self.search
         settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
-        if len(self.ends.end_ids) > 1:
-            settings["eos_token_id"] = self.ends.end_ids
+        if search.end_ids is not None:
+            settings["eos_token_id"] = [*search.end_ids]
         listener: BeamScores | KeyedPicks
         if search.do_sample or search.num_beams == 1:
             # Greedy search over scores of which only the picked token's is finite.

@@ -50,7 +50,7 @@ class Opening:
 class Ends:
     """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
 
-    `end_id` is such a token besides the tokenizer's own. A stop string is looked for after the `opening` of an answer,
+    `end_ids` are such tokens; None: the tokenizer's own. A stop string is looked for after the `opening` of an answer,
     which is left out of its text; where it has opened a code fence, the closing one ends the answer as well.
 
     With `together` beam search goes on until all beams of an example have a stop string, as the paper's code did (RQ2,
@@ -62,7 +62,7 @@ class Ends:
         tokenizer: Any,
         stop: Sequence[str] = (),
         together: bool = False,
-        end_id: int | None = None,
+        end_ids: Sequence[int] | None = None,
         opening: Opening | None = None,
     ) -> None:
         if not all(stop):
@@ -71,7 +71,7 @@ class Ends:
         self.stop = tuple(stop)
         self.together = together
         self.opening = opening
-        self.end_ids = [*dict.fromkeys([tokenizer.eos_token_id, *([] if end_id is None else [end_id])])]
+        self.end_ids = [tokenizer.eos_token_id] if end_ids is None else [*end_ids]
 
     def criteria(self, num_beams: int, start: int) -> list[StoppingCriteria]:
         """What `generate` asks at every step; answers begin at position `start` of its sequences."""

@@ -90,6 +90,8 @@ class Answers:
     """The dataset's."""
     trains: bool = True
     """Whether the tuning method trains. The paper's programs score methods that train differently."""
+    fenced: bool = True
+    """Whether the prompts asked for an answer in a code fence, as the paper's did where nothing was trained."""
 
     @classmethod
     def from_rows(

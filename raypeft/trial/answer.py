@@ -101,7 +101,7 @@ def search(context: TrialContext, base: Base) -> Search:
         top_p=trial.top_p,
         seed=trial.seed,
         stop=stop_strings(context, encoder.form),
-        end_id=encoder.end_id,
+        end_ids=(base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None,
         opening=None if trial.fidelity == "paper" else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
         decode_alone=trial.fidelity == "paper",
         stop_together=trial.fidelity == "paper" and not trial.do_sample,

@@ -159,4 +159,4 @@ def judged(
     with context.stage("score"):
         answered = candidate_rows(trial.id, queries, candidates)
         tested = tests.rows if tests else ()
-        return row | record_scores(trial.id, store, context.dataset, trial.method.trains, answered, tested)
+        return row | record_scores(trial.fields | {"id": trial.id}, store, context.dataset, answered, tested)

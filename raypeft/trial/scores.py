@@ -1,15 +1,18 @@
 """The scores of a trial, from its rows of other tables: when it has run, and again from what is stored.
 
-record_scores(trial.id, store, dataset, method.trains, store.read_rows("candidates", trial.id), test_rows)
+record_scores(row, store, dataset, store.read_rows("candidates", row["id"]), test_rows)
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from raypeft.methods import METHODS
 from raypeft.metrics.metric import Answers, Row
 from raypeft.metrics.scoring import row_scores, values_by_example
 from raypeft.records import Column, Dataset
 from raypeft.results.store import ResultStore
+from raypeft.trial.encoders import row_form
 
 EXAMPLE_SCORES = (
     Column("id", str, "Id of the trial"),
@@ -23,18 +26,20 @@ EXAMPLE_SCORES = (
 
 
 def record_scores(
-    trial_id: str,
+    trial: Row,
     store: ResultStore,
     dataset: Dataset,
-    trains: bool,
     candidates: Iterable[Row],
     tests: Sequence[Row] = (),
 ) -> dict[str, Any]:
     """The scores of the trial's row, by column; those of single examples go to the store.
 
-    `candidates` and `tests` are the trial's rows of these tables. Raises what `row_scores` raises.
+    `trial` has its id and its fields; `candidates` and `tests` are its rows of these tables. Raises what
+    `row_scores` raises.
     """
+    trial_id, trains = trial["id"], METHODS[trial["tuning_method"]].trains
     answers = Answers.from_rows([*candidates], tests, dataset.levels, dataset.paper_stop, trains)
+    answers = replace(answers, fenced=row_form(trial, dataset).opens_fence)
     row = row_scores(answers, dataset.judged_by)
     values = values_by_example(answers, dataset.judged_by)
     store.write_rows("example_scores", trial_id, [

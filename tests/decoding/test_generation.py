@@ -305,7 +305,9 @@ def test_the_search_ends_a_candidate_at_the_end_of_a_turn(base, splits, how):
     prompts = queries(base, splits, 3)
     whole = generate(base.model, base.tokenizer, prompts, Search(**how))
     tokens = base.tokenizer(whole[0][0].text, add_special_tokens=False)["input_ids"]
-    found = generate(base.model, base.tokenizer, prompts, Search(end_id=tokens[2], **how))
+    found = generate(
+        base.model, base.tokenizer, prompts, Search(end_ids=(base.tokenizer.eos_token_id, tokens[2]), **how)
+    )
     ended = [each for beams in found for each in beams if each.stop_reason == "eos"]
     assert any(base.tokenizer.decode(tokens[2]) in each.text for each in ended)
     assert all(each.log_probability is not None and each.log_probability < 0 for each in ended)

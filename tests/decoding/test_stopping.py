@@ -48,7 +48,7 @@ def test_an_empty_stop_string_is_refused():
 
 def test_a_candidate_ends_at_a_further_token_that_ends_its_turn():
     turn_end = TOKENIZER.pad_token_id
-    ends = Ends(TOKENIZER, end_id=turn_end)
+    ends = Ends(TOKENIZER, end_ids=[EOS, turn_end])
     assert ends.cut([*ids("x = 1"), turn_end, *ids("y"), EOS]) == ([*ids("x = 1"), turn_end], "x = 1", "eos")
     assert ends.cut([*ids("x = 1"), EOS, *ids("y")])[1] == "x = 1"
 
