@@ -89,6 +89,8 @@ class Dataset:
     None: all must fit the model's context."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
+    embedded: bool = False
+    """Whether its examples come with raypeft, so that nothing is downloaded."""
     forms: Forms | None = None
     """Prompt templates. None: those of `raypeft.prompting.forms`."""
     judged_by: tuple[Judge, ...] = ("reference",)

@@ -1,6 +1,5 @@
 """The scores of a row: what every metric fills, and what a metric may not."""
 
-
 import pytest
 
 from raypeft.metrics.codebleu.score import codebleu
