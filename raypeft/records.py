@@ -47,12 +47,21 @@ class Form:
     """Text after the whole prompt."""
     stop: tuple[str, ...] | None = None
     """Strings that end an answer to this prompt. None: those of the dataset."""
-    starter: Literal["below", "prefilled", "asked", "left out"] = "below"
-    """Place of the starter code: below the instruction, or at the prompt's end, where the model continues it. With
-    `prefilled` it then counts as a part of the answer, with `asked` it does not."""
+    starter: Literal["below", "placed", "prefilled", "asked", "left out"] = "below"
+    """Place of the starter code: below the instruction, at `{starter_code}` in `query` and `shot`, or at the prompt's
+    end, where the model continues it. With `prefilled` it then counts as a part of the answer, with `asked` it does
+    not."""
     joined: bool = False
     """Whether prompt and answer are tokenised as one text, the answer without outer white space and without an
     end-of-sequence token, as the paper's code did for APPS."""
+    chat: bool = False
+    """Whether the model's own chat template surrounds the turns. `query` is then the user's turn and `answer` the
+    model's; shots are earlier turns, and `shot`, `before` and `after` have no use."""
+
+    @property
+    def opens_fence(self) -> bool:
+        """Whether the answer stands in a code fence that the prompt has opened."""
+        return "```" in self.query.rpartition("{nl}")[2] + self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,8 @@ class Dataset:
     None: all must fit the model's context."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
+    embedded: bool = False
+    """Whether its examples come with raypeft, so that nothing is downloaded."""
     forms: Forms | None = None
     """Prompt templates. None: those of `raypeft.prompting.forms`."""
     judged_by: tuple[Judge, ...] = ("reference",)

@@ -130,6 +130,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="""examples:
   python -m raypeft.sweep quickstart                        a small study on a toy model; a few minutes on a laptop
   python -m raypeft.sweep quickstart --dry-run              list its trials without running them
+  python -m raypeft.sweep quickstart --dry-run -v           also show a prompt of each form, as the model reads it
   python -m raypeft.sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
   python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
   RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster of this machine
@@ -157,7 +158,12 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     parser.add_argument(
         "--generate-only", action="store_true", help="store candidates without scores; `raypeft score` adds them later"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the messages of Ray and Transformers")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show the messages of Ray and Transformers; with --dry-run: show prompts as the models read them",
+    )
     return parser
 
 
@@ -180,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             if hasattr(signal, "SIGPIPE"):
                 signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends the listing quietly
-            print_plan(sweep)
+            print_plan(sweep, options.verbose)
         else:
             run_options = RunOptions(
                 force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox

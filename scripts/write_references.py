@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Method, TrainedMethod
 from raypeft.metrics.metric import READINGS
+from raypeft.prompting.templates import PromptTemplate
 from raypeft.records import Column
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial
 from raypeft.trial.columns import tables
@@ -78,6 +79,7 @@ def fields_page() -> str:
             "These fields and those of the tuning method stand in `defaults` or in an entry of `grids`.",
             "In a grid, a list of values makes one trial for each value.",
             *_table(FIELD_HEADINGS, [_tuning_method_row(), *_field_rows(Trial, leave_out=("method",))]),
+            *_section("### `prompt_template` as a mapping", _field_rows(PromptTemplate)),
             "\n### Defaults that depend on the dataset",
             *_table(("Dataset", "Defaults"), [(f"`{name}`", _assignments(values)) for name, values in _by_dataset()]),
             *_paper_defaults(),
@@ -107,7 +109,7 @@ PAGES = {"fields.md": fields_page, "columns.md": columns_page}
 
 def models_with_fields() -> list[type[BaseModel]]:
     """The classes whose fields are described on docs/fields.md."""
-    return [SweepConfig, Resources, SandboxOptions, Trial, Method, TrainedMethod, *METHODS.values()]
+    return [SweepConfig, Resources, SandboxOptions, Trial, PromptTemplate, Method, TrainedMethod, *METHODS.values()]
 
 
 def _section(heading: str, rows: Sequence[Row]) -> list[str]:

@@ -31,6 +31,22 @@ def test_planning_and_help_import_neither_torch_nor_transformers_nor_ray() -> No
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
+SHOWS_PROMPTS = """
+import contextlib, io, sys
+import raypeft.sweep
+
+with contextlib.redirect_stdout(io.StringIO()) as told:
+    assert raypeft.sweep.main(["quickstart", "--dry-run", "-v"]) == 0
+assert "<|end|>" in told.getvalue(), "a tokenizer was at hand"
+print(*sorted({"torch", "ray", "peft", "datasets"} & set(sys.modules)))
+"""
+
+
+def test_showing_prompts_imports_a_tokenizer_but_not_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", SHOWS_PROMPTS], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
 RUNNERS = {"exec", "eval", "compile", "execfile", "__import__"}
 RUNNING_MODULES = {"subprocess", "runpy", "code", "codeop", "multiprocessing", "pty"}
 MAY = {"provenance.py": {"subprocess"}}

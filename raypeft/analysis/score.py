@@ -15,6 +15,7 @@ from typing import Any
 from raypeft import events
 from raypeft.data import DATASETS
 from raypeft.events import Listener
+from raypeft.metrics.scoring import score_columns
 from raypeft.records import Candidate, Example
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
@@ -53,7 +54,8 @@ def score_again(
             store.write_rows("tests", row["id"], tested)
             measured = tests.columns
         measured |= record_scores(row, store, dataset, candidates, tested)
-        store.write_rows("trials", row["id"], [row | {"status": "ok", "error": None} | measured])
+        older = dict.fromkeys(column.name for column in score_columns())  # a score that is no longer computed is gone
+        store.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
         count += 1
     return count
 

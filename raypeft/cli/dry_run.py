@@ -21,8 +21,11 @@ def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
     return {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
 
 
-def print_plan(sweep: LoadedSweep) -> None:
-    """Print one line for each trial: its fields, its number of trained parameters and its predicted GPU memory."""
+def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
+    """Print one line for each trial: its fields, its number of trained parameters and its predicted GPU memory.
+
+    With `verbose` examples of the prompts follow (`raypeft.cli.prompts`).
+    """
     plan = describe_plan(sweep)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
     print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
@@ -35,3 +38,7 @@ def print_plan(sweep: LoadedSweep) -> None:
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
+    if verbose:
+        from raypeft.cli.prompts import print_prompts
+
+        print_prompts(plan_trials(sweep))

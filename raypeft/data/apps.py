@@ -203,6 +203,7 @@ DATASET = Dataset(
         "top_p": 0.95,
     },
     forms=FORMS,
+    untuned_stop=("\n### Instruction:",),  # of a plain prompt: untuned models go on with a next one
     levels=LEVELS,
     judged_by=("tests",),
     paper_training="drawn",

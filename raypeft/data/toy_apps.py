@@ -280,6 +280,7 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
 DATASET = Dataset(
     name="toy_apps",
     load=load,
+    embedded=True,
     max_new_tokens=72,
     longest_tokens=142,  # with the toy tokenizer
     untuned_stop=("\n### Instruction:",),  # untuned models go on with a next one, as the shots do

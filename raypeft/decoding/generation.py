@@ -28,7 +28,7 @@ from raypeft import events
 from raypeft.decoding import beam_attention
 from raypeft.decoding.older_search import OlderSearch, Version, counted
 from raypeft.decoding.sampling import KeyedPicks, noise
-from raypeft.decoding.stopping import BeamScores, Ends
+from raypeft.decoding.stopping import BeamScores, Ends, Opening
 from raypeft.events import Listener, Stage
 from raypeft.machine import free_memory
 from raypeft.models import virtual_tokens
@@ -57,7 +57,12 @@ class Search:
     """Search with beams as this version of Transformers did, until all running beams of an example have a stop string
     (`raypeft.decoding.older_search`)."""
     end_ids: tuple[int, ...] | None = None
-    """The tokens that end a candidate; None: the tokenizer's end of sequence."""
+    """Tokens that end a candidate, such as the end of a chat turn. None: the tokenizer's end of sequence."""
+    opening: Opening | None = None
+    """What is left out where an answer begins. None: nothing."""
+    decode_alone: bool = False
+    """Decode a candidate without its prompt, as the paper's code did; what continues prefilled code is never decoded
+    so."""
     batch_size: int = 16
     """Examples that are decoded at once."""
 
@@ -77,7 +82,7 @@ def generate(
 ) -> list[list[Candidate]]:
     """For each prompt, in order, its `num_return_sequences` candidates: of beam search best first, or samples.
 
-    A candidate ends at the end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
+    A candidate ends at an end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
     GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
     """
     model.eval()
@@ -127,11 +132,15 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.ends = Ends(tokenizer, search.stop, search.end_ids, skip_blanks=search.older is not None)
+        self.ends = Ends(tokenizer, search.stop, search.end_ids, search.older is not None, search.opening)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""
         raise NotImplementedError
+
+    def continued(self, prompt: Prompt) -> list[int]:
+        """The tokens that an answer to a prompt is decoded after."""
+        return prompt.prompt_ids if prompt.prefilled or not self.search.decode_alone else []
 
     def find(
         self, prompts: Sequence[Prompt], inputs: dict[str, torch.Tensor], cache: dict[str, Cache], start: int
@@ -148,7 +157,7 @@ class Decoder:
             if search.do_sample:
                 inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
             listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p, search.top_k)
-            criteria = self.ends.criteria()
+            criteria = self.ends.criteria(start)
         else:
             settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
             settings |= {"early_stopping": False, "length_penalty": 1.0}
@@ -158,7 +167,7 @@ class Decoder:
                 )
             else:
                 listener = BeamScores(search.num_beams, start)
-                criteria = [*self.ends.criteria(), listener]
+                criteria = [*self.ends.criteria(start), listener]
         generated = self.searched.generate(
             **inputs,
             **cache,
@@ -181,7 +190,7 @@ class Decoder:
             candidates = []
             for rank in range(count):
                 row = example * count + rank
-                tokens, text, reason = self.ends.cut(answers[row])
+                tokens, text, reason = self.ends.cut(answers[row], self.continued(prompt))
                 log_probability = listener.sum_of(row if isinstance(listener, KeyedPicks) else example, tokens)
                 text = prompt.prefilled + text
                 candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
@@ -249,6 +258,9 @@ class SequenceDecoder(Decoder):
 
 class PairDecoder(Decoder):
     """Of an encoder-decoder. A batch is padded on the right: virtual tokens must stand right before the prompt."""
+
+    def continued(self, prompt: Prompt) -> list[int]:
+        return []  # the answer is a sequence of its own
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:

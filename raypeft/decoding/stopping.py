@@ -1,7 +1,7 @@
 """Where a generated candidate ends, and how likely the model finds it.
 
     ends = Ends(tokenizer, stop=["\\n"])
-    tokens, text, reason = ends.cut(generated_ids)
+    tokens, text, reason = ends.cut(generated_ids, prompt_ids)
 
 `generate` of Transformers gives log-probabilities of candidates only together with every step's scores of the whole
 vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the search instead.
@@ -9,7 +9,9 @@ vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,10 +20,43 @@ from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 PAPER_ENDS = ("<|endoftext|>", "</s>")
 """Stop strings of every program of the paper (replication package, commits e7971c0 and 3b31320), which looked for them
 in texts with special tokens."""
+FENCE = "```"
+TAIL = 8
+"""Last tokens of a prompt with which an answer is decoded. One with text is enough; a character may have four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What is left out where an answer begins: blanks, and then the line of an opening code fence.
+
+    Untuned models often begin so. A stop string would otherwise cut such an answer to nothing.
+    """
+
+    blanks: str = "\n"
+    """Characters that are left out."""
+    in_fence: bool = False
+    """Whether the prompt has opened a fence. A fence without a language then closes it, and is none that opens."""
+
+    def skip(self, text: str) -> tuple[int, bool]:
+        """The length of what is left out of an answer, and whether it has opened a fence.
+
+        All of a text that may yet become an opening is left out: its next token decides.
+        """
+        start = len(text) - len(text.lstrip(self.blanks))
+        language = "+" if self.in_fence else "*"
+        if fence := re.compile(rf" *```[\w+-]{language}[ \t]*\n+").match(text, start):
+            return fence.end(), True
+        may_become_one = re.compile(r" *(`{1,3}|```[\w+-]*[ \t]*)").fullmatch(text, start)
+        return (len(text) if may_become_one else start), False
 
 
 class Ends:
     """What ends a candidate: an end-of-sequence token, or the first of some strings, which is cut off.
+
+    `end_ids` are such tokens; None: the tokenizer's own. A stop string is looked for after the `opening` of an answer,
+    which is left out of its text; where it has opened a code fence, the closing one ends the answer as well. With
+    `skip_blanks` the white space that an answer begins with ends nothing, but stays in the text: the paper's code
+    stripped a text before it cut it (RQ2, replication package, commit e7971c0).
 
     `end_ids` are such tokens; None: the tokenizer's own. With `skip_blanks` the white space that an answer begins with
     ends nothing: the paper's code stripped a text before it cut it (RQ2, replication package, commit e7971c0).
@@ -33,48 +68,82 @@ class Ends:
         stop: Sequence[str] = (),
         end_ids: Sequence[int] | None = None,
         skip_blanks: bool = False,
+        opening: Opening | None = None,
     ) -> None:
         if not all(stop):
             raise ValueError(f"stop strings must have at least one character but got {list(stop)!r}")
         self.tokenizer = tokenizer
         self.stop = tuple(stop)
-        self.end_ids = [tokenizer.eos_token_id] if end_ids is None else [*end_ids]
         self.skip_blanks = skip_blanks
+        self.opening = opening
+        self.end_ids = [tokenizer.eos_token_id] if end_ids is None else [*end_ids]
 
-    def criteria(self) -> list[StoppingCriteria]:
-        """What `generate` asks at every step."""
-        return [StopStringCriteria(self.tokenizer, list(self.stop))] if self.stop else []
+    def criteria(self, start: int) -> list[StoppingCriteria]:
+        """What `generate` asks at every step; answers begin at position `start` of its sequences."""
+        if not self.stop:
+            return []
+        return [StopAfterOpening(self, start) if self.opening else StopStringCriteria(self.tokenizer, list(self.stop))]
+
+    def has_stop(self, tokens: list[int]) -> bool:
+        """Whether the text of these tokens has a stop string."""
+        return self._split(tokens)[1] is not None
 
     def shows_stop(self, tokens: list[int]) -> bool:
         """Whether the paper's code would have stopped here: at a stop string, or at the name of an end token."""
         text = str(self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
         return any(string in text for string in (*self.stop, *PAPER_ENDS))
 
-    def cut(self, tokens: list[int]) -> tuple[list[int], str, str]:
-        """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`."""
+    def cut(self, tokens: list[int], prompt: Sequence[int] = ()) -> tuple[list[int], str, str]:
+        """The tokens up to the end, their text without the stop string, and why it ends: `eos`, `stop` or `length`.
+
+        The text is decoded as the continuation of `prompt`: by itself SentencePiece's decoder takes the first space of
+        a text away, and with it a blank of an indented line.
+        """
+        before = [*prompt][-TAIL:]
         reason = "length"
         ended = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
         if ended is not None:
             tokens, reason = tokens[: ended + 1], "eos"
-        text = self._text(tokens)
-        end = self._stop_in(text)
+        text, end = self._split(tokens, before)
         if end is None:
             return tokens, text, reason
         # The shortest beginning whose text has a stop string: a token may hold the string in its middle.
         low, high = 1, len(tokens)
         while low < high:
             middle = (low + high) // 2
-            has_stop = self._stop_in(self._text(tokens[:middle])) is not None
+            has_stop = self._split(tokens[:middle], before)[1] is not None
             low, high = (low, middle) if has_stop else (middle + 1, high)
         return tokens[:low], text[:end], "stop"
 
-    def _stop_in(self, text: str) -> int | None:
-        """Where the first stop string begins."""
+    def _split(self, tokens: list[int], before: list[int] | None = None) -> tuple[str, int | None]:
+        """The text of an answer after its opening, and where its first stop string begins in it, if it has one."""
+        text, stop = self._text(tokens), self.stop
+        if before:
+            head, whole = self._text(before), self._text([*before, *tokens])
+            text = whole[len(head) :] if whole.startswith(head) else text
+        if self.opening:
+            length, fenced = self.opening.skip(text)
+            text, stop = text[length:], (*stop, FENCE) if fenced else stop
         begin = len(text) - len(text.lstrip()) if self.skip_blanks else 0
-        return min((place for place in (text.find(string, begin) for string in self.stop) if place >= 0), default=None)
+        places = (text.find(string, begin) for string in stop)
+        return text, min((place for place in places if place >= 0), default=None)
 
     def _text(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class StopAfterOpening(StoppingCriteria):
+    """Ends an answer at a stop string after its opening. Only rows whose last token has one are looked at closer."""
+
+    def __init__(self, ends: Ends, start: int) -> None:
+        self.ends, self.start = ends, start
+        self.strings = StopStringCriteria(ends.tokenizer, [*dict.fromkeys([*ends.stop, FENCE])])
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        done = torch.as_tensor(self.strings(input_ids, scores))
+        for row in done.nonzero().flatten().tolist():
+            done[row] = self.ends.has_stop(input_ids[row, self.start :].tolist())
+        return done
 
 
 class BeamScores(LogitsProcessor, StoppingCriteria):

@@ -175,12 +175,17 @@ def _score(k: int, **shown: Any) -> Score:
 
 
 def compute(answers: Answers) -> dict[str, float]:
-    """EM@k by column, in [0, 1], with Wilson's interval and as the paper's program for such a trial counts."""
+    """EM@k by column, in [0, 1], with Wilson's interval and as the paper's program for such a trial counts.
+
+    That program read fenced answers where nothing was trained. It has no count of answers to other prompts.
+    """
     candidates, references = answers.pairs
     paper, told = Reading.of_the_paper(answers.trains), paper_candidates(answers)
     columns: dict[str, float] = {}
     for k in (k for k in CUTS if k <= answers.fewest):
-        readings = {f"em_at_{k}": (Reading.CORRECTED, candidates), f"em_at_{k}_paper": (paper, told)}
+        readings = {f"em_at_{k}": (Reading.CORRECTED, candidates)}
+        if answers.trains or answers.fenced:
+            readings[f"em_at_{k}_paper"] = paper, told
         for name, (reading, texts) in readings.items():
             hits = exact_matches(texts, references, k, reading, answers.paper_stop)
             columns[name] = sum(hits) / len(hits)

@@ -94,6 +94,8 @@ class Answers:
     as_paper: bool = False
     """Whether the trial follows the paper's code (`fidelity: paper`). Its scores with the reading `paper` then also
     repeat what that code did to candidates on the way to its scoring programs."""
+    fenced: bool = True
+    """Whether the prompts asked for an answer in a code fence, as the paper's did where nothing was trained."""
 
     @classmethod
     def from_rows(

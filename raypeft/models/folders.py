@@ -34,6 +34,23 @@ def _parse_once(file: Path, stamp: tuple[int, int, int]) -> Any:
     return _parse(file)
 
 
+def has_chat_template(folder: Path) -> bool | None:
+    """Whether the tokenizer of a model's folder has a chat template; None where the folder does not tell.
+
+    Transformers reads it from a file of its own (chat_template.jinja, or chat_template.json of older versions) or from
+    tokenizer_config.json.
+    """
+    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    if not (folder / "tokenizer.json").exists():
+        return None  # only a part of the model was downloaded, or the tokenizer is of another kind
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return bool(config.get("chat_template")) if isinstance(config, dict) else None
+
+
 def safetensors_params(folder: Path) -> int | None:
     """The parameters in a folder's .safetensors files by their headers alone; None where there are none."""
     total = 0

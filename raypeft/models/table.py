@@ -17,7 +17,7 @@ from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.folders import safetensors_params
+from raypeft.models.folders import has_chat_template, safetensors_params
 
 Weights = Literal["half", "float32", "int8", "nf4"]
 """How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
@@ -183,6 +183,28 @@ def total_params(model: str, path: str | None = None) -> int | None:
         return family.architecture.total_params
     folder = config_folder(path or family.home)
     return safetensors_params(folder) if folder else None
+
+
+def chat_refusal(model: str, path: str | None = None) -> str | None:
+    """Why a model cannot be asked with a chat template, as far as its files at hand tell. None if it can.
+
+    Raises nothing: what only the loaded tokenizer shows, `raypeft.trial.encoders.check_form` finds.
+    """
+    family = family_of(model, path)
+    folder = config_folder(path or family.home)
+    lacks_template = folder is not None and has_chat_template(folder) is False
+    is_encoder_decoder = family.architecture is not None and family.architecture.is_encoder_decoder
+    return chat_problem(model, is_encoder_decoder, not lacks_template)
+
+
+def chat_problem(model: str, is_encoder_decoder: bool, has_template: bool) -> str | None:
+    """Why such a model cannot be asked with a chat template. None if it can."""
+    if is_encoder_decoder:
+        return f"prompt_form must be plain or fenced for {model}, an encoder-decoder, but got chat"
+    if has_template:
+        return None
+    return (f"prompt_form must be plain or fenced for {model}, whose tokenizer has no chat template, but got chat; "
+            f"an instruction-tuned model has one")  # fmt: skip
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")

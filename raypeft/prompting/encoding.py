@@ -3,9 +3,11 @@
     prompt = Encoder(tokenizer).encode(example, shots)
     prompt.prompt_ids, prompt.answer_ids
 
-The answer is tokenised on its own, so the border between prompt and answer falls at the same token whether the answer
-is given or generated. The paper's code cut and padded what it trained on in RQ2 (`cut_as_paper`, `padded_as_paper`),
-and tokenised prompt and answer as one in RQ4 (`Form.joined`).
+Prompt and answer are tokenised in one piece and split where the prompt ends. The prompt's tokens are always those of
+the prompt alone: in generation nothing else is known. Where a token of the whole would cross the border, the answer is
+tokenised for itself, so no model is trained to continue a prompt that it never reads. The paper's code tokenised both
+apart in RQ2, and cut and padded what it trained on (`cut_as_paper`, `padded_as_paper`); in RQ4 it tokenised both as one
+and gave a token on the border to the answer (`Form.joined`).
 """
 
 import random
@@ -13,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raypeft.prompting.forms import CORRECTED, instruction, render
+from raypeft.prompting.chat import answer_turn, chat_text
+from raypeft.prompting.forms import CORRECTED, render, turns
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -29,21 +32,30 @@ class Encoder:
     """The two sides of an encoder-decoder are sequences of their own, with the special tokens that its tokenizer gives
     every sequence; a decoder reads prompt and answer as one."""
     form: Form = CORRECTED
+    apart: bool = False
+    """Tokenise answers apart from prompts, as the paper's code did. SentencePiece then puts a space before them."""
 
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
-        """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
-        begun = example.starter_code if self.form.starter in ("prefilled", "asked") else ""
-        text = render(instruction(example, self.form), shots, self.form) + begun
-        prompt_ids = self.tokenizer(text)["input_ids"]
-        # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
-        if prompt_ids[-1] == self.tokenizer.eos_token_id and not self.is_encoder_decoder:
-            prompt_ids = prompt_ids[:-1]
+        """The example as token ids; the answer ends with the token `end_id`."""
+        prefilled = example.starter_code if self.form.starter == "prefilled" else ""
+        text = self.text(example, shots)
+        prompt_ids = self._prompt_ids(text)
         if self.form.joined:
             prompt_ids, answer_ids = self._split(text, self.form.answer.format(code=example.code.strip()), prompt_ids)
         else:
-            answer_ids = self._encode_answer(example.code)
-        prefilled = begun if self.form.starter == "prefilled" else ""
+            answer_ids = self._answer_ids(example.code, text, prompt_ids)
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
+
+    def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
+        """The prompt as text."""
+        if self.form.chat:
+            return chat_text(self.tokenizer, turns(example, shots, self.form))
+        return render(example, shots, self.form)
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer: the tokenizer's end of sequence, or the end of a turn in a chat."""
+        return answer_turn(self.tokenizer).end_id if self.form.chat else int(self.tokenizer.eos_token_id)
 
     def _split(self, text: str, answer: str, prompt_ids: list[int]) -> tuple[list[int], list[int]]:
         """Prompt and answer, tokenised as one; a token that holds the border belongs to the answer."""
@@ -54,10 +66,35 @@ class Encoder:
         border = min(len(prompt_ids), len(ids)) if border is None else border
         return ids[:border], ids[border:]
 
-    def _encode_answer(self, code: str) -> list[int]:
-        eos, text = self.tokenizer.eos_token_id, self.form.answer.format(code=code)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=self.is_encoder_decoder)["input_ids"]
-        return ids if ids[-1:] == [eos] else [*ids, eos]
+    def _prompt_ids(self, text: str) -> list[int]:
+        # A chat template writes the special tokens itself.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=not self.form.chat)["input_ids"]
+        # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
+        appended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.is_encoder_decoder and not self.form.chat
+        return ids[:-1] if appended else ids
+
+    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int]) -> list[int]:
+        text, end_id = self.form.answer.format(code=code), self.tokenizer.eos_token_id
+        if self.form.chat:
+            turn = answer_turn(self.tokenizer)
+            text, end_id = turn.before + text + turn.after, turn.end_id
+        ids = self._ids_after(prompt, prompt_ids, text)
+        return ids if ids[-1:] == [end_id] else [*ids, end_id]
+
+    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str) -> list[int]:
+        """The ids of an answer that follow those of its prompt.
+
+        Where the whole does not begin with the prompt's ids, a line break stands for the prompt: SentencePiece puts its
+        space marker before a text, but not after a line break.
+        """
+        if not (self.apart or self.is_encoder_decoder):
+            for before in (prompt, "\n"):
+                ids = prompt_ids if before is prompt else self._prompt_ids(before)
+                whole = self._prompt_ids(before + answer)
+                if whole[: len(ids)] == ids:
+                    return whole[len(ids) :]
+        apart: list[int] = self.tokenizer(answer, add_special_tokens=self.is_encoder_decoder)["input_ids"]
+        return apart
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
@@ -73,13 +110,14 @@ class Encoder:
             answers = [code for code in (example.code, *example.other_codes) if code.strip()]
             if pick is not None and answers:
                 answers = [pick.choice(answers)]
-            prompt = self.encode(example)
+            prompt, text = self.encode(example), self.text(example)
             for code in answers:
                 answered = replace(example, code=code)
                 if code != example.code and self.form.joined:
                     prompt = self.encode(answered)
                 elif code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                    prompt = replace(prompt, example=answered, answer_ids=self._encode_answer(code))
+                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids)
+                    prompt = replace(prompt, example=answered, answer_ids=answer_ids)
                 # The paper's code counted the end-of-sequence token of a joined text, though it has no loss.
                 if max_length is None or len(prompt) + self.form.joined <= max_length:
                     kept.append(prompt)

@@ -6,11 +6,12 @@
     x[::-1]
 
 The template is the paper's (arXiv 2308.10462v3, section 4.3), the same in training and in generation. The paper's code
-had other forms; `form_of` knows them.
+had other forms; `form_of` knows them. A sweep can ask for another form by its name in `NAMED`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from raypeft.records import Example, Form, Forms
 
@@ -20,6 +21,15 @@ FENCED = Form(
     shot="### Instruction:\n{nl}\n### Response:\n```python\n{code}\n```\n\n",
     stop=("```",),
 )
+
+PromptForm = Literal["plain", "fenced", "chat"]
+NAMED: dict[PromptForm, Form] = {
+    "plain": CORRECTED,
+    # The closing fence is part of the answer, so that a trained model learns to write it.
+    "fenced": replace(FENCED, answer="{code}\n```"),
+    "chat": Form(query="{nl}", shot="", chat=True),
+}
+"""The forms that the field `prompt_form` names. Each is the same in training and in generation."""
 
 
 def form_of(
@@ -44,12 +54,23 @@ def form_of(
     return replace(CORRECTED, before="\n", after=sentinel)
 
 
-def render(nl: str, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
+def render(query: Example, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
     """The text that the model reads: the shots with their answers, then the query."""
-    told = "".join(form.shot.format(nl=instruction(shot, form), code=shot.code) for shot in shots)
-    return form.before + told + form.query.format(nl=nl) + form.after
+    told = "".join(form.shot.format(code=shot.code, **_asked(shot, form)) for shot in shots)
+    begun = query.starter_code if form.starter in ("prefilled", "asked") else ""
+    return form.before + told + form.query.format(**_asked(query, form)) + form.after + begun
 
 
-def instruction(example: Example, form: Form = CORRECTED) -> str:
-    """What an example asks for, with its starter code below where the form puts it there."""
-    return f"{example.nl}\n{example.starter_code}" if example.starter_code and form.starter == "below" else example.nl
+def turns(query: Example, shots: Sequence[Example], form: Form) -> list[dict[str, str]]:
+    """The prompt as messages for a chat template: each shot is a turn of the user and the model's answer to it."""
+    messages: list[dict[str, str]] = []
+    for shot in shots:
+        messages.append({"role": "user", "content": form.query.format(**_asked(shot, form))})
+        messages.append({"role": "assistant", "content": form.answer.format(code=shot.code)})
+    return [*messages, {"role": "user", "content": form.query.format(**_asked(query, form))}]
+
+
+def _asked(example: Example, form: Form) -> dict[str, str]:
+    """What an example asks for, by placeholder; its starter code below the instruction where the form puts it there."""
+    below = f"\n{example.starter_code}" if example.starter_code and form.starter == "below" else ""
+    return {"nl": example.nl + below, "starter_code": example.starter_code}

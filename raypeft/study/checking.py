@@ -107,7 +107,7 @@ def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> I
         entries = value if is_axis(key, value) else [value]
         for index, entry in enumerate(entries):
             at = (*place, key, index) if entries is value else (*place, key)
-            if isinstance(entry, dict):
+            if is_coupled(key, entry):
                 yield from _coupled_problems(document, at, key, entry)
             else:
                 yield from _value_problems(document, at, key, entry)
@@ -186,7 +186,16 @@ def _untaken_problems(document: Document, place: Place, fields: dict[str, Any], 
 def _chosen_methods(grid: dict[str, Any]) -> list[Any]:
     """The names that a grid gives as tuning methods, known or not."""
     entries = as_axis("tuning_method", grid["tuning_method"]) if "tuning_method" in grid else []
-    return [entry.get("name") if isinstance(entry, dict) else entry for entry in entries]
+    return [entry.get("name") if is_coupled("tuning_method", entry) else entry for entry in entries]
+
+
+def is_coupled(key: str, entry: Any) -> bool:
+    """Whether an entry of an axis is a mapping that sets several fields. A field that takes a mapping as its value
+    (prompt_template) is coupled only by a `name`."""
+    if not isinstance(entry, dict):
+        return False
+    info = trial_fields().get(key)
+    return "name" in entry or info is None or not _is_mapping(info.annotation)
 
 
 def is_axis(key: str, value: Any) -> bool:
@@ -203,6 +212,13 @@ def _is_list(kind: Any) -> bool:
     if origin in (Annotated, Union, UnionType):
         return any(_is_list(part) for part in get_args(kind))
     return (origin or kind) in (tuple, list)
+
+
+def _is_mapping(kind: Any) -> bool:
+    """Whether a type is a pydantic model, or a union with one."""
+    if get_origin(kind) in (Annotated, Union, UnionType):
+        return any(_is_mapping(part) for part in get_args(kind))
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def as_axis(key: str, value: Any) -> list[Any]:

@@ -6,13 +6,15 @@ from it. None of these modules imports torch.
 
 import hashlib
 import json
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
+from raypeft.prompting.forms import PromptForm
+from raypeft.prompting.templates import PromptTemplate, as_text, read_template
 from raypeft.records import Column
 from raypeft.sandbox import Limits, SandboxSettings
 
@@ -35,6 +37,17 @@ class Trial(BaseModel):
     fidelity: Literal["corrected", "paper"] = Field(
         "corrected",
         description="Follow the text of the paper (corrected), or reproduce what its code did (paper)",
+    )
+    prompt_form: PromptForm | None = Field(
+        None,
+        description="Form of the prompts. plain: the paper's template; fenced: the same, with the answer in a Python "
+        "code fence; chat: the chat template of the model. null: the dataset's own form",
+    )
+    prompt_template: Annotated[str | PromptTemplate | None, BeforeValidator(read_template)] = Field(
+        None,
+        description="Prompt template of your own: the text of the query with {nl}, such as `# {nl}\\n`, or a mapping "
+        "of query, shot, answer and stop. With prompt_form: chat it is the user's turn. null: the template of "
+        "prompt_form",
     )
     seed: int = Field(42, ge=0, description="Random seed of data order, adapter initialisation, dropout and sampling")
     limit: int | None = Field(
@@ -66,6 +79,26 @@ class Trial(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _paper_has_its_prompts(self) -> "Trial":
+        for name in ("prompt_form", "prompt_template"):
+            if self.fidelity == "paper" and getattr(self, name) is not None:
+                raise ValueError(f"{name} must be left out under fidelity: paper, whose prompts are those of the "
+                                 f"paper's code, but got {getattr(self, name)}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _one_template(self) -> "Trial":
+        if self.prompt_template is None or self.prompt_form is None:
+            return self
+        if self.prompt_form != "chat":
+            raise ValueError(f"prompt_form must be chat or left out beside a prompt_template, which takes the place of "
+                             f"its template, but got {self.prompt_form}")  # fmt: skip
+        if isinstance(self.prompt_template, PromptTemplate) and self.prompt_template.shot is not None:
+            raise ValueError(f"prompt_template must have no shot under prompt_form: chat, where a shot is two turns of "
+                             f"the chat, but got {self.prompt_template.shot!r}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
     def _candidates_can_be_found(self) -> "Trial":
         if not self.decode and not self.method.trains:
             raise ValueError(f"decode must be true for {self.method.name}, which trains nothing, but got false")
@@ -89,7 +122,8 @@ class Trial(BaseModel):
     def fields(self) -> dict[str, Any]:
         """All fields by the name of their column, including the fields of the tuning method."""
         method = self.method.model_dump()
-        return {**self.model_dump(exclude={"method"}), "tuning_method": method.pop("name"), **method}
+        own = {**self.model_dump(exclude={"method"}), "prompt_template": as_text(self.prompt_template)}
+        return {**own, "tuning_method": method.pop("name"), **method}
 
     @property
     def id(self) -> str:
@@ -209,4 +243,6 @@ def _kind(annotation: Any) -> Any:
     options = [option for option in get_args(annotation) if option is not type(None)] or [annotation]
     if get_origin(annotation) is tuple or get_origin(options[0]) is tuple:
         return list[str]
-    return type(options[0]) if get_origin(annotation) is Literal else options[0]
+    if get_origin(annotation) is Literal:
+        return type(options[0])
+    return type(get_args(options[0])[0]) if get_origin(options[0]) is Literal else options[0]

@@ -6,6 +6,7 @@ prediction.peak_gb, prediction.fits(24)
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.architectures import Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import family_of
+from raypeft.prompting.forms import CORRECTED
+from raypeft.prompting.templates import chosen_form
 
 if TYPE_CHECKING:
     from raypeft.study.config import Resources, Trial
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 CONTEXT_GB = 0.5
 """Memory of the CUDA context, which is part of the budget. `enforce_budget` measures the real value."""
 HALF, SINGLE = 2, 4
+CHAT_TOKENS = 48
+"""Room for what a chat template writes around a query and its answer; a default system prompt is most of it."""
 
 WEIGHT_BYTES = {"half": 2.0, "float32": 4.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes for each parameter of a linear layer. nf4 has one 8-bit scale for 64 weights, and one float32 scale for 256 of
@@ -110,7 +115,8 @@ def training_bytes(
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
-    length = (trial.max_length or dataset.longest_tokens) + getattr(method, "num_virtual_tokens", 0)
+    length = trial.max_length or dataset.longest_tokens + extra_tokens(trial)
+    length += getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
         # Encoder and decoder read prompt and answer separately: the longest of CoNaLa have 84 and 82 tokens, the
         # longest pair has 117.
@@ -148,11 +154,27 @@ def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int)
     )
 
 
+def extra_tokens(trial: Trial) -> int:
+    """Tokens that the trial's form of prompt takes for an example beyond the dataset's own form. At least 0.
+
+    A template in the text is counted as a token for each two characters, which is more than tokenizers make of it.
+    """
+    form = chosen_form(trial.prompt_form, trial.prompt_template)
+    if form is None:
+        return 0
+    own = DATASETS[trial.dataset].forms
+    usual = own.corrected if own else CORRECTED
+    asked, before = (max(len(each.query + each.answer), len(each.shot)) for each in (form, usual))
+    longer = math.ceil((asked - before) / 2)
+    return max(0, longer + (CHAT_TOKENS if form.chat else 0))
+
+
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
     """Bytes of decoding `batch_size` examples, without weights and adapter."""
     dataset = DATASETS[trial.dataset]
     beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
-    prompt = dataset.longest_tokens * (1 + trial.method.num_shots) + getattr(trial.method, "num_virtual_tokens", 0)
+    prompt = (dataset.longest_tokens + extra_tokens(trial)) * (1 + trial.method.num_shots)
+    prompt += getattr(trial.method, "num_virtual_tokens", 0)
     generated = trial.max_new_tokens or dataset.max_new_tokens
     if architecture.context_length:  # what does not fit is cut or refused
         prompt = min(prompt, architecture.context_length - generated)

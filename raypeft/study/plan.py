@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS
-from raypeft.models.table import family_of, total_params
-from raypeft.study.checking import LoadedSweep, as_axis
+from raypeft.models.table import chat_refusal, family_of, total_params
+from raypeft.study.checking import LoadedSweep, as_axis, is_coupled
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
 
@@ -36,6 +36,8 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
                 problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
                 continue
             if refusal := trial.method.refusal(family_of(trial.model, trial.model_path)):
+                problems.append(f"{where}: {refusal}")
+            if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
                 problems.append(f"{where}: {refusal}")
             trials.setdefault(trial.id, trial)
     if problems:
@@ -95,7 +97,7 @@ def parameter_counts(trial: Trial) -> dict[str, int | None]:
 
 def _settings(key: str, entry: Any) -> dict[str, Any]:
     """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`."""
-    if not isinstance(entry, dict):
+    if not is_coupled(key, entry):
         return {key: entry}
     return {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
 

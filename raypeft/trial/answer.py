@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder
-from raypeft.prompting.forms import form_of
 from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
+from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.tests import CandidateTests
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
 
-    encoder = Encoder(base.tokenizer, base.is_encoder_decoder, generation_form(context, base))
+    encoder = trial_encoder(context, base)
     reserved = context.max_new_tokens + virtual_tokens.count(model)
     return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
 
@@ -96,11 +95,14 @@ def answer(
 def search(context: TrialContext, base: Base) -> Search:
     """How the trial looks for candidates."""
     from raypeft.decoding.generation import Search
+    from raypeft.decoding.stopping import Opening
 
-    trial = context.trial
+    trial, encoder = context.trial, trial_encoder(context, base)
+    as_paper = trial.fidelity == "paper"
     older: Version | None = None
-    if trial.fidelity == "paper" and not trial.do_sample:
+    if as_paper and not trial.do_sample:
         older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
+    chat_ends = (base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None
     return Search(
         max_new_tokens=context.max_new_tokens,
         num_beams=trial.num_beams,
@@ -108,18 +110,20 @@ def search(context: TrialContext, base: Base) -> Search:
         do_sample=trial.do_sample,
         temperature=trial.temperature,
         top_p=trial.top_p,
-        top_k=PAPER_TOP_K if trial.fidelity == "paper" and trial.do_sample else None,
+        top_k=PAPER_TOP_K if as_paper and trial.do_sample else None,
         seed=trial.seed,
-        stop=stop_strings(context, generation_form(context, base)),
+        stop=stop_strings(context, encoder.form),
         older=older,
-        end_ids=base.stored_end_ids if trial.fidelity == "paper" else None,
+        end_ids=base.stored_end_ids if as_paper else chat_ends,
+        opening=None if as_paper else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
+        decode_alone=as_paper,
         batch_size=context.generation_batch_size,
     )
 
 
-def generation_form(context: TrialContext, base: Base) -> Form:
-    trial = context.trial
-    return form_of(trial.fidelity, trial.method.trains, base.is_encoder_decoder, own=context.dataset.forms)
+def blanks_before(form: Form) -> str:
+    """The blanks that are left out where an answer begins. Chat templates write spaces there as well."""
+    return " \t\n" if form.chat else "\n"
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
@@ -128,7 +132,10 @@ def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
         return form.stop
     if context.trial.fidelity == "paper":
         return context.dataset.paper_stop
-    return () if context.trial.method.trains else context.dataset.untuned_stop
+    if context.trial.method.trains:
+        return ()
+    # A chat model often answers in a code fence, and explains below it.
+    return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
 
 
 def candidate_columns(

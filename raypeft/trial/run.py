@@ -28,6 +28,7 @@ from raypeft.trial import examples
 from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
+from raypeft.trial.encoders import check_form
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
@@ -119,6 +120,7 @@ def run_trial(context: TrialContext) -> Row:
     with context.stage("load"):
         splits, measured = examples.load(trial, context.dataset)
         base = context.bases.get(*trial.base_key)
+        check_form(trial, base)
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):

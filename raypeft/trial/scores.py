@@ -12,6 +12,7 @@ from raypeft.metrics.metric import Answers, Row, Values
 from raypeft.metrics.scoring import row_scores, values_by_example
 from raypeft.records import Column, Dataset
 from raypeft.results.store import ResultStore
+from raypeft.trial.encoders import row_form
 
 EXAMPLE_SCORES = (
     Column("id", str, "Id of the trial"),
@@ -38,7 +39,7 @@ def record_scores(
     """
     trial_id, trains = trial["id"], METHODS[trial["tuning_method"]].trains
     answers = Answers.from_rows([*candidates], tests, dataset.levels, dataset.paper_stop, trains)
-    answers = replace(answers, as_paper=trial["fidelity"] == "paper")
+    answers = replace(answers, as_paper=trial["fidelity"] == "paper", fenced=row_form(trial, dataset).opens_fence)
     row = row_scores(answers, dataset.judged_by)
     write_example_scores(trial_id, store, values_by_example(answers, dataset.judged_by))
     return row

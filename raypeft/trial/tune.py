@@ -15,10 +15,10 @@ from typing import Any
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper, padded_as_paper
-from raypeft.prompting.forms import form_of
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.trial.context import TrialContext
+from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.scores import write_example_scores
 
 COLUMNS = (
@@ -90,8 +90,7 @@ def training_prompts(
     leaves none out, or where it leaves out all.
     """
     trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
-    form = form_of(trial.fidelity, True, base.is_encoder_decoder, training=True, own=dataset.forms)
-    encoder = Encoder(base.tokenizer, base.is_encoder_decoder, form)
+    encoder = trial_encoder(context, base, training=True)
     longest = trial.max_length or dataset.max_length
     if longest and base.context_length:
         longest = min(longest, base.context_length - virtual)

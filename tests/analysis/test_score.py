@@ -1,7 +1,7 @@
 """Scores of stored candidates, made again without a model; tests that were never run are run now."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -121,7 +121,7 @@ def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(
     before = store.read_rows()[0]
     assert main([str(tmp_path)]) == 0
     after = store.read_rows()[0]
-    answers = Answers.from_rows(rows, paper_stop=DATASETS["toy"].paper_stop, trains=False)
+    answers = replace(Answers.from_rows(rows, paper_stop=DATASETS["toy"].paper_stop, trains=False), fenced=False)
     expected = row_scores(answers, ("reference",))
     assert {name: after[name] for name in expected} == pytest.approx(expected)
     assert {name for name in after if after[name] != before[name]} <= set(expected)

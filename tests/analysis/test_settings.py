@@ -31,6 +31,10 @@ def test_a_default_is_told_where_another_trial_of_the_same_method_and_dataset_ha
     assert told(row(), row(max_grad_norm=2.0, dataset="conala")) == ["r 16", "max_grad_norm 2, r 16"]
 
 
+def test_a_template_with_line_breaks_is_told_on_one_line() -> None:
+    assert told(row(prompt_template="# {nl}\n")) == ["prompt_template # {nl}\\n, r 16"]
+
+
 def test_what_a_dataset_sets_by_itself_is_no_setting() -> None:
     assert told(row(dataset="toy_apps")) == ["r 16"]
     assert told(row(dataset="toy_apps", temperature=0.2)) == ["temperature 0.2, r 16"]

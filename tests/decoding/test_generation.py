@@ -1,17 +1,23 @@
 """Decoding against `generate` of Transformers, one example at a time, as the paper's code calls it."""
 
+from functools import partial
+
 import pytest
 import torch
+from metaspace import metaspace_tokenizer
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
 
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
 from raypeft.decoding.generation import Search, common_prefix, generate
+from raypeft.decoding.sampling import KeyedPicks
+from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
+from raypeft.records import Example, Prompt
 
 SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
 
@@ -207,3 +213,89 @@ def test_each_finished_batch_is_handed_over_at_once(base, splits):
     assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
         enumerate(found)
     )
+
+
+class Dictated(LogitsProcessor):
+    """Makes a model say given tokens, whatever it read."""
+
+    def __init__(self, tokens, start):
+        self.tokens, self.start = tokens, start
+
+    def __call__(self, input_ids, scores):
+        said = input_ids.shape[1] - self.start
+        wanted = torch.full_like(scores, -1e4)
+        wanted[:, self.tokens[min(said, len(self.tokens) - 1)]] = 0
+        return wanted
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_the_search_goes_on_after_an_answers_opening_and_stops_after_its_first_line(
+    base, splits, num_beams, monkeypatch
+):
+    prompts = queries(base, splits, 0, count=1)
+    said = base.tokenizer("\n```python\nx = 1\ny = 2\nz = 3", add_special_tokens=False)["input_ids"]
+    real, lengths = base.model.generate, []
+
+    def dictated(logits_processor, **arguments):
+        start = arguments["input_ids"].shape[1]
+        generated = real(logits_processor=LogitsProcessorList([Dictated(said, start), *logits_processor]), **arguments)
+        lengths.append(generated.shape[1] - start)
+        return generated
+
+    monkeypatch.setattr(base.model, "generate", dictated)
+    search = partial(Search, max_new_tokens=20, num_beams=num_beams, stop=("\n",))
+    (((found,),), ((cut,),)) = (
+        generate(base.model, base.tokenizer, prompts, search(opening=opening)) for opening in (Opening(), None)
+    )
+    assert (found.text, found.stop_reason, cut.text) == ("x = 1", "stop", "")
+    assert found.log_probability is not None
+    if num_beams == 1:
+        assert lengths[0] < len(said) - 3, "it ended before the second line was whole"
+
+
+@pytest.mark.parametrize(
+    ("prefilled", "alone", "text"),
+    [
+        ("", False, "    return x"),
+        ("", True, "   return x"),
+        ("def f(x):\n", False, "def f(x):\n    return x"),
+        ("def f(x):\n", True, "def f(x):\n    return x"),
+    ],
+)
+def test_an_indented_body_keeps_its_indentation_with_a_tokenizer_like_llamas(base, monkeypatch, prefilled, alone, text):
+    tokenizer = metaspace_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    head, whole = (tokenizer(each)["input_ids"] for each in ("def f(x):\n", "def f(x):\n    return x"))
+    said = torch.tensor([[*head, *whole[len(head) :], tokenizer.eos_token_id]])
+    monkeypatch.setattr(base.model, "generate", lambda **_: said)
+    monkeypatch.setattr(KeyedPicks, "sum_of", lambda *_: 0.0)
+    prompt = Prompt(Example("q", "a", "b"), head, [], prefilled=prefilled)
+    ((found,),) = generate(base.model, tokenizer, [prompt], Search(max_new_tokens=20, decode_alone=alone))
+    assert found.text == text
+
+
+@pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])
+@pytest.mark.parametrize("stop", [(), ("\n",), ("\n### Instruction:",)])
+def test_answers_that_open_with_neither_newline_nor_fence_do_not_change_where_openings_are_left_out(
+    base, splits, stop, how
+):
+    prompts = queries(base, splits, 3)
+    usual, skipped = (
+        generate(base.model, base.tokenizer, prompts, Search(stop=stop, opening=opening, **how))
+        for opening in (None, Opening())
+    )
+    assert not any(each.text.startswith(("\n", "`")) for beams in usual for each in beams)
+    assert usual == skipped
+
+
+@pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])
+def test_the_search_ends_a_candidate_at_the_end_of_a_turn(base, splits, how):
+    prompts = queries(base, splits, 3)
+    whole = generate(base.model, base.tokenizer, prompts, Search(**how))
+    tokens = base.tokenizer(whole[0][0].text, add_special_tokens=False)["input_ids"]
+    found = generate(
+        base.model, base.tokenizer, prompts, Search(end_ids=(base.tokenizer.eos_token_id, tokens[2]), **how)
+    )
+    ended = [each for beams in found for each in beams if each.stop_reason == "eos"]
+    assert any(base.tokenizer.decode(tokens[2]) in each.text for each in ended)
+    assert all(each.log_probability is not None and each.log_probability < 0 for each in ended)

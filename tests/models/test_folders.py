@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.models.folders import read_config
+from raypeft.models.folders import has_chat_template, read_config
 from raypeft.models.table import family_of
 
 CONFIG = {"model_type": "codegen", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 128}
@@ -71,3 +71,22 @@ def test_a_config_that_is_missing_or_broken_is_told_apart_from_one_that_is_there
         read_config(tmp_path)
     write(tmp_path)
     assert read_config(tmp_path) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"tokenizer.json": "{}", "tokenizer_config.json": '{"chat_template": "{{ messages }}"}'}, True),
+        ({"chat_template.jinja": "{{ messages }}"}, True),
+        ({"tokenizer.json": "{}", "tokenizer_config.json": '{"eos_token": "</s>"}'}, False),
+        ({"tokenizer_config.json": '{"eos_token": "</s>"}'}, None),
+        ({"tokenizer.json": "{}"}, None),
+        ({}, None),
+    ],
+)
+def test_a_folder_tells_whether_its_tokenizer_has_a_chat_template_where_it_is_whole(
+    tmp_path: Path, files: dict[str, str], told: bool | None
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert has_chat_template(tmp_path) is told

@@ -4,12 +4,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from metaspace import metaspace_tokenizer
 from tokenizers import Tokenizer
 
+from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper
-from raypeft.prompting.forms import render
-from raypeft.records import Example, Prompt
+from raypeft.prompting.forms import NAMED, render
+from raypeft.records import Example, Form, Prompt
 
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
 SHOTS = [Example("1", "sort `y`", "sorted(y)"), Example("2", "sum `z`", "sum(z)")]
@@ -43,7 +45,7 @@ def sized(identity: str, prompt: int, answer: int) -> Prompt:
 
 def test_prompt_and_answer_say_what_the_text_says() -> None:
     prompt = Encoder(TOKENIZER).encode(QUERY, SHOTS)
-    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, SHOTS)
+    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY, SHOTS)
     assert TOKENIZER.decode(prompt.answer_ids[:-1]) == QUERY.code
 
 
@@ -138,7 +140,7 @@ def test_the_nearest_shots_are_kept_whichever_stands_last() -> None:
     room = len(Encoder(TOKENIZER).encode(QUERY, TRAIN[:3]).prompt_ids)
     prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:8], room, nearest_last=True)
     assert prompt.shots == ("2", "1", "0")
-    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY.nl, TRAIN[2::-1])
+    assert TOKENIZER.decode(prompt.prompt_ids) == render(QUERY, TRAIN[2::-1])
 
 
 def test_without_a_limit_every_shot_stands_in_the_prompt() -> None:
@@ -150,3 +152,51 @@ def test_without_a_limit_every_shot_stands_in_the_prompt() -> None:
 def test_a_query_that_does_not_fit_by_itself_is_left_to_be_refused(room: int) -> None:
     prompt = Encoder(TOKENIZER).encode_in_room(QUERY, TRAIN[:4], room)
     assert prompt.prompt_ids == Encoder(TOKENIZER).encode(QUERY).prompt_ids and prompt.dropped_shots == 4
+
+
+METASPACE: Any = metaspace_tokenizer()
+
+
+@pytest.mark.parametrize("form", [NAMED["plain"], NAMED["fenced"], Form("def f(x):\n", "", "{code}")])
+@pytest.mark.parametrize("code", ["x[::-1]", "    return x[::-1]", "\nx", " x", ""])
+def test_prompt_and_answer_are_the_tokens_of_the_whole_text_and_the_prompt_is_that_of_generation(
+    form: Form, code: str
+) -> None:
+    encoder = Encoder(METASPACE, form=form)
+    prompt = encoder.encode(Example("q", "a", code), ())
+    whole = encoder.text(prompt.example) + form.answer.format(code=code)
+    assert [*prompt.prompt_ids, *prompt.answer_ids] == [*METASPACE(whole)["input_ids"], METASPACE.eos_token_id]
+    assert prompt.prompt_ids == encoder.encode(Example("q", "a", "other")).prompt_ids
+
+
+def test_the_paper_tokenised_an_answer_apart_with_sentencepieces_space_before_it() -> None:
+    whole, apart = (Encoder(METASPACE, apart=apart).encode(QUERY) for apart in (False, True))
+    assert whole.prompt_ids == apart.prompt_ids
+    assert METASPACE.convert_ids_to_tokens(apart.answer_ids)[0].startswith("▁")
+    assert not METASPACE.convert_ids_to_tokens(whole.answer_ids)[0].startswith("▁")
+
+
+def test_where_a_token_would_cross_the_border_the_text_stays_and_the_prompt_is_that_of_generation() -> None:
+    encoder = Encoder(METASPACE, form=Form("A: ", "", "{code}"))
+    prompt = encoder.encode(Example("q", "a", "x"))
+    assert METASPACE("A: x")["input_ids"][: len(prompt.prompt_ids)] != prompt.prompt_ids, "else nothing crosses"
+    assert prompt.prompt_ids == METASPACE("A: ")["input_ids"]
+    assert METASPACE.decode([*prompt.prompt_ids, *prompt.answer_ids[:-1]]) == "A: x"
+
+
+@pytest.mark.parametrize("dataset", ["toy", "toy_apps"])
+@pytest.mark.parametrize("form", ["plain", "fenced"])
+def test_of_byte_level_tokens_no_id_depends_on_whether_both_are_tokenised_in_one_piece(dataset: str, form: str) -> None:
+    encoders = [Encoder(TOKENIZER, False, NAMED[form], apart) for apart in (False, True)]
+    examples = [each for split in DATASETS[dataset].load(None, None).values() for each in split]
+    differing = [each.id for each in examples if encoders[0].encode(each) != encoders[1].encode(each)]
+    assert len(examples) > 500 and differing == []
+
+
+@pytest.mark.parametrize("code", ["    return x", "\n  x", " x", "x"])
+@pytest.mark.parametrize("form", [NAMED["plain"], Form("A: ", "", "{code}")])
+def test_of_byte_level_tokens_an_answer_keeps_its_ids_at_a_border_that_a_token_would_cross(
+    code: str, form: Form
+) -> None:
+    whole, apart = (Encoder(TOKENIZER, False, form, apart).encode(Example("q", "a", code)) for apart in (False, True))
+    assert whole == apart

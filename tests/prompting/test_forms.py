@@ -2,16 +2,17 @@
 
 import pytest
 
-from raypeft.prompting.forms import form_of, render
+from raypeft.prompting.forms import NAMED, form_of, render, turns
 from raypeft.records import Example
 
+A, Q = Example("a", "a", ""), Example("q", "q", "")
 QUERY = Example("q", "reverse a list `x`", "x[::-1]")
 SHOTS = [Example("1", "sort `y`", "sorted(y)"), Example("2", "sum `z`", "sum(z)")]
 TRAIN = [Example(str(number), f"add {number}", f"x + {number}") for number in range(50)]
 
 
 def test_shots_come_before_the_query_in_their_order_with_their_answers() -> None:
-    assert render(QUERY.nl, SHOTS) == (
+    assert render(QUERY, SHOTS) == (
         "### Instruction:\nsort `y`\n### Response:\nsorted(y)\n\n"
         "### Instruction:\nsum `z`\n### Response:\nsum(z)\n\n"
         "### Instruction:\nreverse a list `x`\n### Response:\n"
@@ -20,20 +21,20 @@ def test_shots_come_before_the_query_in_their_order_with_their_answers() -> None
 
 def test_braces_in_an_example_stay_as_they_are() -> None:
     shot = Example("1", "make a dict of {x}", "{x: {}}")
-    assert render("fill {nl} and {code}", [shot]).count("{") == 5
-    assert "{x: {}}" in render("q", [shot])
+    assert render(Example("q", "fill {nl} and {code}", ""), [shot]).count("{") == 5
+    assert "{x: {}}" in render(Q, [shot])
 
 
 def test_corrected_prompts_are_the_same_in_training_and_in_generation_for_every_method() -> None:
     kinds = [(trained, t5, training) for trained in (True, False) for t5 in (True, False) for training in (True, False)]
-    texts = {render("a", SHOTS, form_of("corrected", *kind)) for kind in kinds}
-    assert texts == {render("a", SHOTS)}
+    texts = {render(A, SHOTS, form_of("corrected", *kind)) for kind in kinds}
+    assert texts == {render(A, SHOTS)}
 
 
 @pytest.mark.parametrize(("is_encoder_decoder", "end"), [(False, ""), (True, "<extra_id_0>")])
 def test_the_papers_untuned_prompts_stand_in_python_fences(is_encoder_decoder: bool, end: str) -> None:
     form = form_of("paper", False, is_encoder_decoder)
-    assert render(QUERY.nl, SHOTS[:1], form) == (
+    assert render(QUERY, SHOTS[:1], form) == (
         "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
         "### Instruction:\nreverse a list `x`\n### Response:\n```python\n" + end
     )
@@ -53,5 +54,27 @@ def test_the_papers_tuned_prompts_differ_between_training_and_inference(
     is_encoder_decoder: bool, training: bool, before: str, end: str
 ) -> None:
     form = form_of("paper", True, is_encoder_decoder, training)
-    assert render("a", (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
+    assert render(A, (), form) == f"{before}### Instruction:\na\n### Response:\n{end}"
     assert form.stop is None
+
+
+def test_the_plain_form_is_that_of_the_paper() -> None:
+    assert NAMED["plain"] == form_of("corrected", True, False)
+
+
+def test_a_fenced_form_shows_and_asks_answers_in_python_fences_and_ends_where_they_close() -> None:
+    form = NAMED["fenced"]
+    assert render(QUERY, SHOTS[:1], form) == (
+        "### Instruction:\nsort `y`\n### Response:\n```python\nsorted(y)\n```\n\n"
+        "### Instruction:\nreverse a list `x`\n### Response:\n```python\n"
+    )
+    assert form.answer.format(code="x[::-1]") == "x[::-1]\n```"
+    assert form.stop == ("```",)
+
+
+def test_the_turns_of_a_chat_are_the_shots_with_their_answers_and_then_the_query() -> None:
+    assert turns(QUERY, SHOTS[:1], NAMED["chat"]) == [
+        {"role": "user", "content": "sort `y`"},
+        {"role": "assistant", "content": "sorted(y)"},
+        {"role": "user", "content": "reverse a list `x`"},
+    ]

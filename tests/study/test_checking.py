@@ -259,3 +259,12 @@ def test_a_local_path_that_is_not_there_is_refused_with_its_line(tmp_path: Path,
 def test_a_url_or_a_hub_id_is_left_to_the_trial(tmp_path: Path, key: str, path: str) -> None:
     grid = f"grids:\n  - {{tuning_method: zero_shot, {key}: '{path}'}}\n"
     assert load(tmp_path, HEAD + grid).config.grids[0][key] == path
+
+
+def test_a_wrong_template_is_named_with_its_line_in_an_axis_too(tmp_path: Path) -> None:
+    text = HEAD + "grids:\n  - tuning_method: icl\n    prompt_template:\n      - '# {nl}'\n      - {query: '{n}'}\n"
+    (problem,) = problems(tmp_path, text)
+    assert problem == (
+        "line 7, grids.0.prompt_template.1: query must have no other placeholders than {nl}, {starter_code} but got "
+        "{n}; did you mean nl?; literal braces are doubled"
+    )

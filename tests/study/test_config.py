@@ -16,6 +16,8 @@ def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
         "learning_rate": float,
         "lora_alpha": float,
         "optim": str,
+        "prompt_form": str,
+        "prompt_template": str,
         "target_modules": list[str],
     }
     assert {name: columns[name].kind for name in types} == types

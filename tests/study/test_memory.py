@@ -211,3 +211,12 @@ def test_the_prediction_is_near_the_measured_peak_on_a_gpu(store):
     row = run_and_record(TrialContext(Trial(model="toy", dataset="toy", method=Lora(), limit=64), "s", store))
     assert row["status"] == "ok"
     assert 0.5 < row["predicted_peak_memory_gb"] / row["peak_memory_allocated_gb"] < 2
+
+
+@pytest.mark.parametrize(("form", "longer"), [("plain", False), ("fenced", True), ("chat", True)])
+def test_a_form_with_more_text_around_a_query_takes_more_memory_and_the_plain_one_no_more(form, longer):
+    for method in (Lora(), ZeroShot()):
+        usual, asked = (memory.predict(trial(method, **fields), Resources(gpu_memory_gb=80))
+                        for fields in ({}, {"prompt_form": form}))  # fmt: skip
+        assert (asked.generate_gb > usual.generate_gb) == longer
+        assert method.trains is False or (asked.train_gb > usual.train_gb) == longer

@@ -242,6 +242,60 @@ def test_shots_for_zero_shot_are_refused(tmp_path: Path) -> None:
     assert problem == "line 4, grids.0: zero_shot: num_shots: must be less than or equal to 0 but got 4"
 
 
+def test_the_form_of_the_prompts_is_an_axis(tmp_path: Path) -> None:
+    trials = plan(tmp_path, "  - {tuning_method: [icl, lora], prompt_form: [null, plain, fenced]}\n")
+    assert [each.prompt_form for each in trials] == [None, "plain", "fenced"] * 2
+    assert len({each.id for each in trials}) == 6
+
+
+@pytest.mark.parametrize("form", ["plain", "fenced", "chat"])
+def test_the_papers_prompts_have_no_other_form(tmp_path: Path, form: str) -> None:
+    grids = f"  - {{tuning_method: lora, fidelity: paper, prompt_form: {form}, model: owner/name}}\n"
+    assert problems(tmp_path, grids) == [
+        "line 4, grids.0: lora: prompt_form must be left out under fidelity: paper, whose prompts are those of the "
+        f"paper's code, but got {form}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [("codet5p-220m", "an encoder-decoder"), ("toy", "whose tokenizer has no chat template")]
+)
+def test_a_chat_with_a_model_that_has_no_chat_template_is_refused(tmp_path: Path, model: str, why: str) -> None:
+    (problem,) = problems(tmp_path, f"  - {{tuning_method: lora, prompt_form: [fenced, chat], model: {model}}}\n")
+    assert problem.startswith(f"line 4, grids.0: lora: prompt_form must be plain or fenced for {model}, {why}")
+
+
+def test_prompt_templates_are_an_axis_of_texts_and_mappings_and_part_of_the_id(tmp_path: Path) -> None:
+    grids = """\
+  - tuning_method: zero_shot
+    prompt_template: [null, "# {nl}\\n", {query: "# {nl}\\n", stop: ["\\n"]}, {name: "// {nl}\\n", seed: 7}]
+"""
+    trials = plan(tmp_path, grids)
+    assert [(each.fields["prompt_template"], each.seed) for each in trials] == [
+        (None, 42),
+        ("# {nl}\n", 42),
+        ('{"query": "# {nl}\\n", "stop": ["\\n"]}', 42),
+        ("// {nl}\n", 7),
+    ]
+    assert len({each.id for each in trials}) == 4
+    for each in trials:
+        assert Trial.model_validate(each.model_dump()).id == each.id
+        assert trial(**each.fields).id == each.id
+
+
+def test_a_template_is_not_given_beside_a_form_that_has_one(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "  - {tuning_method: icl, prompt_form: fenced, prompt_template: '{nl}'}\n")
+    assert "prompt_form must be chat or left out beside a prompt_template" in problem
+    template = "prompt_template: {query: '{nl}', shot: '{nl}{code}'}"
+    grid = f"  - {{tuning_method: icl, model: a/b, prompt_form: chat, {template}}}\n"
+    assert "prompt_template must have no shot under prompt_form: chat" in problems(tmp_path, grid)[0]
+
+
+def test_the_papers_prompts_take_no_template(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, "  - {tuning_method: icl, fidelity: paper, prompt_template: '{nl}'}\n")
+    assert "prompt_template must be left out under fidelity: paper" in problem
+
+
 def test_every_impossible_trial_stands_in_one_report(tmp_path: Path) -> None:
     grids = "  - {tuning_method: lora, lora_r: [0, 8]}\n  - {tuning_method: icl, num_shots: 17, seed: -1}\n"
     assert len(problems(tmp_path, grids)) >= 2

@@ -1,14 +1,19 @@
-"""Where a trial's answers end."""
+"""Where a trial's answers begin and end."""
 
 from types import SimpleNamespace
 
 import pytest
+from chat_templates import chat_tokenizer
 
 from raypeft.data import DATASETS
+from raypeft.decoding.stopping import Opening
+from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.plan import make_trial
 from raypeft.trial.answer import candidate_columns, search, stop_strings
 from raypeft.trial.context import TrialContext
+
+BASE = SimpleNamespace(tokenizer=chat_tokenizer(), is_encoder_decoder=False, stored_end_ids=(2,))
 
 
 @pytest.mark.parametrize(
@@ -17,6 +22,9 @@ from raypeft.trial.context import TrialContext
         ({"tuning_method": "zero_shot", "dataset": "conala"}, Form(), ("\n",)),
         ({"tuning_method": "lora", "dataset": "conala"}, Form(), ()),
         ({"tuning_method": "lora", "dataset": "conala", "fidelity": "paper"}, Form(), ("<|endoftext|>", "</s>", "\n")),
+        ({"tuning_method": "icl", "dataset": "conala"}, NAMED["chat"], ("\n", "```")),
+        ({"tuning_method": "lora", "dataset": "conala"}, NAMED["chat"], ()),
+        ({"tuning_method": "icl", "dataset": "conala"}, NAMED["fenced"], ("```",)),
         ({"tuning_method": "lora", "dataset": "apps"}, DATASETS["apps"].forms.corrected, ("```",)),
     ],
 )
@@ -52,9 +60,8 @@ def test_references_that_no_answer_has_room_for_are_counted():
     [({"fidelity": "paper"}, 50), ({"fidelity": "paper", "do_sample": False}, None), ({}, None)],
 )
 def test_samples_of_the_papers_code_come_from_the_50_likeliest_tokens(fields, top_k):
-    base = SimpleNamespace(is_encoder_decoder=False, stored_end_ids=(2,))
     trial = make_trial({"model": "toy", "dataset": "apps", "tuning_method": "lora", **fields})
-    assert search(TrialContext(trial, "s", store=None), base).top_k == top_k
+    assert search(TrialContext(trial, "s", store=None), BASE).top_k == top_k
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,23 @@ def test_samples_of_the_papers_code_come_from_the_50_likeliest_tokens(fields, to
     ],
 )
 def test_under_paper_beams_are_those_of_its_transformers_and_end_as_the_checkpoint_says(fields, older, end_ids):
-    base = SimpleNamespace(is_encoder_decoder=False, stored_end_ids=(2,))
-    found = search(TrialContext(make_trial({"model": "toy", "dataset": "conala", **fields}), "s", store=None), base)
+    found = search(TrialContext(make_trial({"model": "toy", "dataset": "conala", **fields}), "s", store=None), BASE)
     assert (found.older, found.end_ids) == (older, end_ids)
+
+
+@pytest.mark.parametrize(
+    ("fields", "opening"),
+    [
+        ({}, Opening()),
+        ({"prompt_form": "fenced"}, Opening(in_fence=True)),
+        ({"prompt_form": "chat"}, Opening(" \t\n")),
+        ({"prompt_template": "# {nl}\n```python\n"}, Opening(in_fence=True)),
+        ({"dataset": "apps"}, Opening(in_fence=True)),
+        ({"fidelity": "paper"}, None),
+        ({"fidelity": "paper", "dataset": "apps"}, None),
+    ],
+)
+@pytest.mark.parametrize("tuning_method", ["zero_shot", "lora"])
+def test_what_opens_an_answer_is_left_out_but_not_in_the_papers_reading(tuning_method, fields, opening):
+    asked = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
+    assert search(TrialContext(asked, "s", store=None), BASE).opening == opening

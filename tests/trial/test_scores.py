@@ -133,3 +133,29 @@ def test_a_metric_that_fills_an_undeclared_column_fails_the_trial_and_loses_no_r
     assert row["status"] == "failed"
     assert "metric parses must declare the columns that it fills" in store.read_rows()[0]["error"]
     assert len(store.read_rows("candidates")) == 12, "candidates are kept"
+
+
+@pytest.mark.parametrize(
+    ("fields", "counted"),
+    [
+        ({}, False),
+        ({"prompt_form": "plain"}, False),
+        ({"prompt_form": "fenced"}, True),
+        ({"prompt_template": "# {nl}\n"}, False),
+        ({"prompt_template": {"query": "# {nl}\n```python\n", "answer": "{code}\n```"}}, True),
+        ({"fidelity": "paper"}, True),
+        ({"tuning_method": "lora", "num_train_epochs": 1}, True),
+    ],
+)
+def test_an_untuned_trial_is_counted_as_in_the_paper_where_it_was_asked_in_fences(tmp_path, fields, counted):
+    row = run(ResultStore(str(tmp_path), tables()), **{"tuning_method": "zero_shot", **fields})
+    assert (row.get("em_at_1_paper") is not None) == counted
+
+
+def test_scoring_again_takes_a_score_away_that_is_no_longer_computed(tmp_path):
+    store = ResultStore(str(tmp_path), tables())
+    row = run(store, tuning_method="zero_shot")
+    store.write_rows("trials", row["id"], [row | {"em_at_1_paper": 0.5}])
+    score_again(store)
+    (after,) = store.read_rows()
+    assert (after["em_at_1_paper"], after["em_at_1"]) == (None, row["em_at_1"])

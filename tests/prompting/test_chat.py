@@ -1,0 +1,54 @@
+"""A model's own chat template, in generation and in training."""
+
+import pytest
+from chat_templates import CHATML, LLAMA2, chat_tokenizer
+
+from raypeft.prompting.chat import answer_turn
+from raypeft.prompting.encoding import Encoder
+from raypeft.prompting.forms import NAMED
+from raypeft.records import Example
+
+QUERY = Example("q", "reverse a list `x`", "x[::-1]")
+SHOTS = [Example("1", "sort `y`", "sorted(y)"), Example("2", "sum `z`", "sum(z)")]
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize("template", [CHATML, LLAMA2], ids=["chatml", "llama2"])
+def test_a_prompt_is_what_the_template_makes_of_the_shots_as_earlier_turns(template):
+    tokenizer = chat_tokenizer(template)
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(QUERY, SHOTS)
+    earlier = [each for shot in SHOTS for each in (turn("user", shot.nl), turn("assistant", shot.code))]
+    expected = tokenizer.apply_chat_template([*earlier, turn("user", QUERY.nl)], add_generation_prompt=True)
+    assert prompt.prompt_ids == expected["input_ids"]
+
+
+@pytest.mark.parametrize(("template", "left_over"), [(CHATML, "\n"), (LLAMA2, "")], ids=["chatml", "llama2"])
+def test_a_training_example_is_what_the_template_makes_of_both_turns_up_to_the_end_of_the_answers(template, left_over):
+    tokenizer = chat_tokenizer(template)
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(QUERY)
+    whole = tokenizer.apply_chat_template([turn("user", QUERY.nl), turn("assistant", QUERY.code)], tokenize=False)
+    assert tokenizer.decode([*prompt.prompt_ids, *prompt.answer_ids]) + left_over == whole
+
+
+@pytest.mark.parametrize(("template", "end"), [(CHATML, "<|im_end|>"), (LLAMA2, "<|end|>")], ids=["chatml", "llama2"])
+def test_an_answer_ends_with_the_token_that_ends_the_templates_turn(template, end):
+    tokenizer = chat_tokenizer(template)
+    encoder = Encoder(tokenizer, form=NAMED["chat"])
+    assert encoder.end_id == tokenizer.convert_tokens_to_ids(end)
+    answer = encoder.encode(QUERY).answer_ids
+    assert answer[-1] == encoder.end_id and answer.count(encoder.end_id) == 1
+
+
+def test_a_template_that_ends_a_turn_with_no_token_of_its_own_leaves_the_tokenizers_end():
+    tokenizer = chat_tokenizer("{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n"
+                               "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}")  # fmt: skip
+    assert answer_turn(tokenizer).end_id == tokenizer.eos_token_id
+
+
+def test_starter_code_stands_in_the_users_turn():
+    tokenizer = chat_tokenizer()
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(Example("q", "add", "def f(): 1", starter_code="def f():"))
+    assert "user\nadd\ndef f():<|im_end|>" in tokenizer.decode(prompt.prompt_ids)
