@@ -54,7 +54,9 @@ def score_again(
             store.write_rows("tests", row["id"], tested)
             measured = tests.columns
         measured |= record_scores(row, store, dataset, candidates, tested)
-        older = dict.fromkeys(column.name for column in score_columns())  # a score that is no longer computed is gone
+        # A score that is no longer computed is gone. Candidates of the validation split are not stored.
+        names = [column.name for column in score_columns()]
+        older = dict.fromkeys(name for name in names if not name.endswith("_validation"))
         store.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
         count += 1
     return count

@@ -56,6 +56,12 @@ class Trial(BaseModel):
     test_limit: int | None = Field(
         None, ge=1, description="Maximum number of examples in the test split. null: no further limit"
     )
+    validation_limit: int | None = Field(
+        None,
+        ge=1,
+        description="Also decode this many examples of the validation split and score them, so that settings can be "
+        "chosen without the test split. null: none",
+    )
     decode: bool = Field(
         True, description="Whether to generate answers for the test split. false: train and measure losses only"
     )

@@ -39,6 +39,9 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
                 problems.append(f"{where}: {refusal}")
             if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
                 problems.append(f"{where}: {refusal}")
+            if trial.validation_limit and "reference" not in DATASETS[trial.dataset].judged_by:
+                problems.append(f"{where}: validation_limit must be left out for {trial.dataset}, whose answers are "
+                                f"judged by tests alone, but got {trial.validation_limit}")  # fmt: skip
             trials.setdefault(trial.id, trial)
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))

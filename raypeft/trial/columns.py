@@ -40,6 +40,7 @@ OF_THE_RUN = (
         "Time spent waiting for tests after decoding. Tests start while decoding still runs",
         "seconds",
     ),
+    Column("validate_seconds", float, "Time to decode and score the validation split (validation_limit)", "seconds"),
     Column("score_seconds", float, "Time to compute the scores", "seconds"),
     Column("total_seconds", float, "Time of the whole trial", "seconds"),
     Column("generate_examples_per_second", float, "Decoding speed", "examples per second"),

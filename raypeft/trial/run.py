@@ -33,6 +33,7 @@ from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
 from raypeft.trial.tune import counted_params, tune
+from raypeft.trial.validation import validation_scores
 
 Row = dict[str, Any]
 
@@ -141,6 +142,9 @@ def run_trial(context: TrialContext) -> Row:
                 queries = ask(context, model, base, splits["test"], shots)
                 candidates = answer(context, model, base, queries, tests)
             measured |= judged(context, queries, candidates, tests)
+        if trial.validation_limit:
+            with context.stage("validate"):
+                measured |= validation_scores(context, model, base, splits)
     if not shots.columns:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
     duplicates = exact_duplicates(splits["train"], splits["test"])

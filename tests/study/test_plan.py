@@ -317,3 +317,9 @@ def test_a_shipped_sweep_plans_under_its_own_name(file: Path) -> None:
 
 def test_some_sweeps_are_shipped() -> None:
     assert {"quickstart", "conala_smollm2"} <= {file.stem for file in SHIPPED}
+
+
+def test_validation_scores_of_a_dataset_that_is_judged_by_tests_alone_are_refused(tmp_path: Path) -> None:
+    grids = "  - {dataset: toy_apps, tuning_method: zero_shot, validation_limit: 10}\n"
+    (problem,) = problems(tmp_path, grids)
+    assert "validation_limit must be left out for toy_apps" in problem

@@ -18,6 +18,7 @@ STAGE_WORDS = {
     "retrieve": "selecting shots",
     "train": "training",
     "generate": "generating",
+    "validate": "generating for the validation split",
     "test": "waiting for tests",
     "score": "scoring",
 }

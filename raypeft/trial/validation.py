@@ -1,0 +1,46 @@
+"""Scores on the validation split, by which settings can be chosen without looking at the test split.
+
+measured |= validation_scores(context, model, base, splits)
+
+Untrained methods have no validation loss: without such scores, the number of shots could be chosen on the test alone.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from raypeft.metrics.metric import Answers
+from raypeft.metrics.scoring import row_scores, score_columns
+from raypeft.prompting.shots import pick_shots
+from raypeft.records import Splits
+from raypeft.trial.answer import ask, candidate_rows, search
+from raypeft.trial.context import TrialContext
+from raypeft.trial.examples import LIMIT_SEED
+
+if TYPE_CHECKING:
+    from raypeft.models.loading import Base
+
+ENDING = "_validation"
+"""The end of the names of the columns."""
+
+
+def validation_scores(context: TrialContext, model: Any, base: Base, splits: Splits) -> dict[str, Any]:
+    """The scores of the first candidates for `validation_limit` examples, by column. Nothing is stored but these.
+
+    The examples are a sample with a fixed seed, the same in every trial. Prompts, shots and decoding are those of the
+    test split.
+    """
+    from raypeft.decoding.generation import generate
+
+    trial = context.trial
+    examples = [each for each in splits["validation"] if each.code.strip()]
+    assert trial.validation_limit is not None
+    if trial.validation_limit < len(examples):
+        examples = random.Random(LIMIT_SEED).sample(examples, trial.validation_limit)
+    shots = pick_shots(trial.method, splits["train"], examples, context.services)
+    queries = ask(context, model, base, examples, shots)
+    found = generate(model, base.tokenizer, queries, search(context, base), listener=context.listener)
+    scores = row_scores(Answers.from_rows([*candidate_rows(trial.id, queries, found)]), context.dataset.judged_by)
+    known = {column.name for column in score_columns()}
+    return {f"{name}{ENDING}": value for name, value in scores.items() if f"{name}{ENDING}" in known}
