@@ -259,3 +259,21 @@ def test_a_local_path_that_is_not_there_is_refused_with_its_line(tmp_path: Path,
 def test_a_url_or_a_hub_id_is_left_to_the_trial(tmp_path: Path, key: str, path: str) -> None:
     grid = f"grids:\n  - {{tuning_method: zero_shot, {key}: '{path}'}}\n"
     assert load(tmp_path, HEAD + grid).config.grids[0][key] == path
+
+
+@pytest.mark.parametrize(
+    "field", ["num_train_epochs", "lora_alpha", "warmup_steps", "learning_rate", "eval_every_epochs"]
+)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_a_number_without_end_is_refused_with_its_line(tmp_path: Path, field: str, value: str) -> None:
+    (problem,) = problems(tmp_path, HEAD + f"grids: [{{tuning_method: lora, {field}: {value}}}]\n")
+    assert problem == f"line 3, grids.0.{field}: must be a finite number but got {value[1:]}"
+
+
+def test_gradients_may_have_no_largest_norm(tmp_path: Path) -> None:
+    assert load(tmp_path, HEAD + "grids: [{tuning_method: lora, max_grad_norm: .inf}]\n")
+
+
+@pytest.mark.parametrize("value", ["all-linear", "[all-linear, [q_proj, v_proj]]"])
+def test_layers_may_be_given_by_one_name(tmp_path: Path, value: str) -> None:
+    assert load(tmp_path, HEAD + f"grids: [{{tuning_method: lora, target_modules: {value}}}]\n")
