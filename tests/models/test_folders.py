@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.models.folders import read_config
+from raypeft.models.folders import lfs_pointers, read_config, safetensors_params
 from raypeft.models.table import family_of
 
 CONFIG = {"model_type": "codegen", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 128}
@@ -71,3 +71,15 @@ def test_a_config_that_is_missing_or_broken_is_told_apart_from_one_that_is_there
         read_config(tmp_path)
     write(tmp_path)
     assert read_config(tmp_path) == CONFIG
+
+
+def test_a_pointer_of_git_lfs_is_found_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    (tmp_path / "config.json").write_text("{}")
+    assert lfs_pointers(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x09" + bytes(7) + b"{}"])
+def test_a_damaged_file_of_weights_has_no_count(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert safetensors_params(tmp_path) is None
