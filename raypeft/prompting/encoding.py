@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raypeft.prompting.forms import CORRECTED, instruction, render
+from raypeft.prompting.plain_text import token_ids
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -34,20 +35,22 @@ class Encoder:
         """The example as token ids; the answer ends with the tokenizer's end-of-sequence token."""
         begun = example.starter_code if self.form.starter in ("prefilled", "asked") else ""
         text = render(instruction(example, self.form), shots, self.form) + begun
-        prompt_ids = self.tokenizer(text)["input_ids"]
+        data = [example.nl, example.starter_code, *(part for each in shots for part in (each.nl, each.code))]
+        prompt_ids = token_ids(self.tokenizer, text, data)
         # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
         if prompt_ids[-1] == self.tokenizer.eos_token_id and not self.is_encoder_decoder:
             prompt_ids = prompt_ids[:-1]
         if self.form.joined:
-            prompt_ids, answer_ids = self._split(text, self.form.answer.format(code=example.code.strip()), prompt_ids)
+            code = example.code.strip()
+            joined = token_ids(self.tokenizer, text + self.form.answer.format(code=code), [*data, code])
+            prompt_ids, answer_ids = self._split(joined, prompt_ids)
         else:
             answer_ids = self._encode_answer(example.code)
         prefilled = begun if self.form.starter == "prefilled" else ""
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
 
-    def _split(self, text: str, answer: str, prompt_ids: list[int]) -> tuple[list[int], list[int]]:
+    def _split(self, ids: list[int], prompt_ids: list[int]) -> tuple[list[int], list[int]]:
         """Prompt and answer, tokenised as one; a token that holds the border belongs to the answer."""
-        ids: list[int] = self.tokenizer(text + answer)["input_ids"]
         if ids[-1:] == [self.tokenizer.eos_token_id]:
             ids = ids[:-1]
         border = next((at for at, (one, other) in enumerate(zip(prompt_ids, ids, strict=False)) if one != other), None)
@@ -56,7 +59,7 @@ class Encoder:
 
     def _encode_answer(self, code: str) -> list[int]:
         eos, text = self.tokenizer.eos_token_id, self.form.answer.format(code=code)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=self.is_encoder_decoder)["input_ids"]
+        ids = token_ids(self.tokenizer, text, [code], add_special_tokens=self.is_encoder_decoder)
         return ids if ids[-1:] == [eos] else [*ids, eos]
 
     def encode_answers(
@@ -92,7 +95,7 @@ class Encoder:
         """As `encode`, without the last of `shots` that a prompt of `room` tokens cannot hold (None: it holds all).
 
         `shots` are given nearest first; `nearest_last` turns round those that are kept. A query that exceeds the room
-        without any shot is given back so, for `check_fits` to refuse.
+        without any shot is given back so.
         """
         prompt = None
         for kept in range(len(shots), -1, -1):
@@ -128,27 +131,3 @@ def padded_as_paper(prompt: Prompt, answer_tokens: int) -> Prompt:
     Virtual tokens stand before the padding there, so they are further from the prompt than at inference.
     """
     return replace(prompt, padding=max(0, PAPER_PROMPT_TOKENS + answer_tokens - len(prompt)))
-
-
-def check_fits(
-    prompts: Sequence[Prompt],
-    context_length: int | None,
-    max_new_tokens: int | None = None,
-    virtual_tokens: int = 0,
-) -> None:
-    """Raise ValueError naming the longest example where prompt and answer exceed the model's context, in tokens.
-
-    `max_new_tokens` is the room that generation needs; None: the room of the known answer, as in training.
-    `context_length` None: there is no limit. `virtual_tokens` stand before every prompt and take their room.
-    """
-    if context_length is None:
-        return
-    needs = [virtual_tokens + len(prompt.prompt_ids) + (max_new_tokens or len(prompt.answer_ids)) for prompt in prompts]
-    too_long = [need for need in needs if need > context_length]
-    if too_long:
-        worst = prompts[needs.index(max(needs))]
-        raise ValueError(
-            f"prompt and answer must fit the model's context of {context_length} tokens but example {worst.example.id} "
-            f"needs {max(needs)} ({len(too_long)} of {len(prompts)} examples do not fit); lower num_shots or "
-            f"max_new_tokens, or leave such examples out"
-        )
