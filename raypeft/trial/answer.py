@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
+from raypeft.prompting.plain_text import is_kept
+from raypeft.prompting.room import Room, check_ids
 from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
@@ -30,7 +32,12 @@ CANDIDATES = (
     Column("reference", str, "Reference answer from the dataset"),
     Column("matches", bool, "Whether the text equals the reference, ignoring leading and trailing white space"),
     Column("token_count", int, "Number of generated tokens, including the stopping token", "tokens"),
-    Column("stop_reason", str, "Why generation ended: eos, stop (a stop string) or length (max_new_tokens)"),
+    Column(
+        "stop_reason",
+        str,
+        "Why generation ended: eos, stop (a stop string), length (max_new_tokens), or "
+        "too_long (the prompt did not fit the model's context, and nothing was generated)",
+    ),
     Column("log_probability", float, "Log-probability of the candidate, including its stopping token", "nats"),
     Column("prompt_tokens", int, "Prompt length, including shots", "tokens"),
     Column("shots", list[str], "Ids of the training examples in the prompt, in order"),
@@ -48,8 +55,15 @@ COLUMNS = (
         "Test examples whose reference answer is longer than max_new_tokens, so that no candidate can match it",
         "examples",
     ),
+    Column(
+        "references_lost",
+        int,
+        "Test examples whose reference answer the model's tokenizer does not give back (T5's has no braces), so that "
+        "no candidate can match it",
+        "examples",
+    ),
 )
-"""The columns of the row that `candidate_columns` fills."""
+"""The columns of the row that `candidate_columns` and `lost_references` fill."""
 
 
 PAPER_TOP_K = 50
@@ -61,9 +75,18 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
 
-    encoder = trial_encoder(context, base)
-    reserved = context.max_new_tokens + virtual_tokens.count(model)
-    return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
+    room = Room(base.context_length, base.is_encoder_decoder, virtual_tokens.count(model))
+    encoder, method = trial_encoder(context, base), context.trial.method
+    queries = encode_queries(examples, shots, method, encoder, room, context.max_new_tokens)
+    check_ids(queries, base.token_count, base.tokenizer)
+    return queries
+
+
+def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
+    """How many references the model cannot write, by column; empty where answers are not judged by references."""
+    if "reference" not in context.dataset.judged_by:
+        return {}
+    return {"references_lost": sum(not is_kept(base.tokenizer, example.code) for example in examples)}
 
 
 def answer(
@@ -79,17 +102,28 @@ def answer(
     trial_id, store, parts = context.trial.id, context.store, itertools.count()
 
     def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
-        rows = candidate_rows(trial_id, [queries[place] for place in places], found)
+        rows = candidate_rows(trial_id, [fitting[place] for place in places], found)
         store.write_part("candidates", trial_id, next(parts), rows)
         if tests is not None:
             for place, candidates in zip(places, found, strict=True):
-                tests.begin(queries[place].example, candidates)
+                tests.begin(fitting[place].example, candidates)
 
-    candidates = generate(model, base.tokenizer, queries, search(context, base), keep, context.listener)
+    fitting = [query for query in queries if not query.too_long]
+    generated = iter(generate(model, base.tokenizer, fitting, search(context, base), keep, context.listener))
+    count = context.trial.num_return_sequences
+    candidates = [no_candidates(query, count) if query.too_long else next(generated) for query in queries]
+    for query, found in zip(queries, candidates, strict=True):
+        if query.too_long and tests is not None:
+            tests.begin(query.example, found)
     # Before they are scored, so that a fault in a metric loses no candidate.
     store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, candidates))
     store.drop_parts("candidates", trial_id)
     return candidates
+
+
+def no_candidates(query: Prompt, count: int) -> list[Candidate]:
+    """Empty candidates, which are misses, for a prompt that the model has no room for."""
+    return [Candidate(query.example.id, rank, "", 0, "too_long") for rank in range(count)]
 
 
 def search(context: TrialContext, base: Base) -> Search:
