@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import NAME
+from raypeft.methods.targets import check_known, check_names, check_rank, rank_problem
 from raypeft.methods.trained import LEARNING_RATE, Adapter
+from raypeft.mistakes import nearest
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.classes import class_of
 from raypeft.models.table import ModelFamily, Weights
@@ -20,10 +22,15 @@ if TYPE_CHECKING:
     from raypeft.models.loading import Base
 
 
+def _names(value: Any) -> Any:
+    """`all-linear`, as PEFT has it, means the same as the list of this one name."""
+    return (value,) if isinstance(value, str) else value
+
+
 class LayerAdapter(Adapter):
     """An adapter on chosen linear layers."""
 
-    target_modules: tuple[str, ...] | None = Field(
+    target_modules: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = Field(
         None,
         description="Names of the layers that get an adapter, or all-linear. null: the usual layers of the model class "
         "(LoRA: query, key and value projections; IA3: the feed-forward layers as well)",
@@ -54,7 +61,20 @@ class LayerAdapter(Adapter):
         if not strange:
             return None
         menu = ", ".join(linear.name for linear in family.architecture.linears)
-        return f"target_modules must name layers of {family.name} ({menu}) but got {', '.join(strange)}"
+        hints = "".join(dict.fromkeys(nearest(name, known) for name in strange))
+        return f"target_modules must name layers of {family.name} ({menu}) but got {', '.join(strange)}{hints}"
+
+    def checked_targets(self, base: Base, table: Iterable[str]) -> list[str] | str | None:
+        """`targets` of a loaded model. `table` has the model types for which PEFT knows the usual layers.
+
+        Raises ValueError where a name is no layer of the model, or where neither raypeft nor PEFT knows any.
+        """
+        targets = self.targets(base.family.architecture)
+        if targets is None:
+            check_known(base.model, table, self.name)
+        elif not isinstance(targets, str):
+            check_names(targets, base.model)
+        return targets
 
 
 class Lora(LayerAdapter):
@@ -81,15 +101,35 @@ class Lora(LayerAdapter):
         """Whether initialisation changes the base weights. PiSSA and OLoRA subtract the initial adapter from them."""
         return self.init_lora_weights.startswith(("pissa", "olora"))
 
+    @model_validator(mode="after")
+    def _is_even_where_orthogonal(self) -> Lora:
+        if self.init_lora_weights == "orthogonal" and self.lora_r % 2:
+            raise ValueError(f"lora_r must be even where init_lora_weights is orthogonal but got {self.lora_r}")
+        return self
+
+    def refusal(self, family: ModelFamily) -> str | None:
+        if problem := super().refusal(family):
+            return problem
+        if family.architecture is None or not self.changes_base:
+            return None
+        layers = family.architecture.targets(self.names(family.architecture))
+        problems = (rank_problem(self.lora_r, each.name, each.inputs, each.outputs) for each in layers)
+        return next((problem for problem in problems if problem), None)
+
     def peft_config(self, base: Base) -> Any:
         from peft import LoraConfig
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as USUAL
 
+        targets = self.checked_targets(base, USUAL)
+        if self.changes_base:
+            names = USUAL[base.model.config.model_type] if targets is None else targets
+            check_rank(self.lora_r, [names] if isinstance(names, str) else names, base.model)
         return LoraConfig(
             task_type=base.task_type,
             r=self.lora_r,
             lora_alpha=self.lora_alpha,
             lora_dropout=self.lora_dropout,
-            target_modules=self.targets(base.family.architecture),
+            target_modules=targets,
             use_dora=self.use_dora,
             use_rslora=self.use_rslora,
             init_lora_weights=True if self.init_lora_weights == "default" else self.init_lora_weights,
@@ -156,12 +196,15 @@ class Ia3(LayerAdapter):
 
     def peft_config(self, base: Base) -> Any:
         from peft import IA3Config
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as USUAL
 
         architecture = base.family.architecture
-        targets = self.targets(architecture)
+        targets = self.checked_targets(base, USUAL)
         feed_forward = None
-        if architecture and isinstance(targets, list):
-            feed_forward = [name for name in targets if name in architecture.feed_forward_modules]
+        if architecture and targets is not None:
+            # Named one by one or all together, the same layers get the same factors.
+            names = architecture.feed_forward_modules if isinstance(targets, str) else targets
+            feed_forward = [each for each in names if each.rpartition(".")[2] in architecture.feed_forward_modules]
         return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=feed_forward)
 
     def added_params(self, architecture: Architecture) -> int:

@@ -27,7 +27,7 @@ NUM_SHOTS = "Number of training examples (shots) in the prompt before the query"
 class Method(BaseModel):
     """A tuning method and its fields. `trains` says whether it trains anything."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     trains: ClassVar[bool] = False
     base_weights: ClassVar[Weights] = "half"
     """Number format of the base model's weights in memory."""

@@ -49,7 +49,12 @@ class TrainedMethod(Method):
         description="Optimiser. " + "; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values()),
     )
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, as in AdamW")
-    max_grad_norm: float = Field(1.0, gt=0, description="Maximum norm of the gradients; larger gradients are clipped")
+    max_grad_norm: float = Field(
+        1.0,
+        gt=0,
+        allow_inf_nan=True,
+        description="Maximum norm of the gradients; larger gradients are clipped. .inf: no gradient is",
+    )
     warmup_steps: float = Field(
         0.05, ge=0, description="Number of warm-up steps. A value below 1 is a fraction of all steps"
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raypeft.methods.method import NAME
 from raypeft.methods.trained import LEARNING_RATE, Adapter
@@ -31,6 +31,13 @@ class PromptTuning(Adapter):
         "Generate Python code given a natural language instruction.",
         description="Text whose token embeddings initialise the virtual tokens. It is repeated or cut to their number",
     )
+
+    @model_validator(mode="after")
+    def _has_a_text(self) -> PromptTuning:
+        if self.prompt_tuning_init == "TEXT" and not self.prompt_tuning_init_text.strip():
+            raise ValueError(f"prompt_tuning_init_text must have words unless prompt_tuning_init is RANDOM but got "
+                             f"{self.prompt_tuning_init_text!r}")  # fmt: skip
+        return self
 
     def peft_config(self, base: Base) -> Any:
         from peft import PromptTuningConfig

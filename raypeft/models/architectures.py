@@ -73,8 +73,11 @@ class Architecture:
         return tuple(linear.name for linear in self.linears if linear.feed_forward)
 
     def targets(self, names: Iterable[str]) -> list[Linear]:
-        """The linear layers that PEFT adapts for these `target_modules`; `all-linear` means every one."""
-        wanted = set(names)
+        """The linear layers that PEFT adapts for these `target_modules`; `all-linear` means every one.
+
+        Of a name with dots (`self_attn.q_proj`) only the last part counts, so that what it leaves out is counted too.
+        """
+        wanted = {name.rpartition(".")[2] for name in names}
         return [linear for linear in self.linears if linear.name in wanted or "all-linear" in wanted]
 
 

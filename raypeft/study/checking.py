@@ -14,7 +14,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from raypeft.data import DATASETS
@@ -160,7 +160,9 @@ def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
     """The first error of pydantic for a value, or an empty dict. `true` and `"8"` do not count as numbers."""
     kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
-        TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
+        TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(
+            value, strict=not isinstance(value, list)
+        )
     except ValidationError as error:
         return dict(error.errors()[0])
     return {}

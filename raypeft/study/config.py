@@ -24,7 +24,7 @@ TUNING_METHOD = "Tuning method: how the model is specialised"
 class Trial(BaseModel):
     """One model, dataset, tuning method, set of hyperparameters and seed. Each field is a column of the results."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     model: str = Field(description="Model: a name in the model table, a hub id, or the path of a folder or GGUF file")
     model_path: str | None = Field(
         None, description="Folder, GGUF file or hub id to load the weights from, if not the model's usual place"

@@ -51,6 +51,10 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
+_MERGE = "tag:yaml.org,2002:merge"
+_BASE_8_OR_60 = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""What YAML 1.1 reads as another number than people write: 010 as 8, and 1:30 as 90."""
+
 
 def find_sweep_file(name: str) -> Path:
     """The path of a sweep file. A name such as `rq2` or `rq2.yaml` is also looked up in `sweeps/`, here and in raypeft.
@@ -72,7 +76,11 @@ def find_sweep_file(name: str) -> Path:
 
 
 def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
-    """Parse `path` and apply `key.path=value` overrides. Raises ConfigError for broken YAML or a broken override."""
+    """Parse `path` and apply `key.path=value` overrides. Raises ConfigError for broken YAML or a broken override.
+
+    Anchors, aliases and merge keys (`<<`) are resolved. A key at the top that begins with `x-` is a place for anchors
+    and no part of the sweep, as in Docker Compose's files.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=_Loader)
@@ -88,6 +96,8 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
             document.data = _plain(root, (), document.places, problems)
         except RecursionError:
             raise ConfigError(str(path), ["not a sweep: an alias that holds itself, or too many levels"]) from None
+    if isinstance(document.data, dict):
+        document.data = {key: value for key, value in document.data.items() if not key.startswith("x-")}
     # If the file is not a mapping, overrides make no sense; `raypeft.study.checking` reports that mistake.
     for override in overrides if isinstance(document.data, dict | None) else ():
         if problem := apply_override(override, document):
@@ -98,24 +108,62 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
 
 
 def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: list[str]) -> Any:
-    """A YAML node as plain data. Fills `places`, and adds keys that are given twice to `problems`."""
+    """A YAML node as plain data. Fills `places`, and adds what YAML cannot make of the file to `problems`."""
     places[place] = f"line {node.start_mark.line + 1}"
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*place, index), places, problems) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            if key in mapping:
-                problems.append(f"line {key_node.start_mark.line + 1}, {key}: given twice")
-            mapping[key] = _plain(value_node, (*place, key), places, problems)
-            places[(*place, key)] = f"line {key_node.start_mark.line + 1}"
-        return mapping
+        return _plain_mapping(node, place, places, problems)
     try:
-        return _Loader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError):  # an unknown tag, or a date with a thirteenth month
-        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: {node.value!r} is no YAML value")
+        return _scalar(node)
+    except ValueError as error:
+        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: {error}")
         return None
+
+
+def _plain_mapping(
+    node: yaml.MappingNode, place: Place, places: dict[Place, str], problems: list[str]
+) -> dict[str, Any]:
+    """A mapping with its merge keys (`<<: *common`) resolved: its own keys win, then those of an earlier mapping."""
+    merged: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        for part in _merge_parts(key_node, value_node):
+            if isinstance(part, yaml.MappingNode):
+                merged = _plain_mapping(part, place, places, problems) | merged
+            else:
+                problems.append(f"line {key_node.start_mark.line + 1}, {'.'.join(map(str, (*place, '<<')))}: must be a "
+                                f"mapping, or a list of mappings, whose keys are merged into this one")  # fmt: skip
+    mapping: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if key_node.tag == _MERGE:
+            continue
+        key = str(key_node.value)
+        if key in mapping:
+            problems.append(f"line {key_node.start_mark.line + 1}, {key}: given twice")
+        mapping[key] = _plain(value_node, (*place, key), places, problems)
+        places[(*place, key)] = f"line {key_node.start_mark.line + 1}"
+    return merged | mapping
+
+
+def _merge_parts(key: yaml.Node, value: yaml.Node) -> list[yaml.Node]:
+    """What a merge key names, as a list; nothing for any other key."""
+    if key.tag != _MERGE:
+        return []
+    return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """The value of a scalar node. Raises ValueError for what YAML cannot make, or reads as another number."""
+    try:
+        value = _Loader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError):  # an unknown tag, or a date with a thirteenth month
+        raise ValueError(f"{node.value!r} is no YAML value") from None
+    is_plain = node.style is None and not isinstance(value, str)  # type: ignore[attr-defined]
+    if is_plain and _BASE_8_OR_60.fullmatch(node.value) and node.value.strip("+-0_"):
+        meant = value if ":" in node.value else re.sub("^([-+]?)[0_]+", r"\1", node.value)
+        raise ValueError(f"must be a decimal number but got {node.value}, which YAML reads as {value}; "
+                         f"write {meant}, or {node.value!r} in quotes for a text")  # fmt: skip
+    return value
 
 
 def apply_override(override: str, document: Document) -> str | None:
@@ -124,9 +172,11 @@ def apply_override(override: str, document: Document) -> str | None:
     if not equals or not dotted:
         return f"override {override!r}: must be key=value"
     try:
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
-    except (yaml.YAMLError, ValueError):
+        value = _override_value(text)
+    except yaml.YAMLError:
         return f"override {override!r}: the value is not YAML"
+    except ValueError as error:
+        return f"override {override!r}: {error}"
     place: Place = tuple(int(part) if part.isdecimal() else part for part in dotted.split("."))
     if document.data is None:
         document.data = {}
@@ -148,3 +198,13 @@ def apply_override(override: str, document: Document) -> str | None:
     document.places = {known: at for known, at in document.places.items() if known[: len(place)] != place}
     document.places[place] = f"override {override!r}"
     return None
+
+
+def _override_value(text: str) -> Any:
+    """The YAML of an override. Raises yaml.YAMLError, and ValueError with the first of its other problems."""
+    root = yaml.compose(text, Loader=_Loader)
+    problems: list[str] = []
+    value = None if root is None else _plain(root, (), {}, problems)
+    if problems:
+        raise ValueError(problems[0].partition(": ")[2])
+    return value

@@ -268,3 +268,21 @@ def test_a_wrong_template_is_named_with_its_line_in_an_axis_too(tmp_path: Path) 
         "line 7, grids.0.prompt_template.1: query must have no other placeholders than {nl}, {starter_code} but got "
         "{n}; did you mean nl?; literal braces are doubled"
     )
+
+
+@pytest.mark.parametrize(
+    "field", ["num_train_epochs", "lora_alpha", "warmup_steps", "learning_rate", "eval_every_epochs"]
+)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_a_number_without_end_is_refused_with_its_line(tmp_path: Path, field: str, value: str) -> None:
+    (problem,) = problems(tmp_path, HEAD + f"grids: [{{tuning_method: lora, {field}: {value}}}]\n")
+    assert problem == f"line 3, grids.0.{field}: must be a finite number but got {value[1:]}"
+
+
+def test_gradients_may_have_no_largest_norm(tmp_path: Path) -> None:
+    assert load(tmp_path, HEAD + "grids: [{tuning_method: lora, max_grad_norm: .inf}]\n")
+
+
+@pytest.mark.parametrize("value", ["all-linear", "[all-linear, [q_proj, v_proj]]"])
+def test_layers_may_be_given_by_one_name(tmp_path: Path, value: str) -> None:
+    assert load(tmp_path, HEAD + f"grids: [{{tuning_method: lora, target_modules: {value}}}]\n")

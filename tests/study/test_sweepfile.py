@@ -152,7 +152,11 @@ def test_an_override_fills_a_mapping_that_the_file_left_empty(tmp_path: Path) ->
         ("defaults.seed", "must be key=value"),
         ("=3", "must be key=value"),
         ("defaults.seed=[1", "the value is not YAML"),
-        ("defaults.seed=2024-13-45", "the value is not YAML"),
+        ("defaults.seed=2024-13-45", "'2024-13-45' is no YAML value"),
+        (
+            "defaults.seed=010",
+            "must be a decimal number but got 010, which YAML reads as 8; write 10, or '010' in quotes for a text",
+        ),
     ],
 )
 def test_an_impossible_override_is_refused_by_name(tmp_path: Path, override: str, complaint: str) -> None:
@@ -167,6 +171,57 @@ def test_the_report_names_the_file_and_counts_its_errors(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, SWEEP, "a", "b")
     assert str(caught.value).splitlines()[0] == f"{tmp_path / 'study.yaml'} has 2 errors:"
+
+
+@pytest.mark.parametrize(
+    ("text", "read_as", "instead"),
+    [("010", "8", "10"), ("-017", "-15", "-17"), ("1:30", "90", "90"), ("1:30.5", "90.5", "90.5"), ("0_7", "7", "7")],
+)
+def test_a_number_that_yaml_reads_in_base_8_or_60_is_refused(
+    tmp_path: Path, text: str, read_as: str, instead: str
+) -> None:
+    (problem,) = problems(tmp_path, f"name: a\nseed: {text}\n")
+    assert problem.startswith(f"line 2, seed: must be a decimal number but got {text}, which YAML reads as {read_as}; ")
+    assert f"write {instead}, or " in problem
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("00", 0), ("10", 10), ("'010'", "010"), ("0x10", 16), ("0.5", 0.5),
+                                             ("1_000", 1000), ("2024-01-02T01:30", "2024-01-02T01:30")])  # fmt: skip
+def test_other_numbers_and_texts_are_what_was_written(tmp_path: Path, text: str, value: object) -> None:
+    assert read(tmp_path, f"seed: {text}").data == {"seed": value}
+
+
+MERGED = """\
+name: study
+x-common: &common {model: toy, dataset: toy, seed: 1}
+x-more: &more {seed: 2, limit: 3}
+grids:
+  - seed: 5
+    <<: *common
+  - <<: [*common, *more]
+"""
+
+
+def test_merge_keys_are_resolved_and_anchors_may_be_kept_at_the_top(tmp_path: Path) -> None:
+    assert read(tmp_path, MERGED).data == {
+        "name": "study",
+        "grids": [
+            {"model": "toy", "dataset": "toy", "seed": 5},
+            {"model": "toy", "dataset": "toy", "seed": 1, "limit": 3},
+        ],
+    }
+
+
+def test_a_value_knows_the_line_that_it_was_merged_from_unless_the_mapping_has_its_own(tmp_path: Path) -> None:
+    document = read(tmp_path, MERGED)
+    assert document.where(("grids", 0, "model")) == "line 2, grids.0.model"
+    assert document.where(("grids", 0, "seed")) == "line 5, grids.0.seed"
+
+
+def test_a_merge_key_that_names_no_mapping_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path, "grids:\n  - <<: 3\n") == [
+        "line 2, grids.0.<<: must be a mapping, or a list of mappings, whose keys are merged into this one"
+    ]
 
 
 def test_an_empty_file_is_nothing(tmp_path: Path) -> None:

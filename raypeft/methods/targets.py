@@ -1,0 +1,74 @@
+"""The layers that an adapter goes to, checked against a loaded model. Planning checks those of the known classes.
+
+check_names(["q_proj", "v_proj"], model)
+check_rank(64, ["q_proj", "v_proj"], model)
+
+PEFT passes over names that match nothing as long as one name matches, and reports a rank that is too large for PiSSA
+or OLoRA only when it saves the trained adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from raypeft.mistakes import nearest
+
+ALL_LINEAR = "all-linear"
+
+
+def check_names(names: Sequence[str], model: Any) -> None:
+    """Raise ValueError where one of `names` is no layer of `model`, by its whole name or the end of it, as in PEFT."""
+    modules = [name for name, _ in model.named_modules()]
+    strange = [each for each in names if each != ALL_LINEAR and not any(_is(name, each) for name in modules)]
+    if strange:
+        known = linear_names(model)
+        hints = "".join(dict.fromkeys(nearest(each, known) for each in strange))
+        raise ValueError(f"target_modules must name layers of the model ({', '.join(known)}) but got "
+                         f"{', '.join(strange)}{hints}")  # fmt: skip
+
+
+def check_known(model: Any, table: Iterable[str], method: str) -> None:
+    """Raise ValueError where target_modules must be given, since `table`, PEFT's own, has no layers for the model."""
+    if model.config.model_type not in table:
+        raise ValueError(f"target_modules must be given, since neither raypeft nor PEFT knows the usual layers of "
+                         f"{method} for a model of the type {model.config.model_type}: one or more of "
+                         f"{', '.join(linear_names(model))}, or all-linear")  # fmt: skip
+
+
+def check_rank(rank: int, names: Sequence[str], model: Any) -> None:
+    """Raise ValueError where `rank` exceeds the smaller side of a targeted linear layer of `model`."""
+    for name, inputs, outputs in _linears(model):
+        if any(_is(name, each) or each == ALL_LINEAR for each in names):
+            if problem := rank_problem(rank, name.rpartition(".")[2], inputs, outputs):
+                raise ValueError(problem)
+
+
+def rank_problem(rank: int, layer: str, inputs: int, outputs: int) -> str | None:
+    """Why a layer of this size has no initialisation of this rank from its own weights. None if it has."""
+    if rank <= min(inputs, outputs):
+        return None
+    return (f"lora_r must be at most the smaller side of each layer that init_lora_weights splits, but got {rank} for "
+            f"{layer}, which is {inputs} by {outputs}")  # fmt: skip
+
+
+def linear_names(model: Any) -> list[str]:
+    """The last parts of the names of the model's linear layers, each once, without the output head."""
+    head = model.get_output_embeddings()
+    return [*dict.fromkeys(name.rpartition(".")[2] for name, *_ in _linears(model, but=head))]
+
+
+def _linears(model: Any, but: Any = None) -> Iterator[tuple[str, int, int]]:
+    """(name, inputs, outputs) of each linear layer. Conv1D of Transformers, as in GPT-2, is one as well."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and module is not but:
+            yield name, module.in_features, module.out_features
+        elif isinstance(module, Conv1D):
+            yield name, module.nx, module.nf
+
+
+def _is(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")

@@ -1,0 +1,90 @@
+"""The layers that adapters go to: named in the model's own words, with a rank that they have room for."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
+
+from raypeft.methods import Ia3, Lora, Method, PromptTuning
+from raypeft.models.loading import load_base
+from raypeft.models.table import TOY_FOLDER, family_of
+from raypeft.trial.tune import counted_params
+
+
+@pytest.fixture(scope="module")
+def phi3(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that neither raypeft nor PEFT's table knows."""
+    folder = tmp_path_factory.mktemp("phi3")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    torch.manual_seed(0)
+    config = Phi3Config(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4,
+        eos_token_id=0, pad_token_id=1, bos_token_id=0,
+    )  # fmt: skip
+    Phi3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def apply(method: Method, model: str) -> int:
+    with method.applied(load_base(model)) as adapted:
+        return counted_params(adapted)["trainable_params"]
+
+
+@pytest.mark.parametrize("kind", [Lora, Ia3])
+def test_a_model_without_usual_layers_is_refused_with_its_layers(phi3: str, kind: type[Method]) -> None:
+    with pytest.raises(ValueError, match="target_modules must be given.*phi3: one or more of o_proj, qkv_proj, "
+                                         "gate_up_proj, down_proj, or all-linear"):  # fmt: skip
+        apply(kind(), phi3)
+
+
+def test_a_name_that_matches_nothing_is_refused_beside_one_that_does(phi3: str) -> None:
+    with pytest.raises(ValueError, match="but got q_proj; did you mean qkv_proj"):
+        apply(Lora(target_modules=("o_proj", "q_proj")), phi3)
+
+
+def test_a_misspelt_name_is_refused_with_the_nearest_before_anything_is_loaded() -> None:
+    problem = Lora(target_modules=("q_prj",)).refusal(family_of("toy"))
+    assert problem and "q_prj; did you mean q_proj?" in problem
+
+
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_16", "olora"])
+def test_a_rank_above_a_layers_smaller_side_is_refused_where_the_layer_is_split(start: str, phi3: str) -> None:
+    method = Lora(init_lora_weights=start, lora_r=193)
+    assert "must be at most the smaller side" in str(method.refusal(family_of("toy")))
+    with pytest.raises(ValueError, match="lora_r must be at most the smaller side.*got 193 for o_proj, which is 64 by"):
+        apply(Lora(init_lora_weights=start, lora_r=193, target_modules=("o_proj",)), phi3)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Lora(init_lora_weights="pissa", lora_r=192),
+        Lora(init_lora_weights="olora", lora_r=192),
+        Lora(init_lora_weights="gaussian", lora_r=700),
+        Lora(init_lora_weights="orthogonal", lora_r=600),
+        Lora(lora_r=700, use_dora=True, target_modules="all-linear"),
+        Lora(target_modules=("self_attn.q_proj",)),
+        Ia3(target_modules="all-linear"),
+        Ia3(target_modules=("self_attn.q_proj", "mlp.down_proj")),
+    ],
+)
+def test_the_planned_number_of_parameters_is_that_of_the_loaded_adapter(method: Lora | Ia3) -> None:
+    family = family_of("toy")
+    assert family.architecture and method.refusal(family) is None
+    assert apply(method, "toy") == method.trainable_params(family.architecture)
+
+
+def test_an_odd_rank_has_no_orthogonal_start() -> None:
+    with pytest.raises(ValidationError, match="lora_r must be even where init_lora_weights is orthogonal but got 7"):
+        Lora(init_lora_weights="orthogonal", lora_r=7)
+
+
+def test_one_name_means_the_list_of_it() -> None:
+    assert Lora(target_modules="all-linear") == Lora(target_modules=("all-linear",))
+
+
+def test_virtual_tokens_need_a_text_to_begin_with_unless_they_begin_at_random() -> None:
+    with pytest.raises(ValidationError, match="prompt_tuning_init_text must have words"):
+        PromptTuning(prompt_tuning_init_text=" ")
+    assert PromptTuning(prompt_tuning_init="RANDOM", prompt_tuning_init_text="")
