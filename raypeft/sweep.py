@@ -31,8 +31,7 @@ from raypeft.study.checking import LoadedSweep, check, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
-from raypeft.trial.columns import tables
-from raypeft.trial.declarations import own_declarations, write_manifest
+from raypeft.trial.declarations import own_declarations, prepare_store
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -40,9 +39,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     config = sweep.config
     trials = plan_trials(sweep)
     results = sweep_url(config.results, config.name)
-    store = ResultStore(results, tables())
-    store.upgrade()
-    write_manifest(store, sweep, trials)
+    store = prepare_store(results, sweep, trials)
     console = Console(stderr=True)
     if config.reuse and not rerun:
         say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))

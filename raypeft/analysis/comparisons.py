@@ -128,6 +128,9 @@ def _by_each_score(
             sizes = dict.fromkeys(len(table) for side in tables for table in side)
             lacks = f"they were scored on other test examples ({' and '.join(map(str, sizes))})"
             continue
+        if len(tables[0][0]) < 2:
+            lacks = "a comparison needs two or more test examples but they have one"
+            continue
         hits = [[values[row["id"]].get(score.hits or "", {}) for row in side] for side in pairs]
         ours, theirs = (_array(side) for side in tables)
         both = (_array(hits[0]), _array(hits[1])) if all(table for side in hits for table in side) else None

@@ -33,7 +33,9 @@ def score_again(
     rerun_tests: bool = False,
     listener: Listener = events.ignore,
 ) -> int:
-    """Recompute the scores of every trial that has candidates; returns how many trials had any.
+    """Recompute the scores of every trial that has candidates; returns how many trials that were.
+
+    Rows of a dataset or a method that this version does not know are left as they are, with a line that says so.
 
     Raises SandboxUnavailable and what a dataset's loader raises where tests must be run, ValueError where the dataset
     no longer has an example.
@@ -43,6 +45,10 @@ def score_again(
     for row in store.read_rows():
         candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
         if not candidates:
+            continue
+        if row["dataset"] not in DATASETS or row["tuning_method"] not in METHODS:
+            print(f"{row['id']}: not scored again, since this version of raypeft does not know its dataset or its "
+                  f"method ({row['dataset']}, {row['tuning_method']})")  # fmt: skip
             continue
         dataset, measured = DATASETS[row["dataset"]], {}
         tested = store.read_rows("tests", row["id"]) if "tests" in dataset.judged_by else []

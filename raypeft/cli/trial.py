@@ -6,13 +6,14 @@ python -m raypeft.trial sweeps/quickstart.yaml --index 3
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
 from raypeft.analysis.report import headline
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
 from raypeft.results.statuses import is_fault
-from raypeft.results.store import ResultStore, sweep_url
+from raypeft.results.store import sweep_url
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import TrialLines
@@ -20,9 +21,8 @@ from raypeft.study.checking import load_config
 from raypeft.study.config import RunOptions
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
-from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
-from raypeft.trial.declarations import write_manifest
+from raypeft.trial.declarations import prepare_store
 from raypeft.trial.run import run_and_record
 
 
@@ -48,17 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the messages of Transformers and PEFT")
     options = parser.parse_intermixed_args(arguments)
+    overrides = [*options.overrides, *([f"results={json.dumps(options.results)}"] if options.results else [])]
     try:
-        sweep = load_config(find_sweep_file(options.sweep), options.overrides)
+        sweep = load_config(find_sweep_file(options.sweep), overrides)
         trials = plan_trials(sweep)
         if not 0 <= options.index < len(trials):
             raise ConfigError(options.sweep, [f"--index must be 0 to {len(trials) - 1} but got {options.index}"])
+        store = prepare_store(sweep_url(sweep.config.results, sweep.config.name), sweep, trials)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     trial, config = trials[options.index], sweep.config
-    store = ResultStore(sweep_url(options.results or config.results, config.name), tables())
-    write_manifest(store, sweep, trials)
     store.set_aside(trial.id)
     use_threads(config.resources.cpus_per_trial)
     enforce_budget(config.resources.gpu_memory_gb)

@@ -3,10 +3,13 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raypeft.models.folders import is_lfs_pointer
 from raypeft.records import Example, Splits
 
 SPLITS = ("train", "validation", "test")
@@ -80,19 +83,23 @@ def read_rows(name: str, path: str) -> list[Row]:
     This does not use `datasets`, which needs the same format and types in all splits. Raises FileNotFoundError if the
     file does not exist, and ValueError if its content is not JSON or not rows.
     """
-    import fsspec
-
     try:
-        with fsspec.open(path, "rb") as stream:
-            if path.endswith(".parquet"):
-                return pq.read_table(stream).to_pylist()
-            lines = [stream.read()] if path.endswith(".json") else stream.read().splitlines()
+        with _open(path) as stream:
+            content = stream.read()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{name}: dataset_path {path} must be a file that can be read but there is none"
         ) from error
+    if is_lfs_pointer(content):
+        raise ValueError(f"{name}: {path} must be a data file but is a Git LFS pointer to one; "
+                         f"run `git lfs pull` in its repository")  # fmt: skip
+    if path.endswith(".parquet"):
+        try:
+            return pq.read_table(pa.BufferReader(content)).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{name}: {path}: must be a Parquet file but is none, or damaged ({error})") from None
     rows: list[Row] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_json_parts(content), start=1):
         try:
             value = json.loads(line) if line.strip() else []
         except ValueError as error:
@@ -104,17 +111,43 @@ def read_rows(name: str, path: str) -> list[Row]:
     return rows
 
 
-def find_split(name: str, source: str, split: str) -> str:
-    """The path or URL of the file of `split` in the folder `source`."""
+def _open(path: str) -> Any:
+    """A file to read. A path on this disk is taken as it is, whatever fsspec reads into `::` in it."""
+    if "://" not in path:
+        return Path(path).expanduser().open("rb")
     import fsspec
 
-    filesystem, root = fsspec.core.url_to_fs(source)
+    return fsspec.open(path, "rb")
+
+
+def _json_parts(content: bytes) -> list[bytes]:
+    """The whole of a file that is one JSON value, else its lines, whatever the file's ending promises."""
+    try:
+        json.loads(content)
+    except ValueError:
+        return content.splitlines()
+    return [content]
+
+
+def find_split(name: str, source: str, split: str) -> str:
+    """The path or URL of the file of `split` in the folder `source`."""
     for suffix in FORMATS:
-        path = f"{root.rstrip('/')}/{split}{suffix}"
-        if filesystem.exists(path):
-            return str(filesystem.unstrip_protocol(path)) if "://" in source else path
+        if path := _existing(source, split + suffix):
+            return path
     wanted = ", ".join(split + suffix for suffix in FORMATS)
     raise FileNotFoundError(f"{name}: dataset_path {source} must hold one of {wanted} but holds none of them")
+
+
+def _existing(folder: str, file: str) -> str | None:
+    """The path or URL of a file in a folder. None if it is not there."""
+    if "://" not in folder:
+        path = Path(folder).expanduser().absolute() / file
+        return str(path) if path.exists() else None
+    import fsspec
+
+    filesystem, root = fsspec.core.url_to_fs(folder)
+    url = f"{root.rstrip('/')}/{file}"
+    return str(filesystem.unstrip_protocol(url)) if filesystem.exists(url) else None
 
 
 def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
@@ -125,6 +158,11 @@ def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
     if missing:
         raise ValueError(f"{origin}: must have the columns {columns.nl}, {columns.code} but lacks "
                          f"{', '.join(missing)}; it has {', '.join(present)}")  # fmt: skip
+    for column in (columns.nl, columns.code):
+        of_bytes = [index for index, row in enumerate(rows) if isinstance(row.get(column), bytes)]
+        if of_bytes:
+            raise ValueError(f"{origin}: {column} must be text but {len(of_bytes)} rows hold bytes, the first is row "
+                             f"{of_bytes[0]} (counted from 0); write the column as a string")  # fmt: skip
     empty = [
         index
         for index, row in enumerate(rows)

@@ -39,9 +39,9 @@ def check_known(model: Any, table: Iterable[str], method: str) -> None:
 def check_rank(rank: int, names: Sequence[str], model: Any) -> None:
     """Raise ValueError where `rank` exceeds the smaller side of a targeted linear layer of `model`."""
     for name, inputs, outputs in _linears(model):
-        if any(_is(name, each) or each == ALL_LINEAR for each in names):
-            if problem := rank_problem(rank, name.rpartition(".")[2], inputs, outputs):
-                raise ValueError(problem)
+        is_target = any(_is(name, each) or each == ALL_LINEAR for each in names)
+        if is_target and (problem := rank_problem(rank, name.rpartition(".")[2], inputs, outputs)):
+            raise ValueError(problem)
 
 
 def rank_problem(rank: int, layer: str, inputs: int, outputs: int) -> str | None:

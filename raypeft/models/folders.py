@@ -51,13 +51,31 @@ def has_chat_template(folder: Path) -> bool | None:
     return bool(config.get("chat_template")) if isinstance(config, dict) else None
 
 
+LFS_BEGINNING = b"version https://git-lfs.github.com/spec/"
+
+
+def is_lfs_pointer(content: bytes) -> bool:
+    """Whether the beginning of a file says that it is a pointer of Git LFS, which stands for a file not fetched yet."""
+    return content.startswith(LFS_BEGINNING)
+
+
+def lfs_pointers(folder: Path) -> list[str]:
+    """The names of the files in a folder that are pointers of Git LFS."""
+    pointers = []
+    for file in sorted(each for each in folder.iterdir() if each.is_file()):
+        with file.open("rb") as stream:
+            if is_lfs_pointer(stream.read(len(LFS_BEGINNING))):
+                pointers.append(file.name)
+    return pointers
+
+
 def safetensors_params(folder: Path) -> int | None:
-    """The parameters in a folder's .safetensors files by their headers alone; None where there are none."""
+    """The parameters in a folder's .safetensors files by their headers; None where there are none, or damaged ones."""
     total = 0
     for file in folder.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
+        header = _header(file)
+        if header is None:
+            return None
         for name, tensor in header.items():
             if name != "__metadata__":
                 count = 1
@@ -65,3 +83,14 @@ def safetensors_params(folder: Path) -> int | None:
                     count *= size
                 total += count
     return total or None
+
+
+def _header(file: Path) -> dict[str, Any] | None:
+    """The header of a .safetensors file: (dtype, shape, place) of each tensor. None where the file is damaged."""
+    with file.open("rb") as stream:
+        try:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(length)) if length < file.stat().st_size else None
+        except (struct.error, ValueError):
+            return None
+    return header if isinstance(header, dict) else None

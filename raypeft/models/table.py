@@ -17,7 +17,7 @@ from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.folders import has_chat_template, safetensors_params
+from raypeft.models.folders import has_chat_template, lfs_pointers, safetensors_params
 
 Weights = Literal["half", "float32", "int8", "nf4"]
 """How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
@@ -219,5 +219,8 @@ def folder_problem(source: str) -> str | None:
         return "must hold a config.json but has none"
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return f"must hold a tokenizer (one of {', '.join(TOKENIZER_FILES)}) but has none"
+    if pointers := lfs_pointers(folder):
+        return (f"must hold the files themselves but {', '.join(pointers)} is a Git LFS pointer; run `git lfs pull` in "
+                f"its repository")  # fmt: skip
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     return None if weights else "must hold weights (*.safetensors or *.bin) but has none"

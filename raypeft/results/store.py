@@ -28,6 +28,7 @@ from raypeft.records import Column
 from raypeft.results.manifest import Manifest
 from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
+from raypeft.study.config import place_problem
 
 MANIFEST = "manifest.json"
 
@@ -38,7 +39,8 @@ class ResultStore:
     def __init__(self, url: str, tables: Mapping[str, Sequence[Column]], make: bool = True) -> None:
         """`tables` gives the columns of each table; those of this version come from `raypeft.trial.columns.tables`.
 
-        With `make`, missing folders are made. Raises OSError (from pyarrow) if they cannot be made.
+        With `make`, missing folders are made. Raises OSError (from pyarrow) if they cannot be made, and ValueError for
+        a URL that cannot be read and for a damaged file.
         """
         self.url = url
         self.filesystem, self.root = _open(url)
@@ -185,7 +187,9 @@ class ResultStore:
         try:
             with self.filesystem.open_input_file(path) as stream:
                 yield stream
-        except pa.ArrowInvalid as error:
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:  # OSError: a page inside cannot be read
             raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
 
     def _file(self, table: str, trial_id: str) -> list[str]:
@@ -234,7 +238,13 @@ def sweep_url(results: str, sweep: str) -> str:
 
 
 def _open(url: str) -> tuple[pa.fs.FileSystem, str]:
+    """The file system of a folder or URL, and the path in it. Raises ValueError where a URL cannot be read whole."""
     if "://" in url:
-        filesystem, root = pa.fs.FileSystem.from_uri(url)
+        if problem := place_problem(url):
+            raise ValueError(f"results {problem}")
+        try:
+            filesystem, root = pa.fs.FileSystem.from_uri(url)
+        except pa.ArrowException as error:
+            raise ValueError(f"results must be a folder or a URL that pyarrow reads but got {url!r}: {error}") from None
         return filesystem, root.rstrip("/")
     return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())

@@ -6,9 +6,10 @@ from it. None of these modules imports torch.
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from raypeft.methods import METHODS, TuningMethod
@@ -218,12 +219,29 @@ class SweepConfig(BaseModel):
     )
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
-    results: str = Field("results", description="Folder or URL for the results of all sweeps")
+    results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     reuse: list[str] = Field(
         [],
         description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
         "instead of being run",
     )
+
+    @field_validator("results")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        if problem := place_problem(value):
+            raise ValueError(problem)
+        return value
+
+
+def place_problem(place: str) -> str | None:
+    """Why results cannot be kept at a folder or URL, as far as its text tells. None if they can.
+
+    A URL ends at a `#` for pyarrow, so that what follows would be lost.
+    """
+    if "://" in place and re.search(r"[#\s]", place):
+        return f"must be a folder, or a URL without # and blanks (write %23 and %20 for them), but got {place!r}"
+    return None
 
 
 def trial_fields() -> dict[str, Any]:

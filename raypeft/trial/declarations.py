@@ -14,6 +14,7 @@ from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
+from raypeft.study.sweepfile import ConfigError
 from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
 from raypeft.trial.provenance import versions
@@ -38,6 +39,20 @@ def _declared(method: type[Method]) -> DeclaredMethod:
     names = tuple(name for name in infos if name not in ("method", "name"))
     defaults = {name: infos[name].default for name in names if not infos[name].is_required()}
     return DeclaredMethod(names, defaults, method.trains)
+
+
+def prepare_store(results: str, sweep: LoadedSweep, trials: Iterable[Trial]) -> ResultStore:
+    """The store of a sweep, ready for its rows: its folders made, older files upgraded, the manifest written.
+
+    Raises ConfigError where the folder cannot be made or holds a file that cannot be read.
+    """
+    try:
+        store = ResultStore(results, tables())
+        store.upgrade()
+        write_manifest(store, sweep, trials)
+    except (OSError, ValueError) as error:
+        raise ConfigError(sweep.document.source, [f"results: {results} cannot be used: {error}"]) from error
+    return store
 
 
 def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials: Iterable[Trial] = ()) -> Manifest:

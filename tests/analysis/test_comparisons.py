@@ -153,3 +153,13 @@ def test_trials_on_a_dataset_with_tests_are_compared_by_pass_at_1_and_tests_pass
     assert found["pass_at_1"].effect.startswith("10 : 0, "), "by the first candidate"
     assert found["avg_tests_passed"].difference == pytest.approx(0.5)
     assert found["avg_tests_passed"].effect == ""
+
+
+def test_trials_of_a_single_test_example_are_left_out_with_the_reason(store):
+    add(store, "zero_shot", [0])
+    add(store, "lora", [1])
+    found = compared(store)
+    assert found.made == []
+    assert [reason for _, reason in found.left_out] == [
+        "a comparison needs two or more test examples but they have one"
+    ]

@@ -131,3 +131,14 @@ def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(
 def test_a_folder_without_candidates_is_refused(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "holds no candidates/" in capsys.readouterr().err
+
+
+def test_a_row_of_a_method_that_is_not_known_here_is_left_as_it_is_and_said_so(tmp_path, capsys):
+    store = ResultStore(str(tmp_path), tables())
+    store.write_rows("trials", "a", [{"id": "a", "model": "toy", "dataset": "toy", "tuning_method": "adalora",
+                                      "status": "ok", "em_at_1": 0.5}])  # fmt: skip
+    store.write_rows("candidates", "a", [{"id": "a", "example_id": "0", "rank": 0, "text": "x", "reference": "x"}])
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "a: not scored again" in told and "adalora" in told and "0 trials scored again" in told
+    assert store.read_rows()[0]["em_at_1"] == 0.5

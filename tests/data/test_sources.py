@@ -196,3 +196,37 @@ def test_a_hub_repository_that_lacks_a_split_is_told_which(tmp_path: Path, monke
         pq.write_table(pa.Table.from_pylist(ROWS["test"]), file)
     with pytest.raises(FileNotFoundError, match=r"lacks test; it has train, valid$"):
         read_splits("things", str(tmp_path / "repository"), None, None, COLUMNS)
+
+
+def test_a_parquet_file_that_was_cut_is_named(folder: Path) -> None:
+    (folder / "test.jsonl").unlink()
+    write_split(folder, "test", ROWS["test"], "parquet")
+    file = folder / "test.parquet"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"things: .*test\.parquet: must be a Parquet file but is none, or damaged"):
+        read(folder)
+
+
+def test_a_column_of_bytes_is_called_so(folder: Path) -> None:
+    (folder / "test.jsonl").unlink()
+    write_split(folder, "test", [{"key": "d", "text": "sum `x`", "code": b"sum(x)"}], "parquet")
+    with pytest.raises(ValueError, match=r"code must be text but 1 rows hold bytes, the first is row 0"):
+        read(folder)
+
+
+@pytest.mark.parametrize(("ending", "content"), [("json", "jsonl"), ("jsonl", "json")])
+def test_json_is_read_by_what_it_is_and_not_by_its_ending(folder: Path, ending: str, content: str) -> None:
+    (folder / "train.jsonl").unlink()
+    write_split(folder, "train", ROWS["train"], content)
+    (folder / f"train.{content}").rename(folder / f"train.{ending}")
+    assert read(folder) == EXAMPLES
+
+
+def test_a_folder_on_this_disk_may_have_any_name(folder: Path) -> None:
+    assert read(folder.rename(folder.parent / "c::d#e")) == EXAMPLES
+
+
+def test_a_git_lfs_pointer_is_called_so(folder: Path) -> None:
+    (folder / "test.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(ValueError, match=r"test\.jsonl must be a data file but is a Git LFS pointer"):
+        read(folder)

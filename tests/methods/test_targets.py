@@ -33,8 +33,8 @@ def apply(method: Method, model: str) -> int:
 
 @pytest.mark.parametrize("kind", [Lora, Ia3])
 def test_a_model_without_usual_layers_is_refused_with_its_layers(phi3: str, kind: type[Method]) -> None:
-    with pytest.raises(ValueError, match="target_modules must be given.*phi3: one or more of o_proj, qkv_proj, "
-                                         "gate_up_proj, down_proj, or all-linear"):  # fmt: skip
+    with pytest.raises(ValueError, match=r"target_modules must be given.*phi3: one or more of o_proj, qkv_proj, "
+                                         r"gate_up_proj, down_proj, or all-linear"):  # fmt: skip
         apply(kind(), phi3)
 
 
@@ -52,7 +52,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest_before_anything_is_loaded()
 def test_a_rank_above_a_layers_smaller_side_is_refused_where_the_layer_is_split(start: str, phi3: str) -> None:
     method = Lora(init_lora_weights=start, lora_r=193)
     assert "must be at most the smaller side" in str(method.refusal(family_of("toy")))
-    with pytest.raises(ValueError, match="lora_r must be at most the smaller side.*got 193 for o_proj, which is 64 by"):
+    with pytest.raises(ValueError, match=r"lora_r must be at most the smaller side.*193 for o_proj, which is 64 by"):
         apply(Lora(init_lora_weights=start, lora_r=193, target_modules=("o_proj",)), phi3)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.models.folders import has_chat_template, read_config
+from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
 from raypeft.models.table import family_of
 
 CONFIG = {"model_type": "codegen", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 128}
@@ -90,3 +90,15 @@ def test_a_folder_tells_whether_its_tokenizer_has_a_chat_template_where_it_is_wh
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert has_chat_template(tmp_path) is told
+
+
+def test_a_pointer_of_git_lfs_is_found_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    (tmp_path / "config.json").write_text("{}")
+    assert lfs_pointers(tmp_path) == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]", b"\x09" + bytes(7) + b"{}"])
+def test_a_damaged_file_of_weights_has_no_count(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert safetensors_params(tmp_path) is None

@@ -1,5 +1,7 @@
 """The table of models, and what planning can know of any other."""
 
+import shutil
+
 import pytest
 
 from raypeft.models.table import MODELS, TOY_FOLDER, family_of, folder_problem, is_known
@@ -41,3 +43,9 @@ def test_a_folder_that_cannot_be_loaded_is_told_what_it_lacks(tmp_path, present,
         (tmp_path / name).write_text("{}")
     found = folder_problem(str(tmp_path))
     assert (found is None) if problem is None else problem in found
+
+
+def test_a_folder_with_a_git_lfs_pointer_for_its_weights_is_told_so(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    (tmp_path / "copy" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
+    assert "model.safetensors is a Git LFS pointer; run `git lfs pull`" in folder_problem(str(tmp_path / "copy"))

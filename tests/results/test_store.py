@@ -459,3 +459,18 @@ def test_what_a_sweep_has_made_on_s3_is_opened(bucket: str) -> None:
     url = sweep_url(bucket, "made")
     ResultStore(url, TABLES).write_rows("trials", "a", [{"id": "a", "status": "ok"}])
     assert ResultStore.existing(url, TABLES).finished() == {"a"}
+
+
+@pytest.mark.parametrize("place", ["file:///tmp/r#1", "file:///tmp/a b", "nowhere://x"])
+def test_a_url_that_would_not_be_read_whole_is_refused(place: str) -> None:
+    with pytest.raises(ValueError, match="results must be a folder"):
+        ResultStore(place, {})
+
+
+def test_a_file_with_a_damaged_page_is_named(store: ResultStore, trials: str) -> None:
+    path = Path(trials) / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[4:400] = bytes(396)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"trials/b\.parquet: must be a Parquet file but is damaged"):
+        store.read_rows()

@@ -403,3 +403,9 @@ def test_without_decoding_a_trial_trains_and_measures_its_losses_alone(store):
 def test_nothing_to_train_and_nothing_to_decode_is_refused_when_it_is_planned():
     with pytest.raises(ValueError, match="decode must be true for icl, which trains nothing, but got false"):
         quick_trial("icl", decode=False)
+
+
+@pytest.mark.parametrize("place", ["/dev/null/x", "file:///tmp/r#1", "file:///tmp/a b"])
+def test_a_place_that_can_hold_no_results_ends_with_2_and_its_name(capsys, place):
+    assert main(["quickstart", "--results", place]) == 2
+    assert f"{place}" in capsys.readouterr().err
