@@ -85,7 +85,7 @@ def train_model(
 
     The loss on `test` is measured at the end, of the last weights and of the best, and decides nothing.
 
-    Raises FloatingPointError, naming the step, where the loss is not a number.
+    Raises FloatingPointError, naming the step, where a loss, a gradient or a trained weight is not finite.
     """
     torch.manual_seed(recipe.seed)
     training = Training(model, train, recipe)
@@ -143,12 +143,13 @@ class Training:
             divisors = [float(len(batches) * answer_tokens(batch)) for batch, each in zip(batches, split, strict=True)
                         for _ in each]  # fmt: skip
         with checkpointing(self.model, recipe.gradient_checkpointing):
-            loss = optimise_step(
-                self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, divisors
-            )
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the training loss is {loss} at step {number} of {self.total_steps}; "
-                                     f"lower learning_rate (it is {recipe.method.learning_rate})")  # fmt: skip
+            try:
+                loss = optimise_step(
+                    self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, divisors
+                )
+            except FloatingPointError as error:
+                raise FloatingPointError(f"{error} at step {number} of {self.total_steps}") from None
+        self._check_finite("training loss", loss, number)
         self.losses.append(loss)
         self.learning_rate = self.scheduler.get_last_lr()[0]
         self.scheduler.step()
@@ -160,6 +161,7 @@ class Training:
         """Look at the validation split, and keep the weights if they are the best so far."""
         started, result = time.perf_counter(), self.result
         loss = self._mean_over_batches(validation) if self.recipe.as_paper else self._loss(validation)
+        self._check_finite("validation loss", loss, result.steps)
         result.eval_seconds += time.perf_counter() - started
         evaluated = Evaluated(
             step=result.steps,
@@ -174,6 +176,9 @@ class Training:
         if loss < result.best_eval_loss:
             result.best_eval_loss, result.best_step = loss, result.steps
             self.best_weights = [parameter.detach().to("cpu", copy=True) for parameter in self.trainable]
+            # A weight that the validation split does not reach (a token's embedding) shows in no loss.
+            worst = next((each for each in self.best_weights if not torch.isfinite(each).all()), None)
+            self._check_finite("sum of a trained weight", 0.0 if worst is None else worst.sum().item(), result.steps)
         return evaluated
 
     def finish(self, test: Sequence[Prompt]) -> None:
@@ -193,10 +198,20 @@ class Training:
         """The mean loss of the present weights over all answer tokens; None without examples."""
         losses = example_losses(self.model, self.recipe.pad_token_id, test, self.recipe.eval_batch_size)
         self.result.test_losses = losses
-        return sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses) if losses else None
+        if not losses:
+            return None
+        mean = sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses)
+        self._check_finite("test loss", mean, self.result.steps)
+        return mean
 
     def _loss(self, prompts: Sequence[Prompt]) -> float:
         return evaluate(self.model, self.recipe.pad_token_id, prompts, self.recipe.eval_batch_size)
+
+    def _check_finite(self, what: str, value: float, step: int) -> None:
+        """Raise FloatingPointError for a value that is not finite: what follows from it would be no result."""
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the {what} must be finite but is {value} at step {step} of {self.total_steps}; "
+                                     f"lower learning_rate (it is {self.recipe.method.learning_rate})")  # fmt: skip
 
     def _mean_over_batches(self, prompts: Sequence[Prompt]) -> float:
         """The loss as `transformers.Trainer.evaluate` has it: of batches as large as in training, in the order of the
@@ -250,7 +265,8 @@ def optimise_step(
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
     The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
-    one divisor for each batch, the loss that is minimised is what is returned.
+    one divisor for each batch, the loss that is minimised is what is returned. Raises FloatingPointError where the loss
+    has no finite gradient.
     """
     model.train()
     number, total = sum(map(answer_tokens, batches)), 0.0
@@ -260,7 +276,9 @@ def optimise_step(
         loss.backward()
         total += loss.item()
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm)
+    norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
+    if math.isfinite(total) and not math.isfinite(norm):
+        raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
     optimizer.step()
     optimizer.zero_grad()
     return total * divisors / number if isinstance(divisors, float) else total

@@ -59,6 +59,9 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
+    if not math.isfinite(result.best_eval_loss):
+        raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
+                                 f"lower eval_every_epochs")  # fmt: skip
     record_test_losses(context, encoded["test"], result.test_losses)
     if isinstance(method, Adapter):
         save_adapter(trial.id, method, model, base, context.store)

@@ -336,3 +336,30 @@ def test_tensors_that_training_left_as_they_were_are_counted(base, prompts, lear
     result = train_model(model, prompts[:16], prompts[40:], Recipe(method, 1, 0))
     assert result.trained_tensors == len(list(model.parameters()))
     assert (result.unchanged_tensors == result.trained_tensors) == bool(unchanged)
+
+
+TWO = [Prompt(Example(str(index), "a", "b"), [5, 6], [7, 0]) for index in range(8)]
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_training_and_names_the_step(base, monkeypatch):
+    monkeypatch.setattr("raypeft.training.loop.evaluate", lambda *_: math.inf)
+    with pytest.raises(FloatingPointError, match="the validation loss must be finite but is inf at step 1 of 5"):
+        train_model(copy.deepcopy(base.model).requires_grad_(True), TWO, TWO, Recipe(Full(), 0, 0))
+
+
+def test_a_trained_weight_that_is_not_finite_stops_the_training_even_where_no_loss_shows_it(base):
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.model.embed_tokens.weight.data[-1] = math.nan  # of a token that no example has
+    with pytest.raises(FloatingPointError, match="a trained weight must be finite but is nan at step 1 of 5"):
+        train_model(model, TWO, TWO, Recipe(Full(), 0, 0))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_before_it_reaches_the_weights(base):
+    model = copy.deepcopy(base.model).requires_grad_(True)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match=r"norm of the gradients must be finite but is .* at step 1 of 5"):
+        train_model(model, TWO, TWO, Recipe(Full(), 0, 0))
+    assert all(torch.equal(was, now) for was, now in zip(before, model.parameters(), strict=True))
