@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.models.classes import from_config
-from raypeft.models.table import ModelFamily, Weights, family_of, folder_problem
+from raypeft.models.folders import is_lfs_pointer
+from raypeft.models.settling import settle_config, settle_tokens
+from raypeft.models.table import INSTEAD, ModelFamily, Weights, family_of, folder_problem, quantized_by
+
+NO_ADAPTER = "raypeft-reads-no-adapter"
+"""Where Transformers is told to look for an adapter, so that it does not load one that lies beside the weights."""
+SCALES = (".SCB", "weight_scale", "_scale_inv", ".scales", ".qweight", ".qzeros", ".absmax", ".weight_packed")
+"""How the names of tensors end that bitsandbytes, FP8, GPTQ, AWQ and compressed-tensors store beside quantised ones."""
 
 
 @dataclass(slots=True)
@@ -83,12 +90,12 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     loaded = _load_weights(where, weights)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     stored = loaded.generation_config.eos_token_id
-    _settle_special_tokens(loaded, tokenizer)
+    notes = [_adapter_note(where), settle_tokens(loaded, tokenizer)]
     loaded.requires_grad_(False)
     if family.architecture is None:
         # Of a model that planning could not know, the loaded config tells which layers adapters go to.
         family = replace(family, architecture=from_config(loaded.config.to_dict()))
-    base = Base(family, loaded, tokenizer, _revision(source, loaded))
+    base = Base(family, loaded, tokenizer, _revision(source, loaded), "; ".join(filter(None, notes)) or None)
     ends = tokenizer.eos_token_id if stored is None else stored
     base.stored_end_ids = tuple(ends) if isinstance(ends, list) else (ends,)
     if loaded.config.model_type == "codegen" and not family.name.startswith("codegen-"):
@@ -101,6 +108,9 @@ def _where(source: Path, name: str, revision: str | None) -> dict[str, str]:
     if source.is_file():
         if source.suffix != ".gguf":
             raise ValueError(f"model path must be a folder, a hub id or a .gguf file but got {source}")
+        with source.open("rb") as stream:
+            if is_lfs_pointer(stream.read(100)):
+                raise ValueError(f"{source} must be a GGUF file but is a Git LFS pointer to one; run `git lfs pull`")
         return {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     if source.is_dir():
         if problem := folder_problem(str(source)):
@@ -122,14 +132,21 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" and weights != "float32" else torch.float32
     config = AutoConfig.from_pretrained(**where)
+    if "gguf_file" not in where and (scheme := quantized_by(config.to_dict())):
+        raise ValueError(f"{where['pretrained_model_name_or_path']} must hold plain weights but its config.json says "
+                         f"that they are quantised ({scheme}); {INSTEAD}")  # fmt: skip
+    settle_config(config)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     loaded, report = kind.from_pretrained(
         **where,
+        **({} if "gguf_file" in where else {"config": config}),
+        adapter_kwargs={"subfolder": NO_ADAPTER},
         dtype=dtype,
         device_map={"": device},
         quantization_config=_quantization(weights, dtype) if quantized else None,
         output_loading_info=True,
     )
+    settle_config(loaded.config)
     _check_complete(where["pretrained_model_name_or_path"], report["missing_keys"], report["unexpected_keys"])
     for module in loaded.modules() if weights == "nf4" else ():
         # On CPUs with AVX-512 bitsandbytes packs the weights at the first evaluation into a form that passes no
@@ -165,28 +182,23 @@ def _quantization(weights: Weights, compute_dtype: Any) -> Any:
 
 def _check_complete(name: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Transformers fills what a checkpoint lacks with random numbers and passes over what it does not know."""
-    missing = sorted(missing)
-    left_over = sorted(key for key in unexpected if key.endswith((".weight", ".bias")))
+    missing, unexpected = sorted(missing), sorted(unexpected)
+    if scales := [key for key in unexpected if key.endswith(SCALES)]:
+        raise ValueError(f"{name} must hold plain weights but holds the scales of quantised ones (the first: "
+                         f"{scales[0]}); {INSTEAD}")  # fmt: skip
+    left_over = [key for key in unexpected if key.endswith((".weight", ".bias"))]
     if missing or left_over:
         problems = [f"{len(keys)} weights {what} (the first: {keys[0]})"
                 for keys, what in ((missing, "are missing"), (left_over, "have no place")) if keys]  # fmt: skip
         raise ValueError(f"the checkpoint of {name} must match its config.json but {' and '.join(problems)}")
 
 
-def _settle_special_tokens(model: Any, tokenizer: Any) -> None:
-    """Set eos and pad where model and tokenizer disagree: the tokenizer's eos is what training appends.
+def _adapter_note(where: dict[str, str]) -> str | None:
+    """What the row says of an adapter beside the weights, which `_load_weights` leaves out."""
+    from transformers.utils.peft_utils import find_adapter_config_file
 
-    codegen2-1B's config, for one, says that eos is 2, which its tokenizer reads as '#'.
-    """
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no end-of-sequence token; set eos_token in it")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    for config in (model.config, model.generation_config):
-        config.eos_token_id = tokenizer.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
-    # A checkpoint's own sampling defaults (temperature, top_p) must not leak into our decoding.
-    model.generation_config = type(model.generation_config).from_model_config(model.config)
+    found = find_adapter_config_file(where["pretrained_model_name_or_path"], revision=where.get("revision"))
+    return "the adapter beside the weights (adapter_config.json) was left out" if found else None
 
 
 def _settle_qkv(base: Base) -> None:
@@ -194,7 +206,7 @@ def _settle_qkv(base: Base) -> None:
     from raypeft.models.codegen2 import adapter_note, choose_blocks
 
     layout = choose_blocks(base.model, base.tokenizer, default=base.family.qkv_blocks or 4)
-    base.notes = str(layout)
+    base.notes = "; ".join(filter(None, [str(layout), base.notes]))
     base.adapter_note = adapter_note(layout.blocks)
 
 

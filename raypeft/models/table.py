@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from raypeft.models.architectures import Architecture
 from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.folders import has_chat_template, lfs_pointers, safetensors_params
+from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
 
 Weights = Literal["half", "float32", "int8", "nf4"]
 """How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
@@ -210,6 +210,27 @@ def chat_problem(model: str, is_encoder_decoder: bool, has_template: bool) -> st
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
 
 
+INSTEAD = (
+    "give the checkpoint that it was made from, or a GGUF file; qlora_8bit and qlora_4bit quantise it when it is loaded"
+)
+
+
+def quantized_by(config: Any) -> str | None:
+    """The scheme (gptq, awq, bitsandbytes, fp8, ...) by which a config.json says its weights are quantised, if any."""
+    found = config.get("quantization_config") if isinstance(config, dict) else None
+    if not found:
+        return None
+    named = found.get("quant_method") if isinstance(found, dict) else None
+    return str(named or "quantization_config")
+
+
+def _config(folder: Path) -> Any:
+    try:
+        return read_config(folder)
+    except (OSError, ValueError):
+        return None
+
+
 def folder_problem(source: str) -> str | None:
     """What a local model folder lacks to be loaded, or None. Anything else than a folder is not looked into."""
     folder = Path(source).expanduser()
@@ -222,5 +243,7 @@ def folder_problem(source: str) -> str | None:
     if pointers := lfs_pointers(folder):
         return (f"must hold the files themselves but {', '.join(pointers)} is a Git LFS pointer; run `git lfs pull` in "
                 f"its repository")  # fmt: skip
+    if scheme := quantized_by(_config(folder)):
+        return f"must hold plain weights but config.json says that they are quantised ({scheme}); {INSTEAD}"
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     return None if weights else "must hold weights (*.safetensors or *.bin) but has none"

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,13 @@ from safetensors.torch import load_file, save_file
 from small_models import CONFIGS
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from raypeft.decoding.generation import Search, generate
+from raypeft.methods import Lora
 from raypeft.models.classes import class_of
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.encoding import Encoder
+from raypeft.records import Example
 
 
 def test_the_toy_model_is_small_and_loads_with_plain_transformers():
@@ -192,3 +197,102 @@ def test_t5_is_held_in_bfloat16_or_float32_never_in_float16(small_model):
     # Its activations exceed float16's range.
     for weights in ("half", "float32"):
         assert load_base(small_model("t5"), weights=weights).model.dtype in (torch.bfloat16, torch.float32)
+
+
+def save_quantized(kind, source, folder):
+    """The model of `source` as a checkpoint that is quantised already."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    if kind == "int8":
+        load_base(source, weights="int8").model.save_pretrained(folder)
+        return
+    weights = load_file(f"{source}/model.safetensors")
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        scale = weights[name].abs().max() / 448
+        weights[name] = (weights[name] / scale).to(torch.float8_e4m3fn)
+        weights[f"{name}_scale_inv"] = scale.reshape(1, 1)
+    save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
+    scheme = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    change_config(folder, quantization_config=scheme)
+
+
+def change_config(folder, **changes):
+    file = Path(folder) / "config.json"
+    config = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
+@pytest.mark.parametrize(("kind", "scheme"), [("int8", "bitsandbytes"), ("fp8", "fp8")])
+def test_a_checkpoint_that_is_quantised_already_is_refused_whatever_config_json_says(
+    tmp_path, small_model, kind, scheme
+):
+    save_quantized(kind, small_model("llama"), tmp_path)
+    for weights in ("half", "int8", "nf4"):
+        with pytest.raises(ValueError, match=rf"must hold plain weights but .* are quantised \({scheme}\)"):
+            load_base(str(tmp_path), weights=weights)
+    change_config(tmp_path, quantization_config=None)
+    with pytest.raises(ValueError, match="must hold plain weights but holds the scales of quantised ones"):
+        load_base(str(tmp_path))
+
+
+def test_an_adapter_beside_the_weights_is_left_out_and_the_notes_say_so(tmp_path, small_model):
+    folder, ids = small_model("llama"), torch.tensor([[5, 6, 7, 8]])
+    shutil.copytree(folder, tmp_path / "both")
+    base = load_base(folder)
+    plain = base.model(ids).logits
+    with Lora(init_lora_weights="orthogonal").applied(base) as adapted:
+        assert not torch.equal(adapted(ids).logits, plain)
+        adapted.save_pretrained(tmp_path / "both")
+    both = load_base(str(tmp_path / "both"))
+    assert torch.equal(both.model(ids).logits, plain)
+    assert both.notes == "the adapter beside the weights (adapter_config.json) was left out"
+
+
+def test_a_pad_token_beyond_the_embedding_gives_way_to_eos_and_the_notes_say_so(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(tmp_path / "copy")
+    change_config(tmp_path / "copy", pad_token_id=1536)
+    base = load_base(str(tmp_path / "copy"))
+    assert base.tokenizer.pad_token_id == base.model.config.pad_token_id == base.tokenizer.eos_token_id
+    assert base.notes == "padded with eos, since the model has 1536 tokens and the tokenizer's pad token the id 1536"
+
+
+def test_an_end_of_sequence_token_beyond_the_embedding_is_refused(tmp_path):
+    shutil.copytree(TOY_FOLDER, tmp_path / "copy")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    tokenizer.add_special_tokens({"eos_token": "[END]"})
+    tokenizer.save_pretrained(tmp_path / "copy")
+    with pytest.raises(ValueError, match="must be one of the model's 1536 tokens but has the id 1536"):
+        load_base(str(tmp_path / "copy"))
+
+
+SWITCHES = [
+    {"use_cache": False},
+    {"return_dict": False},
+    {"output_hidden_states": True},
+    {"output_attentions": True},
+    {"guidance_scale": 2.0},
+    {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1, "suppress_tokens": [5, 6, 7]},
+    {"forced_bos_token_id": 9, "forced_eos_token_id": 9, "do_sample": True, "num_beam_groups": 2, "min_new_tokens": 7},
+]
+
+
+@pytest.mark.parametrize("kind", ["codegen", "llama", "t5"])
+def test_what_a_checkpoint_says_of_caches_outputs_and_decoding_changes_no_candidate(tmp_path, small_model, kind):
+    examples = [Example("a", "sort list `xs` by length", "x"), Example("b", "reverse it and print each element", "x")]
+
+    def candidates(folder):
+        base = load_base(folder)
+        prompts = [Encoder(base.tokenizer, base.is_encoder_decoder).encode(each) for each in examples]
+        search = Search(max_new_tokens=6, num_beams=3, num_return_sequences=3)
+        return generate(base.model, base.tokenizer, prompts, search)
+
+    expected = candidates(small_model(kind))
+    for number, switches in enumerate(SWITCHES):
+        folder = tmp_path / str(number)
+        shutil.copytree(small_model(kind), folder)
+        change_config(folder, **switches)
+        if "use_cache" not in switches:
+            (folder / "generation_config.json").write_text(json.dumps(switches))
+        assert candidates(str(folder)) == expected, switches
