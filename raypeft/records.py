@@ -123,6 +123,8 @@ class Prompt:
     """Number of padding tokens before the prompt in training, which are not attended to but counted as positions."""
     prefilled: str = ""
     """The beginning of the answer that is already in the prompt. A candidate's text includes it."""
+    too_long: bool = False
+    """Whether the model has no room for the prompt and an answer, so that nothing is generated for it."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.answer_ids)
@@ -139,7 +141,7 @@ class Candidate:
     token_count: int
     """Number of generated tokens, including the stopping token."""
     stop_reason: str
-    """`eos`, `stop` (a stop string) or `length` (max_new_tokens)."""
+    """`eos`, `stop` (a stop string), `length` (max_new_tokens) or `too_long` (`Prompt.too_long`: nothing generated)."""
     log_probability: float | None = field(default=None, compare=False)
     """Sum of the log-probabilities of its tokens, including the stopping token, in nats. The last digits depend on the
     batch, so equality of candidates ignores it."""

@@ -15,6 +15,7 @@ from typing import Any
 from raypeft import events
 from raypeft.data import DATASETS
 from raypeft.events import Listener
+from raypeft.methods import METHODS
 from raypeft.metrics.scoring import score_columns
 from raypeft.records import Candidate, Example
 from raypeft.results.statuses import is_fault

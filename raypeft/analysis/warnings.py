@@ -45,13 +45,23 @@ def references_too_long(row: Row) -> str:
     return f"{count} references are longer than max_new_tokens: no candidate can match them" if count else ""
 
 
+def references_lost(row: Row) -> str:
+    count = row.get("references_lost") or 0
+    return f"{count} references are lost in the model's tokenizer: no candidate can match them" if count else ""
+
+
+def prompts_too_long(row: Row) -> str:
+    count = row.get("test_too_long") or 0
+    return f"{count} test prompts do not fit the model's context and count as misses" if count else ""
+
+
 def duplicates(row: Row) -> str:
     count, total = row.get("exact_duplicates") or 0, row.get("test_examples")
     return f"{count} of {total} test instructions are also in the training split" if count and total else ""
 
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, answers_cut, references_too_long, duplicates,
+    diverged, learned_nothing, answers_cut, references_too_long, references_lost, prompts_too_long, duplicates,
 )  # fmt: skip
 
 

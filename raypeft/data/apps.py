@@ -157,6 +157,9 @@ def _parsed(text: str) -> Any:
 
 
 def _text(value: Any) -> str:
+    """A field as text. Re-uploads of APPS hold lists and objects where the dataset has JSON text."""
+    if isinstance(value, list | dict):
+        return json.dumps(value)
     return value if isinstance(value, str) else ""
 
 

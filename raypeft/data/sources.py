@@ -171,17 +171,22 @@ def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
     if empty:
         raise ValueError(f"{origin}: {len(empty)} rows have no text in {columns.nl} or {columns.code}, the first is "
                          f"row {empty[0]} (counted from 0); remove or fill them")  # fmt: skip
-    ids = unique([str(row.get(columns.id, index)) for index, row in enumerate(rows)])
+    ids = unique([str(index if row.get(columns.id) is None else row[columns.id]) for index, row in enumerate(rows)])
     return [Example(each, row[columns.nl], row[columns.code]) for each, row in zip(ids, rows, strict=True)]
 
 
 def unique(ids: list[str]) -> list[str]:
-    """Make ids unique: a repeated id gets `#2`, `#3`, ... at its end. CoNaLa has 21 repeated ids."""
-    seen: Counter[str] = Counter()
+    """Make ids unique: a repeated id gets `#2`, `#3`, ... at its end, the first that no other has. CoNaLa has 21."""
+    taken, numbers = set(ids), Counter[str]()
     unique_ids = []
     for each in ids:
-        seen[each] += 1
-        unique_ids.append(each if seen[each] == 1 else f"{each}#{seen[each]}")
+        numbers[each] += 1
+        new = each
+        while numbers[each] > 1 and new in taken:
+            new = f"{each}#{numbers[each]}"
+            numbers[each] += new in taken
+        taken.add(new)
+        unique_ids.append(new)
     return unique_ids
 
 

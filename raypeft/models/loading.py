@@ -59,6 +59,11 @@ class Base:
         length = getattr(self.model.config, "max_position_embeddings", None)
         return int(length) if length else None
 
+    @property
+    def token_count(self) -> int:
+        """How many tokens the model has an embedding for."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
     def restore(self, adapted: Any) -> None:
         """Take a PEFT adapter off again, without merging it."""
         prompt_learning = adapted.active_peft_config.is_prompt_learning

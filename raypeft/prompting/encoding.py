@@ -17,6 +17,7 @@ from typing import Any
 
 from raypeft.prompting.chat import answer_turn, chat_text
 from raypeft.prompting.forms import CORRECTED, render, turns
+from raypeft.prompting.plain_text import token_ids
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -38,12 +39,14 @@ class Encoder:
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
         """The example as token ids; the answer ends with the token `end_id`."""
         prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        text = self.text(example, shots)
-        prompt_ids = self._prompt_ids(text)
+        text, data = self.text(example, shots), spelled_by(example, shots)
+        prompt_ids = self._prompt_ids(text, data)
         if self.form.joined:
-            prompt_ids, answer_ids = self._split(text, self.form.answer.format(code=example.code.strip()), prompt_ids)
+            code = example.code.strip()
+            joined = token_ids(self.tokenizer, text + self.form.answer.format(code=code), [*data, code])
+            prompt_ids, answer_ids = self._split(joined, prompt_ids)
         else:
-            answer_ids = self._answer_ids(example.code, text, prompt_ids)
+            answer_ids = self._answer_ids(example.code, text, prompt_ids, data)
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
@@ -57,31 +60,30 @@ class Encoder:
         """The token that ends an answer: the tokenizer's end of sequence, or the end of a turn in a chat."""
         return answer_turn(self.tokenizer).end_id if self.form.chat else int(self.tokenizer.eos_token_id)
 
-    def _split(self, text: str, answer: str, prompt_ids: list[int]) -> tuple[list[int], list[int]]:
+    def _split(self, ids: list[int], prompt_ids: list[int]) -> tuple[list[int], list[int]]:
         """Prompt and answer, tokenised as one; a token that holds the border belongs to the answer."""
-        ids: list[int] = self.tokenizer(text + answer)["input_ids"]
         if ids[-1:] == [self.tokenizer.eos_token_id]:
             ids = ids[:-1]
         border = next((at for at, (one, other) in enumerate(zip(prompt_ids, ids, strict=False)) if one != other), None)
         border = min(len(prompt_ids), len(ids)) if border is None else border
         return ids[:border], ids[border:]
 
-    def _prompt_ids(self, text: str) -> list[int]:
+    def _prompt_ids(self, text: str, data: Sequence[str]) -> list[int]:
         # A chat template writes the special tokens itself.
-        ids: list[int] = self.tokenizer(text, add_special_tokens=not self.form.chat)["input_ids"]
+        ids = token_ids(self.tokenizer, text, data, add_special_tokens=not self.form.chat)
         # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
         appended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.is_encoder_decoder and not self.form.chat
         return ids[:-1] if appended else ids
 
-    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int]) -> list[int]:
+    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int], data: Sequence[str]) -> list[int]:
         text, end_id = self.form.answer.format(code=code), self.tokenizer.eos_token_id
         if self.form.chat:
             turn = answer_turn(self.tokenizer)
             text, end_id = turn.before + text + turn.after, turn.end_id
-        ids = self._ids_after(prompt, prompt_ids, text)
+        ids = self._ids_after(prompt, prompt_ids, text, [*data, code])
         return ids if ids[-1:] == [end_id] else [*ids, end_id]
 
-    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str) -> list[int]:
+    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str, data: Sequence[str]) -> list[int]:
         """The ids of an answer that follow those of its prompt.
 
         Where the whole does not begin with the prompt's ids, a line break stands for the prompt: SentencePiece puts its
@@ -89,12 +91,11 @@ class Encoder:
         """
         if not (self.apart or self.is_encoder_decoder):
             for before in (prompt, "\n"):
-                ids = prompt_ids if before is prompt else self._prompt_ids(before)
-                whole = self._prompt_ids(before + answer)
+                ids = prompt_ids if before is prompt else self._prompt_ids(before, ())
+                whole = self._prompt_ids(before + answer, data)
                 if whole[: len(ids)] == ids:
                     return whole[len(ids) :]
-        apart: list[int] = self.tokenizer(answer, add_special_tokens=self.is_encoder_decoder)["input_ids"]
-        return apart
+        return token_ids(self.tokenizer, answer, data, add_special_tokens=self.is_encoder_decoder)
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
@@ -116,7 +117,7 @@ class Encoder:
                 if code != example.code and self.form.joined:
                     prompt = self.encode(answered)
                 elif code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids)
+                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids, spelled_by(example, ()))
                     prompt = replace(prompt, example=answered, answer_ids=answer_ids)
                 # The paper's code counted the end-of-sequence token of a joined text, though it has no loss.
                 if max_length is None or len(prompt) + self.form.joined <= max_length:
@@ -130,7 +131,7 @@ class Encoder:
         """As `encode`, without the last of `shots` that a prompt of `room` tokens cannot hold (None: it holds all).
 
         `shots` are given nearest first; `nearest_last` turns round those that are kept. A query that exceeds the room
-        without any shot is given back so, for `check_fits` to refuse.
+        without any shot is given back so.
         """
         prompt = None
         for kept in range(len(shots), -1, -1):
@@ -140,6 +141,11 @@ class Encoder:
                 break
         assert prompt is not None
         return replace(prompt, dropped_shots=len(shots) - len(prompt.shots))
+
+
+def spelled_by(example: Example, shots: Sequence[Example]) -> list[str]:
+    """The texts of the data in a prompt, in which special tokens are not read."""
+    return [example.nl, example.starter_code, *(text for shot in shots for text in (shot.nl, shot.code))]
 
 
 def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = False) -> Prompt:
@@ -166,27 +172,3 @@ def padded_as_paper(prompt: Prompt, answer_tokens: int) -> Prompt:
     Virtual tokens stand before the padding there, so they are further from the prompt than at inference.
     """
     return replace(prompt, padding=max(0, PAPER_PROMPT_TOKENS + answer_tokens - len(prompt)))
-
-
-def check_fits(
-    prompts: Sequence[Prompt],
-    context_length: int | None,
-    max_new_tokens: int | None = None,
-    virtual_tokens: int = 0,
-) -> None:
-    """Raise ValueError naming the longest example where prompt and answer exceed the model's context, in tokens.
-
-    `max_new_tokens` is the room that generation needs; None: the room of the known answer, as in training.
-    `context_length` None: there is no limit. `virtual_tokens` stand before every prompt and take their room.
-    """
-    if context_length is None:
-        return
-    needs = [virtual_tokens + len(prompt.prompt_ids) + (max_new_tokens or len(prompt.answer_ids)) for prompt in prompts]
-    too_long = [need for need in needs if need > context_length]
-    if too_long:
-        worst = prompts[needs.index(max(needs))]
-        raise ValueError(
-            f"prompt and answer must fit the model's context of {context_length} tokens but example {worst.example.id} "
-            f"needs {max(needs)} ({len(too_long)} of {len(prompts)} examples do not fit); lower num_shots or "
-            f"max_new_tokens, or leave such examples out"
-        )

@@ -2,7 +2,7 @@
 
     shots = pick_shots(trial.method, splits["train"], splits["test"], services)
     shots.of_each[0]            # the first test example's shots, nearest first
-    encode_queries(splits["test"], shots, trial.method, Encoder(tokenizer), context_length=2048, reserved=64)
+    encode_queries(splits["test"], shots, trial.method, Encoder(tokenizer), Room(2048), max_new_tokens=64)
 
 `raypeft.prompting.forms` turns them into text.
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from raypeft.data.revision import splits_revision
 from raypeft.methods import Method
-from raypeft.prompting.encoding import Encoder, check_fits
+from raypeft.prompting.encoding import Encoder
+from raypeft.prompting.room import Room
 from raypeft.records import Column, Example, Prompt
 from raypeft.services.protocol import Retrieval, Services
 
@@ -26,6 +27,13 @@ COLUMNS = (
     Column("median_prompt_tokens", int, "Median prompt length on the test split", "tokens"),
     Column("p95_prompt_tokens", int, "95th percentile of the prompt length on the test split", "tokens"),
     Column("max_prompt_tokens", int, "Maximum prompt length on the test split", "tokens"),
+    Column(
+        "test_too_long",
+        int,
+        "Test examples whose prompt and answer do not fit the model's context. Nothing is generated for them, and they "
+        "count as misses",
+        "examples",
+    ),
     Column("cut_examples", int, "Test examples whose prompt did not fit with all its shots", "examples"),
     Column(
         "near_duplicates",
@@ -76,22 +84,25 @@ def encode_queries(
     shots: Shots,
     method: Method,
     encoder: Encoder,
-    context_length: int | None,
-    reserved: int,
+    room: Room,
+    max_new_tokens: int,
 ) -> list[Prompt]:
     """The prompts of `queries` with their shots. With `on_overflow: drop`, shots that do not fit are left out.
 
-    `reserved` tokens of the context are for virtual tokens and the answer. Raises ValueError
-    (`raypeft.prompting.encoding.check_fits`) if a prompt without droppable shots does not fit the model's context.
+    A prompt that has no room beside an answer of `max_new_tokens` all the same is marked as `too_long`. Raises
+    ValueError if that is so of all prompts, or of one whose shots must not be dropped.
     """
-    room = context_length - reserved if context_length and method.on_overflow == "drop" else None
+    drops = method.on_overflow == "drop"
+    limit = room.for_prompts(max_new_tokens) if drops else None
     nearest_last = method.shot_source == "retrieved" and method.shot_order == "nearest_last"
     encoded = [
-        encoder.encode_in_room(query, its_shots, room, nearest_last)
+        encoder.encode_in_room(query, its_shots, limit, nearest_last)
         for query, its_shots in zip(queries, shots.of_each, strict=True)
     ]
-    check_fits(encoded, context_length, reserved)
-    return encoded
+    too_long = [not room.fits(len(each.prompt_ids), max_new_tokens) for each in encoded]
+    if any(too_long) and (all(too_long) or not drops):
+        raise ValueError(room.problem(encoded, max_new_tokens))
+    return [replace(each, too_long=long) for each, long in zip(encoded, too_long, strict=True)]
 
 
 def prompt_columns(queries: Sequence[Prompt]) -> dict[str, Any]:
@@ -102,6 +113,7 @@ def prompt_columns(queries: Sequence[Prompt]) -> dict[str, Any]:
         "median_prompt_tokens": lengths[(len(lengths) - 1) // 2],
         "p95_prompt_tokens": lengths[math.ceil(0.95 * len(lengths)) - 1],
         "max_prompt_tokens": lengths[-1],
+        "test_too_long": sum(query.too_long for query in queries),
         "cut_examples": sum(query.dropped_shots > 0 for query in queries),
     }
 

@@ -6,7 +6,7 @@ trials = plan_trials(load_config(path))
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -42,10 +42,21 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
             if trial.validation_limit and "reference" not in DATASETS[trial.dataset].judged_by:
                 problems.append(f"{where}: validation_limit must be left out for {trial.dataset}, whose answers are "
                                 f"judged by tests alone, but got {trial.validation_limit}")  # fmt: skip
+            problems.extend(f"{where}: {problem}" for problem in unstorable(trial))
             trials.setdefault(trial.id, trial)
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
     return _by_model(list(trials.values()))
+
+
+def unstorable(trial: Trial) -> Iterator[str]:
+    """What a row of the results cannot hold of a trial's fields: Parquet has integers of 64 bits, and Unicode text."""
+    for name, value in trial.fields.items():
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            yield f"{name} must be an integer of 64 bits at most but got {value}"
+        texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
+        if any(re.search("[\0\ud800-\udfff]", text) for text in texts):
+            yield f"{name} must be text without NUL and halves of surrogate pairs but got {value!r}"
 
 
 def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
+from raypeft.prompting.plain_text import is_kept
+from raypeft.prompting.room import Room, check_ids
 from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Form, Prompt
 from raypeft.trial.context import TrialContext
@@ -19,7 +21,7 @@ from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.tests import CandidateTests
 
 if TYPE_CHECKING:
-    from raypeft.decoding.generation import Search
+    from raypeft.decoding.generation import Keep, Search
     from raypeft.decoding.older_search import Version
 
 CANDIDATES = (
@@ -30,7 +32,12 @@ CANDIDATES = (
     Column("reference", str, "Reference answer from the dataset"),
     Column("matches", bool, "Whether the text equals the reference, ignoring leading and trailing white space"),
     Column("token_count", int, "Number of generated tokens, including the stopping token", "tokens"),
-    Column("stop_reason", str, "Why generation ended: eos, stop (a stop string) or length (max_new_tokens)"),
+    Column(
+        "stop_reason",
+        str,
+        "Why generation ended: eos, stop (a stop string), length (max_new_tokens), or "
+        "too_long (the prompt did not fit the model's context, and nothing was generated)",
+    ),
     Column("log_probability", float, "Log-probability of the candidate, including its stopping token", "nats"),
     Column("prompt_tokens", int, "Prompt length, including shots", "tokens"),
     Column("shots", list[str], "Ids of the training examples in the prompt, in order"),
@@ -48,8 +55,15 @@ COLUMNS = (
         "Test examples whose reference answer is longer than max_new_tokens, so that no candidate can match it",
         "examples",
     ),
+    Column(
+        "references_lost",
+        int,
+        "Test examples whose reference answer the model's tokenizer does not give back (T5's has no braces), so that "
+        "no candidate can match it",
+        "examples",
+    ),
 )
-"""The columns of the row that `candidate_columns` fills."""
+"""The columns of the row that `candidate_columns` and `lost_references` fill."""
 
 
 PAPER_TOP_K = 50
@@ -62,8 +76,17 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     from raypeft.models import virtual_tokens
 
     encoder = trial_encoder(context, base)
-    reserved = context.max_new_tokens + virtual_tokens.count(model)
-    return encode_queries(examples, shots, context.trial.method, encoder, base.context_length, reserved)
+    room = Room(base.context_length, base.is_encoder_decoder, virtual_tokens.count(model))
+    queries = encode_queries(examples, shots, context.trial.method, encoder, room, context.max_new_tokens)
+    check_ids(queries, base.token_count, base.tokenizer)
+    return queries
+
+
+def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
+    """How many references the model cannot write, by column; empty where answers are not judged by references."""
+    if "reference" not in context.dataset.judged_by:
+        return {}
+    return {"references_lost": sum(not is_kept(base.tokenizer, example.code) for example in examples)}
 
 
 def answer(
@@ -74,8 +97,6 @@ def answer(
     Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made, and their
     `tests`, if any, begin while the next batch is decoded.
     """
-    from raypeft.decoding.generation import generate
-
     trial_id, store, parts = context.trial.id, context.store, itertools.count()
 
     def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
@@ -85,11 +106,39 @@ def answer(
             for place, candidates in zip(places, found, strict=True):
                 tests.begin(queries[place].example, candidates)
 
-    candidates = generate(model, base.tokenizer, queries, search(context, base), keep, context.listener)
+    candidates = found_for(context, model, base, queries, keep)
     # Before they are scored, so that a fault in a metric loses no candidate.
     store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, candidates))
     store.drop_parts("candidates", trial_id)
     return candidates
+
+
+def found_for(
+    context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt], keep: Keep | None = None
+) -> list[list[Candidate]]:
+    """The candidates for each query; empty ones, which are misses, where the model has no room for it.
+
+    `keep` is told of each batch, and of what was not decoded as of a last one.
+    """
+    from raypeft.decoding.generation import generate
+
+    fitting = [place for place, query in enumerate(queries) if not query.too_long]
+    others = [place for place, query in enumerate(queries) if query.too_long]
+
+    def keep_fitting(places: Sequence[int], found: list[list[Candidate]]) -> None:
+        if keep:
+            keep([fitting[place] for place in places], found)
+
+    decoded = [queries[place] for place in fitting]
+    found = generate(model, base.tokenizer, decoded, search(context, base), keep_fitting, context.listener)
+    candidates = dict(zip(fitting, found, strict=True))
+    count = context.trial.num_return_sequences
+    for place in others:
+        example_id = queries[place].example.id
+        candidates[place] = [Candidate(example_id, rank, "", 0, "too_long") for rank in range(count)]
+    if keep and others:
+        keep(others, [candidates[place] for place in others])
+    return [candidates[place] for place in range(len(queries))]
 
 
 def search(context: TrialContext, base: Base) -> Search:

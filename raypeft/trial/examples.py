@@ -20,10 +20,18 @@ COLUMNS = (
     Column("train_examples", int, "Number of training examples used", "examples"),
     Column("validation_examples", int, "Number of validation examples used", "examples"),
     Column("train_left_out", int, "Training examples left out because they have no answer", "examples"),
-    Column("train_too_long", int, "Training examples left out because they are longer than max_length", "examples"),
+    Column(
+        "train_too_long",
+        int,
+        "Training examples left out because they are longer than max_length or the model's context",
+        "examples",
+    ),
     Column("validation_left_out", int, "Validation examples left out because they have no answer", "examples"),
     Column(
-        "validation_too_long", int, "Validation examples left out because they are longer than max_length", "examples"
+        "validation_too_long",
+        int,
+        "Validation examples left out because they are longer than max_length or the model's context",
+        "examples",
     ),
     Column("test_examples", int, "Number of test examples used", "examples"),
     Column("dataset_resolved_revision", str, "Hash of the loaded splits"),
@@ -34,10 +42,23 @@ COLUMNS = (
 def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
     """The examples that the trial uses, and the columns on their version and on the number of examples left out."""
     splits = dataset.load(trial.dataset_path, trial.dataset_revision)
+    check_text(splits, dataset.name)
     revision = splits_revision(splits)
     splits, left_out = usable(limited(splits, trial), dataset)
     counts = {f"{split}_examples": len(examples) for split, examples in splits.items()}
     return splits, {"dataset_resolved_revision": revision, **left_out, **counts}
+
+
+def check_text(splits: Splits, name: str) -> None:
+    """Raise ValueError naming the first example with half of a surrogate pair, which is no text to any tokenizer."""
+    for split, examples in splits.items():
+        for example in examples:
+            try:
+                "".join((example.id, example.nl, example.code, example.starter_code, *example.other_codes)).encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{name}: {split} example {example.id!r} must be text but has "
+                                 f"{error.object[error.start]!r}, half of a surrogate pair; remove or fill it"
+                                 ) from None  # fmt: skip
 
 
 def limited(splits: Splits, trial: Trial) -> Splits:

@@ -25,7 +25,7 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
-from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows
+from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows, lost_references
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
@@ -122,6 +122,7 @@ def run_trial(context: TrialContext) -> Row:
         splits, measured = examples.load(trial, context.dataset)
         base = context.bases.get(*trial.base_key)
         check_form(trial, base)
+        measured |= lost_references(context, base, splits["test"])
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
@@ -134,12 +135,12 @@ def run_trial(context: TrialContext) -> Row:
     torch.manual_seed(trial.seed)
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
+        queries = ask(context, model, base, splits["test"], shots) if trial.decode else []
         if isinstance(method, TrainedMethod):
             with context.stage("train"):
                 measured |= tune(context, method, model, base, splits)
         if trial.decode:
             with context.stage("generate"):
-                queries = ask(context, model, base, splits["test"], shots)
                 candidates = answer(context, model, base, queries, tests)
             measured |= judged(context, queries, candidates, tests)
         if trial.validation_limit:

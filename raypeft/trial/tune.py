@@ -14,7 +14,8 @@ from typing import Any
 
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder, check_fits, cut_as_paper, padded_as_paper
+from raypeft.prompting.encoding import Encoder, cut_as_paper, padded_as_paper
+from raypeft.prompting.room import Room, check_ids
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.trial.context import TrialContext
@@ -58,6 +59,8 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         as_paper=trial.fidelity == "paper",
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
+    for prompts in encoded.values():
+        check_ids(prompts, base.token_count, base.tokenizer)
     result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
@@ -89,13 +92,14 @@ def training_prompts(
 ) -> tuple[dict[str, list[Prompt]], dict[str, int]]:
     """The splits as token ids, and by column how many examples were too long for `max_length`.
 
-    `virtual` tokens stand before every prompt. Raises ValueError where an example exceeds the context and the dataset
-    leaves none out, or where it leaves out all.
+    `virtual` tokens stand before every prompt. What exceeds the model's context is left out as well. Raises ValueError
+    where all are left out.
     """
     trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
     encoder = trial_encoder(context, base, training=True)
     longest = trial.max_length or dataset.max_length
-    if longest and base.context_length:
+    room = Room(base.context_length, base.is_encoder_decoder, virtual)
+    if longest and base.context_length and not base.is_encoder_decoder:
         longest = min(longest, base.context_length - virtual)
     pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     encoded: dict[str, list[Prompt]] = {}
@@ -106,15 +110,21 @@ def training_prompts(
             found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
             if virtual and not base.is_encoder_decoder:  # without virtual tokens such padding changes no loss
                 found = [padded_as_paper(each, dataset.max_new_tokens) for each in found]
-        if not found:
-            raise ValueError(f"{split} must have examples of at most {longest} tokens, prompt and answer, but all "
+        encoded[split] = fitting(found, room)
+        missing += len(found) - len(encoded[split])
+        if not encoded[split]:
+            most = min(longest or math.inf, (base.context_length or math.inf) - virtual)
+            raise ValueError(f"{split} must have examples of at most {most} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
-        check_fits(found, base.context_length, virtual_tokens=virtual)
-        encoded[split] = found
-        if longest:
-            left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(found)}
-    encoded["test"] = test_prompts(encoder, splits["test"], longest or base.context_length)
+        if longest or base.context_length:
+            left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(encoded[split])}
+    encoded["test"] = fitting(test_prompts(encoder, splits["test"], longest), room)
     return encoded, left_out
+
+
+def fitting(prompts: Sequence[Prompt], room: Room) -> list[Prompt]:
+    """The prompts that fit the model's context with their answers."""
+    return [each for each in prompts if room.fits(len(each.prompt_ids), len(each.answer_ids))]
 
 
 def test_prompts(encoder: Encoder, examples: Sequence[Example], longest: int | None) -> list[Prompt]:

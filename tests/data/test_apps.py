@@ -201,3 +201,10 @@ def test_real_problems_of_every_level_are_read_with_their_tests(tmp_path, real_d
     assert all(each.code and each.tests and not each.defect for each in splits["test"])
     assert [bool(each.starter_code) for each in splits["test"]] == [True, False, False]
     assert len(splits["train"]) + len(splits["validation"]) == 3
+
+
+def test_solutions_and_tests_may_be_lists_and_objects_as_in_uploads_of_others(tmp_path):
+    fields = {"solutions": ["print(1)", "print(2)"], "input_output": {"inputs": ["1\n"], "outputs": ["2\n"]}}
+    example = loaded_test_row(tmp_path, **fields)
+    assert (example.code, example.other_codes, example.defect) == ("print(1)", ("print(2)",), "")
+    assert parse_tests(example.tests)

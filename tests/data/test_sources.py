@@ -230,3 +230,20 @@ def test_a_git_lfs_pointer_is_called_so(folder: Path) -> None:
     (folder / "test.jsonl").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     with pytest.raises(ValueError, match=r"test\.jsonl must be a data file but is a Git LFS pointer"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["a", "a", "a#2", "b"], ["a", "a#3", "a#2", "b"]),
+        (["a", "a#2", "a", "a#2", "a"], ["a", "a#2", "a#3", "a#2#2", "a#4"]),
+    ],
+)
+def test_an_id_that_was_made_unique_is_not_one_that_another_row_has(ids: list[str], expected: list[str]) -> None:
+    assert unique(ids) == expected
+
+
+def test_ids_may_be_missing_or_longer_than_64_bits(folder: Path) -> None:
+    rows = [{**ROWS["test"][0], "key": key} for key in (2**70, None, 2**70)]
+    write_split(folder, "test", rows)
+    assert [each.id for each in read(folder)["test"]] == [str(2**70), "1", f"{2**70}#2"]

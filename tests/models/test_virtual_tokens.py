@@ -136,15 +136,6 @@ def test_gradient_checkpointing_takes_prefix_tunings_keys_away(kind, small_model
         answer_loss(model, collate_for(model, [prompt], base.tokenizer.pad_token_id))
 
 
-def test_a_prompt_that_fits_only_without_its_virtual_tokens_is_refused(small_model):
-    from raypeft.prompting.encoding import check_fits
-
-    prompt = Prompt(Example("7", "a", "b"), [5] * 500, [6] * 10)
-    check_fits([prompt], 512)
-    with pytest.raises(ValueError, match="context of 512 tokens but example 7 needs 516"):
-        check_fits([prompt], 512, virtual_tokens=TOKENS)
-
-
 def test_models_without_virtual_tokens_have_none(small_model):
     model = load_base(small_model("llama")).model
     assert (virtual_tokens.count(model), virtual_tokens.in_logits(model), virtual_tokens.needs_cache(model)) == (

@@ -9,7 +9,15 @@ from raypeft.data import DATASETS
 from raypeft.methods import METHODS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
-from raypeft.prompting.shots import encode_queries, pick_shots, random_shots, random_shots_of
+from raypeft.prompting.room import Room
+from raypeft.prompting.shots import (
+    Shots,
+    encode_queries,
+    pick_shots,
+    prompt_columns,
+    random_shots,
+    random_shots_of,
+)
 from raypeft.records import Example, Splits
 from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.retrieval.retriever import Retriever, make_retriever, near_duplicates
@@ -74,7 +82,7 @@ def test_the_nearest_shot_stands_first_or_last(
 ) -> None:
     method = METHODS["rag"](num_shots=3, shot_order=order, **RETRIEVED)
     shots = pick_shots(method, splits["train"], splits["test"], services)
-    encoded = encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, 8)
+    encoded = encode_queries(splits["test"], shots, method, ENCODER, Room(CONTEXT), 8)
     nearest = [tuple(shot.id for shot in own) for own in shots.of_each]
     assert [prompt.shots for prompt in encoded] == [own[::-1] if reverse else own for own in nearest]
 
@@ -84,7 +92,8 @@ def test_virtual_tokens_and_the_answer_take_their_room(splits: Splits) -> None:
     shots = pick_shots(method, splits["train"], splits["test"], NoServices())
 
     def most(max_new_tokens: int, virtual_tokens: int) -> int:
-        encoded = encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, max_new_tokens + virtual_tokens)
+        room = Room(CONTEXT, virtual_tokens=virtual_tokens)
+        encoded = encode_queries(splits["test"], shots, method, ENCODER, room, max_new_tokens)
         longest = max(len(prompt.prompt_ids) for prompt in encoded)
         assert longest + max_new_tokens + virtual_tokens <= 2048
         return sum(prompt.dropped_shots for prompt in encoded)
@@ -97,7 +106,7 @@ def test_with_on_overflow_error_a_prompt_too_long_is_refused(splits: Splits) -> 
     method = METHODS["icl"](num_shots=16, on_overflow="error")
     shots = pick_shots(method, splits["train"], splits["test"], NoServices())
     with pytest.raises(ValueError, match="must fit the model's context of 2048 tokens"):
-        encode_queries(splits["test"], shots, method, ENCODER, CONTEXT, 1700)
+        encode_queries(splits["test"], shots, method, ENCODER, Room(CONTEXT), 1700)
 
 
 @pytest.mark.parametrize("fields", [{}, RETRIEVED], ids=["random", "retrieved"])
@@ -138,3 +147,14 @@ def test_words_alone_find_no_near_duplicates(splits: Splits, services: LocalServ
     pytest.importorskip("bm25s")
     found = services.retrieve("a", splits["train"], Retrieval("bm25"), splits["test"], 1)
     assert found.near_duplicates is None and found.revision.startswith("bm25 lucene")
+
+
+def test_one_query_that_does_not_fit_is_marked_and_the_others_are_not(splits: Splits) -> None:
+    queries = [Example("long", "very " * 3000, "x"), *splits["test"][:2]]
+    method = METHODS["zero_shot"]()
+    shots = pick_shots(method, splits["train"], queries, NoServices())
+    encoded = encode_queries(queries, shots, method, ENCODER, Room(CONTEXT), 8)
+    assert [each.too_long for each in encoded] == [True, False, False]
+    assert prompt_columns(encoded)["test_too_long"] == 1
+    with pytest.raises(ValueError, match=r"context of 2048 tokens but example long needs \d+ \(1 of 1 examples do"):
+        encode_queries(queries[:1], Shots(shots.of_each[:1]), method, ENCODER, Room(CONTEXT), 8)

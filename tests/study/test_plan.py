@@ -323,3 +323,21 @@ def test_validation_scores_of_a_dataset_that_is_judged_by_tests_alone_are_refuse
     grids = "  - {dataset: toy_apps, tuning_method: zero_shot, validation_limit: 10}\n"
     (problem,) = problems(tmp_path, grids)
     assert "validation_limit must be left out for toy_apps" in problem
+
+
+@pytest.mark.parametrize(
+    ("field", "problem"),
+    [
+        ("seed: 9223372036854775808", "seed must be an integer of 64 bits at most but got 9223372036854775808"),
+        ("icl_seed: -9223372036854775809", "icl_seed must be an integer of 64 bits at most"),
+        ('model_revision: "a\\0"', "model_revision must be text without NUL"),
+        ('embedding_revision: "\\ud800"', "embedding_revision must be text without NUL and halves"),
+    ],
+)
+def test_what_a_row_could_not_hold_is_refused_when_it_is_planned(tmp_path, field, problem):
+    with pytest.raises(ConfigError, match=problem):
+        plan(tmp_path, f"  - {{tuning_method: [icl, rag], {field}}}\n")
+
+
+def test_the_largest_seed_that_a_row_holds_is_planned(tmp_path):
+    assert plan(tmp_path, "  - {tuning_method: lora, seed: 9223372036854775807}\n")

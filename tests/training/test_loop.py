@@ -1,6 +1,7 @@
 """The training loop against transformers.Trainer and against its own promises, on the embedded model."""
 
 import copy
+import math
 
 import pytest
 import torch

@@ -58,3 +58,10 @@ def test_where_a_dataset_is_judged_in_both_ways_an_example_needs_a_reference_and
 def test_a_dataset_of_which_nothing_can_be_judged_is_refused():
     with pytest.raises(ValueError, match="must have test examples with tests but all 1 lack them: 1 x broken"):
         examples.usable({"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"])
+
+
+def test_half_of_a_surrogate_pair_is_refused_with_its_example_before_anything_is_loaded(tmp_path):
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.jsonl").write_text('{"question_id": "q1", "nl": "print \\ud83d", "cmd": "x"}\n')
+    with pytest.raises(ValueError, match=r"conala: train example 'q1' must be text but has '\\ud83d'"):
+        examples.load(trial("conala", dataset_path=str(tmp_path)), DATASETS["conala"])

@@ -140,6 +140,25 @@ def test_a_dataset_without_its_columns_is_a_failed_row_that_names_them(store, tm
     assert store.read_rows()[0]["error"] == row["error"]
 
 
+def test_prompts_that_are_all_longer_than_the_context_fail_the_trial_before_it_trains(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("raypeft.trial.run.tune", lambda *_: pytest.fail("it was trained"))
+    row = run(quick_trial("lora", max_new_tokens=2048), store)
+    assert row["status"] == "failed" and "must fit the model's context of 2048 tokens" in row["error"]
+
+
+def test_a_test_prompt_longer_than_the_context_costs_its_example_and_not_the_trial(store, tmp_path):
+    rows = [{"nl": "sort `x`", "cmd": "x"}, {"nl": "very " * 5000, "cmd": "y"}]
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    row = run(quick_trial("lora", dataset="conala", dataset_path=str(tmp_path)), store)
+    assert row["status"] == "ok", row["error"]
+    assert (row["test_too_long"], row["train_too_long"], row["validation_too_long"]) == (1, 1, 1)
+    stored = store.read_rows("candidates", row["id"])
+    assert {each["stop_reason"] for each in stored if each["example_id"] == "1"} == {"too_long"}
+    assert not any(each["matches"] for each in stored if each["example_id"] == "1")
+    assert len({each["example_id"] for each in store.read_rows("example_scores", row["id"])}) == 2
+
+
 def test_a_prompt_longer_than_the_context_is_a_failed_row_that_names_the_example(store, tmp_path):
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps({"nl": "very " * 5000, "cmd": "x"}) + "\n")

@@ -71,10 +71,19 @@ def test_a_bound_that_leaves_nothing_to_train_on_is_refused():
         trained_on(trial(max_length=10), [problem(1, LONG)])
 
 
-def test_without_a_bound_an_example_that_exceeds_the_context_is_an_error():
+def test_without_a_bound_an_example_that_exceeds_the_context_is_left_out_and_counted():
     base = SimpleNamespace(**vars(BASE) | {"context_length": 64})
-    with pytest.raises(ValueError, match="must fit the model's context of 64 tokens"):
-        trained_on(trial("conala"), [problem(1, LONG)], base)
+    answers, left_out = trained_on(trial("conala"), [problem(1, LONG), problem(2, SHORT)], base)
+    assert answers == ["x = 1<|end|>"]
+    assert (left_out["train_too_long"], left_out["train_examples"]) == (1, 1)
+
+
+def test_an_encoder_decoders_prompt_and_answer_each_have_the_context_to_themselves():
+    length = len(Encoder(TOKENIZER, True).encode(problem(1, LONG)).answer_ids)
+    base = SimpleNamespace(**vars(BASE) | {"is_encoder_decoder": True, "context_length": length})
+    assert trained_on(trial("conala"), [problem(1, LONG)], base)[1]["train_too_long"] == 0
+    base.context_length = length - 1
+    assert trained_on(trial("conala"), [problem(1, LONG), problem(2, SHORT)], base)[1]["train_too_long"] == 1
 
 
 @pytest.mark.parametrize(
