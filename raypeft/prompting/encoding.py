@@ -39,7 +39,7 @@ class Encoder:
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
         """The example as token ids; the answer ends with the token `end_id`."""
         prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        text, data = self.text(example, shots), texts_of(example, shots)
+        text, data = self.text(example, shots), spelled_by(example, shots)
         prompt_ids = self._prompt_ids(text, data)
         if self.form.joined:
             code = example.code.strip()
@@ -91,7 +91,7 @@ class Encoder:
         """
         if not (self.apart or self.is_encoder_decoder):
             for before in (prompt, "\n"):
-                ids = prompt_ids if before is prompt else self._prompt_ids(before, data)
+                ids = prompt_ids if before is prompt else self._prompt_ids(before, ())
                 whole = self._prompt_ids(before + answer, data)
                 if whole[: len(ids)] == ids:
                     return whole[len(ids) :]
@@ -117,7 +117,7 @@ class Encoder:
                 if code != example.code and self.form.joined:
                     prompt = self.encode(answered)
                 elif code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids, data)
+                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids, spelled_by(example, ()))
                     prompt = replace(prompt, example=answered, answer_ids=answer_ids)
                 # The paper's code counted the end-of-sequence token of a joined text, though it has no loss.
                 if max_length is None or len(prompt) + self.form.joined <= max_length:
@@ -143,9 +143,9 @@ class Encoder:
         return replace(prompt, dropped_shots=len(shots) - len(prompt.shots))
 
 
-def texts_of(example: Example, shots: Sequence[Example] = ()) -> list[str]:
-    """The texts of the data in a prompt. What spells a special token in them stays text."""
-    return [example.nl, example.starter_code, *(part for shot in shots for part in (shot.nl, shot.code))]
+def spelled_by(example: Example, shots: Sequence[Example]) -> list[str]:
+    """The texts of the data in a prompt, in which special tokens are not read."""
+    return [example.nl, example.starter_code, *(text for shot in shots for text in (shot.nl, shot.code))]
 
 
 def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = False) -> Prompt:

@@ -21,7 +21,7 @@ from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.tests import CandidateTests
 
 if TYPE_CHECKING:
-    from raypeft.decoding.generation import Search
+    from raypeft.decoding.generation import Keep, Search
     from raypeft.decoding.older_search import Version
 
 CANDIDATES = (
@@ -75,9 +75,9 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
 
+    encoder = trial_encoder(context, base)
     room = Room(base.context_length, base.is_encoder_decoder, virtual_tokens.count(model))
-    encoder, method = trial_encoder(context, base), context.trial.method
-    queries = encode_queries(examples, shots, method, encoder, room, context.max_new_tokens)
+    queries = encode_queries(examples, shots, context.trial.method, encoder, room, context.max_new_tokens)
     check_ids(queries, base.token_count, base.tokenizer)
     return queries
 
@@ -97,8 +97,6 @@ def answer(
     Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made, and their
     `tests`, if any, begin while the next batch is decoded.
     """
-    from raypeft.decoding.generation import generate
-
     trial_id, store, parts = context.trial.id, context.store, itertools.count()
 
     def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
@@ -108,22 +106,39 @@ def answer(
             for place, candidates in zip(places, found, strict=True):
                 tests.begin(fitting[place].example, candidates)
 
-    fitting = [query for query in queries if not query.too_long]
-    generated = iter(generate(model, base.tokenizer, fitting, search(context, base), keep, context.listener))
-    count = context.trial.num_return_sequences
-    candidates = [no_candidates(query, count) if query.too_long else next(generated) for query in queries]
-    for query, found in zip(queries, candidates, strict=True):
-        if query.too_long and tests is not None:
-            tests.begin(query.example, found)
+    candidates = found_for(context, model, base, queries, keep)
     # Before they are scored, so that a fault in a metric loses no candidate.
     store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, candidates))
     store.drop_parts("candidates", trial_id)
     return candidates
 
 
-def no_candidates(query: Prompt, count: int) -> list[Candidate]:
-    """Empty candidates, which are misses, for a prompt that the model has no room for."""
-    return [Candidate(query.example.id, rank, "", 0, "too_long") for rank in range(count)]
+def found_for(
+    context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt], keep: Keep | None = None
+) -> list[list[Candidate]]:
+    """The candidates for each query; empty ones, which are misses, where the model has no room for it.
+
+    `keep` is told of each batch, and of what was not decoded as of a last one.
+    """
+    from raypeft.decoding.generation import generate
+
+    fitting = [place for place, query in enumerate(queries) if not query.too_long]
+    others = [place for place, query in enumerate(queries) if query.too_long]
+
+    def keep_fitting(places: Sequence[int], found: list[list[Candidate]]) -> None:
+        if keep:
+            keep([fitting[place] for place in places], found)
+
+    decoded = [queries[place] for place in fitting]
+    found = generate(model, base.tokenizer, decoded, search(context, base), keep_fitting, context.listener)
+    candidates = dict(zip(fitting, found, strict=True))
+    count = context.trial.num_return_sequences
+    for place in others:
+        example_id = queries[place].example.id
+        candidates[place] = [Candidate(example_id, rank, "", 0, "too_long") for rank in range(count)]
+    if keep and others:
+        keep(others, [candidates[place] for place in others])
+    return [candidates[place] for place in range(len(queries))]
 
 
 def search(context: TrialContext, base: Base) -> Search:

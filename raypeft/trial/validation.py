@@ -14,7 +14,7 @@ from raypeft.metrics.metric import Answers
 from raypeft.metrics.scoring import row_scores, score_columns
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Splits
-from raypeft.trial.answer import ask, candidate_rows, search
+from raypeft.trial.answer import ask, candidate_rows
 from raypeft.trial.context import TrialContext
 from raypeft.trial.examples import LIMIT_SEED
 
@@ -31,8 +31,6 @@ def validation_scores(context: TrialContext, model: Any, base: Base, splits: Spl
     The examples are a sample with a fixed seed, the same in every trial. Prompts, shots and decoding are those of the
     test split.
     """
-    from raypeft.decoding.generation import generate
-
     trial = context.trial
     examples = [each for each in splits["validation"] if each.code.strip()]
     assert trial.validation_limit is not None
@@ -40,7 +38,7 @@ def validation_scores(context: TrialContext, model: Any, base: Base, splits: Spl
         examples = random.Random(LIMIT_SEED).sample(examples, trial.validation_limit)
     shots = pick_shots(trial.method, splits["train"], examples, context.services)
     queries = ask(context, model, base, examples, shots)
-    found = generate(model, base.tokenizer, queries, search(context, base), listener=context.listener)
+    found = found_for(context, model, base, queries)
     scores = row_scores(Answers.from_rows([*candidate_rows(trial.id, queries, found)]), context.dataset.judged_by)
     known = {column.name for column in score_columns()}
     return {f"{name}{ENDING}": value for name, value in scores.items() if f"{name}{ENDING}" in known}

@@ -19,6 +19,8 @@ GOOD = {
         ({"unchanged_tensors": 8}, "learned nothing: training changed no parameter"),
         ({"candidates_cut": 0.35}, "35 % of the candidates reached max_new_tokens"),
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
+        ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),
+        ({"test_too_long": 5}, "5 test prompts do not fit the model's context and count as misses"),
         ({"exact_duplicates": 10}, "10 of 100 test instructions are also in the training split"),
     ],
 )
