@@ -111,7 +111,7 @@ class Encoder:
             answers = [code for code in (example.code, *example.other_codes) if code.strip()]
             if pick is not None and answers:
                 answers = [pick.choice(answers)]
-            prompt, text, data = self.encode(example), self.text(example), texts_of(example)
+            prompt, text = self.encode(example), self.text(example)
             for code in answers:
                 answered = replace(example, code=code)
                 if code != example.code and self.form.joined:

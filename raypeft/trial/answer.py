@@ -100,11 +100,11 @@ def answer(
     trial_id, store, parts = context.trial.id, context.store, itertools.count()
 
     def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
-        rows = candidate_rows(trial_id, [fitting[place] for place in places], found)
+        rows = candidate_rows(trial_id, [queries[place] for place in places], found)
         store.write_part("candidates", trial_id, next(parts), rows)
         if tests is not None:
             for place, candidates in zip(places, found, strict=True):
-                tests.begin(fitting[place].example, candidates)
+                tests.begin(queries[place].example, candidates)
 
     candidates = found_for(context, model, base, queries, keep)
     # Before they are scored, so that a fault in a metric loses no candidate.
