@@ -14,7 +14,7 @@ from raypeft.metrics.metric import Answers
 from raypeft.metrics.scoring import row_scores, score_columns
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Splits
-from raypeft.trial.answer import ask, candidate_rows
+from raypeft.trial.answer import ask, candidate_rows, found_for
 from raypeft.trial.context import TrialContext
 from raypeft.trial.examples import LIMIT_SEED
 
