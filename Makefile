@@ -3,24 +3,26 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-# Ray's tests run after the others: Ray gives up when a busy machine takes more than 30 s to start it.
-RAY_TESTS := tests/test_sweep.py tests/services/test_cluster.py tests/trial/test_run.py
+# These tests run one after the other, with nothing beside: Ray gives up when a busy machine takes more than 30 s to start it,
+# and the sandbox's tests measure time and kill processes.
+ALONE := tests/test_sweep.py tests/services/test_cluster.py tests/trial/test_run.py tests/sandbox
 PYTEST := $(BIN)/python -m pytest -m "not slow and not gpu"
 
-.PHONY: quickstart test test-ray test-others test-all lint format clean
+.PHONY: quickstart test test-alone test-others test-all lint format clean
 
 quickstart: .venv/installed
 	$(BIN)/python -m raypeft.sweep quickstart
 
 test: .venv/installed-dev
 	$(MAKE) test-others
-	$(MAKE) test-ray
+	$(MAKE) test-alone
 
-test-ray:
-	$(PYTEST) $(RAY_TESTS)
+test-alone:
+	$(PYTEST) $(ALONE)
 
+# One process for each of CI's two cores, and one torch thread in each.
 test-others:
-	$(PYTEST) $(addprefix --ignore=,$(RAY_TESTS))
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 $(addprefix --ignore=,$(ALONE))
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest
