@@ -1,4 +1,4 @@
-# make quickstart: install and run the embedded study.   make test: install and test.   make lint: the checks of style.
+# make quickstart: install and run a first study.   make test: install and test.   make lint: the checks of style.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
