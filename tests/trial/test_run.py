@@ -281,7 +281,7 @@ def test_running_out_of_gpu_memory_is_a_finding_with_its_own_status(store, monke
 
 
 def test_the_command_runs_one_trial_of_a_sweep_file(tmp_path, capsys):
-    arguments = ["quickstart", "--index", "0", "--results", str(tmp_path), "defaults.limit=4", "defaults.num_beams=2"]
+    arguments = ["quickstart", "--index", "1", "--results", str(tmp_path), "defaults.limit=4", "defaults.num_beams=2"]
     assert main([*arguments, "defaults.num_return_sequences=2", "defaults.max_new_tokens=4"]) == 0
     assert "toy toy zero_shot" in capsys.readouterr().out
     assert len(list((tmp_path / "quickstart" / "trials").glob("*.parquet"))) == 1
@@ -293,7 +293,15 @@ def test_an_index_beyond_the_trials_ends_with_2_and_the_range(capsys):
 
 
 def test_the_command_on_a_finished_trial_keeps_the_old_row_aside(tmp_path):
-    arguments = ["quickstart", "--results", str(tmp_path), "defaults.limit=4", "defaults.max_new_tokens=4"]
+    arguments = [
+        "quickstart",
+        "--index",
+        "1",
+        "--results",
+        str(tmp_path),
+        "defaults.limit=4",
+        "defaults.max_new_tokens=4",
+    ]
     assert main(arguments) == main(arguments) == 0
     shutil.rmtree(tmp_path / "quickstart" / "trials")
     assert len(list((tmp_path / "quickstart" / "superseded").rglob("trials/*.parquet"))) == 1
