@@ -26,10 +26,13 @@ def take_over(store: ResultStore, others: Mapping[str, str], ids: Collection[str
         except FileNotFoundError:
             continue
         for trial_id in sorted(other.finished() & set(ids) - taken.keys()):
-            for table, schema in store.schemas.items():
+            # The row of the trial comes last: it is what makes the trial count as finished.
+            for table in sorted(store.schemas, key=lambda each: each == "trials"):
                 rows = other.read_rows(table, trial_id)
                 if rows:
-                    known = [{key: value for key, value in row.items() if key in schema.names} for row in rows]
+                    names = store.schemas[table].names
+                    known = [{key: value for key, value in row.items() if key in names} for row in rows]
                     store.write_rows(table, trial_id, known)
-            taken[trial_id] = name
+                    if table == "trials":
+                        taken[trial_id] = name
     return taken

@@ -43,3 +43,12 @@ def test_columns_that_only_the_other_version_had_are_left_out(stores):
     narrow = ResultStore(rq3.url, {**tables(), "trials": [each for each in tables()["trials"] if each.name != "error"]})
     take_over(narrow, {"rq2": rq2.url}, [id])
     assert "error" not in narrow.read_rows("trials", id)[0]
+
+
+def test_a_trial_without_a_file_of_its_own_is_not_said_to_be_taken(stores):
+    rq2, rq3 = stores
+    id = add(rq2, "lora", [1, 0])
+    rq2.write_rows("trials", "all", rq2.read_rows("trials", id))
+    rq2.set_aside(id)
+    assert take_over(rq3, {"rq2": rq2.url}, [id]) == {}
+    assert rq3.finished() == set()
