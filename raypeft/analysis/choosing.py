@@ -30,10 +30,7 @@ def best_table(
 
     Raises ValueError for an unknown score.
     """
-    known = {each.name: each for each in declared.scores}
-    if name not in known:
-        raise ValueError(f"--best must be a score ({', '.join(known)}) but got {name}")
-    score = known[name]
+    score = declared.score(name, "--best")
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for each in conditions(rows, declared):
         if _mean(each, name) is not None:
@@ -55,8 +52,8 @@ def _line(
     sign = 1 if score.higher_is_better else -1
     best = max(found, key=lambda each: sign * (_mean(each, score.name) or 0.0))
     method = " ".join(key)
-    optimism = _optimism(found, store, declared, score)
-    shown = [best.label, _text(_mean(best, score.name), score), "" if optimism is None else _text(optimism, score)]
+    excess = _optimism(found, store, declared, score)
+    shown = [best.label, _text(_mean(best, score.name), score), _text(excess, score)]
     if not by:
         return [method, str(len(found)), "", "", "no validation score", "", *shown]
     chosen = max(found, key=lambda each: (1 if higher else -1) * (_mean(each, by) or 0.0))
@@ -94,6 +91,4 @@ def _mean(condition: Condition, column: str) -> float | None:
 
 
 def _text(value: float | None, score: Score) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:.1f}" if score.unit == "fraction" else f"{value:.4f}"
+    return "" if value is None else score.text(value)

@@ -146,9 +146,7 @@ def _paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row]
     """
     if len(theirs) == 1 or len(ours) == 1:
         most = max(len(ours), len(theirs))
-        return [ours[place % len(ours)] for place in range(most)], [
-            theirs[place % len(theirs)] for place in range(most)
-        ]
+        return [*ours] * (most // len(ours)), [*theirs] * (most // len(theirs))
     seeds = [{tuple(row.get(name) for name in SEEDS): row for row in side} for side in (ours, theirs)]
     common = [seed for seed in seeds[0] if seed in seeds[1]]
     if common:

@@ -12,6 +12,7 @@ and datasets? Which condition is the best, and how much of that is luck?
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
@@ -57,18 +58,16 @@ def _scatter(condition: Condition, score: Score) -> str:
         return ""
     seeds = over_seeds(values)
     assert seeds.standard_deviation is not None
-    text = f"{_number(seeds.mean, score)} ± {_number(seeds.standard_deviation, score)}"
+    text = f"{score.text(seeds.mean)} ± {score.text(seeds.standard_deviation)}"
     if seeds.low is None or seeds.high is None:
         return text
     low, high = (max(0.0, seeds.low), min(1.0, seeds.high)) if score.unit == "fraction" else (seeds.low, seeds.high)
-    return f"{text} [{_number(low, score)}, {_number(high, score)}]"
+    return f"{text} [{score.text(low)}, {score.text(high)}]"
 
 
 def against_table(made: Sequence[Comparison]) -> Lines:
     """One line for each comparison; all of one score are a family for Holm's correction."""
-    families = {each.score.name: 0 for each in made}
-    for each in made:
-        families[each.score.name] += 1
+    families = Counter(each.score.name for each in made)
     sizes = "; ".join(sorted({f"{count} comparisons" if count > 1 else "1 comparison" for count in families.values()}))
     few = any(not each.counts_seeds for each in made)
     title = (
@@ -81,9 +80,9 @@ def against_table(made: Sequence[Comparison]) -> Lines:
 
 def _line(each: Comparison) -> list[str]:
     score = each.score
-    difference = f"{_signed(each.difference, score)} [{_signed(each.low, score)}, {_signed(each.high, score)}]"
+    difference = f"{score.text(each.difference, '+')} [{score.text(each.low, '+')}, {score.text(each.high, '+')}]"
     seeds = str(each.seeds[0]) if each.seeds[0] == each.seeds[1] else f"{each.seeds[0]} : {each.seeds[1]}"
-    shows = "" if each.is_significant else _number(each.detectable, score)
+    shows = "" if each.is_significant else score.text(each.detectable)
     against = f"{each.baseline.label} ({each.baseline.ids})"
     return [each.condition.label, each.condition.ids, against, score.title, seeds, difference,
             each.effect, _p(each.p_value), _p(each.p_holm), shows, each.would_decide]  # fmt: skip
@@ -99,15 +98,6 @@ def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
         f"{f' and {len(found) - 3} more' if len(found) > 3 else ''}: {reason}"
         for reason, found in reasons.items()
     ]
-
-
-def _number(value: float, score: Score) -> str:
-    """A value of a score as people read it: a fraction in percent."""
-    return f"{100 * value:.1f}" if score.unit == "fraction" else f"{value:.4f}"
-
-
-def _signed(value: float, score: Score) -> str:
-    return f"{100 * value:+.1f}" if score.unit == "fraction" else f"{value:+.4f}"
 
 
 def _p(value: float) -> str:

@@ -41,14 +41,12 @@ def ranks_table(rows: Sequence[Row], declared: Declarations, score: str) -> tupl
     """
     from raypeft.analysis.statistics.ranks import friedman
 
-    known = {each.name: each for each in declared.scores}
-    if score not in known:
-        raise ValueError(f"--ranks must be a score ({', '.join(known)}) but got {score}")
+    ranked = declared.score(score, "--ranks")
     values, others = blocks_of(rows, declared, score)
-    ranks = friedman(values, known[score].higher_is_better)
+    ranks = friedman(values, ranked.higher_is_better)
     tied = ranks.tied_with_best()
     title = (
-        f"Mean ranks by {known[score].title} over {ranks.blocks} blocks of model and dataset (1 is the best). "
+        f"Mean ranks by {ranked.title} over {ranks.blocks} blocks of model and dataset (1 is the best). "
         f"Friedman: p {ranks.p_value:.2g}. Two methods are told apart if their ranks differ by more than "
         f"{ranks.critical_difference:.2f} (Nemenyi, 5 %)."
         + (f" {others} blocks lack a method and do not count." if others else "")

@@ -70,6 +70,10 @@ class Score:
         """Factor from a stored value to the shown one: 100 for fractions."""
         return 100 if self.unit == "fraction" else 1
 
+    def text(self, value: float, sign: str = "") -> str:
+        """A value, or with `sign` "+" a difference, as findings show it: a fraction in percent."""
+        return format(self.scale * value, f"{sign}.1f" if self.unit == "fraction" else f"{sign}.4f")
+
 
 Row = Mapping[str, Any]
 Values = dict[str, dict[str, float]]

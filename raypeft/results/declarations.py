@@ -50,6 +50,13 @@ class Declarations:
     trial_fields: tuple[str, ...] = ()
     """The fields that are no method's own, such as model, dataset and decoding."""
 
+    def score(self, name: str, asked_by: str) -> Score:
+        """The score of this name. Raises ValueError that names the known ones and what asked for it."""
+        known = {each.name: each for each in self.scores}
+        if name not in known:
+            raise ValueError(f"{asked_by} must be a score ({', '.join(known)}) but got {name}")
+        return known[name]
+
     def status(self, name: str) -> Status:
         """The status of this name. One that is not declared counts as a fault."""
         return self.statuses.get(name, Status(name))

@@ -63,16 +63,17 @@ def check_text(splits: Splits, name: str) -> None:
 
 def limited(splits: Splits, trial: Trial) -> Splits:
     """If the trial has a limit, a random sample of each split with a fixed seed, in the order of the split."""
-
-    def sample(examples: list[Example], limit: int | None) -> list[Example]:
-        if limit is None or limit >= len(examples):
-            return examples
-        kept = set(random.Random(LIMIT_SEED).sample(range(len(examples)), limit))
-        return [example for index, example in enumerate(examples) if index in kept]
-
     limits: dict[str, int | None] = dict.fromkeys(splits, trial.limit)
     limits["test"] = min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
     return {split: sample(examples, limits[split]) for split, examples in splits.items()}
+
+
+def sample(examples: list[Example], limit: int | None) -> list[Example]:
+    """So many of the examples, in their order: the same ones in every trial. None: all."""
+    if limit is None or limit >= len(examples):
+        return examples
+    kept = set(random.Random(LIMIT_SEED).sample(range(len(examples)), limit))
+    return [example for index, example in enumerate(examples) if index in kept]
 
 
 def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:

@@ -7,7 +7,6 @@ Untrained methods have no validation loss: without such scores, the number of sh
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.metric import Answers
@@ -16,7 +15,7 @@ from raypeft.prompting.shots import pick_shots
 from raypeft.records import Splits
 from raypeft.trial.answer import ask, candidate_rows, found_for
 from raypeft.trial.context import TrialContext
-from raypeft.trial.examples import LIMIT_SEED
+from raypeft.trial.examples import sample
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
@@ -32,10 +31,7 @@ def validation_scores(context: TrialContext, model: Any, base: Base, splits: Spl
     test split.
     """
     trial = context.trial
-    examples = [each for each in splits["validation"] if each.code.strip()]
-    assert trial.validation_limit is not None
-    if trial.validation_limit < len(examples):
-        examples = random.Random(LIMIT_SEED).sample(examples, trial.validation_limit)
+    examples = sample([each for each in splits["validation"] if each.code.strip()], trial.validation_limit)
     shots = pick_shots(trial.method, splits["train"], examples, context.services)
     queries = ask(context, model, base, examples, shots)
     found = found_for(context, model, base, queries)

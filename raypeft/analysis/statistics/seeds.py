@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -73,8 +74,7 @@ class TwoLevel:
     def _detectable(self, seeds: int) -> float:
         by_seeds = (self.seed_variance + self.noise_variance / self.examples) / seeds
         variance = by_seeds + self.example_variance / self.examples
-        freedom = (seeds - 1) * (variance / by_seeds) ** 2 if by_seeds > 0 else np.inf
-        t = stats.t(freedom) if np.isfinite(freedom) else stats.norm()
+        t = _distribution(seeds, by_seeds / variance if variance > 0 else 0.0)
         return float((t.ppf((1 + CONFIDENCE) / 2) + t.ppf(POWER)) * variance**0.5)
 
 
@@ -97,8 +97,7 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
     noise = float((left**2).sum()) / ((seeds - 1) * (examples - 1))
     beyond = max(example_square - noise, 0.0)
     variance = (seed_square + beyond) / (seeds * examples)
-    freedom = (seeds - 1) * ((seed_square + beyond) / seed_square) ** 2 if seed_square > 1e-12 else np.inf
-    t = stats.t(freedom) if np.isfinite(freedom) else stats.norm()
+    t = _distribution(seeds, seed_square / (seed_square + beyond) if seed_square > 1e-12 else 0.0)
     margin = float(t.ppf((1 + CONFIDENCE) / 2)) * variance**0.5
     p_value = float(2 * t.sf(abs(mean) / variance**0.5)) if variance > 0 else float(mean == 0)
     return TwoLevel(
@@ -112,6 +111,13 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
         seeds=seeds,
         examples=examples,
     )
+
+
+def _distribution(seeds: int, share: float) -> Any:
+    """Of a mean over its standard error: Student's t with Hillis' degrees of freedom. `share` is the part of the mean's
+    variance that comes from seeds; without it the distribution is normal.
+    """
+    return stats.t((seeds - 1) / share**2) if share > 0 else stats.norm()
 
 
 def over_seeds(values: Sequence[float]) -> Seeds:
