@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from raypeft.cli.ending import exit_code
+
 VERBS = {
     "sweep": "run all trials of a sweep file, on this machine or on a Ray cluster",
     "trial": "run one trial of a sweep file in this process, without Ray",
@@ -17,7 +19,7 @@ def main() -> int:
     if verb in VERBS:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
         module = "raypeft.sweep" if verb == "sweep" else f"raypeft.cli.{verb}"
-        return int(import_module(module).main())
+        return exit_code(import_module(module).main)
     print("usage: raypeft COMMAND ...   (raypeft COMMAND --help explains a command)\n")
     for name, purpose in VERBS.items():
         print(f"  {name:10}{purpose}")

@@ -9,7 +9,6 @@ Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
 
 import argparse
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from rich.console import Console
 from raypeft.analysis.report import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
+from raypeft.cli.ending import exit_code
 from raypeft.results.reuse import take_over
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
@@ -181,8 +181,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps(describe_plan(sweep), indent=1))
         elif options.dry_run:
-            if hasattr(signal, "SIGPIPE"):
-                signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends the listing quietly
             print_plan(sweep, options.verbose)
         else:
             run_options = RunOptions(
@@ -196,4 +194,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

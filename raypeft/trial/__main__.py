@@ -2,7 +2,8 @@
 
 import sys
 
+from raypeft.cli.ending import exit_code
 from raypeft.cli.trial import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
