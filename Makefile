@@ -3,9 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-# These tests run one after the other, with nothing beside: Ray gives up when a busy machine takes more than 30 s to start it,
-# and the sandbox's tests measure time and kill processes.
-ALONE := tests/test_sweep.py tests/services/test_cluster.py tests/trial/test_run.py tests/sandbox
+# These tests run one after the other, with nothing beside: Ray gives up when a busy machine takes more than 30 s to start it.
+ALONE := tests/test_sweep.py tests/services/test_cluster.py
 PYTEST := $(BIN)/python -m pytest -m "not slow and not gpu"
 
 .PHONY: quickstart test test-alone test-others test-all lint format clean

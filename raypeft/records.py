@@ -80,10 +80,13 @@ class Dataset:
     name: str
     load: Callable[[str | None, str | None], Splits]
     """`load(source, revision)` returns the splits. `source` is a folder or URL; None: the dataset's usual place."""
-    max_new_tokens: int
-    """Maximum length of a generated answer, in tokens."""
+    max_new_tokens: int | None
+    """Maximum length of a generated answer, in tokens. None: that of the longest reference answer, as the model's
+    tokenizer has it."""
     longest_tokens: int
     """Length of the longest training example (prompt and answer) in tokens. Planning needs it and reads no data."""
+    longest_answer: int = 0
+    """Length of the longest reference answer in tokens, for planning. Needed where `max_new_tokens` is None."""
     untuned_stop: tuple[str, ...] = ()
     """Strings that end the answer of an untuned model, which rarely generates its end-of-sequence token."""
     paper_stop: tuple[str, ...] = ("<|endoftext|>", "</s>")

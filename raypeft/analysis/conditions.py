@@ -19,7 +19,7 @@ from raypeft.results.declarations import Declarations
 Row = Mapping[str, Any]
 ALWAYS = ("model", "dataset", "tuning_method")
 SEEDS = ("seed", "icl_seed")
-PLACES = ("model_path", "dataset_path", "model_revision", "dataset_revision")
+PLACES = ("model_path", "dataset_path", "model_revision", "dataset_revision", "declared")
 """Where model and data were loaded from. Two places can hold the same, which `VERSIONS` tells."""
 VERSIONS = ("dataset_resolved_revision", "model_resolved_revision")
 """Columns that say which data and which weights were loaded."""

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from raypeft import events
-from raypeft.data import DATASETS
+from raypeft.data import DATASETS, dataset_of
 from raypeft.events import Listener
 from raypeft.methods import METHODS
 from raypeft.metrics.scoring import score_columns
@@ -47,11 +47,12 @@ def score_again(
         candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
         if not candidates:
             continue
-        if row["dataset"] not in DATASETS or row["tuning_method"] not in METHODS:
+        known = row["dataset"] in DATASETS or row.get("declared")
+        if not known or row["tuning_method"] not in METHODS:
             print(f"{row['id']}: not scored again, since this version of raypeft does not know its dataset or its "
                   f"method ({row['dataset']}, {row['tuning_method']})")  # fmt: skip
             continue
-        dataset, measured = DATASETS[row["dataset"]], {}
+        dataset, measured = dataset_of(row["dataset"], row.get("declared")), {}
         tested = store.read_rows("tests", row["id"]) if "tests" in dataset.judged_by else []
         if "tests" in dataset.judged_by and (rerun_tests or not tested):
             with CandidateTests(services, settings, row["fidelity"] == "paper") as tests:
@@ -75,7 +76,7 @@ def _candidate(stored: Row) -> Candidate:
 
 
 def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row]) -> None:
-    examples = _test_split(row["dataset"], row["dataset_path"], row["dataset_revision"])
+    examples = _test_split(row["dataset"], row.get("declared"), row["dataset_path"], row["dataset_revision"])
     for example_id, found in groupby(stored, key=lambda each: each["example_id"]):
         example = examples.get(example_id)
         if example is None or not example.tests:
@@ -86,5 +87,5 @@ def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row]) -> None:
 
 
 @cache
-def _test_split(dataset: str, path: str | None, revision: str | None) -> dict[str, Example]:
-    return {each.id: each for each in DATASETS[dataset].load(path, revision)["test"]}
+def _test_split(dataset: str, declared: str | None, path: str | None, revision: str | None) -> dict[str, Example]:
+    return {each.id: each for each in dataset_of(dataset, declared).load(path, revision)["test"]}

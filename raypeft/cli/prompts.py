@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from raypeft.data import DATASETS
+from raypeft.data import dataset_of
+from raypeft.data.declared.declaration import read_declared
 from raypeft.models.table import family_of
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import render, turns
@@ -39,7 +40,8 @@ def kinds_of_prompts(trials: Iterable[Trial]) -> list[list[Trial]]:
     for trial in trials:
         forms = [_form(trial, training) for training in (False, True)]
         method = trial.method
-        key = (*trial.base_key[:3], trial.dataset, trial.dataset_path, trial.fidelity, method.trains, *forms)
+        data = (trial.dataset, trial.fields["declared"], trial.dataset_path)
+        key = (*trial.base_key[:3], *data, trial.fidelity, method.trains, *forms)
         kinds.setdefault((*key, bool(method.num_shots)), []).append(trial)
     return list(kinds.values())
 
@@ -48,7 +50,7 @@ def _described(kind: Sequence[Trial]) -> Iterator[str]:
     trial, methods = kind[0], ", ".join(dict.fromkeys(each.tuning_method for each in kind))
     given = trial.prompt_form or ("own template" if trial.prompt_template else f"{trial.dataset}'s own form")
     yield f"{trial.model} on {trial.dataset}, {methods}: {given}, fidelity {trial.fidelity}"
-    splits, source = _splits(trial.dataset, trial.dataset_path, trial.dataset_revision)
+    splits, source = _splits(trial.dataset, trial.fields["declared"], trial.dataset_path, trial.dataset_revision)
     tokenizer = _tokenizer(trial.model_path or family_of(trial.model).home)
     yield from [f"  {source}"] if source else []
     if tokenizer is None:
@@ -88,7 +90,7 @@ def _chat_lines(example: Example, shots: Sequence[Example], form: Form) -> str:
 
 
 def _form(trial: Trial, training: bool) -> Form:
-    return trial_form(trial, DATASETS[trial.dataset], _is_encoder_decoder(trial), training)
+    return trial_form(trial, trial.data, _is_encoder_decoder(trial), training)
 
 
 def _is_encoder_decoder(trial: Trial) -> bool:
@@ -101,11 +103,14 @@ def _shots(trial: Trial, train: Sequence[Example]) -> list[Example]:
 
 
 @cache
-def _splits(name: str, path: str | None, revision: str | None) -> tuple[Splits, str | None]:
+def _splits(name: str, declared: str | None, path: str | None, revision: str | None) -> tuple[Splits, str | None]:
     """The dataset's splits where they lie on this machine, or else a made-up example and the reason."""
-    dataset = DATASETS[name]
+    dataset = dataset_of(name, declared)
     made_up = {"train": [MADE_UP], "test": [MADE_UP]}
-    if not dataset.embedded and (path is None or "://" in path):
+    is_here = dataset.embedded or (path is not None and "://" not in path)
+    if declared:
+        is_here = read_declared(declared).content is not None
+    if not is_here:
         return made_up, f"the example is made up: a dry run downloads nothing (dataset_path names a copy of {name})"
     try:
         return dataset.load(path, revision), None

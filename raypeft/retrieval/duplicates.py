@@ -7,6 +7,7 @@
 
 from collections.abc import Sequence
 
+from raypeft.data.text import plain
 from raypeft.records import Example
 
 
@@ -14,14 +15,10 @@ def same_instruction(train: Sequence[Example], queries: Sequence[Example]) -> li
     """For each query, the rows of `train` that have the same instruction, ignoring case and white space."""
     rows: dict[str, list[int]] = {}
     for row, example in enumerate(train):
-        rows.setdefault(_plain(example.nl), []).append(row)
-    return [rows.get(_plain(query.nl), []) for query in queries]
+        rows.setdefault(plain(example.nl), []).append(row)
+    return [rows.get(plain(query.nl), []) for query in queries]
 
 
 def exact_duplicates(train: Sequence[Example], queries: Sequence[Example]) -> int:
     """Number of queries whose instruction is also in `train`, ignoring case and white space."""
     return sum(bool(rows) for rows in same_instruction(train, queries))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

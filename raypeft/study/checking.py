@@ -9,7 +9,7 @@ sets several fields together. `raypeft.study.plan` makes the trials.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -18,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from raypeft.data import DATASETS
+from raypeft.data.declared.declaration import Declaration, DeclaredData, Split
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, must_be_one_of, nearest
 from raypeft.models.table import MODELS, folder_problem, is_known
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
+from raypeft.study.datasets import collect, settle
 from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_file
 
 
@@ -31,6 +33,8 @@ class LoadedSweep:
 
     config: SweepConfig
     document: Document
+    declared: dict[str, DeclaredData] = field(default_factory=dict)
+    """The datasets of the user's own, as their files have been read."""
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
@@ -40,10 +44,11 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
 
 def check(document: Document) -> LoadedSweep:
     """Check a document that was read before. Raises ConfigError with all its mistakes."""
-    problems = sorted(_problems(document), key=_line)
+    declared: dict[str, DeclaredData] = {}
+    problems = [*collect(document), *_problems(document), *settle(document, declared)]
     if problems:
-        raise ConfigError(document.source, problems)
-    return LoadedSweep(SweepConfig.model_validate(document.data), document)
+        raise ConfigError(document.source, sorted(problems, key=_line))
+    return LoadedSweep(SweepConfig.model_validate(document.data), document, declared)
 
 
 def _line(problem: str) -> int:
@@ -80,6 +85,8 @@ def _problems(document: Document) -> Iterator[str]:
 
 def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:
     sections: dict[str, type[BaseModel]] = {"resources": Resources, "sandbox": SandboxOptions}
+    if place[0] == "datasets":
+        return (Split if "split" in place else Declaration).model_fields
     return sections[place[0]].model_fields if place[0] in sections else SweepConfig.model_fields
 
 
@@ -102,15 +109,25 @@ def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> I
         if key not in known:
             yield f"{document.where((*place, key))}: unknown key{nearest(key, known)}"
             continue
-        if value == []:
-            yield f"{document.where((*place, key))}: must have at least one value but got an empty list"
-        entries = value if is_axis(key, value) else [value]
-        for index, entry in enumerate(entries):
-            at = (*place, key, index) if entries is value else (*place, key)
+        yield from _empty_problems(document, (*place, key), value)
+        for at, entry in _entries((*place, key), value):
             if is_coupled(key, entry):
                 yield from _coupled_problems(document, at, key, entry)
             else:
                 yield from _value_problems(document, at, key, entry)
+
+
+def _empty_problems(document: Document, place: Place, value: Any) -> Iterator[str]:
+    if value == []:
+        yield f"{document.where(place)}: must have at least one value but got an empty list"
+
+
+def _entries(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+    """The values of the field at the end of `place`, each with its own place; a single value is its own entry."""
+    if not is_axis(str(place[-1]), value):
+        yield place, value
+    else:
+        yield from (((*place, index), entry) for index, entry in enumerate(value))
 
 
 def _coupled_problems(document: Document, place: Place, key: str, entry: dict[str, Any]) -> Iterator[str]:
@@ -126,12 +143,16 @@ def _coupled_problems(document: Document, place: Place, key: str, entry: dict[st
         elif method and other not in method.model_fields and other not in Trial.model_fields:
             yield f"{document.where((*place, other))}: {entry['name']} does not take {other}"
         else:
-            yield from _value_problems(document, (*place, other), other, value)
+            yield from _empty_problems(document, (*place, other), value)
+            for at, each in _entries((*place, other), value):
+                yield from _value_problems(document, at, other, each)
 
 
 def _value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:
     """Check one value: names must be known, paths must exist, other values must match the type of the field."""
-    menus: dict[str, Iterable[str]] = {"dataset": DATASETS.keys(), "tuning_method": METHODS.keys()}
+    own = document.data.get("datasets")
+    datasets = [*DATASETS, *(own if isinstance(own, dict) else ())]
+    menus: dict[str, Iterable[str]] = {"dataset": datasets, "tuning_method": METHODS.keys()}
     if key in menus and value not in list(menus[key]):
         yield f"{document.where(place)}: {must_be_one_of(menus[key], value)}"
     elif key == "model" and not (isinstance(value, str) and is_known(value)):

@@ -12,11 +12,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from raypeft.data import DATASETS, dataset_of
+from raypeft.data.declared.declaration import Declaration, DeclaredData, read_declared
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
 from raypeft.prompting.forms import PromptForm
 from raypeft.prompting.templates import PromptTemplate, as_text, read_template
-from raypeft.records import Column
+from raypeft.records import Column, Dataset
 from raypeft.sandbox import Limits, SandboxSettings
 
 TUNING_METHOD = "Tuning method: how the model is specialised"
@@ -34,6 +36,9 @@ class Trial(BaseModel):
     dataset: str = Field(description="Name of the dataset")
     dataset_path: str | None = Field(None, description="Folder or URL to load the dataset from, if not its usual place")
     dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
+    declared: Annotated[DeclaredData | None, BeforeValidator(read_declared)] = Field(
+        None, description="Declaration of the dataset, as JSON, with what was read from its files. null: a built-in one"
+    )
     method: TuningMethod = Field(description=TUNING_METHOD)
     fidelity: Literal["corrected", "paper"] = Field(
         "corrected",
@@ -130,6 +135,7 @@ class Trial(BaseModel):
         """All fields by the name of their column, including the fields of the tuning method."""
         method = self.method.model_dump()
         own = {**self.model_dump(exclude={"method"}), "prompt_template": as_text(self.prompt_template)}
+        own["declared"] = self.declared.text if self.declared else None
         return {**own, "tuning_method": method.pop("name"), **method}
 
     @property
@@ -138,7 +144,14 @@ class Trial(BaseModel):
         method = self.method.model_dump(exclude_defaults=True)
         method.pop("name", None)
         written = {**self.model_dump(exclude={"method"}, exclude_defaults=True), **method, "method": self.tuning_method}
+        if self.declared:
+            written["declared"] = self.declared.identity
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def data(self) -> Dataset:
+        """The dataset: a declared one, or a built-in one."""
+        return dataset_of(self.dataset, self.declared)
 
     @property
     def base_key(self) -> tuple[str, str | None, str | None, Weights]:
@@ -220,11 +233,24 @@ class SweepConfig(BaseModel):
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
+    datasets: dict[str, Declaration] = Field(
+        {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
+    )
     reuse: list[str] = Field(
         [],
         description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
         "instead of being run",
     )
+
+    @field_validator("datasets")
+    @classmethod
+    def _have_names_of_their_own(cls, value: dict[str, Declaration]) -> dict[str, Declaration]:
+        for name in value:
+            if name in DATASETS:
+                raise ValueError(f"must not have the name of a built-in dataset but got {name}")
+            if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+                raise ValueError(f"must have names of letters, digits, '_', '.' and '-' but got {name!r}")
+        return value
 
     @field_validator("results")
     @classmethod
@@ -244,9 +270,13 @@ def place_problem(place: str) -> str | None:
     return None
 
 
+NOT_SET = ("method", "declared")
+"""Fields of a trial that planning fills: tuning_method names the method, and `datasets` declares the data."""
+
+
 def trial_fields() -> dict[str, Any]:
     """All trial fields that a sweep may set, with their FieldInfo; a field of several methods has the first one's."""
-    fields: dict[str, Any] = {name: info for name, info in Trial.model_fields.items() if name != "method"}
+    fields: dict[str, Any] = {name: info for name, info in Trial.model_fields.items() if name not in NOT_SET}
     for method in METHODS.values():
         fields |= {name: info for name, info in method.model_fields.items() if name not in fields and name != "name"}
     return fields
@@ -255,8 +285,9 @@ def trial_fields() -> dict[str, Any]:
 def trial_columns() -> list[Column]:
     """The columns of the results for the trial fields. Types and descriptions come from the fields."""
     fields = trial_fields()
-    order = ["model", "dataset", "tuning_method", "seed", *fields]
+    order = ["model", "dataset", "tuning_method", "seed", *fields, "declared"]
     fields["tuning_method"] = FieldInfo(annotation=str, description=TUNING_METHOD)
+    fields["declared"] = FieldInfo(annotation=str, description=Trial.model_fields["declared"].description)
     return [
         Column(name, _kind(fields[name].annotation), fields[name].description or "") for name in dict.fromkeys(order)
     ]

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from raypeft.data import DATASETS
 from raypeft.machine import GIB
 from raypeft.methods import TrainedMethod
 from raypeft.methods.optimizers import OPTIMIZERS
@@ -111,7 +110,7 @@ def training_bytes(
     architecture: Architecture, trial: Trial, method: TrainedMethod, checkpointing: bool, examples: int
 ) -> float:
     """Bytes of one optimiser step on `examples` examples of the longest length, without the base's weights."""
-    dataset = DATASETS[trial.dataset]
+    dataset = trial.data
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
@@ -162,7 +161,7 @@ def extra_tokens(trial: Trial) -> int:
     form = chosen_form(trial.prompt_form, trial.prompt_template)
     if form is None:
         return 0
-    own = DATASETS[trial.dataset].forms
+    own = trial.data.forms
     usual = own.corrected if own else CORRECTED
     asked, before = (max(len(each.query + each.answer), len(each.shot)) for each in (form, usual))
     longer = math.ceil((asked - before) / 2)
@@ -171,11 +170,11 @@ def extra_tokens(trial: Trial) -> int:
 
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
     """Bytes of decoding `batch_size` examples, without weights and adapter."""
-    dataset = DATASETS[trial.dataset]
+    dataset = trial.data
     beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
     prompt = (dataset.longest_tokens + extra_tokens(trial)) * (1 + trial.method.num_shots)
     prompt += getattr(trial.method, "num_virtual_tokens", 0)
-    generated = trial.max_new_tokens or dataset.max_new_tokens
+    generated = trial.max_new_tokens or dataset.max_new_tokens or dataset.longest_answer
     if architecture.context_length:  # what does not fit is cut or refused
         prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width

@@ -12,11 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raypeft.data import DATASETS
+from raypeft.data import dataset_of
+from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
 from raypeft.models.table import chat_refusal, family_of, total_params
 from raypeft.study.checking import LoadedSweep, as_axis, is_coupled
 from raypeft.study.config import Trial
+from raypeft.study.datasets import misfits
 from raypeft.study.sweepfile import ConfigError
 
 
@@ -31,7 +33,7 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
         for point in grid_points({**sweep.config.defaults, **grid}):
             where = f"{sweep.document.where(('grids', index))}: {point['tuning_method']}"
             try:
-                trial = make_trial(point)
+                trial = make_trial(point, sweep.declared)
             except ValidationError as error:
                 problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
                 continue
@@ -39,7 +41,8 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
                 problems.append(f"{where}: {refusal}")
             if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
                 problems.append(f"{where}: {refusal}")
-            if trial.validation_limit and "reference" not in DATASETS[trial.dataset].judged_by:
+            problems.extend(f"{where}: {problem}" for problem in misfits(trial))
+            if trial.validation_limit and "reference" not in trial.data.judged_by:
                 problems.append(f"{where}: validation_limit must be left out for {trial.dataset}, whose answers are "
                                 f"judged by tests alone, but got {trial.validation_limit}")  # fmt: skip
             problems.extend(f"{where}: {problem}" for problem in unstorable(trial))
@@ -61,7 +64,9 @@ def unstorable(trial: Trial) -> Iterator[str]:
 
 def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
     """All combinations of a grid's axes, as mappings from field to value. An axis entry may set several fields."""
-    axes = [[_settings(key, entry) for entry in as_axis(key, value)] for key, value in grid.items()]
+    axes = [
+        [settings for entry in as_axis(key, value) for settings in _settings(key, entry)] for key, value in grid.items()
+    ]
     points = []
     for settings in product(*axes):
         # A mapping in an axis is more specific than a plain value, so its fields override plain ones.
@@ -69,9 +74,13 @@ def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
     return points
 
 
-def make_trial(point: dict[str, Any]) -> Trial:
-    """A trial from its fields. Fields of other methods, and fields without effect, are left out."""
-    name, dataset = point["tuning_method"], DATASETS[point["dataset"]]
+def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
+    """A trial from its fields. Fields of other methods, and fields without effect, are left out.
+
+    `datasets` are those of the user's own.
+    """
+    name, declared = point["tuning_method"], datasets.get(point["dataset"], point.get("declared"))
+    dataset = dataset_of(point["dataset"], declared)
     method, point = METHODS[name], _with_decoding(point, dataset.decoding)
     method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
@@ -79,7 +88,7 @@ def make_trial(point: dict[str, Any]) -> Trial:
     trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
     idle = method(**method_fields).idle_fields
     effective = {key: value for key, value in method_fields.items() if key not in idle}
-    return Trial(**trial_fields, method=method(**effective))
+    return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
 
 
 def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,11 +118,16 @@ def parameter_counts(trial: Trial) -> dict[str, int | None]:
     }
 
 
-def _settings(key: str, entry: Any) -> dict[str, Any]:
-    """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`."""
+def _settings(key: str, entry: Any) -> list[dict[str, Any]]:
+    """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`.
+
+    A list in a mapping is an axis of that mapping alone: `{name: lora, lora_r: [4, 8]}` is two entries.
+    """
     if not is_coupled(key, entry):
-        return {key: entry}
-    return {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
+        return [{key: entry}]
+    fields = {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
+    values = product(*(as_axis(other, value) for other, value in fields.items()))
+    return [dict(zip(fields, each, strict=True)) for each in values]
 
 
 def _by_model(trials: list[Trial]) -> list[Trial]:

@@ -15,7 +15,7 @@ from raypeft.models.loading import Base
 from raypeft.prompting.plain_text import is_kept
 from raypeft.prompting.room import Room, check_ids
 from raypeft.prompting.shots import Shots, encode_queries
-from raypeft.records import Candidate, Column, Example, Form, Prompt
+from raypeft.records import Candidate, Column, Example, Form, Prompt, Splits
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.tests import CandidateTests
@@ -47,6 +47,12 @@ CANDIDATES = (
 COLUMNS = (
     Column(
         "distinct_candidates", float, "Mean number of different texts among the candidates of an example", "candidates"
+    ),
+    Column(
+        "max_new_tokens_used",
+        int,
+        "Maximum number of tokens in an answer: max_new_tokens, the dataset's value, or the longest reference answer",
+        "tokens",
     ),
     Column("candidates_cut", float, "Share of candidates that reached max_new_tokens before they ended", "fraction"),
     Column(
@@ -80,6 +86,12 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     queries = encode_queries(examples, shots, context.trial.method, encoder, room, context.max_new_tokens)
     check_ids(queries, base.token_count, base.tokenizer)
     return queries
+
+
+def longest_answer(context: TrialContext, base: Base, splits: Splits) -> int:
+    """Tokens of the longest reference answer of all splits, with its end, as the model's tokenizer has it."""
+    encoder = trial_encoder(context, base)
+    return max(len(encoder.encode(each).answer_ids) for examples in splits.values() for each in examples)
 
 
 def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
@@ -195,6 +207,7 @@ def candidate_columns(
     return {
         "distinct_candidates": sum(len({each.text for each in found}) for found in candidates) / len(candidates),
         "candidates_cut": sum(each.stop_reason == "length" for each in every) / len(every),
+        "max_new_tokens_used": max_new_tokens,
         "references_too_long": sum(len(query.answer_ids) > max_new_tokens for query in queries),
     }
 

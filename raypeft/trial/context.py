@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from raypeft import events
-from raypeft.data import DATASETS
 from raypeft.events import Listener, Stage
 from raypeft.machine import Meter
 from raypeft.models.loading import BaseCache
@@ -44,6 +43,8 @@ class TrialContext:
     """Hears every event of the trial."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
+    longest_answer: int = 0
+    """Tokens of the longest reference answer, known once data and tokenizer are loaded. 0 where nobody needs it."""
     meter: Meter = field(default_factory=Meter)
     """Peak GPU memory by stage."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,11 +52,12 @@ class TrialContext:
 
     @property
     def dataset(self) -> Dataset:
-        return DATASETS[self.trial.dataset]
+        return self.trial.data
 
     @property
     def max_new_tokens(self) -> int:
-        return self.trial.max_new_tokens or self.dataset.max_new_tokens
+        """As asked, or the dataset's, or what its longest reference answer needs."""
+        return self.trial.max_new_tokens or self.dataset.max_new_tokens or self.longest_answer
 
     @property
     def generation_batch_size(self) -> int:

@@ -13,30 +13,31 @@ from raypeft.results.manifest import Manifest
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
-from raypeft.study.config import Trial
+from raypeft.study.config import NOT_SET, Trial
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
 from raypeft.trial.provenance import versions
 
 
-def own_declarations() -> Declarations:
-    """The datasets, methods, scores and statuses that there are."""
+def own_declarations(trials: Iterable[Trial] = ()) -> Declarations:
+    """The datasets, methods, scores and statuses that there are; of declared datasets those of `trials`."""
+    declared = {trial.dataset: trial.data for trial in trials if trial.declared}
     return Declarations(
         scores=(*declared_scores(), *SCORES),
         statuses=dict(STATUSES),
         datasets={
             name: DeclaredDataset(**{part.name: getattr(dataset, part.name) for part in fields(DeclaredDataset)})
-            for name, dataset in DATASETS.items()
+            for name, dataset in {**DATASETS, **declared}.items()
         },
         methods={name: _declared(method) for name, method in METHODS.items()},
-        trial_fields=tuple(name for name in Trial.model_fields if name != "method"),
+        trial_fields=tuple(name for name in Trial.model_fields if name not in NOT_SET),
     )
 
 
 def _declared(method: type[Method]) -> DeclaredMethod:
     infos = {**Trial.model_fields, **method.model_fields}
-    names = tuple(name for name in infos if name not in ("method", "name"))
+    names = tuple(name for name in infos if name not in (*NOT_SET, "name"))
     defaults = {name: infos[name].default for name in names if not infos[name].is_required()}
     return DeclaredMethod(names, defaults, method.trains)
 
@@ -61,8 +62,9 @@ def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials:
     Declarations that only the older manifest has are kept, for the rows of its version. Without a sweep the older one's
     stays. Raises ValueError where the older manifest cannot be read.
     """
+    trials = list(trials)
     manifest = Manifest(
-        declarations=own_declarations(),
+        declarations=own_declarations(trials),
         tables={name: tuple(columns) for name, columns in tables().items()},
         made_by=versions(),
         sweep=_as_run(sweep) if sweep else {},

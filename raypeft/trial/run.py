@@ -25,7 +25,7 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
-from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows, lost_references
+from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows, longest_answer, lost_references
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
@@ -124,6 +124,8 @@ def run_trial(context: TrialContext) -> Row:
         check_form(trial, base)
         measured |= lost_references(context, base, splits["test"])
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
+    if context.dataset.max_new_tokens is None:
+        context = replace(context, longest_answer=longest_answer(context, base, splits))
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
         shots = pick_shots(method, splits["train"], splits["test"], context.services)

@@ -102,14 +102,15 @@ def training_prompts(
     if longest and base.context_length and not base.is_encoder_decoder:
         longest = min(longest, base.context_length - virtual)
     pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
+    answer_room = dataset.max_new_tokens or context.max_new_tokens
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
         found, missing = encoder.encode_answers(splits[split], longest, pick)
         if paper and dataset.paper_training == "cut":
-            found = [cut_as_paper(each, dataset.max_new_tokens, base.is_encoder_decoder) for each in found]
+            found = [cut_as_paper(each, answer_room, base.is_encoder_decoder) for each in found]
             if virtual and not base.is_encoder_decoder:  # without virtual tokens such padding changes no loss
-                found = [padded_as_paper(each, dataset.max_new_tokens) for each in found]
+                found = [padded_as_paper(each, answer_room) for each in found]
         encoded[split] = fitting(found, room)
         missing += len(found) - len(encoded[split])
         if not encoded[split]:

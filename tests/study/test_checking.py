@@ -187,10 +187,11 @@ def test_a_misspelt_coupled_key_is_named_with_the_nearest(tmp_path: Path) -> Non
     ]
 
 
-def test_a_list_in_a_coupled_entry_is_refused(tmp_path: Path) -> None:
-    text = HEAD + "grids: [{tuning_method: [{name: lora, lora_r: [8, 16]}]}]\n"
+def test_each_value_of_a_list_in_a_coupled_entry_is_checked(tmp_path: Path) -> None:
+    text = HEAD + "grids: [{tuning_method: [{name: lora, lora_r: [8, x], seed: []}]}]\n"
     assert problems(tmp_path, text) == [
-        "line 3, grids.0.tuning_method.0.lora_r: must be a valid integer but got a list ([8, 16])"
+        "line 3, grids.0.tuning_method.0.lora_r.1: must be a valid integer but got 'x'",
+        "line 3, grids.0.tuning_method.0.seed: must have at least one value but got an empty list",
     ]
 
 

@@ -265,6 +265,14 @@ def test_a_chat_with_a_model_that_has_no_chat_template_is_refused(tmp_path: Path
     assert problem.startswith(f"line 4, grids.0: lora: prompt_form must be plain or fenced for {model}, {why}")
 
 
+def test_a_list_in_a_coupled_entry_is_an_axis_of_that_entry_alone(tmp_path: Path) -> None:
+    entries = "[zero_shot, {name: lora, lora_r: [4, 8], seed: [1, 2]}, {name: ia3, target_modules: [q_proj, v_proj]}]"
+    trials = plan(tmp_path, f"  - {{tuning_method: {entries}, seed: 7}}\n")
+    assert [(each.tuning_method, each.fields.get("lora_r"), each.seed) for each in trials] == [
+        ("zero_shot", None, 7), ("lora", 4, 1), ("lora", 4, 2), ("lora", 8, 1), ("lora", 8, 2), ("ia3", None, 7),
+    ]  # fmt: skip
+
+
 def test_prompt_templates_are_an_axis_of_texts_and_mappings_and_part_of_the_id(tmp_path: Path) -> None:
     grids = """\
   - tuning_method: zero_shot

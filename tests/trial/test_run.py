@@ -11,6 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from raypeft.analysis.score import score_again
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
 from raypeft.decoding import generation
@@ -22,13 +23,15 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
+from raypeft.study.checking import load_config
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
-from raypeft.study.plan import make_trial
+from raypeft.study.plan import make_trial, plan_trials
 from raypeft.training import loop
 from raypeft.training.loop import train_model
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
+from raypeft.trial.declarations import prepare_store
 from raypeft.trial.run import run_and_record
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
@@ -436,3 +439,24 @@ def test_nothing_to_train_and_nothing_to_decode_is_refused_when_it_is_planned():
 def test_a_place_that_can_hold_no_results_ends_with_2_and_its_name(capsys, place):
     assert main(["quickstart", "--results", place]) == 2
     assert f"{place}" in capsys.readouterr().err
+
+
+def test_a_trial_on_declared_data_answers_in_the_room_of_its_longest_reference(tmp_path: Path) -> None:
+    rows = [{"q": f"print the number {number}", "a": f"print({number})", "m": "one"} for number in range(24)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.yaml").write_text("""
+name: s
+datasets: {mine: {path: data.jsonl, prompt: q, answer: a}}
+grids: [{model: toy, dataset: mine, tuning_method: {name: lora, num_train_epochs: 1}, num_beams: 2,
+         num_return_sequences: 2}]
+""")
+    sweep = load_config(tmp_path / "s.yaml")
+    (trial,) = plan_trials(sweep)
+    store = prepare_store(str(tmp_path / "results"), sweep, [trial])
+    row = run_and_record(TrialContext(trial, "s", store))
+    assert (row["status"], row["error"]) == ("ok", None)
+    assert 3 <= row["max_new_tokens_used"] <= 12 and row["references_too_long"] == 0
+    assert score_again(store) == 1
+    assert store.read_manifest().declarations.dataset("mine").untuned_stop == ("\n",)
+    (tmp_path / "data.jsonl").write_text("{}\n")
+    assert "changed since the sweep was planned" in run_and_record(TrialContext(trial, "s", store))["error"]

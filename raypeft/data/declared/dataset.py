@@ -1,0 +1,237 @@
+"""A declared dataset, put together: read while a sweep is planned, and again by each trial.
+
+data = settled("reviews", declaration, Path("sweeps"))     # planning: paths made absolute, what the data says
+as_dataset("reviews", data).load(None, None)               # a trial: the splits
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from raypeft.data.declared.declaration import Declaration, DeclaredData
+from raypeft.data.declared.examples import make_examples
+from raypeft.data.declared.files import FORMATS, Problem, Row, Table, parse_table, read_bytes, told
+from raypeft.data.declared.splits import complete, derived_stop
+from raypeft.data.sources import SPLITS
+from raypeft.records import Dataset, Splits
+
+ALIASES = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "validation"}
+"""Other names of splits, as files and datasets on the hub have them."""
+CHARACTERS_A_TOKEN = 2
+"""For planning, which has no tokenizer: text has more characters a token than this."""
+UNREAD_TOKENS = 1024
+"""For planning: the length of the longest example of a dataset that is not read before its trials run."""
+
+
+class DataError(ValueError):
+    """What is wrong with a declared dataset: `problems` has a line for each mistake."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The splits of a declared dataset, and how they came about."""
+
+    splits: Splits
+    read: dict[str, int]
+    """File or split -> number of rows read, those that cannot be used included."""
+    dropped: dict[str, list[Problem]]
+    """File or split -> what was dropped (`bad_rows: drop`)."""
+    made: tuple[str, ...]
+    """The splits that were made of `train`."""
+
+
+def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
+    """The declaration as trials hold it. Its files are read where they lie on this machine.
+
+    A relative path is looked for in `folder`, then in the current one. Raises DataError with all that is wrong with
+    declaration or rows.
+    """
+    given = declaration.model_dump(exclude_defaults=True)
+    data = DeclaredData(**given | {"path": _located(name, declaration, folder)})
+    if not _is_local(data):
+        return data
+    loaded = load(name, data)
+    examples = [each for split in loaded.splits.values() for each in split]
+    return data.model_copy(
+        update={
+            "content": content_of(name, data),
+            "stop": data.stop or derived_stop(loaded.splits),
+            "longest_prompt": max(len(each.nl) for each in examples),
+            "longest_answer": max(len(each.code) for each in examples),
+            "sizes": {split: len(found) for split, found in loaded.splits.items()},
+        }
+    )
+
+
+def as_dataset(name: str, data: DeclaredData) -> Dataset:
+    """The record that trials work with. `load` raises DataError where the data is not as it was when it was planned."""
+
+    def load_splits(source: str | None = None, revision: str | None = None) -> Splits:
+        if data.content and data.content != content_of(name, data):
+            raise DataError([f"{name}: the files of {data.path} have changed since the sweep was planned, so that its "
+                             f"trials would not have the same data; run the sweep again"])  # fmt: skip
+        return load(name, data).splits
+
+    answer = _tokens(data.longest_answer)
+    return Dataset(
+        name=name,
+        load=load_splits,
+        max_new_tokens=None,
+        longest_answer=answer,
+        longest_tokens=_tokens(data.longest_prompt) + answer,
+        untuned_stop=data.stop or ("\n### Instruction:",),
+        judged_by=data.judged_by,
+    )
+
+
+def content_of(name: str, data: Declaration) -> str:
+    """A hash of the files of all splits, whatever their names are. Raises DataError where one cannot be read."""
+    digest = hashlib.sha256()
+    for split, path in sorted(_files(name, data).items()):
+        try:
+            digest.update(f"{split}\0".encode() + hashlib.sha256(read_bytes(path)).digest())
+        except (OSError, ValueError) as error:
+            raise DataError([f"{name}: {error}"]) from None
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _tokens(characters: int | None) -> int:
+    return UNREAD_TOKENS // 2 if characters is None else -(-characters // CHARACTERS_A_TOKEN) + 1
+
+
+def load(name: str, data: Declaration) -> Loaded:
+    """Read all rows and make the splits. Raises DataError with all that is wrong."""
+    tables = dict(_hub_tables(name, data) if data.is_on_hub else _file_tables(name, data))
+    given: Splits = {}
+    read, dropped, problems = {}, {}, []
+    for split, (source, table) in tables.items():
+        try:
+            examples, bad = make_examples(table, data)
+        except ValueError as error:
+            problems.append(f"{name}: {source}: {error}")
+            continue
+        read[source] = len(table.rows) + len(table.problems)
+        if bad and data.bad_rows == "drop":
+            dropped[source] = bad
+        else:
+            problems += [f"{name}: {source} {line}; `bad_rows: drop` leaves such rows out" for line in told(bad)]
+        if not examples and (not bad or data.bad_rows == "drop"):
+            problems.append(f"{name}: {source} must have at least one row that can be used but has none")
+        given[split] = examples
+    if problems:
+        raise DataError(problems)
+    return Loaded(_complete(name, given, data), read, dropped, tuple(each for each in SPLITS if each not in given))
+
+
+def _complete(name: str, given: Splits, data: Declaration) -> Splits:
+    if "train" not in given and "test" not in given:
+        raise DataError([f"{name}: must have a train split or a test split but has {', '.join(given)} alone"])
+    try:
+        splits = complete(given, data.split)
+    except ValueError as error:
+        raise DataError([f"{name}: {error}"]) from None
+    if not splits["test"]:
+        raise DataError([f"{name}: must have test examples but has none; give a test file, or a share in split"])
+    return splits
+
+
+def _located(name: str, declaration: Declaration, folder: Path) -> Any:
+    """The path or paths, absolute where they are on this disk. Raises DataError for those that are not there."""
+    if isinstance(declaration.path, str):
+        return _found(name, declaration.path, folder)
+    problems: list[str] = []
+    located = {}
+    for split, path in declaration.path.items():
+        try:
+            located[split] = _found(name, path, folder)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+    return located
+
+
+def _found(name: str, path: str, folder: Path) -> str:
+    if "://" in path:
+        return path
+    given = Path(path).expanduser()
+    for place in dict.fromkeys([folder / given, Path.cwd() / given]):
+        if place.exists():
+            return str(place.absolute())
+    looked = "" if given.is_absolute() else f" beside the sweep file ({folder.absolute()}) or in {Path.cwd()}"
+    near = sorted(each.name for each in (folder / given).parent.glob("*") if each.name.endswith(FORMATS))
+    there = f"; files there: {', '.join(near[:8])}" if near else ""
+    raise DataError([f"{name}: path must be a file or folder that exists but there is no {path}{looked}{there}"])
+
+
+def _is_local(data: Declaration) -> bool:
+    paths = [data.path] if isinstance(data.path, str) else data.path.values()
+    return all("://" not in path for path in paths)
+
+
+def _files(name: str, data: Declaration) -> dict[str, str]:
+    """Split -> file or URL."""
+    if not isinstance(data.path, str):
+        return {str(split): path for split, path in data.path.items()}
+    if "://" in data.path or not Path(data.path).is_dir():
+        return {"train": data.path}
+    found: dict[str, str] = {}
+    for file in sorted(Path(data.path).iterdir()):
+        stem = file.name.partition(".")[0]
+        split = ALIASES.get(stem, stem)
+        if split in SPLITS and file.name.endswith(FORMATS):
+            if split in found:
+                raise DataError([f"{name}: {data.path} must have one file for {split} but has "
+                                 f"{Path(found[split]).name} and {file.name}"])  # fmt: skip
+            found[split] = str(file)
+    if not found:
+        there = ", ".join(sorted(each.name for each in Path(data.path).iterdir())[:8]) or "nothing"
+        raise DataError([f"{name}: the folder {data.path} must have a train or a test file "
+                         f"({', '.join('train' + each for each in FORMATS[:5])}) but has {there}"])  # fmt: skip
+    return found
+
+
+def _file_tables(name: str, data: Declaration) -> Iterator[tuple[str, tuple[str, Table]]]:
+    problems = []
+    for split, path in _files(name, data).items():
+        try:
+            table = parse_table(path, read_bytes(path))
+        except (OSError, ValueError) as error:
+            problems.append(f"{name}: {error}")
+        else:
+            yield split, (path, table)
+    if problems:
+        raise DataError(problems)
+
+
+@cache
+def _hub_rows(repository: str, config: str | None, revision: str | None) -> dict[str, list[dict[str, Any]]]:
+    from datasets import disable_progress_bars, load_dataset
+
+    disable_progress_bars()
+    loaded: Any = load_dataset(repository, config, revision=revision)
+    return {ALIASES.get(split, split): list(rows) for split, rows in loaded.items()}
+
+
+def _hub_tables(name: str, data: Declaration) -> Iterator[tuple[str, tuple[str, Table]]]:
+    assert isinstance(data.path, str)
+    repository = data.path.removeprefix("hf://").strip("/")
+    try:
+        rows = _hub_rows(repository, data.config, data.revision)
+    except (OSError, ValueError) as error:
+        raise DataError([f"{name}: {data.path} cannot be loaded from the hub ({error}); a private dataset needs a "
+                         f"token: `hf auth login`, or the variable HF_TOKEN"]) from error  # fmt: skip
+    unknown = [split for split in rows if split not in SPLITS]
+    if "train" not in rows and "test" not in rows:
+        raise DataError([f"{name}: {data.path} must have a split train or test but has {', '.join(unknown)}"])
+    for split in SPLITS:
+        if split in rows:
+            table = Table([Row(f"row {number}", row) for number, row in enumerate(rows[split], start=1)])
+            yield split, (f"{data.path} {split}", table)

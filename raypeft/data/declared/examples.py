@@ -1,0 +1,159 @@
+"""Makes examples of a declared dataset's rows, and says which rows cannot be used and why.
+
+examples, problems = make_examples(table, declaration)
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from raypeft.data.declared.declaration import Declaration, filled, is_template, template_columns
+from raypeft.data.declared.files import Problem, Row, Table
+from raypeft.data.sources import unique
+from raypeft.mistakes import nearest
+from raypeft.records import Example
+from raypeft.sandbox import parse_tests
+
+ASKING, ANSWERING = ("user", "human"), ("assistant", "gpt")
+"""Names of the two sides of a chat: those of OpenAI, and those of ShareGPT."""
+
+
+class Unusable(ValueError):
+    """Why a row cannot be used."""
+
+
+def make_examples(table: Table, declaration: Declaration) -> tuple[list[Example], list[Problem]]:
+    """An example for each row that can be used, and all problems of the table. Ids are made unique.
+
+    Raises ValueError where the table lacks a column.
+    """
+    check_columns(table, declaration)
+    made, problems = [], list(table.problems)
+    for number, row in enumerate(table.rows):
+        try:
+            made.append(_example(number, row.values, declaration))
+        except Unusable as error:
+            problems.append(Problem(row.place, str(error)))
+    ids = unique([example_id for example_id, *_ in made])
+    examples = [
+        Example(example_id, nl, code, tests=tests) for example_id, (_, nl, code, tests) in zip(ids, made, strict=True)
+    ]
+    return examples, problems
+
+
+def check_columns(table: Table, declaration: Declaration) -> None:
+    """Raise ValueError naming each column that the declaration names and no row has."""
+    present = table.columns
+    if not table.rows:
+        return
+    for field, column in declaration.columns():
+        if column not in present:
+            raise ValueError(f"{field} must name a column but got {column!r}{nearest(column, present)}; "
+                             f"the columns are {', '.join(map(str, present))}")  # fmt: skip
+
+
+def repeated_ids(table: Table, column: str) -> list[Row]:
+    """The rows whose id another row before them has."""
+    seen: set[str] = set()
+    again = []
+    for row in table.rows:
+        value = str(row.values.get(column))
+        if value in seen:
+            again.append(row)
+        seen.add(value)
+    return again
+
+
+def _example(number: int, values: dict[str, Any], declaration: Declaration) -> tuple[str, str, str, str]:
+    """(id, instruction, answer, tests) of a row."""
+    given = values.get(declaration.id) if declaration.id else None
+    example_id = str(number if given is None else given)
+    if declaration.messages:
+        nl, code = _exchange(declaration.messages, values.get(declaration.messages))
+    else:
+        assert declaration.prompt is not None  # the declaration's own check
+        nl = _text(declaration.prompt, values)
+        code = _text(declaration.answer, values) if declaration.answer else ""
+    return example_id, nl, code, _tests(declaration.tests, values)
+
+
+def _text(source: str, values: dict[str, Any]) -> str:
+    """The text of a column or template. In a template a column may be empty, as long as the whole is not."""
+    texts = {column: _column(column, values.get(column), is_template(source)) for column in template_columns(source)}
+    if not any(text.strip() for text in texts.values()):
+        raise Unusable(f"no text in {', '.join(texts)}")
+    return filled(source, texts).rstrip() if is_template(source) else texts[source]
+
+
+def _column(name: str, value: Any, may_be_empty: bool) -> str:
+    if value is None and may_be_empty:
+        return ""
+    if value is None:
+        raise Unusable(f"no text in {name}")
+    if not isinstance(value, str):
+        raise Unusable(f"{name} must be text but is {_kind(value)}")
+    return _sound(name, value)
+
+
+def _sound(name: str, text: str) -> str:
+    """The text itself. Half of a surrogate pair is no text to any tokenizer."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable(f"{name} must be text but has {error.object[error.start]!r}, half of a surrogate pair") from None
+    return text
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a mapping",
+             bytes: "bytes"}  # fmt: skip
+    return kinds.get(type(value), f"of type {type(value).__name__}")
+
+
+def _exchange(column: str, value: Any) -> tuple[str, str]:
+    """The instruction and the answer of a chat of one exchange. A system's message stands above the instruction."""
+    turns = list(_turns(column, value))
+    roles = [role for role, _ in turns]
+    system = "".join(f"{text}\n\n" for role, text in turns if role == "system")
+    spoken = [(role, text) for role, text in turns if role != "system"]
+    if [role for role, _ in spoken] != ["user", "assistant"] or roles.count("system") > 1:
+        raise Unusable(f"{column} must be one user's message and one assistant's, perhaps after a system's, but is "
+                       f"{', '.join(roles) or 'empty'}")  # fmt: skip
+    (_, nl), (_, code) = spoken
+    for text, side in ((nl, "user's"), (code, "assistant's")):
+        if not text.strip():
+            raise Unusable(f"no text in the {side} message of {column}")
+    return system + nl, code
+
+
+def _turns(column: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(role, text) of each message, in OpenAI's words (role, content) or ShareGPT's (from, value)."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise Unusable(f"{column} must be a list of messages but is text") from None
+    if not isinstance(value, list):
+        raise Unusable(f"{column} must be a list of messages but is {'nothing' if value is None else _kind(value)}")
+    for message in value:
+        if not isinstance(message, dict):
+            raise Unusable(f"{column} must be a list of mappings with role and content")
+        role, text = message.get("role", message.get("from")), message.get("content", message.get("value"))
+        if not isinstance(role, str) or not isinstance(text, str):
+            raise Unusable(f"{column} must have messages with role and content, both of them text")
+        yield ("user" if role in ASKING else "assistant" if role in ANSWERING else role), _sound(column, text)
+
+
+def _tests(column: str | None, values: dict[str, Any]) -> str:
+    """The tests as JSON text in APPS's form; empty where no column is named."""
+    if column is None:
+        return ""
+    value = values.get(column)
+    text = json.dumps(value) if isinstance(value, dict) else value
+    if not isinstance(text, str) or not text.strip():
+        raise Unusable(f"no tests in {column}")
+    try:
+        parse_tests(text)
+    except ValueError as error:
+        raise Unusable(f"{column}: {error}") from None
+    return text

@@ -1,0 +1,155 @@
+"""Examples of a user's rows: which columns are read, and why a row cannot be used."""
+
+import json
+from typing import Any
+
+import pytest
+
+from raypeft.data.declared.declaration import Declaration
+from raypeft.data.declared.examples import make_examples
+from raypeft.data.declared.files import Row, Table, told
+from raypeft.records import Example
+
+TESTS = {"inputs": ["1\n"], "outputs": ["2\n"]}
+
+
+def table(*rows: dict[str, Any]) -> Table:
+    return Table([Row(f"line {number}", row) for number, row in enumerate(rows, start=1)])
+
+
+def made(row: dict[str, Any], **fields: Any) -> Example:
+    examples, problems = make_examples(table(row), Declaration(path="a.jsonl", **fields))
+    assert problems == []
+    return examples[0]
+
+
+def refused(row: dict[str, Any], **fields: Any) -> str:
+    examples, problems = make_examples(table({}, row), Declaration(path="a.jsonl", **fields))
+    assert examples == []
+    return told(problems)[-1]
+
+
+def test_columns_become_instruction_and_answer() -> None:
+    assert made({"q": "sum", "a": "sum(x)\n"}, prompt="q", answer="a") == Example("0", "sum", "sum(x)\n")
+
+
+def test_a_template_joins_columns_and_may_have_braces_of_its_own() -> None:
+    row = {"task": "sum", "def.sig": "def f(x):", "code": "return 1"}
+    example = made(row, prompt="{{{task}}}\n{def.sig}", answer="{def.sig}\n    {code}")
+    assert (example.nl, example.code) == ("{sum}\ndef f(x):", "def f(x):\n    return 1")
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_a_column_of_a_template_may_be_empty(empty: Any) -> None:
+    row = {"instruction": "sum", "input": empty, "a": "x"}
+    assert made(row, prompt="{instruction}\n{input}", answer="a").nl == "sum"
+
+
+def test_ids_come_from_their_column_and_are_made_unique() -> None:
+    rows = table(*({"n": number, "q": "q", "a": "a"} for number in (7, 7, 8)))
+    examples, _ = make_examples(rows, Declaration(path="a.jsonl", prompt="q", answer="a", id="n"))
+    assert [each.id for each in examples] == ["7", "7#2", "8"]
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        [{"role": "user", "content": "sum"}, {"role": "assistant", "content": "sum(x)"}],
+        [{"from": "human", "value": "sum"}, {"from": "gpt", "value": "sum(x)"}],
+        json.dumps([{"role": "user", "content": "sum"}, {"role": "assistant", "content": "sum(x)"}]),
+    ],
+)
+def test_a_chat_of_one_exchange_is_an_example(chat: Any) -> None:
+    assert made({"messages": chat}, messages="messages") == Example("0", "sum", "sum(x)")
+
+
+def test_a_systems_message_stands_above_the_instruction() -> None:
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "sum"},
+            {"role": "assistant", "content": "sum(x)"}]  # fmt: skip
+    assert made({"m": chat}, messages="m").nl == "Be brief.\n\nsum"
+
+
+@pytest.mark.parametrize("tests", [TESTS, json.dumps(TESTS)])
+def test_tests_are_kept_as_text_and_need_no_answer(tests: Any) -> None:
+    example = made({"q": "double", "t": tests}, prompt="q", tests="t")
+    assert (example.code, json.loads(example.tests)) == ("", TESTS)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "no text in a"), ("", "no text in a"), (" \n\t", "no text in a"), (3, "a must be text but is a number"),
+        (float("nan"), "a must be text but is a number"), (True, "a must be text but is true or false"),
+        (["x"], "a must be text but is a list"), ({"x": 1}, "a must be text but is a mapping"),
+        (b"x", "a must be text but is bytes"),
+        ("\ud83d!", "a must be text but has '\\ud83d', half of a surrogate pair"),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_no_text_is_named(value: Any, reason: str) -> None:
+    assert refused({"q": "sum", "a": value}, prompt="q", answer="a") == f"line 2: {reason}"
+
+
+def test_a_template_whose_columns_are_all_empty_has_no_text() -> None:
+    assert refused({"q": "", "i": None, "a": "x"}, prompt="{q}\n{i}", answer="a") == "lines 1, 2: no text in q, i"
+
+
+def user(text: Any) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+ANSWER = {"role": "assistant", "content": "sum(x)"}
+
+
+@pytest.mark.parametrize(
+    ("chat", "reason"),
+    [
+        (None, "m must be a list of messages but is nothing"), ("hello", "m must be a list of messages but is text"),
+        (7, "m must be a list of messages but is a number"), ([], "but is empty"),
+        (["hello"], "m must be a list of mappings with role and content"),
+        ([user(None), ANSWER], "m must have messages with role and content, both of them text"),
+        ([{"content": "x"}, ANSWER], "m must have messages with role and content, both of them text"),
+        ([user("a"), ANSWER, user("b"), ANSWER], "but is user, assistant, user, assistant"),
+        ([ANSWER, user("a")], "but is assistant, user"), ([user("a")], "but is user"),
+        ([user(" "), ANSWER], "no text in the user's message of m"),
+        ([user("a"), {"role": "assistant", "content": ""}], "no text in the assistant's message of m"),
+    ],
+)  # fmt: skip
+def test_a_chat_that_is_no_single_exchange_is_named(chat: Any, reason: str) -> None:
+    assert refused({"m": chat}, messages="m").endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("tests", "reason"),
+    [(None, "no tests in t"), ("", "no tests in t"), ([1], "no tests in t"), ("{", "t: "), ({"inputs": ["1"]}, "t: ")],
+)
+def test_tests_in_another_form_are_named(tests: Any, reason: str) -> None:
+    assert refused({"q": "double", "t": tests}, prompt="q", tests="t").startswith(f"line 2: {reason}")
+
+
+def test_a_column_that_no_row_has_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError) as caught:
+        make_examples(table({"instruction": "x", "output": "y"}),
+                      Declaration(path="a.jsonl", prompt="{instrucion}\n{output}", answer="output"))  # fmt: skip
+    assert str(caught.value) == (
+        "prompt must name a column but got 'instrucion'; did you mean instruction?; the columns are instruction, output"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "told_"),
+    [
+        ({}, "must have prompt and answer"), ({"prompt": "q"}, "must have answer or tests"),
+        ({"prompt": "q", "answer": "a", "messages": "m"}, "must have either messages, or prompt and answer"),
+        ({"prompt": "{q", "answer": "a"}, "prompt must have its literal braces doubled"),
+        ({"prompt": "{}", "answer": "a"}, "prompt must have plain names of columns"),
+        ({"prompt": "{q!r}", "answer": "a"}, "prompt must have plain names of columns"),
+        ({"prompt": "{{q}}", "answer": "a"}, "prompt must name a column in braces"),
+        ({"prompt": "", "answer": "a"}, "prompt must be a column or a template"),
+        ({"prompt": "q", "answer": "a", "stop": ""}, "stop must have strings of at least one character"),
+        ({"prompt": "q", "answer": "a", "config": "main"}, "config and revision must be left out unless path is"),
+        ({"prompt": "q", "answer": "a", "split": {"test": 0.6, "validation": 0.4}}, "must leave prompts for training"),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_says_too_little_or_too_much_is_refused(fields: dict[str, Any], told_: str) -> None:
+    with pytest.raises(ValueError, match=told_.replace("{", r"\{")):
+        Declaration(path="a.jsonl", **fields)

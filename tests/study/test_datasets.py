@@ -1,0 +1,113 @@
+"""Datasets that a sweep file declares, and what its trials may ask of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raypeft.study.checking import load_config
+from raypeft.study.config import Trial
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError
+
+REVIEWS = "datasets: {reviews: {path: data.jsonl, prompt: q, answer: a}}"
+GRID = "grids: [{model: toy, dataset: reviews, tuning_method: lora}]"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tests = {"inputs": ["1"], "outputs": ["2"]}
+    rows = [{"q": f"task {number}", "a": f"code {number}", "t": tests} for number in range(30)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def planned(folder: Path, *lines: str, overrides: tuple[str, ...] = ()) -> list[Trial]:
+    (folder / "s.yaml").write_text("\n".join(["name: s", *lines]))
+    return plan_trials(load_config(folder / "s.yaml", overrides))
+
+
+def told(folder: Path, *lines: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        planned(folder, *lines)
+    return caught.value.problems
+
+
+def test_a_declared_dataset_is_named_like_a_built_in_one(folder: Path) -> None:
+    (trial,) = planned(folder, REVIEWS, GRID)
+    assert trial.dataset == "reviews"
+    assert trial.declared and trial.declared.sizes == {"train": 24, "validation": 3, "test": 3}
+    assert json.loads(trial.fields["declared"])["prompt"] == "q"
+    assert Trial.model_validate(trial.model_dump()).id == trial.id
+
+
+def test_a_dataset_may_be_declared_in_its_place_on_an_axis(folder: Path) -> None:
+    inline = "{path: data.jsonl, prompt: q, answer: a}"
+    named = "{name: other, path: data.jsonl, prompt: q, answer: a}"
+    trials = planned(folder, f"grids: [{{model: toy, dataset: [{inline}, toy, {named}], tuning_method: icl}}]")
+    assert [trial.dataset for trial in trials] == ["data", "toy", "other"]
+
+
+def test_a_dataset_may_be_declared_on_the_command_line(folder: Path) -> None:
+    override = "grids.0.dataset={path: data.jsonl, prompt: q, answer: a}"
+    (trial,) = planned(folder, "grids: [{model: toy, dataset: toy, tuning_method: icl}]", overrides=(override,))
+    assert trial.dataset == "data" and trial.declared
+
+
+def test_the_id_follows_the_content_and_not_the_place(folder: Path, tmp_path: Path) -> None:
+    (first,) = planned(folder, REVIEWS, GRID)
+    (folder / "data.jsonl").rename(folder / "moved.jsonl")
+    (moved,) = planned(folder, REVIEWS.replace("data.jsonl", "moved.jsonl"), GRID)
+    assert moved.id == first.id
+    (folder / "moved.jsonl").write_text((folder / "moved.jsonl").read_text().replace("code 3", "code x"))
+    (changed,) = planned(folder, REVIEWS.replace("data.jsonl", "moved.jsonl"), GRID)
+    assert changed.id != first.id
+
+
+def test_a_wrong_declaration_is_told_with_its_line(folder: Path) -> None:
+    problems = told(folder, "datasets:\n  reviews: {path: data.jsonl, prompt: q, answr: a}", GRID)
+    assert "line 3, datasets.reviews.answr: unknown key; did you mean answer?" in problems
+    problems = told(folder, REVIEWS.replace("reviews", "toy"), GRID.replace("reviews", "toy"))
+    assert any("must not have the name of a built-in dataset but got toy" in problem for problem in problems)
+
+
+def test_all_that_is_wrong_with_the_data_is_told_with_the_datasets_line(folder: Path) -> None:
+    (folder / "bad.jsonl").write_text('{"q": "x"}\n{"q": 3, "a": "y"}\nno\n')
+    problems = told(folder, REVIEWS.replace("data.jsonl", "bad.jsonl"), GRID)
+    assert len(problems) == 3 and all(problem.startswith("line 2, datasets.reviews: ") for problem in problems)
+
+
+def test_an_unknown_dataset_is_compared_with_the_declared_ones_as_well(folder: Path) -> None:
+    (problem,) = told(folder, REVIEWS, GRID.replace("reviews", "review"))
+    assert problem.endswith("apps, reviews but got 'review'; did you mean reviews?")
+
+
+def test_two_datasets_of_one_name_are_told(folder: Path) -> None:
+    axis = "[{path: data.jsonl, prompt: q, answer: a}, {path: data.jsonl, prompt: a, answer: q}]"
+    (problem,) = told(folder, f"grids: [{{model: toy, dataset: {axis}, tuning_method: icl}}]")
+    assert problem.endswith("another dataset has the name data; give this one a `name`")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "fields", "expected"),
+    [
+        ("prompt: q, answer: a", "fidelity: paper", "fidelity must be corrected for a declared dataset"),
+        ("prompt: q, answer: a", "dataset_revision: x", "dataset_revision must be left out for a declared dataset"),
+        ("prompt: q, tests: t", "seed: 1", "max_new_tokens must be given for reviews"),
+        ("prompt: q, tests: t", "max_new_tokens: 9", "reviews must have an answer (or messages) for lora"),
+        ("prompt: q, answer: a, split: {validation: 0}", "", "reviews must have validation examples for lora"),
+    ],
+)
+def test_what_a_trial_cannot_have_of_its_data_is_told(
+    folder: Path, declaration: str, fields: str, expected: str
+) -> None:
+    grid = f"grids: [{{model: toy, dataset: reviews, tuning_method: lora{', ' + fields if fields else ''}}}]"
+    problems = told(folder, f"datasets: {{reviews: {{path: data.jsonl, {declaration}}}}}", grid)
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_test_examples_alone_are_enough_to_ask_an_untuned_model(folder: Path) -> None:
+    declaration = "datasets: {reviews: {path: {test: data.jsonl}, prompt: q, answer: a}}"
+    assert planned(folder, declaration, GRID.replace("lora", "zero_shot"))
+    (problem,) = told(folder, declaration, GRID.replace("lora", "icl"))
+    assert problem.endswith("reviews must have train examples for icl but has none")
