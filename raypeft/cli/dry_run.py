@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from rich.console import Console
+
 from raypeft.analysis.settings import settings
+from raypeft.cli.data_report import data_report
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_trials
@@ -38,7 +41,10 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
+    planned, console = plan_trials(sweep), Console(highlight=False, soft_wrap=True)
+    for line, warns in data_report(planned):
+        console.print(line, style="red" if warns else "", markup=False)
     if verbose:
         from raypeft.cli.prompts import print_prompts
 
-        print_prompts(plan_trials(sweep))
+        print_prompts(planned)

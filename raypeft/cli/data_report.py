@@ -1,0 +1,159 @@
+"""What `raypeft sweep NAME --dry-run` says of the data that is on this machine: rows, splits, lengths, leakage.
+
+Downloads nothing and imports neither torch nor Transformers: tokens are counted by the tokenizer's own library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from raypeft.data.declared.dataset import Loaded, load
+from raypeft.data.declared.files import told
+from raypeft.data.text import plain
+from raypeft.models.table import family_of
+from raypeft.records import Example, Splits
+from raypeft.retrieval.duplicates import exact_duplicates
+from raypeft.study.config import Trial
+
+Line = tuple[str, bool]
+"""A line of the report, and whether it warns."""
+
+
+def data_report(trials: Iterable[Trial]) -> Iterator[Line]:
+    """The lines on each dataset that is declared, or read from a folder on this machine."""
+    groups: dict[tuple[str, str | None, str | None], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.dataset, trial.fields["declared"], trial.dataset_path), []).append(trial)
+    for (name, _, path), of_data in groups.items():
+        declared = of_data[0].declared
+        if declared is not None and declared.content is None:
+            yield f"\ndata {name}: {declared.path} is not on this machine and is read when trials run", False
+        elif declared is not None:
+            loaded = load(name, declared)
+            yield f"\ndata {name}", False
+            yield from _rows(loaded)
+            yield from _of_splits(loaded.splits, of_data, _made(loaded, declared.split.seed))
+            if not {"zero_shot", "icl", "rag"}.isdisjoint(trial.tuning_method for trial in of_data):
+                stops = " or ".join(json.dumps(each) for each in declared.stop or ())
+                yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
+        elif path is not None and "://" not in path:
+            yield f"\ndata {name}: {path}", False
+            yield from _of_splits(of_data[0].data.load(path, None), of_data, "")
+
+
+def _rows(loaded: Loaded) -> Iterator[Line]:
+    for source, count in loaded.read.items():
+        dropped = loaded.dropped.get(source, [])
+        yield f"  {source}: {count:,} rows read" + (f", {len(dropped):,} dropped" if dropped else ""), False
+        yield from ((f"    {line}", True) for line in told(dropped))
+
+
+def _made(loaded: Loaded, seed: int) -> str:
+    if not loaded.made:
+        return ""
+    return f" ({' and '.join(loaded.made)} made by a hash of the prompt, seed {seed})"
+
+
+def _of_splits(splits: Splits, trials: Sequence[Trial], made: str) -> Iterator[Line]:
+    counts = ", ".join(f"{split} {len(examples):,}" for split, examples in splits.items())
+    yield f"  examples: {counts}{made}", False
+    examples = [example for found in splits.values() for example in found]
+    models = {trial.model: tokenizer_of(trial) for trial in trials}
+    for what, texts in (("prompts", [each.nl for each in examples]), ("answers", [each.code for each in examples])):
+        if any(texts):
+            yield f"  {what}: {_spread(list(map(len, texts)))} characters", False
+            for model, tokenizer in models.items():
+                if tokenizer is not None:
+                    yield f"    {_spread(token_counts(tokenizer, texts))} tokens of {model}", False
+    yield from _too_long(examples, trials, models)
+    yield from _repeated(splits)
+
+
+def _spread(lengths: Sequence[int]) -> str:
+    ordered = sorted(lengths)
+    at = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95)]
+    return f"median {at[0]:,}, 95 % at most {at[1]:,}, longest {ordered[-1]:,}"
+
+
+def _too_long(examples: Sequence[Example], trials: Sequence[Trial], models: dict[str, Any]) -> Iterator[Line]:
+    """For each limit on answers, how many references it cuts, as far as tokenizers are at hand."""
+    asked = dict.fromkeys((trial.model, trial.max_new_tokens or trial.data.max_new_tokens) for trial in trials)
+    answers = [each.code for each in examples if each.code]
+    if any(limit is None for _, limit in asked):
+        known = (model for model, limit in asked if limit is None and models[model] is not None)
+        each = ", ".join(f"{max(token_counts(models[model], answers)) + 1} tokens of {model}" for model in known)
+        yield f"  max_new_tokens: the length of the longest answer{f' ({each})' if each else ''}", False
+    for model, limit in asked:
+        tokenizer = models[model]
+        if limit is not None and tokenizer is not None:
+            cut = sum(count >= limit for count in token_counts(tokenizer, answers))  # one token is the answer's end
+            if cut:
+                share = 100 * cut / len(answers)
+                yield (f"  {cut:,} answers ({share:.1f} %) are longer than max_new_tokens {limit} of {model}: no "
+                       f"candidate can match them"), True  # fmt: skip
+
+
+def _repeated(splits: Splits) -> Iterator[Line]:
+    """Prompts that stand more than once, and test prompts that stand in the training split as well."""
+    answers: dict[str, set[str]] = {}
+    prompts = Counter[str]()
+    for example in splits["train"]:
+        prompts[plain(example.nl)] += 1
+        answers.setdefault(plain(example.nl), set()).add(example.code)
+    if twice := sum(count > 1 for count in prompts.values()):
+        differing = sum(len(found) > 1 for found in answers.values())
+        yield f"  train: {twice:,} prompts stand more than once, {differing:,} of them with different answers", False
+    if not splits["train"]:
+        return
+    same = exact_duplicates(splits["train"], splits["test"])
+    near = len(_near(splits["train"], splits["test"])) - same
+    yield (f"  leakage: {same:,} of {len(splits['test']):,} test prompts are in train as well, {near:,} more but for "
+           f"numbers, quoted text and punctuation"), same > 0  # fmt: skip
+
+
+def _near(train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
+    """The test examples whose prompt is a training prompt, but for numbers, quoted text and punctuation."""
+    known = {_skeleton(example.nl) for example in train}
+    return [example for example in test if _skeleton(example.nl) in known]
+
+
+def _skeleton(text: str) -> str:
+    without_quotes = re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", " ' ", text.casefold())
+    return " ".join(re.sub(r"\d+|\W+", " ", without_quotes).split()) or text
+
+
+def tokenizer_of(trial: Trial) -> Any:
+    """The tokenizer of a model whose files are on this machine, as `tokenizers.Tokenizer`; None where they are not."""
+    return _tokenizer(trial.model_path or family_of(trial.model).home)
+
+
+@cache
+def _tokenizer(source: str) -> Any:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+    from tokenizers import Tokenizer
+
+    file = Path(source).expanduser() / "tokenizer.json"
+    if not file.is_file():
+        try:
+            found = try_to_load_from_cache(source, "tokenizer.json")
+        except HFValidationError:  # a GGUF file
+            return None
+        if not isinstance(found, str):
+            return None
+        file = Path(found)
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception:  # the library raises plain Exception for a file that it cannot read
+        return None
+
+
+def token_counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """The number of tokens of each text, without special tokens."""
+    return [len(each.ids) for each in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]

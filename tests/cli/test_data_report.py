@@ -1,0 +1,95 @@
+"""What a dry run says of the data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypeft.sweep import main
+
+Row = dict[str, Any]
+
+
+def shown(folder: Path, capsys: pytest.CaptureFixture[str], rows: list[Row], fields: str = "", test: Any = None) -> str:
+    path = {"train": "train.jsonl"} | ({"test": "test.jsonl"} if test else {})
+    for name, found in (("train", rows), ("test", test or [])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    (folder / "s.yaml").write_text(f"""
+name: s
+datasets: {{mine: {{path: {json.dumps(path)}, prompt: q, answer: a, bad_rows: drop}}}}
+grids: [{{model: toy, dataset: mine, tuning_method: [zero_shot, lora]{fields}}}]
+""")
+    assert main([str(folder / "s.yaml"), "--dry-run"]) == 0
+    return capsys.readouterr().out
+
+
+def rows(count: int = 30, first: int = 0) -> list[Row]:
+    return [
+        {"q": f"sort the list named {'abcdefghij'[n % 10]}{n}", "a": f"x{n}.sort()"}
+        for n in range(first, first + count)
+    ]
+
+
+def test_rows_splits_and_lengths_are_told_in_characters_and_in_the_models_tokens(tmp_path, capsys):
+    told = shown(tmp_path, capsys, rows())
+    assert f"  {tmp_path / 'train.jsonl'}: 30 rows read\n" in told
+    assert (
+        "  examples: train 24, validation 3, test 3 (validation and test made by a hash of the prompt, seed 42)" in told
+    )
+    assert "  prompts: median 23, 95 % at most 23, longest 23 characters\n    median " in told
+    assert "tokens of toy\n  max_new_tokens: the length of the longest answer (" in told
+    assert 'an answer of an untuned model ends at "\\n", or with its end-of-sequence token' in told
+
+
+def test_dropped_rows_are_counted_with_their_lines(tmp_path, capsys):
+    told = shown(tmp_path, capsys, [*rows(), {"q": "x"}, {"q": 3, "a": "x"}])
+    assert "32 rows read, 2 dropped\n    line 31: no text in a\n    line 32: q must be text but is a number" in told
+
+
+def test_answers_that_max_new_tokens_cuts_are_counted(tmp_path, capsys):
+    told = shown(tmp_path, capsys, rows(), ", max_new_tokens: 3")
+    assert "30 answers (100.0 %) are longer than max_new_tokens 3 of toy: no candidate can match them" in told
+    assert "longer than" not in shown(tmp_path, capsys, rows(), ", max_new_tokens: 60")
+
+
+def test_test_prompts_that_stand_in_train_are_counted_and_so_are_those_that_nearly_do(tmp_path, capsys):
+    near = [{"q": f"take {number} of them", "a": "2"} for number in range(5)]  # some of them go to validation
+    train = [{"q": "Sort  the list `x`", "a": "1"}, *near, *rows()]
+    test = [{"q": "sort the list `X`", "a": "1"}, {"q": "take 14 of them!", "a": "2"}, {"q": "other", "a": "3"}]
+    told = shown(tmp_path, capsys, train, test=test)
+    assert "leakage: 1 of 3 test prompts are in train as well, 1 more but for numbers, quoted text and" in told
+
+
+def test_prompts_with_several_answers_are_counted(tmp_path, capsys):
+    train = [
+        *rows(),
+        {"q": "twice", "a": "1"},
+        {"q": "Twice", "a": "2"},
+        {"q": "again", "a": "1"},
+        {"q": "again", "a": "1"},
+    ]
+    told = shown(tmp_path, capsys, train, test=rows(3, 100))
+    assert "train: 2 prompts stand more than once, 1 of them with different answers" in told
+
+
+def test_data_elsewhere_is_named_and_not_fetched(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text("""
+name: s
+grids: [{model: toy, dataset: {path: "s3://bucket/mine.jsonl", prompt: q, answer: a}, tuning_method: lora}]
+""")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    assert (
+        "data mine: s3://bucket/mine.jsonl is not on this machine and is read when trials run"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_built_in_dataset_is_described_where_its_folder_is_given(real_data, tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(f"""
+name: s
+grids: [{{model: toy, dataset: conala, dataset_path: {real_data / "conala"}, tuning_method: icl}}]
+""")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "examples: train 2,135, validation 201, test 543\n" in told and "leakage: 0 of 543 test prompts" in told
