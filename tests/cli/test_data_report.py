@@ -12,8 +12,9 @@ Row = dict[str, Any]
 
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str], rows: list[Row], fields: str = "", test: Any = None) -> str:
-    path = {"train": "train.jsonl"} | ({"test": "test.jsonl"} if test else {})
-    for name, found in (("train", rows), ("test", test or [])):
+    splits = {"train": rows} if test is None else {"train": rows, "validation": test, "test": test}
+    path = {name: f"{name}.jsonl" for name in splits}
+    for name, found in splits.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     (folder / "s.yaml").write_text(f"""
 name: s
@@ -54,8 +55,7 @@ def test_answers_that_max_new_tokens_cuts_are_counted(tmp_path, capsys):
 
 
 def test_test_prompts_that_stand_in_train_are_counted_and_so_are_those_that_nearly_do(tmp_path, capsys):
-    near = [{"q": f"take {number} of them", "a": "2"} for number in range(5)]  # some of them go to validation
-    train = [{"q": "Sort  the list `x`", "a": "1"}, *near, *rows()]
+    train = [{"q": "Sort  the list `x`", "a": "1"}, {"q": "take 3 of them", "a": "2"}, *rows()]
     test = [{"q": "sort the list `X`", "a": "1"}, {"q": "take 14 of them!", "a": "2"}, {"q": "other", "a": "3"}]
     told = shown(tmp_path, capsys, train, test=test)
     assert "leakage: 1 of 3 test prompts are in train as well, 1 more but for numbers, quoted text and" in told
