@@ -12,6 +12,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -130,6 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
   python -m raypeft.sweep quickstart --dry-run -v           also show a prompt of each form, as the model reads it
   python -m raypeft.sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
   python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
+  python -m raypeft.sweep --new mine.yaml --data data.jsonl --model Qwen2.5-Coder-0.5B     a sweep for your data
   RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster of this machine
 
 exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted""",
@@ -161,6 +163,14 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
         action="store_true",
         help="show the messages of Ray and Transformers; with --dry-run: show prompts as the models read them",
     )
+    new = parser.add_argument_group("a new sweep file for your own data")
+    new.add_argument("--new", action="store_true", help="write the sweep file instead of running it")
+    new.add_argument("--data", metavar="FILE", help="with --new: your data (JSONL, JSON, CSV, TSV or Parquet)")
+    new.add_argument("--model", metavar="NAME", help="with --new: a model of the table, a hub id or a folder")
+    for name in ("prompt", "answer", "messages"):
+        new.add_argument(
+            f"--{name}", metavar="COLUMN", help=f"with --new: the column of the {name}, if it is not found"
+        )
     return parser
 
 
@@ -169,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     if options.json and not options.dry_run:
         parser.error("--json needs --dry-run")
+    if options.new:
+        return main_new(parser, options)
     overrides = list(options.overrides)
     if options.limit is not None:
         overrides.append(f"defaults.limit={options.limit}")
@@ -187,6 +199,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox
             )
             return run_sweep(sweep, options.rerun, options.verbose, run_options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def main_new(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Write a new sweep file; returns the exit code."""
+    from raypeft.cli.new_sweep import write_new_sweep
+
+    if not options.data or not options.model:
+        parser.error("--new needs --data FILE and --model NAME")
+    columns = {name: getattr(options, name) for name in ("prompt", "answer", "messages") if getattr(options, name)}
+    try:
+        print(write_new_sweep(Path(options.sweep), options.data, options.model, columns))
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -156,9 +156,9 @@ def test_a_killed_trial_becomes_a_failed_row_and_ctrl_c_ends_with_130_keeping_wh
     )
     terminal.expect("1 of 3 trials done")
     terminal.expect(r"training.*step \d+/\d+.*loss")
-    for child in psutil.Process(terminal.pid).children(recursive=True):
-        if any("ImplicitFunc" in part for part in child.cmdline()):
-            child.kill()
+    children = psutil.Process(terminal.pid).children(recursive=True)
+    trials = [each for each in children if any("ImplicitFunc" in part for part in each.cmdline())]
+    max(trials, key=psutil.Process.create_time).kill()
     terminal.expect("2 of 3 trials done")
     terminal.expect(r"training.*step \d+/\d+.*loss")
     terminal.sendintr()

@@ -137,6 +137,9 @@ def _plain_mapping(
     for key_node, value_node in node.value:
         if key_node.tag == _MERGE:
             continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            problems.append(f"line {key_node.start_mark.line + 1}: a key must be a name but is a list or a mapping")
+            continue
         key = str(key_node.value)
         if key in mapping:
             problems.append(f"line {key_node.start_mark.line + 1}, {key}: given twice")

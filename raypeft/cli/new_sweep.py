@@ -1,0 +1,156 @@
+"""`raypeft sweep --new mine.yaml --data data.jsonl --model NAME`: a sweep file that fits the data, ready to run.
+
+The file asks which of LoRA, IA3 and full fine-tuning is best on this data, at which learning rate and rank, and whether
+training is needed at all. It is meant to be read and changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from raypeft.data import DATASETS
+from raypeft.data.declared.dataset import Loaded, load, settled
+from raypeft.data.declared.declaration import Declaration
+from raypeft.data.declared.files import read_table
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError
+
+PROMPTS = ("instruction", "prompt", "question", "nl", "intent", "query", "problem", "task", "description", "input")
+ANSWERS = ("output", "completion", "answer", "response", "code", "cmd", "snippet", "solution", "canonical_solution",
+           "target")  # fmt: skip
+CHATS = ("messages", "conversations", "conversation", "chat")
+"""Usual names of columns, the likeliest first."""
+TESTED, VALIDATED = 300, 100
+"""So many examples are decoded, if there are more: enough for a first answer in an hour rather than in a day."""
+SHORT = 120
+"""Characters of an answer up to which several candidates are worth decoding: 95 % of the answers are no longer."""
+
+TEMPLATE = Template("""\
+# Which way to specialise ${model} is best on ${name}, at which learning rate and rank?
+#
+#   python -m raypeft.sweep ${file} --dry-run       what would run, and what the data looks like
+#   python -m raypeft.sweep ${file} --limit 20      a quick test with 20 examples of each split
+#   python -m raypeft.sweep ${file}                 the study: $count trials
+#   python -m raypeft findings results/${sweep} --best      which settings to take, chosen on validation
+name: ${sweep}
+
+datasets:
+  ${name}:
+    path: ${path}  # ${rows} rows: ${splits}
+${columns}
+defaults:
+  model: ${model}
+  dataset: ${name}
+${decoding}${limits}  seed: 42
+
+grids:
+  # Without training: is it needed at all? ICL has random examples in the prompt, RAG similar ones.
+  - tuning_method:
+      - zero_shot
+      - {name: icl, num_shots: 4}
+      - {name: rag, num_shots: 4, embedding_model: ${embedding}}
+  # Each method with the learning rates that are usual for it: best ones differ by a factor of 100 between methods.
+  - tuning_method:
+      - {name: lora, lora_r: [8, 32], learning_rate: [1.0e-4, 3.0e-4, 1.0e-3]}  # lora_alpha: 32
+      - {name: ia3, learning_rate: [1.0e-3, 1.0e-2]}
+      - {name: full, learning_rate: [2.0e-5, 5.0e-5]}  # remove it where the model does not fit your GPU
+    num_train_epochs: 3
+    # seed: [1, 2, 3]  # three seeds of the best settings tell real differences from chance
+
+resources: {gpu_memory_gb: 24}
+""")
+
+
+def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) -> str:
+    """Write a sweep file for this data and model, and return what to do next.
+
+    `asked` has the columns that the user names (prompt, answer, messages). Raises ConfigError where the file exists,
+    the data cannot be read, or no columns are found.
+    """
+    if file.exists():
+        raise ConfigError(str(file), ["--new must name a file that does not exist yet, but this one does"])
+    path = Path(data).expanduser()
+    if "://" in data or not path.is_file():
+        raise ConfigError(str(file), [f"--data must be a file on this machine but got {data}"])
+    try:
+        columns = asked or guess_columns(read_table(str(path)).columns)
+        given = Declaration(path=str(path.absolute()), bad_rows="drop", **columns)
+        loaded = load("data", settled("data", given, Path.cwd()))
+    except (OSError, ValueError) as error:
+        raise ConfigError(data, getattr(error, "problems", [str(error)])) from None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    values = _values(file, path, model, columns, loaded)
+    file.write_text(TEMPLATE.substitute(values, count="?"), encoding="utf-8")
+    try:
+        trials = plan_trials(load_config(file))
+    except ConfigError:
+        file.unlink()
+        raise
+    file.write_text(TEMPLATE.substitute(values, count=len(trials)), encoding="utf-8")
+    return (f"{file} is written: {len(trials)} trials. Read it, change what you like, then\n"
+            f"  python -m raypeft.sweep {file} --dry-run\n  python -m raypeft.sweep {file}")  # fmt: skip
+
+
+def guess_columns(present: Sequence[str]) -> dict[str, str]:
+    """The declaration's columns by their usual names. Raises ValueError with the columns that there are."""
+    by_name = {name.casefold(): name for name in present}
+    chat = next((by_name[name] for name in CHATS if name in by_name), None)
+    answer = next((by_name[name] for name in ANSWERS if name in by_name), None)
+    prompt = next((by_name[name] for name in PROMPTS if name in by_name and by_name[name] != answer), None)
+    if prompt is not None and answer is not None:
+        extra = by_name.get("input")
+        if prompt.casefold() == "instruction" and extra is not None:
+            return {"prompt": f"{{{prompt}}}\n{{{extra}}}", "answer": answer}
+        return {"prompt": prompt, "answer": answer}
+    if chat is not None:
+        return {"messages": chat}
+    raise ValueError(f"must have columns for prompt and answer under a usual name but has {', '.join(present)}; name "
+                     f"them: --prompt COLUMN --answer COLUMN, or --messages COLUMN for chats")  # fmt: skip
+
+
+def _values(file: Path, path: Path, model: str, columns: dict[str, str], loaded: Loaded) -> dict[str, Any]:
+    """What the template says of this data, by its placeholders."""
+    sizes = {split: len(found) for split, found in loaded.splits.items()}
+    answers = sorted(len(each.code) for found in loaded.splits.values() for each in found)
+    is_short = answers[int(0.95 * (len(answers) - 1))] <= SHORT
+    decoding = (
+        "  # Ten candidates for each example, by beam search: EM@1 and EM@10 (max_new_tokens: the longest answer)\n"
+        if is_short
+        else "  num_beams: 1  # one greedy candidate for each example: answers are long (max_new_tokens: the longest)\n"
+        "  num_return_sequences: 1\n"
+    )
+    limits = f"  validation_limit: {min(VALIDATED, sizes['validation'])}  # settings are chosen on these\n"
+    if sizes["test"] > TESTED:
+        limits += f"  test_limit: {TESTED}  # of {sizes['test']:,}; remove it for the final comparison\n"
+    name = re.sub(r"[^\w.-]", "_", path.name.partition(".")[0]).lstrip("_.-") or "data"
+    dropped = sum(map(len, loaded.dropped.values()))
+    lines = [f"    {key}: {json.dumps(value)}" for key, value in columns.items()]
+    lines += [f"    bad_rows: drop  # {dropped} rows cannot be used; --dry-run names their lines"] if dropped else []
+    lines += ["    # split: {validation: 0.1, test: 0.1, seed: 42}  # made by a hash of the prompt"]
+    return {
+        "model": model,
+        "name": f"my_{name}" if name in DATASETS else name,
+        "file": file,
+        "sweep": file.name.partition(".")[0],
+        "path": json.dumps(_path_from(file, path)),
+        "rows": f"{sum(loaded.read.values()):,}",
+        "splits": ", ".join(f"{count:,} {split}" for split, count in sizes.items()),
+        "columns": "\n".join(lines) + "\n",
+        "decoding": decoding,
+        "limits": limits,
+        "embedding": "toy" if model == "toy" else "thenlper/gte-small",
+    }
+
+
+def _path_from(file: Path, path: Path) -> str:
+    """The data's path as the sweep file writes it: relative to its own folder where it lies below it."""
+    try:
+        return str(path.absolute().relative_to(file.absolute().parent))
+    except ValueError:
+        return str(path.absolute())

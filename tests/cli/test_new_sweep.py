@@ -1,0 +1,113 @@
+"""A sweep file that is written for a user's data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raypeft.cli.new_sweep import guess_columns
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+from raypeft.sweep import main
+
+
+def write(file: Path, count: int = 40, answer: str = "x{}.sort()", **more: Any) -> Path:
+    rows = [{"instruction": f"sort list x{n}", "output": answer.format(n), **more} for n in range(count)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def new(folder: Path, *options: str, data: str = "data.jsonl", model: str = "toy") -> int:
+    return main(["--new", str(folder / "mine.yaml"), "--data", str(folder / data), "--model", model, *options])
+
+
+def test_the_file_is_planned_as_it_is_and_says_how_many_trials_it_has(tmp_path, capsys):
+    write(tmp_path / "data.jsonl")
+    assert new(tmp_path) == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    trials = plan_trials(load_config(tmp_path / "mine.yaml"))
+    assert f"the study: {len(trials)} trials" in text and f"is written: {len(trials)} trials" in capsys.readouterr().out
+    assert {trial.tuning_method for trial in trials} == {"zero_shot", "icl", "rag", "lora", "ia3", "full"}
+    assert all(trial.dataset == "data" and trial.validation_limit for trial in trials)
+    assert yaml.safe_load(text)["datasets"]["data"] == {
+        "path": "data.jsonl",
+        "prompt": "instruction",
+        "answer": "output",
+    }
+
+
+def test_long_answers_are_decoded_greedily_and_short_ones_by_beam_search(tmp_path):
+    write(tmp_path / "data.jsonl", answer="def f():\n    return 0\n" * 20)
+    assert new(tmp_path) == 0
+    assert {trial.num_beams for trial in plan_trials(load_config(tmp_path / "mine.yaml"))} == {1}
+    write(tmp_path / "data.jsonl")
+    (tmp_path / "mine.yaml").unlink()
+    assert new(tmp_path) == 0
+    assert {trial.num_beams for trial in plan_trials(load_config(tmp_path / "mine.yaml"))} == {10}
+
+
+def test_a_large_test_split_is_limited_and_a_small_one_is_not(tmp_path):
+    write(tmp_path / "data.jsonl", 4_000)
+    assert new(tmp_path) == 0
+    assert {trial.test_limit for trial in plan_trials(load_config(tmp_path / "mine.yaml"))} == {300}
+
+
+def test_rows_that_cannot_be_used_are_dropped_and_counted(tmp_path):
+    file = write(tmp_path / "data.jsonl")
+    file.write_text(file.read_text() + '{"instruction": "x"}\n')
+    assert new(tmp_path) == 0
+    assert "bad_rows: drop  # 1 rows cannot be used" in (tmp_path / "mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("present", "found"),
+    [
+        (["instruction", "output"], {"prompt": "instruction", "answer": "output"}),
+        (["instruction", "input", "output"], {"prompt": "{instruction}\n{input}", "answer": "output"}),
+        (["Prompt", "Completion"], {"prompt": "Prompt", "answer": "Completion"}),
+        (["id", "input", "output"], {"prompt": "input", "answer": "output"}),
+        (["question", "answer", "messages"], {"prompt": "question", "answer": "answer"}),
+        (["id", "conversations"], {"messages": "conversations"}),
+        (["nl", "cmd"], {"prompt": "nl", "answer": "cmd"}),
+    ],
+)
+def test_columns_are_found_by_their_usual_names(present: list[str], found: dict[str, str]) -> None:
+    assert guess_columns(present) == found
+
+
+def test_other_columns_are_named_by_options(tmp_path, capsys):
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps({"frage": f"f{n}", "code": "c"}) + "\n" for n in range(9)))
+    assert new(tmp_path) == 2
+    assert "has frage, code; name them: --prompt COLUMN --answer COLUMN" in capsys.readouterr().err
+    assert new(tmp_path, "--prompt", "frage", "--answer", "code") == 0
+
+
+def test_a_file_that_exists_is_not_written_over(tmp_path, capsys):
+    write(tmp_path / "data.jsonl")
+    (tmp_path / "mine.yaml").write_text("mine")
+    assert new(tmp_path) == 2
+    assert (tmp_path / "mine.yaml").read_text() == "mine" and "does not exist yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "told"),
+    [("no.jsonl", "toy", "--data must be a file on this machine"), ("data.jsonl", "tpy", "did you mean toy?")],
+)
+def test_wrong_data_or_models_leave_no_file_behind(tmp_path, capsys, data, model, told):
+    write(tmp_path / "data.jsonl")
+    assert new(tmp_path, data=data, model=model) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "mine.yaml").exists()
+
+
+def test_a_new_file_needs_data_and_a_model(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--new", "mine.yaml"])
+    assert caught.value.code == 2 and "--new needs --data FILE and --model NAME" in capsys.readouterr().err
+
+
+def test_a_dataset_with_the_name_of_a_built_in_one_gets_another(tmp_path):
+    write(tmp_path / "conala.jsonl")
+    assert new(tmp_path, data="conala.jsonl") == 0
+    assert "my_conala:" in (tmp_path / "mine.yaml").read_text()
