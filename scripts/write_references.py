@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from raypeft.data import DATASETS
+from raypeft.data.declared.declaration import Declaration, Split
 from raypeft.methods import METHODS, Method, TrainedMethod
 from raypeft.metrics.metric import READINGS
 from raypeft.prompting.templates import PromptTemplate
 from raypeft.records import Column
-from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial
+from raypeft.study.config import NOT_SET, Resources, SandboxOptions, SweepConfig, Trial
 from raypeft.trial.columns import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -75,10 +76,14 @@ def fields_page() -> str:
             *_section("## Top level", _field_rows(SweepConfig)),
             *_section("## `resources`", _field_rows(Resources)),
             *_section("## `sandbox`", _field_rows(SandboxOptions)),
+            "\n## `datasets`\n",
+            "Each dataset of your own has a name, and these fields.",
+            *_table(FIELD_HEADINGS, _field_rows(Declaration)),
+            *_section("### `split`", _field_rows(Split)),
             "\n## Trial fields\n",
             "These fields and those of the tuning method stand in `defaults` or in an entry of `grids`.",
             "In a grid, a list of values makes one trial for each value.",
-            *_table(FIELD_HEADINGS, [_tuning_method_row(), *_field_rows(Trial, leave_out=("method",))]),
+            *_table(FIELD_HEADINGS, [_tuning_method_row(), *_field_rows(Trial, leave_out=NOT_SET)]),
             *_section("### `prompt_template` as a mapping", _field_rows(PromptTemplate)),
             "\n### Defaults that depend on the dataset",
             *_table(("Dataset", "Defaults"), [(f"`{name}`", _assignments(values)) for name, values in _by_dataset()]),
@@ -109,7 +114,18 @@ PAGES = {"fields.md": fields_page, "columns.md": columns_page}
 
 def models_with_fields() -> list[type[BaseModel]]:
     """The classes whose fields are described on docs/fields.md."""
-    return [SweepConfig, Resources, SandboxOptions, Trial, PromptTemplate, Method, TrainedMethod, *METHODS.values()]
+    return [
+        SweepConfig,
+        Resources,
+        SandboxOptions,
+        Declaration,
+        Split,
+        Trial,
+        PromptTemplate,
+        Method,
+        TrainedMethod,
+        *METHODS.values(),
+    ]
 
 
 def _section(heading: str, rows: Sequence[Row]) -> list[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import yaml
 
-from raypeft.data.conala import load
 from raypeft.methods import METHODS
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_trials
+from raypeft.sweep import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results/README.md"]
@@ -110,16 +111,17 @@ def test_every_sweep_that_is_shipped_is_in_the_page_on_sweeps_with_its_number_of
     assert dict(rows) == planned
 
 
-def test_the_data_and_the_sweep_of_the_readme_are_what_raypeft_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = re.findall(r"```(json|yaml)\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    blocks = {kind: dedent(text) for kind, text in found}
-    (tmp_path / "my_data").mkdir()
-    for split in ("train", "validation", "test"):
-        (tmp_path / f"my_data/{split}.jsonl").write_text(blocks["json"].strip() + "\n")
-    (tmp_path / "mine.yaml").write_text(blocks["yaml"])
+def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    found = re.findall(r"```(json|yaml)\n(.*?)```", text, re.DOTALL)
+    blocks = {kind: dedent(block) for kind, block in found}
+    row = json.loads(blocks["json"])
+    rows = [{**row, "instruction": f"{row['instruction']} {number}"} for number in range(40)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    (command,) = re.findall(r"python -m raypeft.sweep (--new .*)", text)
     monkeypatch.chdir(tmp_path)
-    trials = plan_trials(load_config(Path("mine.yaml")))
-    assert [trial.tuning_method for trial in trials] == ["zero_shot", "icl", "lora"]
-    assert load(trials[0].dataset_path, None)["test"][0].nl == json.loads(blocks["json"])["nl"]
+    assert main(command.split()) == 0
+    made = load_config(Path("mine.yaml"))
+    (trials,) = re.findall(r"plans (\d+) trials", text)
+    assert len(plan_trials(made)) == int(trials)
+    assert made.document.data["datasets"] == yaml.safe_load(blocks["yaml"])["datasets"]

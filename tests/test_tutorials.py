@@ -53,5 +53,10 @@ def test_blocks_of_a_page_share_their_names_and_console_blocks_are_left_out(tmp_
 
 
 def test_every_tutorial_has_something_to_run() -> None:
-    assert {page.stem for page in PAGES} == {"tutorial_cluster", "tutorial_results", "tutorial_sensitivity"}
+    assert {page.stem for page in PAGES} == {
+        "tutorial_cluster",
+        "tutorial_own_data",
+        "tutorial_results",
+        "tutorial_sensitivity",
+    }
     assert all(len(BLOCK.findall(page.read_text("utf-8"))) >= 3 for page in PAGES)
