@@ -29,7 +29,7 @@ class Example:
     level: str = ""
     """Level of difficulty, as the dataset names it."""
     tests: str = ""
-    """JSON text in APPS's form, {"inputs": [...], "outputs": [...], "fn_name": optional}; empty: no tests."""
+    """JSON text in one of the forms of `raypeft.sandbox.cases`: inputs and outputs, or assertions. Empty: no tests."""
     defect: str = ""
     """Why the example has no usable tests, although the dataset has tests."""
 
@@ -96,6 +96,8 @@ class Dataset:
     None: all must fit the model's context."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
+    splits: tuple[str, ...] = ("train", "validation", "test")
+    """The splits that it has. One that is only for testing can train nothing and has no shots."""
     embedded: bool = False
     """Whether its examples come with raypeft, so that nothing is downloaded."""
     forms: Forms | None = None

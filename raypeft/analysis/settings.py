@@ -8,7 +8,8 @@ from raypeft.results.declarations import Declarations
 
 Row = Mapping[str, Any]
 
-NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "declared", "tuning_method", "limit", "test_limit"}
+NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "declared", "tuning_method", "limit", "test_limit",
+                  "validation_limit"}  # fmt: skip
 ALWAYS_SETTINGS = {"num_shots", "lora_r"}
 """Told wherever they are not 0."""
 SHORT = {

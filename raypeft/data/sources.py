@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,42 @@ def read_splits(name: str, hub_id: str, source: str | None, revision: str | None
     return {split: _examples(f"{name} {split} ({source or hub_id})", tables[split], columns) for split in SPLITS}
 
 
-def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Row]]:
+def rows_of(name: str, home: tuple[str, str | None], source: str | None, revision: str | None) -> list[Row]:
+    """All rows of a dataset that is one file, or all splits of one on the hub (its id and configuration) together.
+
+    Raises FileNotFoundError where there is no such file or dataset, and ValueError where the file holds no rows.
+    """
+    if source is not None:
+        return read_rows(name, source)
+    loaded = _from_hub(name, home, revision, "put its rows into a .jsonl file and name it as dataset_path")
+    return [row for rows in loaded.values() for row in rows]
+
+
+def _from_hub(name: str, home: tuple[str, str | None], revision: str | None, otherwise: str) -> Any:
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
     try:
-        loaded: Any = load_dataset(hub_id, revision=revision)
+        return load_dataset(*home, revision=revision)
     except ConnectionError as error:
-        raise FileNotFoundError(
-            f"{name}: {hub_id} cannot be fetched from the hub ({error}); put its splits as train.jsonl, "
-            f"validation.jsonl and test.jsonl into a folder and name it as dataset_path"
-        ) from error
+        raise FileNotFoundError(f"{name}: {home[0]} cannot be fetched from the hub ({error}); {otherwise}") from error
+
+
+def require(name: str, rows: list[Row], columns: Iterable[str]) -> None:
+    """Raise ValueError where there are no rows, or where one lacks a column."""
+    if not rows:
+        raise ValueError(f"{name}: must have at least one row but has none")
+    for number, row in enumerate(rows):
+        if missing := [column for column in columns if row.get(column) is None]:
+            raise ValueError(f"{name}: row {number} (counted from 0) must have {', '.join(columns)} but lacks "
+                             f"{', '.join(missing)}; it has {', '.join(row)}")  # fmt: skip
+
+
+def _hub_rows(name: str, hub_id: str, revision: str | None) -> dict[str, list[Row]]:
+    otherwise = (
+        "put its splits as train.jsonl, validation.jsonl and test.jsonl into a folder and name it as dataset_path"
+    )
+    loaded = _from_hub(name, (hub_id, None), revision, otherwise)
     # CodeAlpacaPy's second split is called `valid` on the hub.
     tables = {"validation" if split == "valid" else split: rows for split, rows in loaded.items()}
     missing = [split for split in SPLITS if split not in tables]

@@ -1,4 +1,6 @@
-"""Tests in APPS's own form, {"inputs": [...], "outputs": [...], "fn_name": optional}, as cases to run and to judge.
+"""Tests as cases to run and to judge: in APPS's own form, or written as code (`raypeft.sandbox.asserts`).
+
+    {"inputs": [...], "outputs": [...], "fn_name": optional}        {"asserts": [...], "setup": optional}
 
 tests = parse_tests('{"inputs": ["1 2\\n"], "outputs": ["3\\n"]}')
 cases = read_cases(tests)
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from raypeft.sandbox.asserts import AssertTest, is_asserts, parse_asserts
 from raypeft.sandbox.judge import judge_output, judge_value, with_integer_keys
 from raypeft.sandbox.process import Ending
 from raypeft.sandbox.protocol import encode_value
@@ -26,6 +29,8 @@ class Case:
     args: Any
     expected: Any
     fn_name: str | None
+    inside: bool = False
+    """Whether the test itself runs in the sandbox, where a program may cheat it."""
 
     def judge(self, ending: Ending) -> tuple[bool, bool]:
         """(passed, passed_paper); an end that is not normal passes in neither reading."""
@@ -43,7 +48,7 @@ _LONG_INTEGER = 4_000
 def parse_tests(text: str) -> dict[str, Any]:
     """The tests in a JSON text, integers of any length among them.
 
-    Raises ValueError where it is no JSON or has another form than APPS's, or no test at all.
+    Raises ValueError where it is no JSON or has neither of the two forms, or no test at all.
     """
 
     def integer(digits: str) -> int:
@@ -54,15 +59,17 @@ def parse_tests(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"tests must be JSON but are not: {error}") from None
     if not read_cases(tests):
-        raise ValueError("tests must have at least one input and output but have none")
+        raise ValueError("tests must have at least one test but have none")
     return dict(tests)
 
 
 def read_cases(tests: Mapping[str, Any]) -> list[Case]:
-    """The cases of a problem. Raises ValueError where `tests` has another form than APPS's."""
+    """The cases of a problem. Raises ValueError where `tests` has neither of the two forms."""
+    if is_asserts(tests):
+        return [_as_case(test) for test in parse_asserts(tests)]
     if not isinstance(tests, Mapping) or "inputs" not in tests or "outputs" not in tests:
         found = sorted(tests) if isinstance(tests, Mapping) else type(tests).__name__
-        raise ValueError(f"tests must be a dict with inputs and outputs but got {found}")
+        raise ValueError(f"tests must be a dict with inputs and outputs, or with asserts, but got {found}")
     inputs, outputs, fn_name = tests["inputs"], tests["outputs"], tests.get("fn_name")
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
         sizes = [len(one) if isinstance(one, list) else type(one).__name__ for one in (inputs, outputs)]
@@ -78,6 +85,11 @@ def read_cases(tests: Mapping[str, Any]) -> list[Case]:
         Case(b"", encode_value(_arguments(given)), wanted, fn_name)
         for given, wanted in zip(inputs, outputs, strict=True)
     ]
+
+
+def _as_case(test: AssertTest) -> Case:
+    given, wanted = test.stdin_and_expected()
+    return Case(given.encode("utf-8", "surrogatepass"), None, wanted, None, inside=test.expected is None)
 
 
 def _joined(text: Any) -> str:

@@ -95,6 +95,8 @@ class TestResult:
     passed_paper: bool = False
     seconds: float = 0.0
     error: str = ""
+    judged: str = "outside"
+    """`outside` the sandbox, where no program can reach; `inside` for tests that must run in the program's process."""
 
 
 @dataclass(frozen=True)

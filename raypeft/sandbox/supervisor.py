@@ -14,10 +14,12 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from raypeft.sandbox import selftest
+from raypeft.sandbox.asserts import is_asserts, with_driver
 from raypeft.sandbox.cases import Case, read_cases
 from raypeft.sandbox.modules import needs_full
 from raypeft.sandbox.process import Ending, Process, ZygoteLost
@@ -72,7 +74,7 @@ class Sandbox:
         """A program's results on its tests, in order.
 
         stop="first_fail" leaves out (not_run) what follows the first test that fails in both readings. Raises
-        ValueError for tests of another form than APPS's and RuntimeError where the sandbox is closed.
+        ValueError for tests in neither form (`raypeft.sandbox.cases`) and RuntimeError where the sandbox is closed.
         """
         if stop not in (None, "first_fail"):
             raise ValueError(f"stop must be None or first_fail but got {stop!r}")
@@ -82,8 +84,12 @@ class Sandbox:
         except UnicodeDecodeError as error:
             text, failed = "", TestResult("compile_error", error=f"the program is no text: {error}"[:300])
             return RunResult([failed] * len(cases), self.isolation)
+        if is_asserts(tests):
+            text = with_driver(text, tests)
         results = _Run(self, text, cases, stop == "first_fail").results()
-        return RunResult(results, self.isolation)
+        judged = [replace(result, judged="inside") if case.inside else result
+                  for case, result in zip(cases, results, strict=True)]  # fmt: skip
+        return RunResult(judged, self.isolation)
 
     def fork(self, full: bool, tests: int, lost: Zygote | None = None) -> tuple[Zygote, Process]:
         """A process for a program with so many tests. `lost` is a zygote that died, which is then replaced."""

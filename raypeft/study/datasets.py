@@ -88,8 +88,12 @@ def settle(document: Document, found: dict[str, DeclaredData]) -> Iterator[str]:
 
 
 def misfits(trial: Any) -> Iterator[str]:
-    """What a trial asks of its declared dataset that this has not."""
+    """What a trial asks of its dataset that this has not."""
     data: DeclaredData | None = trial.declared
+    needed = ["train", "validation"] if trial.method.trains else ["train"] if trial.method.num_shots else []
+    for split in needed:
+        if split not in trial.data.splits:
+            yield f"{trial.dataset} must have {split} examples for {trial.tuning_method} but has none"
     if data is None:
         return
     if trial.fidelity == "paper":
@@ -101,7 +105,3 @@ def misfits(trial: Any) -> Iterator[str]:
         yield f"max_new_tokens must be given for {trial.dataset}, which has no reference answers to derive it from"
     if trial.method.trains and "reference" not in data.judged_by:
         yield f"{trial.dataset} must have an answer (or messages) for {trial.tuning_method}, which trains on answers"
-    needed = ["train", "validation"] if trial.method.trains else ["train"] if trial.method.num_shots else []
-    for split in needed:
-        if data.sizes and not data.sizes[split]:
-            yield f"{trial.dataset} must have {split} examples for {trial.tuning_method} but has none"

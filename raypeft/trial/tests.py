@@ -49,6 +49,11 @@ TESTS = (
     Column("passed_paper", bool, "Whether the test passes by the rules of the APPS reference program"),
     Column("seconds", float, "CPU time of the program in this test", "seconds"),
     Column("error", str, "Error message if the test did not pass"),
+    Column(
+        "judged",
+        str,
+        "outside: the answer was compared outside the sandbox. inside: the test ran in the process of the program",
+    ),
     Column("cached", bool, "Whether the result comes from an identical program that had run on the same tests"),
 )
 """The table `tests`: `CandidateTests.collect`."""
@@ -107,6 +112,7 @@ class CandidateTests:
                     "passed_paper": test.passed_paper,
                     "seconds": test.seconds,
                     "error": test.error or None,
+                    "judged": test.judged,
                     "cached": result.cached,
                 })  # fmt: skip
         listener(Stage("test", len(self.pending), len(self.pending)))

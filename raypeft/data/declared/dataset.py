@@ -88,6 +88,7 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
         longest_tokens=_tokens(data.longest_prompt) + answer,
         untuned_stop=data.stop or ("\n### Instruction:",),
         judged_by=data.judged_by,
+        splits=tuple(split for split, count in data.sizes.items() if count) if data.sizes else SPLITS,
     )
 
 

@@ -59,7 +59,9 @@ class Declaration(BaseModel):
         "one user's turn (after a system's, perhaps) and the assistant's answer",
     )
     tests: str | None = Field(
-        None, description="Column with tests in the form of APPS: a mapping of inputs and outputs, perhaps fn_name"
+        None,
+        description="Column with tests: a mapping of inputs and outputs as in APPS, a list of assertions (or a mapping "
+        "of asserts and setup) as in MBPP, or a mapping of test and entry_point as in HumanEval",
     )
     id: str | None = Field(None, description="Column with the ids of examples. null: numbers in the order of the rows")
     split: Split = Field(Split(), description="How splits are made that have no file")

@@ -13,6 +13,7 @@ from raypeft.data.sources import unique
 from raypeft.mistakes import nearest
 from raypeft.records import Example
 from raypeft.sandbox import parse_tests
+from raypeft.sandbox.asserts import from_check
 
 ASKING, ANSWERING = ("user", "human"), ("assistant", "gpt")
 """Names of the two sides of a chat: those of OpenAI, and those of ShareGPT."""
@@ -145,15 +146,25 @@ def _turns(column: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _tests(column: str | None, values: dict[str, Any]) -> str:
-    """The tests as JSON text in APPS's form; empty where no column is named."""
+    """The tests as JSON text in one of the sandbox's forms; empty where no column is named.
+
+    A list is taken as assertions, and a mapping of test and entry_point as a function check(candidate) in HumanEval's
+    form.
+    """
     if column is None:
         return ""
     value = values.get(column)
-    text = json.dumps(value) if isinstance(value, dict) else value
-    if not isinstance(text, str) or not text.strip():
-        raise Unusable(f"no tests in {column}")
     try:
+        if isinstance(value, str) and value.strip():
+            value = json.loads(value)
+        if isinstance(value, list) and value:
+            value = {"asserts": value}
+        if isinstance(value, dict) and {"test", "entry_point"} <= value.keys():
+            value = from_check(str(value["test"]), str(value["entry_point"]))
+        if not isinstance(value, dict):
+            raise Unusable(f"no tests in {column}")
+        text = json.dumps(value)
         parse_tests(text)
     except ValueError as error:
-        raise Unusable(f"{column}: {error}") from None
+        raise error if isinstance(error, Unusable) else Unusable(f"{column}: {error}") from None
     return text

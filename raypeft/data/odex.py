@@ -1,0 +1,123 @@
+"""ODEX: 439 questions of Stack Overflow with tests (Wang et al., arXiv 2212.10481). It has a test split only.
+
+https://huggingface.co/datasets/neulab/odex (configuration `en`), or the authors' file `en_test.jsonl`.
+
+    intent:             double a number `x`
+    prompt:             def f_1(x):\\n\\treturn
+    canonical_solution: 2 * x
+    suffix:             (the end of the function, after the solution; mostly empty)
+    test_start:         \\ndef check(candidate):
+    test:               ["\\n    assert candidate(2) == 4\\n", ...]
+    library:            []
+
+(The row above shows the form; it is not taken from the dataset.)
+
+The model continues the function below a comment with the intent. The sandbox has the standard library and numpy, and no
+program may read or write files or use the network there. So 77 problems that need another library are left out, and 40
+more whose official solution does not pass, mostly since it opens a file. The row counts both in
+`problems_without_tests`. The official solutions of the other 322 pass.
+
+The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A model that was trained on CoNaLa
+must not be tested on them.
+"""
+
+import ast
+import json
+import sys
+from typing import Any
+
+from raypeft.data.sources import require, rows_of, unique
+from raypeft.records import Dataset, Example, Form, Forms, Splits
+from raypeft.sandbox.asserts import from_check
+
+NAME = "odex"
+HOME = ("neulab/odex", "en")
+COLUMNS = (
+    "task_id",
+    "intent",
+    "prompt",
+    "canonical_solution",
+    "suffix",
+    "test_start",
+    "test",
+    "entry_point",
+    "library",
+)
+AT_HAND = {*sys.stdlib_module_names, "numpy"}
+FAILING = frozenset(
+    """
+    8315209 17977584 22676 22676#2 40133826 20211942 17438096 7138686 4914277 273192 273192#2 273192#3 2011048 17021863
+    3880399 14695134 24242433 574236 7011291 4454298 7856296 34945274 39112645 8577137 35622945 12330522 4710067 2545397
+    4290716 2212433#2 2805231 3925614 8691311 6375343 7243750 18367007 6159900 6159900#2 6159900#3 5838735
+    """.split()  # noqa: SIM905 - a list of ids is read as text
+)
+"""Ids of problems that need no other library, and whose official solution does not pass in the sandbox."""
+
+
+def load(source: str | None = None, revision: str | None = None) -> Splits:
+    """Load the test split from the hub, or from the authors' file; the other splits are empty.
+
+    Raises ValueError for missing columns or broken tests, and FileNotFoundError if the source does not exist.
+    """
+    rows = rows_of(NAME, HOME, source, revision)
+    require(NAME, rows, COLUMNS)
+    ids = unique([str(row["task_id"]) for row in rows])
+    return {"train": [], "validation": [], "test": [_example(*each) for each in zip(ids, rows, strict=True)]}
+
+
+def _example(example_id: str, row: dict[str, Any]) -> Example:
+    defect = left_out(example_id, row)
+    try:
+        tests = "" if defect else json.dumps(_tests(row))
+    except ValueError as error:
+        raise ValueError(f"{NAME}: {example_id}: {error}") from None
+    return Example(
+        id=example_id,
+        nl=row["intent"],
+        code=row["prompt"] + row["canonical_solution"] + row["suffix"],
+        starter_code=row["prompt"],
+        tests=tests,
+        defect=defect,
+    )
+
+
+def left_out(example_id: str, row: dict[str, Any]) -> str:
+    """Why a problem cannot be judged in the sandbox. Empty if it can."""
+    others = sorted({name.partition(".")[0] for name in row["library"]} - AT_HAND)
+    if others:
+        return f"needs {', '.join(others)}, which the sandbox has not"
+    return "the official solution does not pass in the sandbox" if example_id in FAILING else ""
+
+
+def _tests(row: dict[str, Any]) -> dict[str, Any]:
+    """All tests of a problem. Where each is its own set of assertions, they are joined; else each check runs whole."""
+    parts = [from_check(row["test_start"] + part, row["entry_point"]) for part in row["test"]]
+    setups = list(dict.fromkeys(part["setup"] for part in parts))
+    if len(setups) > 1:  # each check has helpers of its own: they follow each other as statements of one test each
+        codes = [ast.unparse(ast.parse("\n".join([part["setup"], *part["asserts"]]))) for part in parts]
+        return {"asserts": codes, "setup": "", "suffix": row["suffix"]}
+    return {
+        "asserts": [code for part in parts for code in part["asserts"]],
+        "setup": setups[0],
+        "suffix": row["suffix"],
+    }
+
+
+COMPLETION = Form(
+    query="# {nl}\n",
+    shot="# {nl}\n{code}\n\n",
+    starter="prefilled",
+    stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n\n"),
+)
+
+DATASET = Dataset(
+    name=NAME,
+    load=load,
+    max_new_tokens=128,
+    longest_tokens=256,
+    untuned_stop=("\n### Instruction:",),
+    forms=Forms(COMPLETION, COMPLETION, COMPLETION),
+    judged_by=("tests",),
+    splits=("test",),
+    decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
+)
