@@ -79,7 +79,7 @@ def test_all_that_is_wrong_with_the_data_is_told_with_the_datasets_line(folder: 
 
 def test_an_unknown_dataset_is_compared_with_the_declared_ones_as_well(folder: Path) -> None:
     (problem,) = told(folder, REVIEWS, GRID.replace("reviews", "review"))
-    assert problem.endswith("apps, reviews but got 'review'; did you mean reviews?")
+    assert problem.endswith("odex, reviews but got 'review'; did you mean reviews?")
 
 
 def test_two_datasets_of_one_name_are_told(folder: Path) -> None:

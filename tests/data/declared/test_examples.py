@@ -69,6 +69,19 @@ def test_a_systems_message_stands_above_the_instruction() -> None:
     assert made({"m": chat}, messages="m").nl == "Be brief.\n\nsum"
 
 
+@pytest.mark.parametrize(
+    ("tests", "kept"),
+    [
+        (["assert f(1) == 2"], {"asserts": ["assert f(1) == 2"]}),
+        ({"asserts": ["assert f(1) == 2"], "setup": "x = 1"}, {"asserts": ["assert f(1) == 2"], "setup": "x = 1"}),
+        ({"test": "def check(c):\n    assert c(1) == 2", "entry_point": "f"},
+         {"asserts": ["assert c(1) == 2"], "setup": "c = f"}),
+    ],
+)  # fmt: skip
+def test_tests_may_be_code(tests: Any, kept: Any) -> None:
+    assert json.loads(made({"q": "double", "t": tests}, prompt="q", tests="t").tests) == kept
+
+
 @pytest.mark.parametrize("tests", [TESTS, json.dumps(TESTS)])
 def test_tests_are_kept_as_text_and_need_no_answer(tests: Any) -> None:
     example = made({"q": "double", "t": tests}, prompt="q", tests="t")
@@ -120,7 +133,14 @@ def test_a_chat_that_is_no_single_exchange_is_named(chat: Any, reason: str) -> N
 
 @pytest.mark.parametrize(
     ("tests", "reason"),
-    [(None, "no tests in t"), ("", "no tests in t"), ([1], "no tests in t"), ("{", "t: "), ({"inputs": ["1"]}, "t: ")],
+    [
+        (None, "no tests in t"),
+        ("", "no tests in t"),
+        ([1], "t: "),
+        ([], "no tests in t"),
+        ("{", "t: "),
+        ({"inputs": ["1"]}, "t: "),
+    ],
 )
 def test_tests_in_another_form_are_named(tests: Any, reason: str) -> None:
     assert refused({"q": "double", "t": tests}, prompt="q", tests="t").startswith(f"line 2: {reason}")
