@@ -141,7 +141,7 @@ def test_a_chat_that_is_no_single_exchange_is_named(chat: Any, reason: str) -> N
         ("{", "t: "),
         ({"inputs": ["1"]}, "t: "),
     ],
-)
+)  # fmt: skip
 def test_tests_in_another_form_are_named(tests: Any, reason: str) -> None:
     assert refused({"q": "double", "t": tests}, prompt="q", tests="t").startswith(f"line 2: {reason}")
 
