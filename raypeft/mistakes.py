@@ -15,9 +15,33 @@ def must_be_one_of(known: Iterable[str], value: Any) -> str:
     return f"must be one of {', '.join(names)} but got {described(value)}{nearest(value, names)}"
 
 
+SYNONYMS = {
+    "alpha": "lora_alpha",
+    "base_model": "model",
+    "column": "prompt",
+    "dropout": "lora_dropout",
+    "epochs": "num_train_epochs",
+    "instruction": "prompt",
+    "lr": "learning_rate",
+    "method": "tuning_method",
+    "methods": "tuning_method",
+    "model_name_or_path": "model",
+    "num_epochs": "num_train_epochs",
+    "output": "answer",
+    "peft": "tuning_method",
+    "qlora": "qlora_4bit",
+    "r": "lora_r",
+    "rank": "lora_r",
+    "shots": "num_shots",
+}
+"""What other tools and papers call it, and its name here."""
+
+
 def nearest(word: Any, known: Iterable[str]) -> str:
-    """`; did you mean lora?` where a known name is near enough, else nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.6)
+    """`; did you mean lora?` where a known name is near enough or has the word as another name, else nothing."""
+    names, plain = list(known), str(word).casefold()
+    same = [name for name in names if name.casefold() == plain or SYNONYMS.get(plain) == name]
+    close = same or difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -23,3 +23,13 @@ def test_a_value_is_described_as_its_writer_would(value: object, told: str) -> N
 
 def test_a_long_list_is_cut() -> None:
     assert len(described(list(range(1000)))) < 80
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("lr", "learning_rate"), ("LoRA", "lora"), ("rank", "lora_r"), ("r", "lora_r"), ("epochs", "num_train_epochs"),
+     ("qlora", "qlora_4bit"), ("lora_alph", "lora_alpha")],
+)  # fmt: skip
+def test_a_name_of_another_tool_or_in_other_letters_leads_to_ours(word: str, meant: str) -> None:
+    known = ["learning_rate", "lora", "lora_r", "lora_alpha", "num_train_epochs", "qlora_4bit", "qlora_8bit"]
+    assert nearest(word, known) == f"; did you mean {meant}?"

@@ -24,6 +24,7 @@ from raypeft.mistakes import described, must_be_one_of, nearest
 from raypeft.models.table import MODELS, folder_problem, is_known
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
 from raypeft.study.datasets import collect, settle
+from raypeft.study.other_styles import other_style
 from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_file
 
 
@@ -60,6 +61,9 @@ def _line(problem: str) -> int:
 def _problems(document: Document) -> Iterator[str]:
     if not isinstance(document.data, dict):
         yield "line 1: a sweep must be a mapping with name, defaults and grids but got " + described(document.data)
+        return
+    if foreign := other_style(document.data):
+        yield foreign
         return
     try:
         SweepConfig.model_validate(document.data)

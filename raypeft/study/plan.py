@@ -7,7 +7,6 @@ trials = plan_trials(load_config(path))
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,9 +15,11 @@ from raypeft.data import dataset_of
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
 from raypeft.models.table import chat_refusal, family_of, total_params
-from raypeft.study.checking import LoadedSweep, as_axis, is_coupled
+from raypeft.study.axes import grid_points
+from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
+from raypeft.study.effects import fields_without_effect
 from raypeft.study.sweepfile import ConfigError
 
 
@@ -28,7 +29,7 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
     Raises ConfigError that lists all impossible combinations of values, each with the line of its grid.
     """
     trials: dict[str, Trial] = {}
-    problems: list[str] = []
+    problems = list(fields_without_effect(sweep))
     for index, grid in enumerate(sweep.config.grids):
         for point in grid_points({**sweep.config.defaults, **grid}):
             where = f"{sweep.document.where(('grids', index))}: {point['tuning_method']}"
@@ -60,18 +61,6 @@ def unstorable(trial: Trial) -> Iterator[str]:
         texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
         if any(re.search("[\0\ud800-\udfff]", text) for text in texts):
             yield f"{name} must be text without NUL and halves of surrogate pairs but got {value!r}"
-
-
-def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
-    """All combinations of a grid's axes, as mappings from field to value. An axis entry may set several fields."""
-    axes = [
-        [settings for entry in as_axis(key, value) for settings in _settings(key, entry)] for key, value in grid.items()
-    ]
-    points = []
-    for settings in product(*axes):
-        # A mapping in an axis is more specific than a plain value, so its fields override plain ones.
-        points.append({key: value for setting in sorted(settings, key=len) for key, value in setting.items()})
-    return points
 
 
 def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
@@ -116,18 +105,6 @@ def parameter_counts(trial: Trial) -> dict[str, int | None]:
         "trainable_params": trial.method.trainable_params(architecture),
         "total_params": architecture.total_params + trial.method.added_params(architecture),
     }
-
-
-def _settings(key: str, entry: Any) -> list[dict[str, Any]]:
-    """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`.
-
-    A list in a mapping is an axis of that mapping alone: `{name: lora, lora_r: [4, 8]}` is two entries.
-    """
-    if not is_coupled(key, entry):
-        return [{key: entry}]
-    fields = {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
-    values = product(*(as_axis(other, value) for other, value in fields.items()))
-    return [dict(zip(fields, each, strict=True)) for each in values]
 
 
 def _by_model(trials: list[Trial]) -> list[Trial]:

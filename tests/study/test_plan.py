@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raypeft.study.axes import grid_points
 from raypeft.study.checking import load_config
 from raypeft.study.config import Trial
-from raypeft.study.plan import grid_points, make_trial, parameter_counts, plan_trials
+from raypeft.study.plan import make_trial, parameter_counts, plan_trials
 from raypeft.study.sweepfile import ConfigError
 
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\n"
@@ -63,8 +64,8 @@ def test_a_trial_that_two_grids_hold_is_planned_once(tmp_path: Path) -> None:
 
 
 def test_a_grid_overrules_the_defaults(tmp_path: Path) -> None:
-    (only,) = plan(tmp_path, "  - {tuning_method: lora, seed: 7}\n", "defaults.seed=1")
-    assert only.seed == 7
+    grids = "  - {tuning_method: lora, seed: 7}\n  - {tuning_method: icl}\n"
+    assert [each.seed for each in plan(tmp_path, grids, "defaults.seed=1")] == [7, 1]
 
 
 @pytest.mark.parametrize("order", ["{0}, {1}", "{1}, {0}"])

@@ -1,0 +1,36 @@
+"""The axes of a grid, and the points that they make.
+
+grid_points({"tuning_method": ["full", {"name": "lora", "lora_r": [4, 8]}], "seed": [1, 2]})      # 6 points
+"""
+
+from itertools import product
+from typing import Any
+
+from raypeft.study.checking import as_axis, is_coupled
+
+
+def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
+    """All combinations of a grid's axes, as mappings from field to value. An axis entry may set several fields."""
+    axes = [settings_of(key, value) for key, value in grid.items()]
+    points = []
+    for settings in product(*axes):
+        # A mapping in an axis is more specific than a plain value, so its fields override plain ones.
+        points.append({key: value for setting in sorted(settings, key=len) for key, value in setting.items()})
+    return points
+
+
+def settings_of(key: str, value: Any) -> list[dict[str, Any]]:
+    """The fields that each entry of an axis sets."""
+    return [settings for entry in as_axis(key, value) for settings in _settings(key, entry)]
+
+
+def _settings(key: str, entry: Any) -> list[dict[str, Any]]:
+    """The fields that one entry of an axis sets, such as `full` or `{name: ia3, learning_rate: 3e-3}`.
+
+    A list in a mapping is an axis of that mapping alone: `{name: lora, lora_r: [4, 8]}` is two entries.
+    """
+    if not is_coupled(key, entry):
+        return [{key: entry}]
+    fields = {key: entry["name"], **{other: value for other, value in entry.items() if other != "name"}}
+    values = product(*(as_axis(other, value) for other, value in fields.items()))
+    return [dict(zip(fields, each, strict=True)) for each in values]

@@ -1,0 +1,69 @@
+"""Fields that change no trial are told, with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError, find_sweep_file
+
+HEAD = "name: s\ndefaults: {model: toy, dataset: toy}\n"
+BOTH = "{name: full, learning_rate: 1e-4}, {name: lora, learning_rate: 1e-3}"
+
+
+def told(folder: Path, grids: str, *overrides: str) -> list[str]:
+    (folder / "s.yaml").write_text(f"{HEAD}grids:\n{grids}\n")
+    try:
+        plan_trials(load_config(folder / "s.yaml", overrides))
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def test_an_override_that_a_shipped_sweeps_mappings_overrule_is_told() -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_trials(load_config(find_sweep_file("quickstart"), ["grids.0.learning_rate=1e-3"]))
+    assert caught.value.problems == [
+        "override 'grids.0.learning_rate=1e-3', grids.0.learning_rate: has no effect: full, lora has a "
+        "learning_rate of its own in its mapping, and no other method takes it"
+    ]
+
+
+def test_the_same_in_a_file_has_its_line(tmp_path: Path) -> None:
+    (problem,) = told(tmp_path, f"  - tuning_method: [{BOTH}, zero_shot]\n    learning_rate: [1e-2, 1e-1]")
+    assert problem.startswith("line 5, grids.0.learning_rate: has no effect: full, lora has a learning_rate of its own")
+
+
+def test_a_field_that_one_method_takes_has_an_effect(tmp_path: Path) -> None:
+    assert told(tmp_path, f"  - {{tuning_method: [{BOTH}, ia3], learning_rate: 1e-2}}") == []
+
+
+def test_a_field_that_another_axis_always_sets_is_told(tmp_path: Path) -> None:
+    grid = "  - {tuning_method: icl, num_shots: [{name: 4, seed: 1}, {name: 8, seed: 2}], seed: [7, 8]}"
+    assert told(tmp_path, grid) == ["line 4, grids.0.seed: has no effect: a mapping on another axis always sets it"]
+
+
+def test_a_field_that_an_axis_sets_now_and_then_has_an_effect(tmp_path: Path) -> None:
+    assert told(tmp_path, "  - {tuning_method: icl, num_shots: [4, {name: 8, seed: 2}], seed: [7, 8]}") == []
+
+
+def test_a_default_that_every_grid_sets_is_told_on_the_command_line_only(tmp_path: Path) -> None:
+    grid = "  - {tuning_method: icl, model: toy, seed: 3}"
+    assert told(tmp_path, grid) == []
+    assert told(tmp_path, grid, "defaults.seed=4") == [
+        "override 'defaults.seed=4', defaults.seed: has no effect: every grid sets it itself"
+    ]
+
+
+def test_a_default_that_one_grid_leaves_alone_has_an_effect(tmp_path: Path) -> None:
+    assert told(tmp_path, "  - {tuning_method: icl, seed: 3}\n  - {tuning_method: rag}", "defaults.seed=4") == []
+
+
+def test_a_field_is_set_by_its_own_mappings(tmp_path: Path) -> None:
+    assert told(tmp_path, "  - {tuning_method: lora, lora_r: [{name: 8, lora_alpha: 16}, {name: 64}]}") == []
+
+
+@pytest.mark.parametrize("sweep", sorted(Path(__file__).parents[2].glob("sweeps/*.yaml")), ids=lambda path: path.stem)
+def test_no_shipped_sweep_has_such_a_field(sweep: Path) -> None:
+    assert plan_trials(load_config(sweep))
