@@ -22,7 +22,8 @@ STYLES = (
     Style(
         "a sweep of Weights & Biases",
         frozenset({"program", "method", "metric", "parameters", "command", "early_terminate"}),
-        ("parameters: {lr: {values: [1e-4, 3e-4]}}   ->   grids: [{tuning_method: lora, learning_rate: [1.0e-4, 3.0e-4]}]",
+        ("parameters: {lr: {values: [1e-4, 3e-4]}}   ->   grids: [{tuning_method: lora, "
+         "learning_rate: [1.0e-4, 3.0e-4]}]",
          "program, command   ->   (none: python -m raypeft.sweep FILE)"),
     ),
     Style(
@@ -36,8 +37,8 @@ STYLES = (
     ),
     Style(
         "a configuration of LLaMA-Factory",
-        frozenset({"model_name_or_path", "finetuning_type", "stage", "template", "dataset_dir", "cutoff_len", "do_train",
-                   "lora_target", "lora_rank", "output_dir"}),
+        frozenset({"model_name_or_path", "finetuning_type", "stage", "template", "dataset_dir", "cutoff_len",
+                   "do_train", "lora_target", "lora_rank", "output_dir"}),
         ("model_name_or_path: M   ->   defaults: {model: M}",
          "finetuning_type: lora   ->   grids: [{tuning_method: lora}]",
          "dataset, dataset_dir   ->   datasets: {mine: {path: P, prompt: instruction, answer: output}}",
@@ -54,6 +55,6 @@ def other_style(data: Mapping[str, Any]) -> str | None:
         if len(style.keys & data.keys()) >= 2:
             lines = "".join(f"\n      {line}" for line in style.instead)
             return (f"line 1: this looks like {style.tool}. A sweep file has name, defaults and grids; write{lines}\n"
-                    f"    docs/sweeps.md explains the form, and `raypeft sweep --new FILE --data DATA --model MODEL` writes "
-                    f"such a file")  # fmt: skip
+                    f"    docs/sweeps.md explains the form, and `raypeft sweep --new FILE --data DATA --model MODEL` "
+                    f"writes such a file")  # fmt: skip
     return None
