@@ -10,15 +10,18 @@ VERBS = {
     "trial": "run one trial of a sweep file in this process, without Ray",
     "score": "compute the scores of stored candidates again, without a model",
     "report": "print the results of a sweep as a table",
+    "try": "ask the model of a finished trial something new",
     "findings": "variation over seeds, and significance of the differences between trials",
 }
+MODULES = {"sweep": "raypeft.sweep", "try": "raypeft.cli.try_out"}
+"""The modules of commands that are not named after them."""
 
 
 def main() -> int:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in VERBS:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
-        module = "raypeft.sweep" if verb == "sweep" else f"raypeft.cli.{verb}"
+        module = MODULES.get(verb, f"raypeft.cli.{verb}")
         return exit_code(import_module(module).main)
     print("usage: raypeft COMMAND ...   (raypeft COMMAND --help explains a command)\n")
     for name, purpose in VERBS.items():

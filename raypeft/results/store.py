@@ -136,6 +136,12 @@ class ResultStore:
         self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
         self._move(temporary, final)
 
+    def read_folder(self, name: str, target: Path) -> None:
+        """Copy a folder of the store, such as an adapter, to a local one. Raises FileNotFoundError if it is lost."""
+        if self.filesystem.get_file_info(f"{self.root}/{name}").type == pa.fs.FileType.NotFound:
+            raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
+        pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
+
     def upgrade(self) -> list[str]:
         """Rewrite files of other versions with the current schema, and return their paths. Missing columns are null.
 

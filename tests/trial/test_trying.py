@@ -1,0 +1,64 @@
+"""The model of a finished trial answers as it did in the trial."""
+
+from pathlib import Path
+
+import pytest
+
+from raypeft.cli.try_out import main
+from raypeft.results.store import ResultStore
+from raypeft.study.plan import make_trial
+from raypeft.trial.columns import tables
+from raypeft.trial.context import TrialContext
+from raypeft.trial.run import run_and_record
+from raypeft.trial.trying import Asked
+
+QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
+    store = ResultStore(str(tmp_path_factory.mktemp("results") / "small"), tables())
+    for name, fields in {
+        "lora": {"learning_rate": 0.002, "num_train_epochs": 2}, "icl": {"num_shots": 2},
+        "full": {"num_train_epochs": 1},
+    }.items():  # fmt: skip
+        trial = make_trial({**QUICK, "tuning_method": name, **fields})
+        assert run_and_record(TrialContext(trial, "small", store))["status"] == "ok"
+    return store
+
+
+def id_of(store: ResultStore, method: str) -> str:
+    return next(str(row["id"]) for row in store.read_rows() if row["tuning_method"] == method)
+
+
+@pytest.mark.parametrize("method", ["lora", "icl"])
+def test_an_instruction_of_the_test_split_gets_the_stored_candidates(store: ResultStore, method: str) -> None:
+    asked = Asked.of(store, id_of(store, method))
+    test = asked.splits["test"][:3]
+    stored = store.read_rows("candidates", id_of(store, method))
+    by_example = {each.id: [row["text"] for row in stored if row["example_id"] == each.id] for each in test}
+    assert asked.answers([each.nl for each in test]) == list(by_example.values())
+
+
+def test_the_base_is_as_it_was_after_a_question(store: ResultStore) -> None:
+    asked = Asked.of(store, id_of(store, "lora"))
+    before = asked.base.model.state_dict()["lm_head.weight"].clone()
+    asked.answers(["sort `x`"])
+    assert asked.base.model.state_dict().keys() >= {"lm_head.weight"}
+    assert asked.base.model.state_dict()["lm_head.weight"].equal(before)
+
+
+def test_the_command_prints_the_answers(store: ResultStore, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(Path(store.url))
+    assert main([place, "--trial", id_of(store, "lora")[:6], "sort the list `x`", "--candidates", "2"]) == 0
+    assert capsys.readouterr().out.count("# ") == 2
+
+
+def test_weights_that_were_not_kept_and_unknown_trials_are_told(
+    store: ResultStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(Path(store.url))
+    assert main([place, "--trial", id_of(store, "full"), "x"]) == 2
+    assert "must have kept its weights but full keeps none" in capsys.readouterr().err
+    assert main([place, "--trial", "nothing", "x"]) == 2
+    assert "--trial must be the id of one trial of" in capsys.readouterr().err
