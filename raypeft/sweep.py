@@ -49,7 +49,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     interrupted = False
     if missing:
-        options = options or RunOptions(sandbox=config.sandbox)
+        options = options or config.run_options()
         names = labels([trial.fields for trial in trials], own_declarations())
         by_id = dict(zip((trial.id for trial in trials), names, strict=True))
         run = SweepRun(config.name, results, config.resources, options, by_id, verbose)
@@ -195,9 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.dry_run:
             print_plan(sweep, options.verbose)
         else:
-            run_options = RunOptions(
-                force=options.force, generate_only=options.generate_only, sandbox=sweep.config.sandbox
-            )
+            run_options = sweep.config.run_options(options.force, options.generate_only)
             return run_sweep(sweep, options.rerun, options.verbose, run_options)
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -18,7 +18,6 @@ from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import TrialLines
 from raypeft.study.checking import load_config
-from raypeft.study.config import RunOptions
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.context import TrialContext
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
-    run_options = RunOptions(force=options.force, generate_only=options.generate_only, sandbox=config.sandbox)
+    run_options = config.run_options(options.force, options.generate_only)
     listener = listener_to(trial.id, EvaluationWriter(store), TrialLines())
     context = TrialContext(
         trial, config.name, store, resources=config.resources, options=run_options, listener=listener

@@ -118,7 +118,7 @@ class ResultStore:
         """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
-        for path in (*files, f"adapters/{trial_id}", f"candidates.partial/{trial_id}"):
+        for path in (*files, f"adapters/{trial_id}", f"models/{trial_id}", f"candidates.partial/{trial_id}"):
             if self.filesystem.get_file_info(f"{self.root}/{path}").type != pa.fs.FileType.NotFound:
                 target = f"{self.root}/superseded/{stamp}/{path}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
@@ -136,9 +136,13 @@ class ResultStore:
         self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
         self._move(temporary, final)
 
+    def has_folder(self, name: str) -> bool:
+        """Whether the store has a folder, such as that of an adapter."""
+        return bool(self.filesystem.get_file_info(f"{self.root}/{name}").type != pa.fs.FileType.NotFound)
+
     def read_folder(self, name: str, target: Path) -> None:
         """Copy a folder of the store, such as an adapter, to a local one. Raises FileNotFoundError if it is lost."""
-        if self.filesystem.get_file_info(f"{self.root}/{name}").type == pa.fs.FileType.NotFound:
+        if not self.has_folder(name):
             raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
         pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
 

@@ -212,12 +212,20 @@ class SandboxOptions(BaseModel):
         return SandboxSettings(limits, self.tier, self.stop, self.allow_unsafe_execution)
 
 
+Keep = Literal["adapter", "model", "nothing"]
+KEEP = (
+    "What is kept of a trained model. adapter: the adapter, and nothing of full fine-tuning; model: the weights of "
+    "full fine-tuning as well; nothing: neither"
+)
+
+
 class RunOptions(BaseModel):
     """How trials are run. These options are not part of a trial's id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
+    keep: Keep = Field("adapter", description=KEEP)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
@@ -232,6 +240,7 @@ class SweepConfig(BaseModel):
     )
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
+    keep: Keep = Field("adapter", description=KEEP)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
@@ -241,6 +250,10 @@ class SweepConfig(BaseModel):
         description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
         "instead of being run",
     )
+
+    def run_options(self, force: bool = False, generate_only: bool = False) -> RunOptions:
+        """How its trials are run."""
+        return RunOptions(force=force, generate_only=generate_only, keep=self.keep, sandbox=self.sandbox)
 
     @field_validator("datasets")
     @classmethod

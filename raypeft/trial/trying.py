@@ -35,6 +35,8 @@ class Asked:
     context: TrialContext
     base: Base
     splits: Splits
+    adapter: str | None
+    """Folder of the trial's adapter in the store. None where the base answers as it is."""
 
     @classmethod
     def of(cls, store: ResultStore, trial_id: str) -> Asked:
@@ -44,15 +46,18 @@ class Asked:
         """
         row = row_of(store, trial_id)
         trial = make_trial({name: value for name, value in row.items() if value is not None})
-        if trial.method.trains and not isinstance(trial.method, Adapter):
-            raise ValueError(f"trial {trial_id} must have kept its weights but {trial.tuning_method} keeps none; "
-                             f"choose a trial with an adapter, or one without training")  # fmt: skip
+        adapts = isinstance(trial.method, Adapter)
+        older = f"adapters/{row['id']}"  # where older versions put it, and did not say so
+        kept = row["kept"] or (older if adapts and store.has_folder(older) else None)
+        if trial.method.trains and kept is None:
+            raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
+                             f"file keeps those of full fine-tuning as well")  # fmt: skip
         context = TrialContext(trial, row["sweep"], store)
         splits, _ = examples.load(trial, context.dataset)
-        base = context.bases.get(*trial.base_key)
+        base = _base(context, store, None if adapts else kept)
         if context.dataset.max_new_tokens is None:
             context = replace(context, longest_answer=longest_answer(context, base, splits))
-        return cls(row, context, base, splits)
+        return cls(row, context, base, splits, kept if adapts else None)
 
     def answers(self, instructions: Sequence[str]) -> list[list[str]]:
         """The candidates for each instruction, best first. Raises ValueError where an instruction is too long."""
@@ -66,19 +71,28 @@ class Asked:
     @contextmanager
     def _tuned(self) -> Iterator[Any]:
         """The base model, with the trial's adapter where it trained one."""
-        method, store = self.context.trial.method, self.context.store
-        if not isinstance(method, Adapter):
+        if self.adapter is None:
             yield self.base.model
             return
         from peft import PeftModel
 
         with tempfile.TemporaryDirectory() as folder:
-            store.read_folder(f"adapters/{self.row['id']}", Path(folder))
+            self.context.store.read_folder(self.adapter, Path(folder))
             model = PeftModel.from_pretrained(self.base.model, folder)
             try:
                 yield model.eval()
             finally:
                 self.base.restore(model)
+
+
+def _base(context: TrialContext, store: ResultStore, folder: str | None) -> Base:
+    """The trial's base model, or the weights that it trained from a folder of the store."""
+    if folder is None:
+        return context.bases.get(*context.trial.base_key)
+    name, _, _, weights = context.trial.base_key
+    with tempfile.TemporaryDirectory() as local:
+        store.read_folder(folder, Path(local))
+        return context.bases.get(name, local, None, weights)
 
 
 def row_of(store: ResultStore, trial_id: str) -> Row:

@@ -23,6 +23,11 @@ from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.scores import write_example_scores
 
 COLUMNS = (
+    Column(
+        "kept",
+        str,
+        "Folder of the results with the trained adapter (adapters/ID), or with all weights (models/ID). null: not kept",
+    ),
     Column("trainable_params", int, "Number of trained parameters", "parameters"),
     Column(
         "total_params",
@@ -66,9 +71,8 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
     record_test_losses(context, encoded["test"], result.test_losses)
-    if isinstance(method, Adapter):
-        save_adapter(trial.id, method, model, base, context.store)
     return {
+        "kept": keep_weights(context, method, model, base),
         **left_out,
         "gradient_checkpointing_used": recipe.gradient_checkpointing,
         "micro_batch_size": recipe.micro_batch_size or method.per_device_train_batch_size,
@@ -146,10 +150,27 @@ def record_test_losses(context: TrialContext, test: Sequence[Prompt], losses: Se
     write_example_scores(context.trial.id, context.store, {"test_loss": by_example})
 
 
+def keep_weights(context: TrialContext, method: TrainedMethod, model: Any, base: Base) -> str | None:
+    """Store what the trial trained, as far as `keep` asks for it; returns the folder's name, for the row."""
+    keep, trial_id = context.options.keep, context.trial.id
+    if isinstance(method, Adapter) and keep != "nothing":
+        save_adapter(trial_id, method, model, base, context.store)
+        return f"adapters/{trial_id}"
+    if keep != "model" or isinstance(method, Adapter):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        base.tokenizer.save_pretrained(folder)
+        context.store.write_folder(f"models/{trial_id}", Path(folder))
+    return f"models/{trial_id}"
+
+
 def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:
-    """Write the adapter as PEFT reads it, with a note where the base is not the checkpoint as it is stored."""
+    """Write the adapter as PEFT reads it and its tokenizer, with a note where the base is not the checkpoint as it is
+    stored."""
     with tempfile.TemporaryDirectory() as folder:
         method.save(model, Path(folder))
+        base.tokenizer.save_pretrained(folder)
         if base.adapter_note:
             from raypeft.models.codegen2 import write_adapter_note
 

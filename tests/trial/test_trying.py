@@ -6,6 +6,7 @@ import pytest
 
 from raypeft.cli.try_out import main
 from raypeft.results.store import ResultStore
+from raypeft.study.config import RunOptions
 from raypeft.study.plan import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
@@ -20,10 +21,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
     store = ResultStore(str(tmp_path_factory.mktemp("results") / "small"), tables())
     for name, fields in {
         "lora": {"learning_rate": 0.002, "num_train_epochs": 2}, "icl": {"num_shots": 2},
-        "full": {"num_train_epochs": 1},
+        "full": {"num_train_epochs": 1}, "ia3": {"num_train_epochs": 1},
     }.items():  # fmt: skip
         trial = make_trial({**QUICK, "tuning_method": name, **fields})
-        assert run_and_record(TrialContext(trial, "small", store))["status"] == "ok"
+        options = RunOptions(keep="nothing" if name == "ia3" else "model")
+        assert run_and_record(TrialContext(trial, "small", store, options=options))["status"] == "ok"
     return store
 
 
@@ -31,7 +33,7 @@ def id_of(store: ResultStore, method: str) -> str:
     return next(str(row["id"]) for row in store.read_rows() if row["tuning_method"] == method)
 
 
-@pytest.mark.parametrize("method", ["lora", "icl"])
+@pytest.mark.parametrize("method", ["lora", "icl", "full"])
 def test_an_instruction_of_the_test_split_gets_the_stored_candidates(store: ResultStore, method: str) -> None:
     asked = Asked.of(store, id_of(store, method))
     test = asked.splits["test"][:3]
@@ -58,7 +60,7 @@ def test_weights_that_were_not_kept_and_unknown_trials_are_told(
     store: ResultStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = str(Path(store.url))
-    assert main([place, "--trial", id_of(store, "full"), "x"]) == 2
-    assert "must have kept its weights but full keeps none" in capsys.readouterr().err
+    assert main([place, "--trial", id_of(store, "ia3"), "x"]) == 2
+    assert "must have kept its weights but has not; `keep: model`" in capsys.readouterr().err
     assert main([place, "--trial", "nothing", "x"]) == 2
     assert "--trial must be the id of one trial of" in capsys.readouterr().err
