@@ -33,6 +33,7 @@ from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
 from raypeft.trial.declarations import own_declarations, prepare_store
+from raypeft.trial.stale import other_data
 
 
 def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
@@ -47,6 +48,9 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     missing = clear_way(trials, store, rerun)
     done = len(trials) - len(missing)
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
+    for place, ids in other_data(trials, store.read_rows() if not rerun else ()).items():
+        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({', '.join(ids[:4])}"
+                     f"{' ...' if len(ids) > 4 else ''}): their rows are of other data; --rerun runs them again")  # fmt: skip
     interrupted = False
     if missing:
         options = options or config.run_options()
