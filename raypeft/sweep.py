@@ -49,8 +49,9 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     done = len(trials) - len(missing)
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
     for place, ids in other_data(trials, store.read_rows() if not rerun else ()).items():
-        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({', '.join(ids[:4])}"
-                     f"{' ...' if len(ids) > 4 else ''}): their rows are of other data; --rerun runs them again")  # fmt: skip
+        named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
+        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
+                     f"other data; --rerun runs them again")  # fmt: skip
     interrupted = False
     if missing:
         options = options or config.run_options()

@@ -72,7 +72,30 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         for row in rows:
             if text := check(row):
                 found.setdefault(text, []).append(row["id"])
-    return [f"{text}: {_some(ids, len(rows))}" for text, ids in found.items()]
+    return [*mixed(rows), *(f"{text}: {_some(ids, len(rows))}" for text, ids in found.items())]
+
+
+MIXED = (
+    ("dataset", "dataset_resolved_revision", "was loaded with different examples"),
+    ("model", "model_resolved_revision", "was loaded with different weights"),
+    ("dataset", "sandbox_tier", "was judged in sandboxes of different tiers"),
+)
+"""What rows must share to be compared: a field, the column that tells its versions apart, and what to say."""
+
+
+def mixed(rows: Sequence[Row]) -> list[str]:
+    """Sentences on rows that stand in one table and are not of the same data, weights or sandbox."""
+    told = []
+    for name, version, what in MIXED:
+        groups: dict[Any, dict[Any, list[str]]] = {}
+        for row in rows:
+            if row.get(version):
+                groups.setdefault(row.get(name), {}).setdefault(row[version], []).append(row["id"])
+        for value, versions in groups.items():
+            if len(versions) > 1:
+                parts = "; ".join(f"{version} ({_some(ids, 0)})" for version, ids in versions.items())
+                told.append(f"{value} {what}, so that these trials cannot be compared: {parts}")
+    return told
 
 
 def _some(ids: Sequence[str], total: int) -> str:

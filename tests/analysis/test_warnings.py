@@ -42,3 +42,18 @@ def test_what_all_trials_share_is_said_once():
     rows = [GOOD | {"id": id, "exact_duplicates": 2} for id in "abcd"]
     assert warnings(rows) == ["2 of 100 test instructions are also in the training split: all trials"]
     assert warnings([*rows, GOOD])[0].endswith(": a, b, c and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("dataset_resolved_revision", "toy was loaded with different examples"),
+        ("model_resolved_revision", "small was loaded with different weights"),
+        ("sandbox_tier", "toy was judged in sandboxes of different tiers"),
+    ],
+)
+def test_rows_of_other_data_weights_or_sandboxes_are_told_apart(column, told):
+    rows = [GOOD | {"id": name, "dataset": "toy", "model": "small", column: value} for name, value in
+            (("a", "x"), ("b", "y"), ("c", "x"))]  # fmt: skip
+    assert warnings(rows) == [f"{told}, so that these trials cannot be compared: x (a, c); y (b)"]
+    assert warnings([rows[0], rows[2], rows[1] | {column: None}]) == []
