@@ -5,7 +5,11 @@ token: for ten beams and an 8-shot prompt that is nearly all the work of decodin
 attend to its one copy (a dense product over all of them), and only the generated part, a few dozen tokens, is a beam's
 own. The result is the same softmax over the same scores.
 
-Only for models written against Transformers' attention interface, with full attention in every layer; `supports` tells.
+What a token sees is decided by the model's own mask: of a sliding window, of chunks, or of everything before it. The
+mask is made for a batch that is padded on the left, so that distances between places are distances between tokens.
+
+Only for models written against Transformers' attention interface; `supports` tells which may be tried, and
+`raypeft.decoding.selfcheck` whether it works.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "raypeft_beam"
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Transformers' names of the kinds of layers whose keys and values a cache can keep whole."""
 
 
 @dataclass(slots=True)
@@ -29,7 +35,7 @@ class SplitStates:
     """Keys or values as the attention below takes them, in place of one tensor."""
 
     prompt: torch.Tensor
-    """(examples, kv heads, prompt length, head size)"""
+    """(examples, kv heads, prompt length, head size), padded on the right"""
     generated: torch.Tensor
     """(examples x beams, kv heads, generated length, head size)"""
     prompt_mask: torch.Tensor
@@ -72,9 +78,9 @@ class BeamLayer(DynamicLayer):
 
 
 def supports(model: Any) -> bool:
-    """Whether `model` (not a PEFT wrapper) calls attention through the interface, without sliding windows."""
+    """Whether `model` (not a PEFT wrapper) calls attention through the interface, in every layer."""
     layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    return bool(getattr(model, "_supports_attention_backend", False)) and layer_types == {"full_attention"}
+    return bool(getattr(model, "_supports_attention_backend", False)) and layer_types <= ATTENTION
 
 
 def new_cache() -> Cache:
@@ -103,7 +109,9 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """One decoding step of attention over prompt and generated part; PyTorch's own attention while a prompt is read.
 
-    `query` is (rows, heads, 1, head size); returns (rows, 1, heads, head size), as Transformers expects.
+    `query` is (rows, heads, 1, head size), `attention_mask` (rows or 1, 1, 1, prompt and generated length), padded on
+    the left; None: all is seen. Returns (rows, 1, heads, size of a value), as Transformers expects. `softcap` is that
+    of Gemma 2 (scores are bounded by a tanh), `s_aux` that of gpt-oss (a score for attending to nothing).
     """
     if not isinstance(key, SplitStates):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -114,15 +122,41 @@ def attend(
     # Query heads of one key-value head, and the beams of one example, side by side: rows of one matrix product.
     query = query.reshape(rows, kv_heads, groups, size) * scale
     by_example = _to_examples(query, examples, beams)
-    scores = by_example @ key.prompt.transpose(2, 3)
-    scores = scores.masked_fill(~key.prompt_mask[:, None, None, :], float("-inf"))
-    own_scores = query @ key.generated.transpose(2, 3)
-    weights = torch.cat([_to_rows(scores, examples, beams, groups), own_scores], dim=-1)
-    weights = weights.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    prompt_weights, own_weights = weights.split([prompt_length, own_scores.shape[-1]], dim=-1)
+    scores, own_scores = by_example @ key.prompt.transpose(2, 3), query @ key.generated.transpose(2, 3)
+    if softcap := kwargs.get("softcap"):
+        scores, own_scores = (softcap * (each / softcap).tanh() for each in (scores, own_scores))
+    seen, own_seen = _seen(attention_mask, key, beams)
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if own_seen is not None:
+        own_scores = own_scores.masked_fill(~own_seen, float("-inf"))
+    parts = [_to_rows(scores, examples, beams, groups), own_scores]
+    if (sinks := kwargs.get("s_aux")) is not None:
+        parts.append(sinks.to(query.dtype).reshape(1, kv_heads, groups, 1).expand(rows, -1, -1, -1))
+    weights = torch.cat(parts, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    prompt_weights = weights[..., :prompt_length]
+    own_weights = weights[..., prompt_length : prompt_length + own_scores.shape[-1]]
     output = _to_rows(_to_examples(prompt_weights, examples, beams) @ value.prompt, examples, beams, groups)
     output = output + own_weights @ value.generated
-    return output.reshape(rows, 1, heads, size), None
+    return output.reshape(rows, 1, heads, output.shape[-1]), None
+
+
+def _seen(mask: torch.Tensor | None, key: SplitStates, beams: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What each example sees of its prompt, (examples, 1, 1, prompt length), and each row of what it generated.
+
+    Raises ValueError for a mask of another kind than `attend` takes.
+    """
+    real = key.prompt_mask[:, None, None, :]
+    if mask is None:
+        return real, None
+    length, total = key.prompt.shape[2], key.prompt.shape[2] + key.generated.shape[2]
+    if mask.dtype != torch.bool or mask.shape[1:] != (1, 1, total):
+        raise ValueError(f"an attention mask must be boolean, and (rows, 1, 1, {total}), but got {mask.dtype} and "
+                         f"{tuple(mask.shape)}")  # fmt: skip
+    # The mask's padding is on the left, the cache's on the right.
+    padding = (~key.prompt_mask).sum(dim=1, keepdim=True)
+    places = (torch.arange(length, device=mask.device) + padding).clamp(max=length - 1)
+    of_prompt = mask[::beams, ..., :length] if len(mask) > 1 else mask[..., :length].expand(len(places), -1, -1, -1)
+    return of_prompt.gather(-1, places[:, None, None, :]) & real, mask[..., length:]
 
 
 def _to_examples(states: torch.Tensor, examples: int, beams: int) -> torch.Tensor:

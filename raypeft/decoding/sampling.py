@@ -40,9 +40,12 @@ class KeyedPicks(LogitsProcessor):
         if top_p < 1.0:
             self.warpers.append(TopPLogitsWarper(top_p))
         self.log_probs: list[torch.Tensor] = []
+        self.picked: list[torch.Tensor] = []
+        """Of each step the tokens that were picked, (rows)."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         picked = scores.argmax(dim=-1, keepdim=True) if self.uniforms is None else self._sampled(input_ids, scores)
+        self.picked.append(picked.squeeze(1))
         self.log_probs.append(scores.log_softmax(dim=-1).gather(1, picked).squeeze(1))
         return torch.full_like(scores, float("-inf")).scatter(1, picked, 0.0)
 
@@ -55,6 +58,16 @@ class KeyedPicks(LogitsProcessor):
         reached = scores.double().softmax(dim=-1).cumsum(dim=-1)
         uniform = self.uniforms[:, len(self.log_probs)].to(scores.device)[:, None] * reached[:, -1:]
         return torch.searchsorted(reached, uniform, right=True).clamp(max=scores.shape[-1] - 1)
+
+    @property
+    def sums(self) -> dict[tuple[int, tuple[int, ...]], float]:
+        """(row, picked tokens) -> sum of their log-probabilities, after each step."""
+        found = {}
+        for row in range(len(self.picked[0]) if self.picked else 0):
+            tokens = [int(step[row]) for step in self.picked]
+            for length in range(1, len(tokens) + 1):
+                found[row, tuple(tokens[:length])] = self.sum_of(row, tokens[:length])
+        return found
 
     def sum_of(self, row: int, tokens: Sequence[int]) -> float:
         """The sum of log-probabilities, in nats, of a row's tokens, its end included."""

@@ -12,7 +12,7 @@ import gc
 import hashlib
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Base:
     stored_end_ids: tuple[int, ...] = ()
     """What the checkpoint's own configuration takes for the end of sequence, which need not be the tokenizer's."""
     intact: bool = True
+    decoding: dict[Any, Any] = field(default_factory=dict)
+    """How each kind of search and of virtual tokens is decoded on this base (`raypeft.trial.answer.chosen_path`)."""
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -238,9 +240,12 @@ class BaseCache:
         """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
         key = (model, path, revision, weights)
         if self.key != key or self.base is None or not self.base.intact:
+            known = (self.base.revision, self.base.decoding) if self.base and self.key == key else (None, {})
             self.drop()
             self.base = load_base(model, path, revision, weights)
             self.key = key
+            if self.base.revision == known[0]:  # the same base as before a trial changed its weights
+                self.base.decoding = known[1]
         return self.base
 
     def drop(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.exact_match import matches
@@ -23,6 +23,7 @@ from raypeft.trial.tests import CandidateTests
 if TYPE_CHECKING:
     from raypeft.decoding.generation import Keep, Search
     from raypeft.decoding.older_search import Version
+    from raypeft.decoding.selfcheck import Chosen
 
 CANDIDATES = (
     Column("id", str, "Id of the trial"),
@@ -54,6 +55,13 @@ COLUMNS = (
         "Maximum number of tokens in an answer: max_new_tokens, the dataset's value, or the longest reference answer",
         "tokens",
     ),
+        "decoding_path",
+        str,
+        "How candidates were decoded. shared: the beams of an example share one copy of its prompt; cached: each beam "
+        "has its own copy; plain: generate of Transformers reads the prompts of a batch itself; alone: it reads one "
+        "prompt after the other. All give the same candidates; the last two are slower, except for encoder-decoders",
+    ),
+    Column("decoding_note", str, "Why no faster way of decoding was used"),
     Column("candidates_cut", float, "Share of candidates that reached max_new_tokens before they ended", "fraction"),
     Column(
         "references_too_long",
@@ -69,7 +77,7 @@ COLUMNS = (
         "examples",
     ),
 )
-"""The columns of the row that `candidate_columns` and `lost_references` fill."""
+"""The columns of the row that `candidate_columns`, `path_columns` and `lost_references` fill."""
 
 
 PAPER_TOP_K = 50
@@ -92,6 +100,29 @@ def longest_answer(context: TrialContext, base: Base, splits: Splits) -> int:
     """Tokens of the longest reference answer of all splits, with its end, as the model's tokenizer has it."""
     encoder = trial_encoder(context, base)
     return max(len(encoder.encode(each).answer_ids) for examples in splits.values() for each in examples)
+
+
+def chosen_path(context: TrialContext, model: Any, base: Base) -> Chosen:
+    """How the trial's candidates are decoded (`raypeft.decoding.selfcheck`), found out once for a base.
+
+    `model` is the base with the trial's adapter, trained or not. Raises ValueError where it cannot be decoded at all.
+    """
+    from raypeft.decoding.selfcheck import choose_path
+    from raypeft.models import virtual_tokens
+
+    wanted = search(context, base)
+    kind = wanted.do_sample, wanted.num_beams > 1, wanted.older is not None
+    key = kind, virtual_tokens.count(model), virtual_tokens.needs_cache(model)
+    if key not in base.decoding:
+        base.decoding[key] = choose_path(model, base.tokenizer, wanted)
+    chosen: Chosen = base.decoding[key]
+    return chosen
+
+
+def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, str | None]:
+    """How candidates will be decoded, and why not faster, by column. Raises what `chosen_path` raises."""
+    chosen = chosen_path(context, model, base)
+    return {"decoding_path": chosen.path, "decoding_note": chosen.note}
 
 
 def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
@@ -142,7 +173,8 @@ def found_for(
             keep([fitting[place] for place in places], found)
 
     decoded = [queries[place] for place in fitting]
-    found = generate(model, base.tokenizer, decoded, search(context, base), keep_fitting, context.listener)
+    how = replace(search(context, base), path=chosen_path(context, model, base).path)
+    found = generate(model, base.tokenizer, decoded, how, keep_fitting, context.listener)
     candidates = dict(zip(fitting, found, strict=True))
     count = context.trial.num_return_sequences
     for place in others:

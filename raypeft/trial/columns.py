@@ -33,6 +33,12 @@ OF_THE_RUN = (
         "seconds",
     ),
     Column("retrieve_seconds", float, "Time to retrieve shots, including embeddings. null for random shots", "seconds"),
+    Column(
+        "check_seconds",
+        float,
+        "Time to check that the model is decoded rightly. Near 0 if an earlier trial had checked it",
+        "seconds",
+    ),
     Column("generate_seconds", float, "Time to decode the test split", "seconds"),
     Column(
         "test_seconds",

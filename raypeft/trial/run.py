@@ -25,7 +25,15 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
-from raypeft.trial.answer import answer, ask, candidate_columns, candidate_rows, longest_answer, lost_references
+from raypeft.trial.answer import (
+    answer,
+    ask,
+    candidate_columns,
+    candidate_rows,
+    longest_answer,
+    lost_references,
+    path_columns,
+)
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
@@ -138,6 +146,9 @@ def run_trial(context: TrialContext) -> Row:
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
         queries = ask(context, model, base, splits["test"], shots) if trial.decode else []
+        if trial.decode or trial.validation_limit:
+            with context.stage("check"):
+                measured |= path_columns(context, model, base)
         if isinstance(method, TrainedMethod):
             with context.stage("train"):
                 measured |= tune(context, method, model, base, splits)

@@ -55,6 +55,51 @@ def test_the_models_own_attention_is_put_back_even_after_an_error():
     assert model.config._attn_implementation == before
 
 
-def test_a_model_with_sliding_windows_is_left_to_transformers():
-    windows = SimpleNamespace(layer_types=["full_attention", "sliding_attention"])
-    assert not supports(SimpleNamespace(config=windows, _supports_attention_backend=True))
+@pytest.mark.parametrize(
+    ("layer_types", "expected"),
+    [(None, True), (["full_attention", "sliding_attention"], True), (["full_attention", "linear_attention"], False)],
+)
+def test_every_layer_must_have_keys_that_can_be_kept_whole(layer_types, expected):
+    config = SimpleNamespace(layer_types=layer_types)
+    assert supports(SimpleNamespace(config=config, _supports_attention_backend=True)) is expected
+
+
+WINDOW = 4
+
+
+def test_a_window_is_taken_from_the_models_mask_which_is_padded_on_the_other_side():
+    torch.manual_seed(0)
+    beams, heads, prompt, generated, size = 2, 3, 6, 2, 8
+    lengths = torch.tensor([6, 2])
+    rows, total = len(lengths) * beams, prompt + generated
+    query = torch.randn(rows, heads, 1, size)
+    key, value = (torch.randn(len(lengths), heads, prompt, size) for _ in range(2))
+    own_key, own_value = (torch.randn(rows, heads, generated, size) for _ in range(2))
+    real = torch.arange(prompt) < lengths[:, None]
+    mask = torch.arange(total) >= torch.maximum(prompt - lengths, torch.tensor(total - WINDOW))[:, None]
+    mask = mask.repeat_interleave(beams, 0)[:, None, None, :]
+    split = [SplitStates(key, own_key, real), SplitStates(value, own_value, real)]
+    ours, _ = attend(torch.nn.Module(), query, *split, mask)
+    for row in range(rows):
+        example = row // beams
+        states = [
+            torch.cat([shared[example, :, : lengths[example]], own[row]], dim=1)[:, -WINDOW:]
+            for shared, own in ((key, own_key), (value, own_value))
+        ]
+        expected = functional.scaled_dot_product_attention(query[row], *states)
+        torch.testing.assert_close(ours[row].transpose(0, 1), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_that_is_not_understood_is_refused():
+    states = SplitStates(torch.zeros(1, 1, 3, 4), torch.zeros(2, 1, 1, 4), torch.ones(1, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"boolean, and \(rows, 1, 1, 4\), but got torch.float32"):
+        attend(torch.nn.Module(), torch.zeros(2, 1, 1, 4), states, states, torch.zeros(2, 1, 1, 4))
+
+
+def test_bounded_scores_and_a_score_for_nothing_are_part_of_the_softmax():
+    torch.manual_seed(0)
+    query, states = torch.randn(1, 1, 1, 4), torch.randn(1, 1, 3, 4)
+    split = SplitStates(states[:, :, :2], states[:, :, 2:], torch.ones(1, 2, dtype=torch.bool))
+    ours, _ = attend(torch.nn.Module(), query, split, split, None, scaling=1.0, softcap=0.5, s_aux=torch.tensor([0.3]))
+    scores = torch.cat([0.5 * (query @ states.transpose(2, 3) / 0.5).tanh(), torch.full((1, 1, 1, 1), 0.3)], dim=-1)
+    torch.testing.assert_close(ours, scores.softmax(-1)[..., :3] @ states)

@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, Logi
 
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
-from raypeft.decoding.generation import Search, common_prefix, generate
+from raypeft.decoding.decoders import common_prefix
+from raypeft.decoding.generation import Search, generate
 from raypeft.decoding.sampling import KeyedPicks
 from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage

@@ -33,7 +33,7 @@ def searches(monkeypatch):
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr("raypeft.decoding.generation.OlderSearch", Listening)
+    monkeypatch.setattr("raypeft.decoding.search.OlderSearch", Listening)
     return made
 
 

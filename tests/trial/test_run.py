@@ -15,7 +15,8 @@ from raypeft.analysis.score import score_again
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
 from raypeft.decoding import generation
-from raypeft.decoding.generation import Decoder, generate
+from raypeft.decoding.generation import generate
+from raypeft.decoding.search import Decoder
 from raypeft.methods import METHODS, Adapter
 from raypeft.models.loading import BaseCache
 from raypeft.models.table import TOY_FOLDER

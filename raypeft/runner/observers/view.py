@@ -16,6 +16,7 @@ from raypeft.runner.observers import Observer
 STAGE_WORDS = {
     "load": "loading",
     "retrieve": "selecting shots",
+    "check": "checking the decoder",
     "train": "training",
     "generate": "generating",
     "validate": "generating for the validation split",
