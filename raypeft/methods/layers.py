@@ -196,9 +196,14 @@ class Ia3(LayerAdapter):
 
     def peft_config(self, base: Base) -> Any:
         from peft import IA3Config
+        from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEED_FORWARD
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as USUAL
 
-        architecture = base.family.architecture
+        architecture, model_type = base.family.architecture, base.model.config.model_type
+        if architecture is None and model_type not in FEED_FORWARD:
+            raise ValueError(f"ia3 must know which layers are feed-forward, whose inputs it rescales, but neither "
+                             f"raypeft nor PEFT knows those of a model of the type {model_type}; lora needs no such "
+                             f"knowledge")  # fmt: skip
         targets = self.checked_targets(base, USUAL)
         feed_forward = None
         if architecture and targets is not None:

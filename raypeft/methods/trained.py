@@ -106,13 +106,23 @@ class Adapter(TrainedMethod):
 
     @contextmanager
     def applied(self, base: Base) -> Iterator[Any]:
-        from peft import get_peft_model
-
-        model = get_peft_model(base.model, self.peft_config(base))
+        model = self._adapted(base)
         try:
             yield model
         finally:
             base.restore(model)
+
+    def _adapted(self, base: Base) -> Any:
+        """The base with an adapter. Raises ValueError, with PEFT's own message in it, where PEFT has none for it."""
+        from peft import get_peft_model
+
+        config = self.peft_config(base)
+        try:
+            return get_peft_model(base.model, config)
+        except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+            raise ValueError(f"{self.name} must fit the layers of a model of the type {base.model.config.model_type}, "
+                             f"but PEFT refuses it: {error}; other target_modules, or a lora_dropout of 0, may "
+                             f"do") from error  # fmt: skip
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the adapter in PEFT's format. `PeftModel.from_pretrained` loads it onto the same base model."""

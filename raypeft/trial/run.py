@@ -40,7 +40,7 @@ from raypeft.trial.encoders import check_form
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
-from raypeft.trial.tune import counted_params, tune
+from raypeft.trial.tune import check_training, counted_params, tune
 from raypeft.trial.validation import validation_scores
 
 Row = dict[str, Any]
@@ -146,9 +146,11 @@ def run_trial(context: TrialContext) -> Row:
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
         queries = ask(context, model, base, splits["test"], shots) if trial.decode else []
-        if trial.decode or trial.validation_limit:
-            with context.stage("check"):
+        with context.stage("check"):
+            if trial.decode or trial.validation_limit:
                 measured |= path_columns(context, model, base)
+            if isinstance(method, TrainedMethod):
+                check_training(context, model, base, splits)
         if isinstance(method, TrainedMethod):
             with context.stage("train"):
                 measured |= tune(context, method, model, base, splits)
