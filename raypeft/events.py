@@ -29,7 +29,7 @@ class Stage:
     """A stage of the trial begins (`done` is 0) or has come this far."""
 
     name: str
-    """`load`, `retrieve`, `train`, `generate`, `test` or `score`."""
+    """`load`, `retrieve`, `check`, `train`, `generate`, `test` or `score`."""
     done: int = 0
     total: int = 1
     """Steps, examples or programs, whatever the stage counts."""

@@ -55,6 +55,14 @@ def prompts_too_long(row: Row) -> str:
     return f"{count} test prompts do not fit the model's context and count as misses" if count else ""
 
 
+def decoded_slowly(row: Row) -> str:
+    path = row.get("decoding_path")
+    if path not in ("plain", "alone") or not row.get("decoding_note"):
+        return ""
+    batches = " one prompt after the other" if path == "alone" else ""
+    return f"decoded by generate of Transformers itself{batches}, which is slower ({row['decoding_note']})"
+
+
 def duplicates(row: Row) -> str:
     count, total = row.get("exact_duplicates") or 0, row.get("test_examples")
     return f"{count} of {total} test instructions are also in the training split" if count and total else ""
@@ -62,6 +70,7 @@ def duplicates(row: Row) -> str:
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
     diverged, learned_nothing, answers_cut, references_too_long, references_lost, prompts_too_long, duplicates,
+    decoded_slowly,
 )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from rich.console import Console
 
 from raypeft.analysis.settings import settings
 from raypeft.cli.data_report import data_report
+from raypeft.models.kinds import is_slow
+from raypeft.models.table import config_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_trials
@@ -44,6 +46,10 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     planned, console = plan_trials(sweep), Console(highlight=False, soft_wrap=True)
     for line, warns in data_report(planned):
         console.print(line, style="red" if warns else "", markup=False)
+    if slow := [trial for trial in planned if is_slow(config_of(trial.model, trial.model_path))]:
+        names = ", ".join(dict.fromkeys(trial.model for trial in slow))
+        print(f"{len(slow)} trials are decoded by generate of Transformers itself, which is slower: the layers of "
+              f"{names} are not ones whose prompts can be read beforehand (docs/models.md)")  # fmt: skip
     if verbose:
         from raypeft.cli.prompts import print_prompts
 

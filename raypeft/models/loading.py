@@ -18,6 +18,7 @@ from typing import Any
 
 from raypeft.models.classes import from_config
 from raypeft.models.folders import is_lfs_pointer
+from raypeft.models.kinds import model_problem
 from raypeft.models.settling import settle_config, settle_tokens
 from raypeft.models.table import INSTEAD, ModelFamily, Weights, family_of, folder_problem, quantized_by
 
@@ -142,6 +143,8 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
     if "gguf_file" not in where and (scheme := quantized_by(config.to_dict())):
         raise ValueError(f"{where['pretrained_model_name_or_path']} must hold plain weights but its config.json says "
                          f"that they are quantised ({scheme}); {INSTEAD}")  # fmt: skip
+    if problem := model_problem(config.to_dict()):
+        raise ValueError(f"{where['pretrained_model_name_or_path']} {problem}")
     settle_config(config)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     loaded, report = kind.from_pretrained(

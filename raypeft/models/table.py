@@ -18,6 +18,7 @@ from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
 from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
+from raypeft.models.kinds import model_problem
 
 Weights = Literal["half", "float32", "int8", "nf4"]
 """How a base is held: bfloat16 on a GPU (float32 on a CPU), float32 anywhere, or quantised by bitsandbytes."""
@@ -176,6 +177,13 @@ def config_folder(source: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
+def config_of(model: str, path: str | None = None) -> dict[str, Any]:
+    """The config.json of a model whose files are at hand, as plain data; empty where there is none."""
+    folder = config_folder(path or family_of(model, path).home)
+    found = _config(folder) if folder else None
+    return found if isinstance(found, dict) else {}
+
+
 def total_params(model: str, path: str | None = None) -> int | None:
     """Parameters of the base model, unquantised; None where neither table, config.json nor weights are at hand."""
     family = family_of(model, path)
@@ -245,5 +253,8 @@ def folder_problem(source: str) -> str | None:
                 f"its repository")  # fmt: skip
     if scheme := quantized_by(_config(folder)):
         return f"must hold plain weights but config.json says that they are quantised ({scheme}); {INSTEAD}"
+    config = _config(folder)
+    if isinstance(config, dict) and (problem := model_problem(config)):
+        return problem
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     return None if weights else "must hold weights (*.safetensors or *.bin) but has none"

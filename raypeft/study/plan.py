@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from raypeft.data import dataset_of
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
-from raypeft.models.table import chat_refusal, family_of, total_params
+from raypeft.models import kinds
+from raypeft.models.table import chat_refusal, config_of, family_of, total_params
 from raypeft.study.axes import grid_points
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
@@ -39,6 +40,10 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
                 problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
                 continue
             if refusal := trial.method.refusal(family_of(trial.model, trial.model_path)):
+                problems.append(f"{where}: {refusal}")
+            beams = trial.num_beams > 1 and not trial.do_sample and (trial.decode or bool(trial.validation_limit))
+            config = config_of(trial.model, trial.model_path)
+            if refusal := kinds.problem(config, trial.tuning_method, beams):
                 problems.append(f"{where}: {refusal}")
             if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
                 problems.append(f"{where}: {refusal}")

@@ -52,13 +52,19 @@ def counted_params(model: Any) -> dict[str, int]:
 def check_training(context: TrialContext, model: Any, base: Base, splits: Splits) -> None:
     """Raise ValueError where the trial's method cannot train `model`, the base with its adapter.
 
-    It is tried with one short example; a model with less room for it is left to the training itself.
+    It is tried with the shortest example. Whether examples fit the model, `training_prompts` says.
     """
+    from raypeft.models import virtual_tokens
     from raypeft.training.probe import check_trainable
 
-    shortest = min((each for each in splits["train"] if each.code.strip()), key=lambda each: len(each.nl + each.code))
-    prompt = trial_encoder(context, base, training=True).encode(shortest)
-    check_trainable(model, [prompt], base.tokenizer.pad_token_id, context.trial.tuning_method)
+    answered = sorted(
+        (each for each in splits["train"] if each.code.strip()), key=lambda each: len(each.nl + each.code)
+    )
+    encoder = trial_encoder(context, base, training=True)
+    room = Room(base.context_length, base.is_encoder_decoder, virtual_tokens.count(model))
+    prompts = fitting([encoder.encode(each) for each in answered[:1]], room)
+    if prompts:
+        check_trainable(model, prompts, base.tokenizer.pad_token_id, context.trial.tuning_method)
 
 
 def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, splits: Splits) -> dict[str, Any]:

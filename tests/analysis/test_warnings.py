@@ -7,7 +7,7 @@ from raypeft.analysis.warnings import warnings
 GOOD = {
     "id": "good", "best_eval_loss": 0.5, "last_eval_loss": 0.6, "best_step": 20, "first_eval_step": 10, "steps": 40,
     "trained_tensors": 8, "unchanged_tensors": 0, "candidates_cut": 0.02, "references_too_long": 0,
-    "exact_duplicates": 0, "test_examples": 100,
+    "exact_duplicates": 0, "test_examples": 100, "decoding_path": "shared", "decoding_note": None,
 }  # fmt: skip
 
 
@@ -21,6 +21,10 @@ GOOD = {
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
         ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),
         ({"test_too_long": 5}, "5 test prompts do not fit the model's context and count as misses"),
+        (
+            {"decoding_path": "alone", "decoding_note": "plain: it fails"},
+            "decoded by generate of Transformers itself one prompt after the other, which is slower (plain: it fails)",
+        ),
         ({"exact_duplicates": 10}, "10 of 100 test instructions are also in the training split"),
     ],
 )

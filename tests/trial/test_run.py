@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from raypeft.analysis.score import score_again
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
-from raypeft.decoding import generation
+from raypeft.decoding import beam_attention, generation, selfcheck
 from raypeft.decoding.generation import generate
 from raypeft.decoding.search import Decoder
 from raypeft.methods import METHODS, Adapter
@@ -34,6 +34,7 @@ from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.declarations import prepare_store
 from raypeft.trial.run import run_and_record
+from scripts.model_classes import make
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
 RESOURCES = Resources(cpus_per_trial=2)
@@ -461,3 +462,41 @@ grids: [{model: toy, dataset: mine, tuning_method: {name: lora, num_train_epochs
     assert store.read_manifest().declarations.dataset("mine").untuned_stop == ("\n",)
     (tmp_path / "data.jsonl").write_text("{}\n")
     assert "changed since the sweep was planned" in run_and_record(TrialContext(trial, "s", store))["error"]
+
+
+def test_the_row_says_how_candidates_were_decoded_and_the_check_is_made_once_a_base(store, monkeypatch):
+    checks = []
+    real = selfcheck.choose_path
+    monkeypatch.setattr(selfcheck, "choose_path", lambda *a: checks.append(a[2]) or real(*a))
+    bases = BaseCache()
+    for tuning_method in ("zero_shot", "lora", "full", "icl"):
+        row = run(quick_trial(tuning_method), store, bases)
+        assert (row["status"], row["decoding_path"], row["decoding_note"]) == ("ok", "shared", None), row["error"]
+    assert len(checks) == 1
+    run(quick_trial("prompt_tuning", num_train_epochs=1), store, bases)
+    run(quick_trial("zero_shot", do_sample=True, num_beams=1), store, bases)
+    assert len(checks) == 3, "virtual tokens and samples are decoded in ways of their own"
+
+
+def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_says_so(store, monkeypatch):
+    right = run(quick_trial("zero_shot"), store)
+    monkeypatch.setattr(beam_attention, "_seen", lambda mask, key, beams: (torch.tensor([True]), None))
+    row = run(quick_trial("zero_shot"), store)
+    assert (row["status"], row["decoding_path"]) == ("ok", "cached")
+    assert row["decoding_note"].startswith("shared: its scores differ by")
+    assert scores(row) == scores(right)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "message"),
+    [
+        ("rwkv", {"tuning_method": "full"}, "decode by beam search"),
+        ("recurrent_gemma", {"tuning_method": "prefix_tuning"}, "no gradient reaches what it trains"),
+    ],
+)
+def test_what_decoding_or_training_cannot_do_is_refused_before_training(
+    store, tmp_path, monkeypatch, model, method, message
+):
+    monkeypatch.setattr("raypeft.trial.run.tune", lambda *_: pytest.fail("it was trained"))
+    row = run(quick_trial(**method, model=make(model, tmp_path / "model")), store)
+    assert row["status"] == "failed" and message in row["error"]
