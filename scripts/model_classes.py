@@ -8,6 +8,7 @@ The models have two layers of 64 features, a window of 16 tokens where the class
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -257,6 +258,7 @@ def page(found: Mapping[str, Found]) -> str:
     def noted(word: str, reason: str | None) -> str:
         if reason is None:
             return word
+        reason = re.sub(r"of the type \w+", "of its type", reason)
         if reason not in reasons:
             reasons.append(reason)
         return f"{word} [{reasons.index(reason) + 1}]"

@@ -105,8 +105,8 @@ def _expected(model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prom
         raise
     except Exception as error:
         kind = "beam search" if search.num_beams > 1 and not search.do_sample else "sampling or greedy search"
-        raise ValueError(f"the model must be one that Transformers can decode by {kind} with this method but is of "
-                         f"the type {model.config.model_type}, which fails: {_message(error)}") from error  # fmt: skip
+        raise ValueError(f"Transformers must be able to decode the model by {kind} with this method, but one of the "
+                         f"type {model.config.model_type} fails: {_message(error)}") from error  # fmt: skip
     if not all(math.isfinite(value) for sums in found for value in sums.values()):
         raise ValueError(f"the scores of the model must be finite but are not (weights held as {model.dtype})")
     return found

@@ -85,6 +85,7 @@ class Lora(LayerAdapter):
     """
 
     activations: ClassVar[Activations] = "lora"
+    advice: ClassVar[str] = "; other target_modules, or a lora_dropout of 0, may do"
     name: Literal["lora"] = Field("lora", description=NAME)
     learning_rate: float = Field(3e-4, gt=0, description=LEARNING_RATE)
     lora_r: int = Field(16, ge=1, description="Rank of the update matrices")

@@ -100,6 +100,9 @@ class Full(TrainedMethod):
 class Adapter(TrainedMethod):
     """A method of PEFT: the base model stays frozen; an adapter is added, trained, saved and removed."""
 
+    advice: ClassVar[str] = ""
+    """What may help where PEFT refuses a model, for the end of the message."""
+
     def peft_config(self, base: Base) -> Any:
         """The `peft.PeftConfig` of this method for a base model."""
         raise NotImplementedError
@@ -120,9 +123,8 @@ class Adapter(TrainedMethod):
         try:
             return get_peft_model(base.model, config)
         except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
-            raise ValueError(f"{self.name} must fit the layers of a model of the type {base.model.config.model_type}, "
-                             f"but PEFT refuses it: {error}; other target_modules, or a lora_dropout of 0, may "
-                             f"do") from error  # fmt: skip
+            raise ValueError(f"{self.name} must fit a model of the type {base.model.config.model_type}, but PEFT refuses "
+                             f"it: {str(error).rstrip('.')}{self.advice}") from error  # fmt: skip
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the adapter in PEFT's format. `PeftModel.from_pretrained` loads it onto the same base model."""

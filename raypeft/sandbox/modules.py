@@ -19,8 +19,8 @@ COMMON = """
 RARE = """
     argparse base64 binascii calendar cmath codecs colorsys concurrent.futures.thread contextvars csv dataclasses
     difflib dis encodings.cp1252 encodings.idna encodings.utf_16 encodings.utf_8_sig getpass glob graphlib hashlib hmac
-    inspect linecache locale logging opcode pathlib pickle platform pprint secrets selectors shlex shutil site stat
-    statistics subprocess sysconfig tempfile timeit token tokenize unicodedata unittest uuid zlib zoneinfo
+    inspect linecache locale logging opcode pathlib pickle platform pprint secrets selectors shlex shutil site sqlite3
+    stat statistics subprocess sysconfig tempfile timeit token tokenize unicodedata unittest uuid zlib zoneinfo
 """.split()
 """Loaded in the larger zygote only, since every module makes every fork dearer. Loaded by a program, some of them
 would look for libraries of the system, which no program may open."""

@@ -33,7 +33,7 @@ import types
 import typing
 from typing import Any
 
-from raypeft.sandbox import deep_cache
+from raypeft.sandbox import deep_cache, stand_ins
 from raypeft.sandbox.source import NAME
 
 RECURSION_LIMIT = 1000
@@ -69,11 +69,12 @@ class Baseline:
         # `-S` leaves out what site adds to builtins.
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
-        builtins.open = io.open = _open
+        builtins.open = io.open = stand_ins.opened
         if not deep_cache.deep_enough():
             functools.lru_cache, functools.cache = deep_cache.lru_cache, deep_cache.cache
         # The stack is as large as it can be already, and a program that asks for more of it should go on.
-        resource.setrlimit = _setrlimit
+        resource.setrlimit = stand_ins.setrlimit
+        os.environ["LC_ALL"] = "C"  # the only locale whose data no file holds
         sys.argv[:] = [NAME]
         # The harness's names are found where builtins are: to copy them into every program's globals would write to
         # sixty objects' reference counts, and so copy their pages.
@@ -110,6 +111,7 @@ class Baseline:
     def prepare(self) -> None:
         """Makes in the zygote what the first tests of each process start from, and frees what they would replace."""
         self._seed()
+        stand_ins.install()  # after the rehearsals, which need real sockets
         sys.stdin = sys.stdout = sys.stderr = None
         sys.__stdin__ = sys.__stdout__ = sys.__stderr__ = None  # type: ignore[misc]
         self.prepared = [self._streams() for _ in range(_PREPARED)]
@@ -162,8 +164,10 @@ class Baseline:
     def _stream(descriptor: int, mode: str, buffered: Any) -> io.TextIOWrapper:
         raw = io.FileIO(descriptor, mode, closefd=False)
         name = ("<stdin>", "<stdout>", "<stderr>")[descriptor]
-        stream = io.TextIOWrapper(buffered(raw), "utf-8", "surrogateescape", line_buffering=descriptor == 2)
+        errors = "backslashreplace" if descriptor == 2 else "surrogateescape"
+        stream = io.TextIOWrapper(buffered(raw), "utf-8", errors, line_buffering=descriptor == 2)
         raw.name = name
+        stream.mode = mode  # type: ignore[misc]
         return stream
 
     def finish(self) -> bool:
@@ -188,9 +192,10 @@ class Baseline:
     @staticmethod
     def _flush() -> None:
         for stream in (sys.stdout, sys.__stdout__):
-            if stream is not None and not getattr(stream, "closed", False):
-                try:  # noqa: SIM105 - contextlib.suppress would cost each process copies of the pages it lies on
-                    stream.flush()
+            if stream is not None:
+                try:  # - contextlib.suppress would cost each process copies of the pages it lies on
+                    if not getattr(stream, "closed", False):  # it raises ValueError of a detached stream
+                        stream.flush()
                 except Exception:  # noqa: S110 - what could not be written shows in the output
                     pass
 
@@ -203,24 +208,5 @@ def set_interpreter_limits() -> None:
     sys.set_int_max_str_digits(0)
 
 
-def _open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-    """The built-in `open`, but that "input.txt" is standard input and "output.txt" standard output."""
-    if isinstance(file, str) and file.lower() in ("input.txt", "output.txt"):
-        writing = file.lower() == "output.txt"
-        if writing == any(letter in mode for letter in "wax+"):
-            file, mode = (1, mode.replace("x", "w")) if writing else (0, mode)
-            kwargs = {**kwargs, "closefd": False}
-    return _FILE_OPEN(file, mode, *args, **kwargs)
-
-
-_FILE_OPEN = io.open
 _RANDOM: Any = random._inst
 _SEED = super(random.Random, _RANDOM).seed
-
-
-def _setrlimit(which: int, limits: tuple[int, int]) -> None:
-    if which != resource.RLIMIT_STACK:
-        _SETRLIMIT(which, limits)
-
-
-_SETRLIMIT = resource.setrlimit

@@ -179,7 +179,7 @@ FILES = [
         chdir="import os\nos.chdir('FOLDER')\nprint(42)",
         nameless="import os\nos.open('FOLDER', os.O_TMPFILE | os.O_RDWR)\nprint(42)",
         path_only="import os\nos.open('SECRET', os.O_PATH)\nprint(42)",
-        tempfile="import tempfile\ntempfile.TemporaryFile()\nprint(42)",
+        tempfile="import tempfile\ntempfile.NamedTemporaryFile()\nprint(42)",
         openat2=SYSCALL + "import struct\nhow = ctypes.create_string_buffer(struct.pack('QQQ', 0, 0, 0))\n"
         "call(437, -100, ctypes.pointer(ctypes.create_string_buffer(b'SECRET')), ctypes.pointer(how), 24)\nprint(42)",
         standard_library="import os\nopen(os.__file__, 'r+')\nprint(42)",

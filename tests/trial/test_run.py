@@ -490,7 +490,7 @@ def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_
 @pytest.mark.parametrize(
     ("model", "method", "message"),
     [
-        ("rwkv", {"tuning_method": "full"}, "decode by beam search"),
+        ("rwkv", {"tuning_method": "full"}, "decode the model by beam search"),
         ("recurrent_gemma", {"tuning_method": "prefix_tuning"}, "no gradient reaches what it trains"),
     ],
 )
