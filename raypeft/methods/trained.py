@@ -123,8 +123,9 @@ class Adapter(TrainedMethod):
         try:
             return get_peft_model(base.model, config)
         except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
-            raise ValueError(f"{self.name} must fit a model of the type {base.model.config.model_type}, but PEFT refuses "
-                             f"it: {str(error).rstrip('.')}{self.advice}") from error  # fmt: skip
+            kind = base.model.config.model_type
+            raise ValueError(f"{self.name} must fit a model of the type {kind}, but PEFT refuses it: "
+                             f"{str(error).rstrip('.')}{self.advice}") from error  # fmt: skip
 
     def save(self, model: Any, folder: Path) -> None:
         """Write the adapter in PEFT's format. `PeftModel.from_pretrained` loads it onto the same base model."""

@@ -330,7 +330,8 @@ def test_a_trial_that_dies_while_it_generates_keeps_the_batches_it_had(store, mo
     real, calls = Decoder.find, []
 
     def dies_at_the_second(*arguments):
-        calls.append(arguments)
+        if not arguments[1][0].example.id.startswith("check"):
+            calls.append(arguments)
         if len(calls) == 2:
             raise RuntimeError("killed")
         return real(*arguments)
