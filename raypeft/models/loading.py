@@ -238,17 +238,17 @@ class BaseCache:
 
     key: tuple[Any, ...] | None = None
     base: Base | None = None
+    decoding: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict)
+    """`Base.decoding` of every base that was held: it does not change where a base is loaded again."""
 
     def get(self, model: str, path: str | None = None, revision: str | None = None, weights: Weights = "half") -> Base:
         """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
         key = (model, path, revision, weights)
         if self.key != key or self.base is None or not self.base.intact:
-            known = (self.base.revision, self.base.decoding) if self.base and self.key == key else (None, {})
             self.drop()
             self.base = load_base(model, path, revision, weights)
             self.key = key
-            if self.base.revision == known[0]:  # the same base as before a trial changed its weights
-                self.base.decoding = known[1]
+            self.base.decoding = self.decoding.setdefault((*key, self.base.revision), {})
         return self.base
 
     def drop(self) -> None:

@@ -33,11 +33,9 @@ def base_of(tmp_path_factory):
     ("name", "path", "note"),
     [
         ("mistral", "shared", None),  # a sliding window in every layer
-        ("gemma3_text", "shared", None),  # and in some
         ("gpt_neo", "plain", "cached: padding would stand in its window of 16 tokens"),
         ("mpt", "plain", "cached: its scores differ by"),  # ALiBi counted over padding
         ("mamba", "plain", "cached: it fails (AttributeError: "),  # a state that is no keys
-        ("deepseek_v2", "cached", "shared: it fails (AttributeError: "),  # latent attention
     ],
 )
 def test_the_fastest_path_that_works_is_chosen_and_gives_generates_candidates(base_of, name, path, note):
