@@ -55,6 +55,7 @@ COLUMNS = (
         "Maximum number of tokens in an answer: max_new_tokens, the dataset's value, or the longest reference answer",
         "tokens",
     ),
+    Column(
         "decoding_path",
         str,
         "How candidates were decoded. shared: the beams of an example share one copy of its prompt; cached: each beam "
