@@ -120,9 +120,10 @@ def _problem(
     beams = 1 if search.do_sample else search.num_beams
     both, other = prompts[: len(TEXTS)], prompts[len(TEXTS) :]
     try:
-        # With a common beginning, without one, and without any padding.
-        for batch, beside in ((both, []), (both, other), (both[:1], [])):
-            for found, wanted in zip(_sums(model, tokenizer, search, batch, beside), expected, strict=False):
+        # With a common beginning, without one, and without any padding. The first of these goes all the way.
+        for tokens, batch, beside in ((TOKENS, both, []), (2, both, other), (1, both[:1], [])):
+            along = replace(search, max_new_tokens=tokens)
+            for found, wanted in zip(_sums(model, tokenizer, along, batch, beside), expected, strict=False):
                 compared += differences(found, wanted, beams, ends)
     except torch.cuda.OutOfMemoryError:
         raise
