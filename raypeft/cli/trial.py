@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from raypeft.analysis.report import headline
+from raypeft.analysis.warnings import decoded_slowly
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import sweep_url
@@ -71,4 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
+    if note := decoded_slowly(row):
+        print(note)
     return int(is_fault(row["status"]))

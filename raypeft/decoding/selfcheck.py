@@ -91,6 +91,8 @@ def _prompts(tokenizer: Any, model: Any, shortest: int) -> list[Prompt]:
     prompts = []
     for place, text in enumerate((*TEXTS, OTHER)):
         ids = [each for each in tokenizer(text, add_special_tokens=False)["input_ids"] if each < rows]
+        if len(ids) < len(TEXTS):  # the tokenizer knows no words
+            ids = [*range(len(TEXTS) + place)]
         repeats = 1 + max(0, shortest - 1) // len(ids)
         prompts.append(Prompt(Example(f"check {place}", text, ""), [*ids * repeats, *end], []))
     return prompts

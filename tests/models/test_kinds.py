@@ -5,6 +5,7 @@ import json
 import pytest
 from small_models import make_small_model
 
+from raypeft.cli.dry_run import print_plan
 from raypeft.decoding.selfcheck import choose_path
 from raypeft.models import kinds
 from raypeft.models.loading import load_base
@@ -61,3 +62,16 @@ def test_an_encoder_is_refused_when_it_is_loaded(tmp_path, monkeypatch):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"is_decoder": True}))
     base = load_base(folder)
     assert choose_path(base.model, base.tokenizer, BEAMS)
+
+
+def test_a_dry_run_says_which_models_are_decoded_slowly(tmp_path, small_model, capsys):
+    folder = tmp_path / "model"
+    make_small_model("llama", folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "gpt_neo"}))
+    sweep = tmp_path / "sweep.yaml"
+    defaults = {"dataset": "toy", "tuning_method": "zero_shot"}
+    grids = [{"model": ["toy", str(folder)]}]
+    sweep.write_text(json.dumps({"name": "s", "defaults": defaults, "grids": grids}))
+    print_plan(load_config(sweep))
+    assert "1 trials are decoded by generate of Transformers itself, which is slower" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from raypeft.analysis.report import headline
+from raypeft.analysis.warnings import decoded_slowly
 from raypeft.events import Evaluated, Event, Finished, Stage, Started, Step
 from raypeft.runner.observers import Observer
 
@@ -95,7 +96,8 @@ class SweepView(Observer):
         label = trial.label if trial else trial_id
         seconds = f" in {duration(time.monotonic() - trial.started)}" if trial else ""
         outcome = headline(row) if row["status"] == "ok" else f"{row['status']}: {row['error']}"
-        say(self.console, f"[{len(self.finished)}/{self.total}]  {label}{seconds}: {outcome}")
+        note = decoded_slowly(row)
+        say(self.console, f"[{len(self.finished)}/{self.total}]  {label}{seconds}: {outcome}" + (note and f"; {note}"))
 
     def show_start(self, trial: RunningTrial) -> None:
         """A trial begins."""
