@@ -47,7 +47,12 @@ def test_a_row_says_how_candidates_differ_and_how_many_were_cut():
         [[candidate("a"), candidate("b", "length")], [candidate("a"), candidate("a", "stop")]],
         max_new_tokens=4,
     )
-    assert found == {"distinct_candidates": 1.5, "candidates_cut": 0.25, "references_too_long": 0}
+    assert found == {
+        "max_new_tokens_used": 4,
+        "distinct_candidates": 1.5,
+        "candidates_cut": 0.25,
+        "references_too_long": 0,
+    }
 
 
 def test_references_that_no_answer_has_room_for_are_counted():
