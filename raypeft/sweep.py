@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raypeft.analysis.report import print_summary
+from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from raypeft.analysis.folder import open_results
-from raypeft.analysis.report import markdown, print_summary
+from raypeft.analysis.report.terminal import markdown, print_summary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from raypeft.analysis.report import print_summary
+from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.score import score_again
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from raypeft.analysis.report import headline
+from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
 from raypeft.results.statuses import is_fault

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray import tune
 
-from raypeft.analysis.report import headline_scores
+from raypeft.analysis.report.terminal import headline_scores
 from raypeft.events import Event, Finished, Stage, Started, from_plain, to_plain
 from raypeft.runner.observers import Observer
 

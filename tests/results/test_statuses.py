@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from raypeft import sweep as command
-from raypeft.analysis.report import print_summary
+from raypeft.analysis.report.terminal import print_summary
 from raypeft.records import Status
 from raypeft.results.statuses import STATUSES, is_fault, status_column
 from raypeft.results.store import ResultStore

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from raypeft.analysis.report import headline
+from raypeft.analysis.report.terminal import headline
 from raypeft.events import Evaluated, Finished, Stage, Started, Step
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.evaluations import EvaluationWriter

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from raypeft.analysis.report import headline, print_summary
+from raypeft.analysis.report.terminal import headline, print_summary
 from raypeft.analysis.score import score_again
 from raypeft.cli.findings import main as findings
 from raypeft.data import DATASETS

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from raypeft.analysis.report import headline
+from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
 from raypeft.events import Evaluated, Event, Finished, Stage, Started, Step
 from raypeft.runner.observers import Observer

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raypeft.analysis.report import markdown, print_summary, summary_table
+from raypeft.analysis.report.terminal import markdown, print_summary, summary_table
 from raypeft.cli.report import main
 from raypeft.results.store import ResultStore
 from raypeft.study.plan import make_trial
