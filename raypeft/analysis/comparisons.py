@@ -114,28 +114,43 @@ def values_of(store: ResultStore, row: Row, declared: Declarations) -> Values:
     return values_by_example(answers, dataset.judged_by)
 
 
+def compare_pairs(
+    pairs: Sequence[tuple[Condition, Condition]], values: dict[str, Values], score: Score
+) -> list[Comparison | None]:
+    """Each first condition against its second by one score, corrected for all of them. None: they cannot be compared.
+
+    `values` are those of `values_of` by the ids of the conditions' trials.
+    """
+    found = [_by_score(condition, other, values, score) for condition, other in pairs]
+    corrected = iter(_corrected([each for each in found if isinstance(each, Comparison)]))
+    return [next(corrected) if isinstance(each, Comparison) else None for each in found]
+
+
 def _by_each_score(
     condition: Condition, other: Condition, values: dict[str, Values], declared: Declarations
 ) -> tuple[list[Comparison], str]:
     """The comparisons that can be made, and, where there are none, why."""
+    found = [_by_score(condition, other, values, score) for score in declared.scores]
+    lacks = [each for each in found if isinstance(each, str) and each]
+    made = [each for each in found if isinstance(each, Comparison)]
+    return made, lacks[-1] if lacks else "the folder holds neither example_scores nor candidates of both"
+
+
+def _by_score(condition: Condition, other: Condition, values: dict[str, Values], score: Score) -> Comparison | str:
+    """The comparison by one score, or why there is none; empty where a side has no values of single examples."""
     pairs = _paired_seeds(condition.rows, other.rows)
-    made, lacks = [], "the folder holds neither example_scores nor candidates of both"
-    for score in declared.scores:
-        tables = [[values[row["id"]].get(score.name, {}) for row in side] for side in pairs]
-        if not all(table for side in tables for table in side):
-            continue
-        if any(table.keys() != tables[0][0].keys() for side in tables for table in side):
-            sizes = dict.fromkeys(len(table) for side in tables for table in side)
-            lacks = f"they were scored on other test examples ({' and '.join(map(str, sizes))})"
-            continue
-        if len(tables[0][0]) < 2:
-            lacks = "a comparison needs two or more test examples but they have one"
-            continue
-        hits = [[values[row["id"]].get(score.hits or "", {}) for row in side] for side in pairs]
-        ours, theirs = (_array(side) for side in tables)
-        both = (_array(hits[0]), _array(hits[1])) if all(table for side in hits for table in side) else None
-        made.append(_compared(condition, other, score, (ours, theirs), both))
-    return made, lacks
+    tables = [[values[row["id"]].get(score.name, {}) for row in side] for side in pairs]
+    if not all(table for side in tables for table in side):
+        return ""
+    if any(table.keys() != tables[0][0].keys() for side in tables for table in side):
+        sizes = dict.fromkeys(len(table) for side in tables for table in side)
+        return f"they were scored on other test examples ({' and '.join(map(str, sizes))})"
+    if len(tables[0][0]) < 2:
+        return "a comparison needs two or more test examples but they have one"
+    hits = [[values[row["id"]].get(score.hits or "", {}) for row in side] for side in pairs]
+    ours, theirs = (_array(side) for side in tables)
+    both = (_array(hits[0]), _array(hits[1])) if all(table for side in hits for table in side) else None
+    return _compared(condition, other, score, (ours, theirs), both)
 
 
 def _paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:

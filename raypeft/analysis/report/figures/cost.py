@@ -1,0 +1,89 @@
+"""Score against cost, with the Pareto front: what cannot be had better without paying more.
+
+The kind of Figures 1, 3 and 4 of arXiv 2308.10462: peak memory, trained parameters, time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import altair as alt
+
+from raypeft.analysis.report.figures.figure import (
+    Figure, axis_title, colour, colour_of, described, over_rows, shown, tooltip,
+)  # fmt: skip
+from raypeft.analysis.report.panels import Panel, Standing
+from raypeft.analysis.report.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A column that says what a trial cost."""
+
+    column: str
+    name: str
+    title: str
+    logarithmic: bool = False
+
+
+COSTS = (
+    Cost("peak_memory_allocated_gb", "memory", "peak GPU memory of tensors, GiB"),
+    Cost("trainable_params", "parameters", "trained parameters", logarithmic=True),
+    Cost("total_seconds", "seconds", "seconds of a trial", logarithmic=True),
+)
+
+
+def score_against_cost(panel: Panel, study: Study) -> Iterator[Figure]:
+    """For each cost that three conditions or more have and that differs between them."""
+    for cost in COSTS:
+        known = [each for each in panel.ranked if (each.mean(cost.column) or 0) > 0]
+        if len(known) > 2 and len({each.mean(cost.column) for each in known}) > 1:
+            yield _figure(panel, cost, known)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The places of the points (cost, score) that no other one beats: less or equal cost and a higher score.
+
+    In the order of cost.
+    """
+    order = sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1]))
+    front: list[int] = []
+    for place in order:
+        if not front or points[place][1] > points[front[-1]][1]:
+            front.append(place)
+    return front
+
+
+def _figure(panel: Panel, cost: Cost, known: Sequence[Standing]) -> Figure:
+    score, sign = panel.score, 1 if panel.score.higher_is_better else -1
+    front = set(pareto_front([
+        (each.mean(cost.column) or 0.0, sign * each.scores[score.name].mean) for each in known]))  # fmt: skip
+    named, groups = colour_of(panel, known)
+    rows = [
+        {**described(each), **shown(score, each.scores[score.name]), "cost": each.mean(cost.column),
+         "group": groups[each.row["id"]], "front": place in front}
+        for place, each in enumerate(known)
+    ]  # fmt: skip
+    scale = alt.Scale(type="log", nice=False, padding=20) if cost.logarithmic else alt.Scale(zero=False, padding=20)
+    axis = alt.Axis(format="~s", tickCount=6) if cost.logarithmic else alt.Axis(tickCount=6)
+    across = alt.X("cost:Q", title=cost.title, scale=scale, axis=axis)
+    up = alt.Y("value:Q", title=axis_title(score), scale=alt.Scale(zero=False))
+    line = over_rows().transform_filter("datum.front").mark_line(
+        interpolate="step-after", strokeDash=[4, 3], strokeWidth=1.5, opacity=0.8).encode(
+        x=across, y=up, order="cost:Q", color=alt.value("#888888"))  # fmt: skip
+    interval = over_rows().mark_rule(opacity=0.35).encode(
+        x=across, y="low:Q", y2="high:Q", color=colour(named, list(groups.values()), panel))  # fmt: skip
+    point = over_rows().mark_point(opacity=1).encode(
+        x=across, y=up, color=colour(named, list(groups.values()), panel),
+        size=alt.condition("datum.front", alt.value(130), alt.value(60)),
+        tooltip=tooltip(("condition:N", "condition"), ("value:Q", score.title), ("low:Q", "low"), ("high:Q", "high"),
+                        ("cost:Q", cost.title), ("id:N", "trial")),
+    )  # fmt: skip
+    layers = [line, interval, point] if len(known) <= 60 else [line, point]
+    caption = (
+        "Dashed line and large points: the Pareto front, conditions that no cheaper one equals or beats. "
+        "The front is made of measured scores, so chance decides between neighbours."
+    )
+    return Figure(f"score_by_{cost.name}", f"{score.title} against {cost.title.partition(',')[0]}", caption, rows,
+                  alt.layer(*layers))  # fmt: skip

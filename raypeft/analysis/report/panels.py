@@ -1,0 +1,231 @@
+"""The trials of one dataset as a report shows them: conditions in the order of a score, with interval and marks.
+
+    for panel in panels(study):
+        for standing in panel.standings:
+            print(standing.condition.label, standing.mean, standing.is_chosen, standing.is_tied)
+
+A condition is what trials are that differ in nothing but their seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
+from raypeft.analysis.report.study import Study
+from raypeft.metrics.metric import Score
+from raypeft.results.declarations import Declarations
+
+NEVER_SWEPT = {"model", "dataset", "tuning_method", "model_path", "dataset_path", "model_revision", "dataset_revision"}
+FEWEST_SEEDS = 3
+"""Seeds from which an interval counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A score of a condition, in the score's own unit."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    """Bounds of the 95 % interval: over seeds for three seeds or more, else over test examples (the mean of the seeds'
+    bounds)."""
+    least: float | None = None
+    most: float | None = None
+    """The lowest and the highest seed, where there are several."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A condition and its marks."""
+
+    condition: Condition
+    scores: dict[str, Measured]
+    is_chosen: bool = False
+    """It is the best one on validation of its model and method, of which there are several conditions."""
+    is_tied: bool = False
+    """It cannot be told apart from the best one by its test score (`raypeft.analysis.report.ties`)."""
+    by: str = ""
+    """The column by which the best one of its model and method was chosen; empty where there was none."""
+
+    @property
+    def row(self) -> Row:
+        """The row of its first seed."""
+        return self.condition.rows[0]
+
+    def mean(self, column: str) -> float | None:
+        """The mean over seeds of a column; None where a seed lacks it."""
+        return mean_of(self.condition, column)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a report shows of one dataset."""
+
+    dataset: str
+    rows: tuple[Row, ...]
+    """All rows with scores."""
+    declared: Declarations
+    score: Score
+    """The score by which conditions are ordered."""
+    scores: tuple[Score, ...]
+    """The scores that readers look for first, `score` before all."""
+    standings: tuple[Standing, ...]
+    """Best first; those without the score last."""
+    tie_rule: str = ""
+    """How it was found out which conditions are tied with the best; empty where it could not be."""
+
+    @cached_property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(row["tuning_method"] for row in self.rows))
+
+    @cached_property
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(row["model"] for row in self.rows))
+
+    @cached_property
+    def ranked(self) -> list[Standing]:
+        """The conditions that have the score, best first."""
+        return [each for each in self.standings if self.score.name in each.scores]
+
+    @cached_property
+    def representatives(self) -> list[Standing]:
+        """One condition for each model and method, best first: the one chosen on validation, or the only one.
+
+        Where nothing could be chosen on validation, it is the best one on the test.
+        """
+        groups: dict[tuple[str, str], list[Standing]] = {}
+        for each in self.ranked:
+            key = (each.condition.fields["model"], each.condition.fields["tuning_method"])
+            groups.setdefault(key, []).append(each)
+        return [next((each for each in found if each.is_chosen), found[0]) for found in groups.values()]
+
+    def swept(self, standings: Sequence[Standing] | None = None) -> list[str]:
+        """The fields that have more than one value among these conditions (all where none are given)."""
+        chosen = self.standings if standings is None else standings
+        names = dict.fromkeys(name for each in chosen for name in each.condition.fields)
+        return [name for name in names if name not in NEVER_SWEPT and len(values_of_field(chosen, name)) > 1]
+
+
+def values_of_field(standings: Sequence[Standing], name: str) -> list[Any]:
+    """The values that a field has among conditions, in order; a condition without the field does not count."""
+    found: dict[str, Any] = {}
+    for each in standings:
+        if name in each.condition.fields:
+            value = each.condition.fields[name]
+            found.setdefault(str(value), value)
+    return sorted(found.values(), key=lambda value: (not is_number(value), value if is_number(value) else str(value)))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel for each dataset that has a row with scores, in the order of the rows."""
+    groups: dict[str, list[Row]] = {}
+    for row in study.scored:
+        groups.setdefault(row["dataset"], []).append(row)
+    return [made for name, rows in groups.items() if (made := _panel(name, rows, study)) is not None]
+
+
+def _panel(name: str, rows: Sequence[Row], study: Study) -> Panel | None:
+    from raypeft.analysis.report.ties import tied_with_best
+
+    declared = study.declared
+    scores = shown_scores(rows, declared)
+    if not scores:
+        return None
+    score = scores[0]
+    every = [Standing(each, _measured(each, scores)) for each in conditions(rows, declared)]
+    every = _chosen_marked(every, score)
+    sign = -1 if score.higher_is_better else 1
+    every.sort(key=lambda each: (score.name not in each.scores, sign * _value(each, score)))
+    marked, rule = tied_with_best(every, score, study)
+    return Panel(name, tuple(rows), declared, score, tuple(scores), tuple(marked), rule)
+
+
+def _value(standing: Standing, score: Score) -> float:
+    found = standing.scores.get(score.name)
+    return found.mean if found else 0.0
+
+
+def shown_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
+    """The scores that these rows have and that readers look for first; the one to order by stands first.
+
+    It is the first score with an interval (EM@10, pass@1), else the first of the headline, else the test loss, else
+    the validation loss.
+    """
+    found = [score for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
+    headline = [score for score in found if score.in_headline]
+    first = sorted(headline, key=lambda score: not score.with_interval)[:1]
+    losses = [score for score in found if score.name in ("test_loss", "best_eval_loss")]
+    losses.sort(key=lambda score: score.name != "test_loss")
+    return [*first, *(score for score in headline if score not in first), *losses]
+
+
+def _measured(condition: Condition, scores: Sequence[Score]) -> dict[str, Measured]:
+    found = {score.name: measure(condition, score) for score in scores}
+    return {name: each for name, each in found.items() if each is not None}
+
+
+def measure(condition: Condition, score: Score) -> Measured | None:
+    """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it."""
+    values = [row[score.name] for row in condition.rows if row.get(score.name) is not None]
+    if not values or len(values) < len(condition.rows):
+        return None
+    mean = sum(values) / len(values)
+    least, most = (min(values), max(values)) if len(values) > 1 else (None, None)
+    if len(values) >= FEWEST_SEEDS:
+        from raypeft.analysis.statistics.seeds import over_seeds
+
+        seeds = over_seeds(values)
+        low, high = seeds.low, seeds.high
+    else:
+        low, high = mean_of(condition, f"{score.name}_low"), mean_of(condition, f"{score.name}_high")
+    if score.unit == "fraction" and low is not None and high is not None:
+        low, high = max(0.0, low), min(1.0, high)
+    return Measured(mean, low, high, least, most)
+
+
+def mean_of(condition: Condition, column: str) -> float | None:
+    """The mean over seeds of a column; None where a seed lacks it."""
+    values: list[Any] = [row.get(column) for row in condition.rows]
+    return None if any(value is None for value in values) else sum(values) / len(values)
+
+
+def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
+    """With the best condition of each model and method marked, by validation alone."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, each in enumerate(every):
+        key = (each.condition.fields["model"], each.condition.fields["tuning_method"])
+        groups.setdefault(key, []).append(place)
+    marked = list(every)
+    for places in groups.values():
+        by, sign = criterion([every[place].condition for place in places], score)
+        if not by or len(places) < 2:
+            continue
+        best = max(places, key=lambda place: sign * (every[place].mean(by) or 0.0))
+        for place in places:
+            each = every[place]
+            marked[place] = Standing(each.condition, each.scores, place == best, False, by)
+    return marked
+
+
+def criterion(found: Sequence[Condition], score: Score) -> tuple[str, int]:
+    """The validation column by which the best of these conditions is chosen, and 1 where higher is better, else -1.
+
+    Every condition must have it; an empty name: there is none.
+    """
+    for column, sign in ((f"{score.name}_validation", 1 if score.higher_is_better else -1), ("best_eval_loss", -1)):
+        if all(mean_of(each, column) is not None for each in found):
+            return column, sign
+    return "", 1
+
+
+def seeds_of(condition: Condition) -> int:
+    """How many different seeds a condition ran with."""
+    return len({tuple(row.get(name) for name in SEEDS) for row in condition.rows})

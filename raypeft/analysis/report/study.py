@@ -1,0 +1,182 @@
+"""What a report is made of: the rows of one or several results folders, joined, and what their manifests say.
+
+    study = open_study(["results/conala_smollm2", "results/conala_shots"])
+    study.rows, study.state, study.sweeps[0].manifest
+
+Only Parquet files and manifests are read, so a study whose sweep still runs, or was run elsewhere, can be opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from raypeft.analysis.folder import open_results
+from raypeft.results.declarations import Declarations
+from raypeft.results.manifest import Manifest
+from raypeft.results.store import ResultStore
+
+Row = Mapping[str, Any]
+TOGETHER = "all"
+"""Name of the file of a table whose trials are stored in one file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One results folder."""
+
+    name: str
+    url: str
+    store: ResultStore
+    declared: Declarations
+    manifest: Manifest | None
+    rows: tuple[Row, ...]
+    """In the order in which the trials started."""
+    _whole: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict, repr=False)
+    """Table -> trial id -> rows, of tables in one file."""
+
+    @property
+    def planned(self) -> int | None:
+        """Number of trials in the plan. None: the folder has no plan."""
+        return len(self.manifest.plan) if self.manifest and self.manifest.plan else None
+
+    @property
+    def missing(self) -> list[str]:
+        """Ids of planned trials without a row."""
+        done = {row["id"] for row in self.rows}
+        return [each for each in (self.manifest.plan if self.manifest else ()) if each not in done]
+
+    def read(self, table: str, trial: str) -> list[dict[str, Any]]:
+        """A trial's rows of a table, also where one file holds the rows of all trials."""
+        return self.store.read_rows(table, trial) or self._together(table).get(trial, [])
+
+    def _together(self, table: str) -> dict[str, list[dict[str, Any]]]:
+        if table not in self._whole:
+            found: dict[str, list[dict[str, Any]]] = {}
+            for row in self.store.read_rows(table, TOGETHER):
+                found.setdefault(row["id"], []).append(row)
+            self._whole[table] = found
+        return self._whole[table]
+
+    @property
+    def question(self) -> str:
+        """What the sweep file says that the sweep is for; empty where it says nothing."""
+        text = self.manifest.sweep.get("text", "") if self.manifest else ""
+        try:
+            data = yaml.safe_load(text) or {}
+        except yaml.YAMLError:
+            return ""
+        found = data.get("question") or data.get("description") or "" if isinstance(data, dict) else ""
+        return " ".join(str(found).split())
+
+
+@dataclass(frozen=True)
+class Study:
+    """The rows of all folders together."""
+
+    sweeps: tuple[Sweep, ...]
+    rows: tuple[Row, ...]
+    """Every trial once. With several folders each row names its folder in `folder`."""
+    declared: Declarations
+    home: Mapping[str, Sweep] = field(default_factory=dict)
+    """Trial id -> the folder that holds its files."""
+    repeated: int = 0
+    """Number of trials that are in more than one folder and are shown once."""
+
+    @property
+    def title(self) -> str:
+        return " + ".join(sweep.name for sweep in self.sweeps)
+
+    @cached_property
+    def scored(self) -> list[Row]:
+        """The rows that have scores."""
+        return [row for row in self.rows if self.declared.status(row["status"]).is_scored]
+
+    @cached_property
+    def unscored(self) -> list[Row]:
+        """The rows of trials that failed, ran out of memory or are not scored yet."""
+        return [row for row in self.rows if not self.declared.status(row["status"]).is_scored]
+
+    @property
+    def state(self) -> str:
+        """How far the sweeps are: "5 of 12 trials"."""
+        return "; ".join(_state(sweep, len(self.sweeps) > 1) for sweep in self.sweeps)
+
+    @cached_property
+    def evaluations(self) -> dict[str, list[Row]]:
+        """Trial id -> its evaluations during training, by step."""
+        found: dict[str, list[Row]] = {}
+        for sweep in self.sweeps:
+            for each in sweep.store.read_rows("evals"):
+                if self.home.get(each["id"]) is sweep:
+                    found.setdefault(each["id"], []).append(each)
+        return {trial: sorted(rows, key=lambda each: each["step"]) for trial, rows in found.items()}
+
+
+def open_study(urls: Sequence[str]) -> Study:
+    """The study of these folders.
+
+    Raises FileNotFoundError for a folder without results, and ValueError where a file cannot be read or a folder is
+    named twice.
+    """
+    if len(set(urls)) < len(urls):
+        raise ValueError(f"results folders must be different ones but got {' '.join(urls)}")
+    sweeps = _named([_open(url) for url in urls])
+    rows: dict[str, Row] = {}
+    home: dict[str, Sweep] = {}
+    repeated = 0
+    for sweep in sweeps:
+        for row in sweep.rows:
+            if row["id"] in rows:
+                repeated += 1
+                continue
+            rows[row["id"]] = {**row, "folder": sweep.name} if len(sweeps) > 1 else row
+            home[row["id"]] = sweep
+    return Study(tuple(sweeps), tuple(rows.values()), _declared(sweeps), home, repeated)
+
+
+def _open(url: str) -> Sweep:
+    store, declared = open_results(url)
+    rows = sorted(store.read_rows(), key=lambda row: str(row.get("started_at")))
+    manifest = store.read_manifest()
+    name = (manifest.sweep.get("name") if manifest else None) or next((row["sweep"] for row in rows), None)
+    return Sweep(str(name or _last_part(url)), url, store, declared, manifest, tuple(rows))
+
+
+def _named(sweeps: Sequence[Sweep]) -> list[Sweep]:
+    """The sweeps, each with a name of its own: that of its folder where two sweeps have the same name."""
+    names = [sweep.name for sweep in sweeps]
+    if len(set(names)) == len(names):
+        return list(sweeps)
+    places = [_last_part(sweep.url) for sweep in sweeps]
+    chosen = places if len(set(places)) == len(places) else [sweep.url for sweep in sweeps]
+    return [
+        Sweep(name, each.url, each.store, each.declared, each.manifest, each.rows)
+        for name, each in zip(chosen, sweeps, strict=True)
+    ]
+
+
+def _last_part(url: str) -> str:
+    return url.partition("?")[0].rstrip("/").rpartition("/")[2] or url
+
+
+def _declared(sweeps: Sequence[Sweep]) -> Declarations:
+    """The declarations of all folders; where two differ, those of the folder that is named first."""
+    merged = Manifest(sweeps[0].declared, {})
+    for sweep in sweeps[1:]:
+        merged = merged.over(Manifest(sweep.declared, {}))
+    return merged.declarations
+
+
+def _state(sweep: Sweep, named: bool) -> str:
+    prefix = f"{sweep.name}: " if named else ""
+    if sweep.planned is None:
+        return f"{prefix}{len(sweep.rows)} trials"
+    done = sweep.planned - len(sweep.missing)
+    others = len(sweep.rows) - done
+    more = f", and {others} of an earlier plan" if others > 0 else ""
+    return f"{prefix}{done} of {sweep.planned} trials{more}"
