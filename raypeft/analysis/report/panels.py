@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
@@ -174,7 +175,7 @@ def _measured(condition: Condition, scores: Sequence[Score]) -> dict[str, Measur
 
 def measure(condition: Condition, score: Score) -> Measured | None:
     """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it."""
-    values = [row[score.name] for row in condition.rows if row.get(score.name) is not None]
+    values = [row[score.name] for row in condition.rows if _is_known(row.get(score.name))]
     if not values or len(values) < len(condition.rows):
         return None
     mean = sum(values) / len(values)
@@ -194,7 +195,12 @@ def measure(condition: Condition, score: Score) -> Measured | None:
 def mean_of(condition: Condition, column: str) -> float | None:
     """The mean over seeds of a column; None where a seed lacks it."""
     values: list[Any] = [row.get(column) for row in condition.rows]
-    return None if any(value is None for value in values) else sum(values) / len(values)
+    return sum(values) / len(values) if all(map(_is_known, values)) else None
+
+
+def _is_known(value: Any) -> bool:
+    """Whether a measured value is one: a run that diverged may have written no number."""
+    return value is not None and not (isinstance(value, float) and not isfinite(value))
 
 
 def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:

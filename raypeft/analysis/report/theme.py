@@ -31,7 +31,7 @@ def config(dark: bool = False, width: int = 460) -> dict[str, Any]:
         },
         "legend": {
             "labelColor": tones["ink"], "titleColor": tones["faint"], "labelFontSize": 12, "titleFontSize": 12,
-            "titleFontWeight": "normal", "orient": "top", "columns": 5, "symbolStrokeWidth": 2,
+            "titleFontWeight": "normal", "orient": "top", "columns": 5, "symbolStrokeWidth": 2, "symbolOpacity": 1,
         },
         "header": {"labelColor": tones["ink"], "titleColor": tones["ink"], "labelFontSize": 12},
         "title": {"color": tones["ink"]},

@@ -57,7 +57,9 @@ def decomposition(
             names = [name for place in chosen for name in factors[place]]
             whole = seeds * _squares(cells, names, means, grand)
             squares[chosen] = whole - sum(squares[(place,)] for place in chosen if size > 1)
-    shares = [(" × ".join(_title(factors[place]) for place in chosen), found / total) for chosen, found in squares.items()]
+    shares = [
+        (" × ".join(_title(factors[place]) for place in chosen), found / total) for chosen, found in squares.items()
+    ]
     rest = (between - sum(squares.values())) / total
     if len(factors) > 2:
         shares.append(("more than two fields", rest))

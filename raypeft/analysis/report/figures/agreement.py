@@ -40,7 +40,9 @@ def agreement(panel: Panel, study: Study) -> Iterator[Figure]:
         "An example counts as right where one of the stored candidates is right (seed of the first trial). "
         "Choose a bar to read the examples."
     )
-    yield Figure("agreement", "Which examples two methods get right", caption, rows, bar.properties(height=alt.Step(28)))
+    yield Figure(
+        "agreement", "Which examples two methods get right", caption, rows, bar.properties(height=alt.Step(28))
+    )
 
 
 def _name(fields: Any, panel: Panel) -> str:

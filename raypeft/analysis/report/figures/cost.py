@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, axis_title, colour, colour_of, described, over_rows, shown, tooltip,
+    Figure,
+    axis_title,
+    colour,
+    colour_of,
+    described,
+    over_rows,
+    shown,
+    tooltip,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
@@ -66,7 +73,7 @@ def _figure(panel: Panel, cost: Cost, known: Sequence[Standing]) -> Figure:
         for place, each in enumerate(known)
     ]  # fmt: skip
     scale = alt.Scale(type="log", nice=False, padding=20) if cost.logarithmic else alt.Scale(zero=False, padding=20)
-    axis = alt.Axis(format="~s", tickCount=6) if cost.logarithmic else alt.Axis(tickCount=6)
+    axis = alt.Axis(format="~s", tickCount=6, grid=False) if cost.logarithmic else alt.Axis(tickCount=6)
     across = alt.X("cost:Q", title=cost.title, scale=scale, axis=axis)
     up = alt.Y("value:Q", title=axis_title(score), scale=alt.Scale(zero=False))
     line = over_rows().transform_filter("datum.front").mark_line(

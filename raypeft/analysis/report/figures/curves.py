@@ -8,7 +8,14 @@ from typing import Any
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, chosen_score_title, colour, colour_of, described, over_rows, score_choice, tooltip,
+    Figure,
+    chosen_score_title,
+    colour,
+    colour_of,
+    described,
+    over_rows,
+    score_choice,
+    tooltip,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
@@ -49,7 +56,9 @@ def learning_curves(panel: Panel, study: Study) -> Iterator[Figure]:
     point = base.transform_filter("datum.best").mark_point(size=70).encode(x=across, y=up, color=group, tooltip=tips)
     titles = list(dict.fromkeys(row["score"] for row in rows))
     chart = alt.layer(line, point).add_params(score_choice(titles)).properties(title=chosen_score_title("left"))
-    caption = "One line a trial. Points: the checkpoint with the lowest validation loss, which is the one that is tested."
+    caption = (
+        "One line a trial. Points: the checkpoint with the lowest validation loss, which is the one that is tested."
+    )
     if len(known) > len(told):
         caption += f" The {len(told)} of {len(known)} trials with the lowest validation loss."
     yield Figure("learning_curves", "Learning curves", caption, rows, chart)

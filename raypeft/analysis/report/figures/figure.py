@@ -7,12 +7,14 @@ A chart is drawn over data that it only names (`ROWS`), so that Altair need not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
 
+from raypeft.analysis.report.details import plain
 from raypeft.analysis.report.panels import Measured, Panel, Standing
 from raypeft.analysis.settings import SHORT
 from raypeft.metrics.metric import Score
@@ -38,12 +40,14 @@ class Figure:
     """A chart of Altair over the data `ROWS`."""
     extra: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Further data that the chart names, such as labels of axes."""
+    is_wide: bool = False
+    """Whether it needs the width of the page."""
 
     def spec(self) -> dict[str, Any]:
         """The definition in Vega-Lite, with its data and without colours or sizes of text (`theme` has them)."""
         found = self.chart.to_dict()
         found.pop("config", None)
-        found["datasets"] = {ROWS: [*self.rows], **self.extra}
+        found["datasets"] = plain({ROWS: [*self.rows], **self.extra})
         return found
 
 
@@ -118,16 +122,22 @@ def colour_of(panel: Panel, standings: Sequence[Standing]) -> tuple[str, dict[st
 def in_order(values: Sequence[str]) -> list[str]:
     """Texts in the order of their numbers where they are numbers, else as they first come."""
     found = list(dict.fromkeys(values))
-    try:
-        return sorted(found, key=float)
-    except ValueError:
+    numbers = [tuple(map(float, re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text))) for text in found]
+    if not all(numbers) or len({len(each) for each in numbers}) > 1:
         return found
+    return [text for _, text in sorted(zip(numbers, found, strict=True))]
 
 
 def colour(title: str, values: Sequence[str], panel: Panel) -> Any:
     """The colours of the column `group`. A method has the same colour in every figure."""
     domain = panel.methods if title == "method" else in_order(values)
-    return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain))
+    return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain), legend=_legend(domain, values))
+
+
+def _legend(domain: Sequence[str], values: Sequence[str]) -> Any:
+    """A legend of those that are there; none where all are alike."""
+    present = [each for each in domain if each in values]
+    return alt.Legend(values=present, symbolOpacity=1) if len(present) > 1 else None
 
 
 def tooltip(*columns: tuple[str, str]) -> list[Any]:

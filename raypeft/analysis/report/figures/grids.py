@@ -9,13 +9,20 @@ from typing import Any
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, axis_title, described, over_rows, short, shown, tooltip, value_text,
+    Figure,
+    described,
+    over_rows,
+    short,
+    shown,
+    tooltip,
+    value_text,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel, Standing, criterion, values_of_field
 from raypeft.analysis.report.study import Study
 
 MOST_MAPS = 4
 FEWEST_CELLS = 4
+GAPS = alt.Scale(paddingInner=0.08)
 FIRST = ("lora_r", "lora_alpha", "learning_rate", "num_shots", "num_train_epochs")
 """Fields that studies ask about most: the maps of these come first."""
 
@@ -74,8 +81,8 @@ def _add_shade(rows: Sequence[dict[str, Any]], higher: bool) -> None:
 def _chart(rows: Sequence[dict[str, Any]], pair: tuple[str, str], found: Sequence[Standing], panel: Panel) -> Any:
     sides = [[value_text(value) for value in values_of_field(found, name)] for name in pair]
     score = panel.score
-    across = alt.X("one:N", sort=sides[0], title=short(pair[0]), axis=alt.Axis(labelAngle=0, ticks=False))
-    up = alt.Y("other:N", sort=sides[1][::-1], title=short(pair[1]), axis=alt.Axis(ticks=False))
+    across = alt.X("one:N", sort=sides[0], title=short(pair[0]), axis=alt.Axis(labelAngle=0, ticks=False), scale=GAPS)
+    up = alt.Y("other:N", sort=sides[1][::-1], title=short(pair[1]), axis=alt.Axis(ticks=False), scale=GAPS)
     tips = tooltip(("condition:N", "shown trial"), ("value:Q", score.title), ("low:Q", "low"), ("high:Q", "high"),
                    ("least:Q", "lowest seed"), ("most:Q", "highest seed"), ("trials:Q", "conditions in this cell"),
                    ("diagonal:N", "scale"), ("id:N", "trial"))  # fmt: skip
@@ -92,7 +99,7 @@ def _chart(rows: Sequence[dict[str, Any]], pair: tuple[str, str], found: Sequenc
             filled=False, stroke="#ff6a3d", strokeWidth=2.5, strokeDash=dash, cornerRadius=3).encode(x=across, y=up)
         for name, dash in (("alpha = r", [1, 0]), ("alpha = 2r", [5, 4])) if any(row["diagonal"] == name for row in rows)
     ]  # fmt: skip
-    return alt.layer(cell, *edges, text).properties(height=alt.Step(42))
+    return alt.layer(cell, *edges, text).properties(width=alt.Step(64), height=alt.Step(44))
 
 
 def _diagonal(pair: tuple[str, str], each: Standing) -> str:

@@ -8,7 +8,14 @@ from typing import Any
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, axis_title, described, over_rows, short, shown, tooltip, value_text,
+    Figure,
+    axis_title,
+    described,
+    over_rows,
+    short,
+    shown,
+    tooltip,
+    value_text,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
@@ -29,12 +36,19 @@ def parallel_coordinates(panel: Panel, study: Study) -> Iterator[Figure]:
     sides = {name: _side(told, name) for name in names}
     rows = [row for place, each in enumerate(told) for row in _line(each, place / len(told), sides, panel)]
     labels = [
-        {"axis": short(name), "place": _place(side, text), "text": text} for name, side in sides.items() for text in side
+        {"axis": short(name), "place": _place(side, text), "text": text}
+        for name, side in sides.items()
+        for text in side
     ]
     ends = _ends(told, panel)
     labels += [{"axis": titles[-1], "place": place, "text": text} for place, text in ends]
-    across = alt.X("axis:N", sort=titles, title=None, scale=alt.Scale(type="point", padding=0.4),
-                   axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False, grid=True, labelPadding=12))
+    across = alt.X(
+        "axis:N",
+        sort=titles,
+        title=None,
+        scale=alt.Scale(type="point", padding=0.4),
+        axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False, grid=True, labelPadding=12),
+    )
     up = alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-0.03, 1.03], nice=False))
     line = over_rows().mark_line(strokeWidth=1.6, opacity=0.65).encode(
         x=across, y=up, detail="id:N",
@@ -45,11 +59,13 @@ def parallel_coordinates(panel: Panel, study: Study) -> Iterator[Figure]:
         x=across, y=up, text="text:N")  # fmt: skip
     tick = alt.Chart(alt.NamedData(name="labels")).mark_tick(orient="horizontal", thickness=1.5, size=9).encode(
         x=across, y=up)  # fmt: skip
-    caption = f"One line a condition, coloured by its place in the order of {panel.score.title}: the best are brightest."
+    caption = (
+        f"One line a condition, coloured by its place in the order of {panel.score.title}: the best are brightest."
+    )
     if len(told) < len(panel.ranked):
         caption += f" The best {len(told)} of {len(panel.ranked)} conditions."
     yield Figure("parallel_coordinates", f"All swept fields and {panel.score.title}", caption, rows,
-                 alt.layer(line, tick, mark).properties(height=320), {"labels": labels})  # fmt: skip
+                 alt.layer(line, tick, mark).properties(width=alt.Step(128), height=320), {"labels": labels}, len(names) > 2)  # fmt: skip
 
 
 def _side(told: Sequence[Standing], name: str) -> list[str]:

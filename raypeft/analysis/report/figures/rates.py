@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, axis_title, chosen_score_title, described, in_order, over_rows, score_choice, short, shown, tooltip,
+    Figure,
+    axis_title,
+    chosen_score_title,
+    described,
+    in_order,
+    over_rows,
+    score_choice,
+    short,
+    shown,
+    tooltip,
     value_text,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel, Standing, criterion
@@ -31,8 +40,12 @@ def learning_rates(panel: Panel, study: Study) -> Iterator[Figure]:
     rows = [row for name, found in told.items() for row in _rows(name, found, panel)]
     titles = list(dict.fromkeys(row["score"] for row in rows))
     base = over_rows().transform_filter("datum.score == shown_score")
-    across = alt.X("rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False, padding=15),
-                   axis=alt.Axis(format=".0e", values=sorted({row["rate"] for row in rows}), labelOverlap=True))
+    across = alt.X(
+        "rate:Q",
+        title="learning rate",
+        scale=alt.Scale(type="log", nice=False, padding=15),
+        axis=alt.Axis(format=".0e", values=sorted({row["rate"] for row in rows}), labelOverlap=True),
+    )
     up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))))
     tips = tooltip(("condition:N", "condition"), ("value:Q", "mean"), ("least:Q", "lowest seed"),

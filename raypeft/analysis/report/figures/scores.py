@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import altair as alt
 
 from raypeft.analysis.report.figures.figure import (
-    Figure, axis_title, chosen_score_title, colour, colour_of, described, over_rows, score_choice, shown, tooltip,
+    Figure,
+    axis_title,
+    chosen_score_title,
+    colour,
+    colour_of,
+    described,
+    over_rows,
+    score_choice,
+    shown,
+    tooltip,
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.paper import published
@@ -55,7 +64,8 @@ def scores(panel: Panel, study: Study) -> Iterator[Figure]:
             x="paper:Q", y=across, tooltip=tooltip(("condition:N", "condition"), ("paper:Q", "the paper"))))  # fmt: skip
     chart = alt.layer(*layers).add_params(score_choice(titles)).properties(
         height=alt.Step(22), title=chosen_score_title())  # fmt: skip
-    yield Figure("scores", f"{panel.score.title} of each condition", _caption(panel, len(told), rows), rows, chart)
+    yield Figure("scores", f"{panel.score.title} of each condition", _caption(panel, len(told), rows), rows, chart,
+                 is_wide=True)  # fmt: skip
 
 
 def _caption(panel: Panel, told: int, rows: list[dict[str, object]]) -> str:

@@ -1,0 +1,91 @@
+"""What a reader must know of a whole study before believing its order: seeds, edges, versions, what is missing.
+
+    for text in cautions(study, panels(study)):
+        print(text)
+
+`raypeft.analysis.warnings` has the warnings about single trials. Each function here is one line in `CAUTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from raypeft.analysis.report.panels import FEWEST_SEEDS, Panel, Standing, is_number, seeds_of, values_of_field
+from raypeft.analysis.report.study import Study
+from raypeft.analysis.settings import SHORT
+
+FEWEST_VALUES = 3
+"""Values of a field from which its edge says something."""
+VERSIONS = {
+    "raypeft_version": "versions of raypeft", "git_commit": "commits of raypeft", "torch_version": "versions of torch",
+    "transformers_version": "versions of transformers", "peft_version": "versions of peft", "device": "devices",
+}  # fmt: skip
+
+
+def unfinished(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    for sweep in study.sweeps:
+        if sweep.missing:
+            yield f"{sweep.name} is not finished: {len(sweep.missing)} of {sweep.planned} trials have no row yet"
+
+
+def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    counts = [seeds_of(each.condition) for panel in panels for each in panel.standings
+              if study.declared.method(each.condition.fields["tuning_method"]).trains]  # fmt: skip
+    if counts and min(counts) < FEWEST_SEEDS:
+        few = sum(count < FEWEST_SEEDS for count in counts)
+        yield (f"few seeds: {few} of {len(counts)} trained conditions ran with fewer than {FEWEST_SEEDS} seeds; their "
+               "intervals count other test examples as chance, not other seeds")  # fmt: skip
+
+
+def at_the_edge(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    """A numeric field whose best value is the lowest or the highest that was tried: a better one may lie beyond."""
+    for panel in panels:
+        groups: dict[tuple[str, str], list[Standing]] = {}
+        for each in panel.ranked:
+            fields = each.condition.fields
+            groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
+        for (_, method), found in groups.items():
+            best = next((each for each in found if each.is_chosen), found[0])
+            for name in panel.swept(found):
+                values = [value for value in values_of_field(found, name) if is_number(value)]
+                value = best.condition.fields.get(name)
+                if len(values) >= FEWEST_VALUES and value in (values[0], values[-1]):
+                    side = "lowest" if value == values[0] else "highest"
+                    how = "on validation" if best.is_chosen else "on the test"
+                    yield (f"the best {SHORT.get(name, name)} of {method} {how} ({value:g}) is the {side} one that was "
+                           "tried: a better one may lie beyond")  # fmt: skip
+
+
+def chosen_on_test(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    for panel in panels:
+        groups: dict[tuple[str, str], list[Standing]] = {}
+        for each in panel.ranked:
+            fields = each.condition.fields
+            groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
+        open_ones = sorted({method for (_, method), found in groups.items()
+                            if len(found) > 1 and not any(each.is_chosen for each in found)})  # fmt: skip
+        if open_ones:
+            yield (f"nothing was chosen on validation for {', '.join(open_ones)} on {panel.dataset}: the best of several "
+                   "test scores is too high by luck (validation_limit in the sweep file adds a validation score)")  # fmt: skip
+
+
+def mixed(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    for column, words in VERSIONS.items():
+        values = sorted({str(row[column]) for row in study.scored if row.get(column) is not None})
+        if len(values) > 1:
+            yield f"trials were made with {len(values)} {words} ({', '.join(value[:30] for value in values[:4])})"
+
+
+def repeated(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    if study.repeated:
+        yield f"{study.repeated} trials are in more than one folder; each is shown once, from the folder named first"
+
+
+CAUTIONS: tuple[Callable[[Study, Sequence[Panel]], Iterator[str]], ...] = (
+    unfinished, chosen_on_test, few_seeds, at_the_edge, mixed, repeated,
+)  # fmt: skip
+
+
+def cautions(study: Study, panels: Sequence[Panel]) -> list[str]:
+    """All cautions about a study, each a sentence."""
+    return list(dict.fromkeys(text for check in CAUTIONS for text in check(study, panels)))

@@ -1,0 +1,152 @@
+"""The report as one HTML file that opens from disk, without a network, and shows what the folders hold.
+
+    page = make_page(open_study(["results/rq2"]))
+    write_page(page, "results/rq2/report.html")
+
+Charts, trials and examples are in the file as compressed JSON, which the page's script opens when they are looked at. So
+the file stays small, and no text of a results folder can be taken for markup. A policy in the page (CSP) forbids every
+request to a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raypeft import __version__
+from raypeft.analysis.report.cautions import cautions
+from raypeft.analysis.report.details import evaluations, trial_details
+from raypeft.analysis.report.examples import Packed, choose, packed
+from raypeft.analysis.report.panels import Panel, panels
+from raypeft.analysis.report.provenance import provenance
+from raypeft.analysis.report.study import Study
+from raypeft.analysis.report.tables import Table, measured_text, tables, unscored
+from raypeft.analysis.report.theme import config
+from raypeft.analysis.warnings import warnings
+
+if TYPE_CHECKING:
+    from raypeft.analysis.report.figures.figure import Figure
+
+FIRST_LINES = 100
+"""Lines of a table that are shown before a reader asks for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanelPage:
+    """What the page has of one dataset."""
+
+    dataset: str
+    lead: str
+    """The answer in a sentence."""
+    tables: tuple[Table, ...]
+    figures: tuple[tuple[str, Figure], ...]
+    """With the names of their files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A report, ready to be written as HTML or as files for a paper."""
+
+    study: Study
+    panels: tuple[PanelPage, ...]
+    warnings: tuple[str, ...]
+    unscored: Table | None
+    examples: Packed
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables."""
+        more = [self.unscored] if self.unscored else []
+        return [*(table for panel in self.panels for table in panel.tables), *more]
+
+    @property
+    def figures(self) -> list[tuple[str, Figure]]:
+        """All figures, with the names of their files."""
+        return [each for panel in self.panels for each in panel.figures]
+
+
+def make_page(study: Study) -> Page:
+    """Everything that the report of a study shows."""
+    from raypeft.analysis.report.figures import figures
+
+    found = panels(study)
+    parts = []
+    for panel in found:
+        named = tuple((_file_name(each.name, panel, found), each) for each in figures(panel, study))
+        parts.append(PanelPage(panel.dataset, lead(panel), tuple(tables(panel, study)), named))
+    told = [*cautions(study, found), *warnings(study.scored)]
+    return Page(study, tuple(parts), tuple(told), unscored(study), choose(study, found))
+
+
+def _file_name(name: str, panel: Panel, every: Sequence[Panel]) -> str:
+    return name if len(every) == 1 else f"{name}_{panel.dataset}"
+
+
+def lead(panel: Panel) -> str:
+    """The answer of a panel in one or two sentences."""
+    if not panel.ranked:
+        return ""
+    best, score = panel.ranked[0], panel.score
+    unit = " %" if score.unit == "fraction" else f" {score.unit}"
+    text = f"{best.condition.label} has the {'highest' if score.higher_is_better else 'lowest'} {score.title}"
+    text = f"{text}: {measured_text(score, best.scores[score.name])}{unit}."
+    others = len(panel.ranked) - 1
+    tied = sum(each.is_tied for each in panel.ranked) - 1
+    if panel.tie_rule and others:
+        if tied == 0:
+            text += " No other condition is tied with it."
+        else:
+            text += f" {tied} of the other {others} conditions cannot be told apart from it." if tied < others else (
+                f" None of the other {others} conditions can be told apart from it.")  # fmt: skip
+    chosen = [each for each in panel.ranked if each.is_chosen and each is not best]
+    if len(panel.methods) == 1 and chosen:
+        text += f" Validation chose {chosen[0].condition.label} ({measured_text(score, chosen[0].scores[score.name])})."
+    return text
+
+
+def render(page: Page) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    folder = Path(__file__).parent / "web"
+    environment = Environment(autoescape=True, loader=FileSystemLoader(folder), trim_blocks=True, lstrip_blocks=True)
+    figures = page.figures
+    return environment.get_template("page.html").render(
+        page=page,
+        study=page.study,
+        made=f"raypeft {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        provenance=provenance(page.study),
+        first_lines=FIRST_LINES,
+        # These are files of this package, and base64: nothing in them comes from a results folder as it is.
+        css=Markup((folder / "page.css").read_text("utf-8")),  # noqa: S704
+        script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704
+        library=library() if figures else "",
+        specs=packed({name: figure.spec() for name, figure in figures}),
+        themes=packed({"light": config(), "dark": config(dark=True)}),
+        trials=packed(trial_details(page.study)),
+        evaluations=packed(evaluations(page.study)),
+    )
+
+
+@cache
+def library() -> str:
+    """Vega, Vega-Lite and vega-embed in one script, compressed. It takes seconds to make and is made once a process."""
+    import vl_convert
+
+    return packed(f"(() => {{{vl_convert.javascript_bundle()}\n}})()")
+
+
+def write_page(page: Page, path: str | Path) -> Path:
+    """Write the page and return its path. Raises OSError where it cannot be written."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    text: Any = render(page)
+    temporary.write_text(text, "utf-8", errors="replace")
+    temporary.replace(target)
+    return target

@@ -1,0 +1,240 @@
+"""The tables of a report, as data: results by condition, single trials, what failed, the paper beside us.
+
+    for table in tables(panel, study):
+        print(table.title, len(table.lines))
+
+A cell has a text for people. A line has `values`, by the name of a column, for programs (CSV).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from raypeft.analysis.report.panels import Measured, Panel, Standing
+from raypeft.analysis.report.paper import published, source
+from raypeft.analysis.report.study import Row, Study
+from raypeft.analysis.report.terminal import millions
+from raypeft.analysis.settings import settings
+from raypeft.metrics.metric import Score
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A heading."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line: its texts, and what it is sorted by in each column (None: its text)."""
+
+    cells: tuple[str, ...]
+    sort: tuple[Any, ...] = ()
+    id: str = ""
+    """Id of the trial to which it leads."""
+    marks: tuple[str, ...] = ()
+    """`chosen`, `tied`, `best`."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """What it says, by column of the CSV file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table."""
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[TableColumn, ...]
+    lines: tuple[Line, ...]
+
+
+COSTS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
+    ("trainable_params", "params", millions("trainable_params")),
+    ("peak_memory_allocated_gb", "GiB", lambda row: f"{row['peak_memory_allocated_gb']:.2f}"),
+    ("total_seconds", "seconds", lambda row: f"{row['total_seconds']:.0f}"),
+)
+"""Column, heading, text: means over seeds."""
+
+
+def measured_text(score: Score, measured: Measured | None) -> str:
+    """A score with its interval, or with the range of its seeds: `17.5 [11.3, 26.1]`."""
+    if measured is None:
+        return ""
+    digits = 1 if score.unit == "fraction" else 3
+    mean = f"{score.scale * measured.mean:.{digits}f}"
+    if measured.low is None or measured.high is None or not score.with_interval:
+        return mean
+    return f"{mean} [{score.scale * measured.low:.{digits}f}, {score.scale * measured.high:.{digits}f}]"
+
+
+def results(panel: Panel, study: Study) -> Iterator[Table]:
+    """One line a condition, best first."""
+    shared, told = _split_settings(panel, study)
+    seeds = any(len(each.condition.rows) > 1 for each in panel.standings)
+    costs = [cost for cost in COSTS if any(each.mean(cost[0]) for each in panel.standings)]
+    models, folders = len(panel.models) > 1, len(study.sweeps) > 1
+    columns = [
+        *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
+        TableColumn("method", False), TableColumn("settings", False), *([TableColumn("seeds")] if seeds else []),
+        *(TableColumn(f"{score.title} [95 %]" if score.with_interval else score.title) for score in panel.scores),
+        *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
+    ]  # fmt: skip
+    best = panel.ranked[0] if panel.ranked else None
+    lines = []
+    for each, text in zip(panel.standings, told, strict=True):
+        fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
+        before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
+                  fields["tuning_method"], text, *([str(len(each.condition.rows))] if seeds else [])]  # fmt: skip
+        spent = [each.mean(name) for name, _, _ in costs]
+        cells = [
+            *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
+            *(form({name: value}) if value is not None else "" for (name, _, form), value in zip(costs, spent, strict=True)),
+            each.condition.ids,
+        ]  # fmt: skip
+        sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *spent, None]
+        if seeds:
+            sort[len(before) - 1] = len(each.condition.rows)
+        marks = [*(["best"] if each is best else []), *(["tied"] if each.is_tied and each is not best else []),
+                 *(["chosen"] if each.is_chosen else [])]  # fmt: skip
+        lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
+    title = f"Results on {panel.dataset}"
+    yield Table(f"results_{panel.dataset}", title, _caption(panel, shared), tuple(columns), tuple(lines))
+
+
+def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any]:
+    swept = {name: each.condition.fields.get(name) for name in panel.swept()}
+    scores = {
+        f"{score.name}{end}": getattr(one, part)
+        for score in panel.scores if (one := each.scores.get(score.name))
+        for part, end in (("mean", ""), ("low", "_low"), ("high", "_high"))
+    }  # fmt: skip
+    fields = each.condition.fields
+    return {"model": fields["model"], "dataset": fields["dataset"], "tuning_method": fields["tuning_method"], **swept,
+            "seeds": len(each.condition.rows), **scores, **{name: each.mean(name) for name, _, _ in COSTS},
+            "marks": " ".join(marks), "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
+
+
+def _split_settings(panel: Panel, study: Study) -> tuple[list[str], list[str]]:
+    """The settings that all conditions have, and each condition's others."""
+    rows = [{**each.row, "seed": None, "icl_seed": None} for each in panel.standings]
+    parts = [text.split(", ") if text else [] for text in settings(rows, panel.declared)]
+    shared = [part for part in parts[0] if all(part in each for each in parts)] if len(parts) > 1 else []
+    return shared, [", ".join(part for part in each if part not in shared) for each in parts]
+
+
+def _caption(panel: Panel, shared: Sequence[str]) -> str:
+    row = panel.rows[0]
+    model = [f"model {row['model']}"] if len(panel.models) == 1 else []
+    counts = {each.get("test_examples") for each in panel.rows} - {None}
+    examples = [f"{counts.pop()} test examples"] if len(counts) == 1 else []
+    parts = [", ".join([*model, f"dataset {panel.dataset}", *examples, *shared]) + "."]
+    if any(score.unit == "fraction" for score in panel.scores):
+        parts.append("Scores in percent.")
+    lower = [score.title for score in panel.scores if not score.higher_is_better]
+    if lower:
+        parts.append(f"Lower is better for {' and '.join(lower)}.")
+    if panel.tie_rule:
+        parts.append(f"Tied with the best by {panel.score.title}: {panel.tie_rule}.")
+    by = sorted({each.by for each in panel.standings if each.is_chosen})
+    if by:
+        parts.append(f"Chosen: the best of its model and method on validation ({', '.join(by)}).")
+    return " ".join(parts)
+
+
+def trials(panel: Panel, study: Study) -> Iterator[Table]:
+    """One line a trial, where a condition has several."""
+    if all(len(each.condition.rows) == 1 for each in panel.standings):
+        return
+    rows = [(each, row) for each in panel.standings for row in each.condition.rows]
+    columns = [
+        TableColumn("condition", False), TableColumn("seed"), *(TableColumn(score.title) for score in panel.scores),
+        TableColumn("best step"), TableColumn("GiB"), TableColumn("seconds"), TableColumn("trial", False),
+    ]  # fmt: skip
+    lines = []
+    for each, row in rows:
+        scores = [row.get(score.name) for score in panel.scores]
+        rest = [row.get(name) for name in ("best_step", "peak_memory_allocated_gb", "total_seconds")]
+        texts = [
+            f"{value:{form}}" if value is not None else ""
+            for value, form in zip(rest, ("d", ".2f", ".0f"), strict=True)
+        ]
+        cells = [each.condition.label, _seed(row),
+                 *("" if value is None else measured_text(score, Measured(value))
+                   for score, value in zip(panel.scores, scores, strict=True)), *texts, row["id"]]  # fmt: skip
+        names = ("id", "status", "seed", "icl_seed", "best_step", "peak_memory_allocated_gb", "total_seconds")
+        values = {"condition": each.condition.label, **{name: row.get(name) for name in names},
+                  **{score.name: row.get(score.name) for score in panel.scores}}  # fmt: skip
+        lines.append(Line(tuple(cells), (None, row.get("seed"), *scores, *rest, None), row["id"], (), values))
+    yield Table(f"trials_{panel.dataset}", f"Single trials on {panel.dataset}", "One line a seed, in the order of the "
+                "conditions.", tuple(columns), tuple(lines))  # fmt: skip
+
+
+def _seed(row: Row) -> str:
+    return str(row["seed"]) if row.get("seed") is not None else ""
+
+
+def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
+    """Our scores and the published ones, of the same model, method and dataset."""
+    lines = []
+    for each in panel.standings:
+        for score in panel.declared.scores:
+            theirs = published(each.condition.fields, score.name)
+            name = f"{score.name}_paper" if each.mean(f"{score.name}_paper") is not None else score.name
+            ours = each.mean(name)
+            if theirs is None or ours is None:
+                continue
+            low, high = each.mean(f"{name}_low"), each.mean(f"{name}_high")
+            lines.append(_compared(each, score, (ours, low, high), theirs.value, theirs.where))
+    if lines:
+        titles = ("model", "method", "settings", "score", "ours [95 %]", "paper", "difference", "inside", "where")
+        columns = tuple(TableColumn(title, title in ("ours [95 %]", "paper", "difference")) for title in titles)
+        caption = (f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
+                   "that reading. inside: whether the published value lies in our 95 % interval.")  # fmt: skip
+        yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
+
+
+def _compared(
+    each: Standing, score: Score, ours: tuple[float, float | None, float | None], theirs: float, where: str
+) -> Line:
+    mean, low, high = (None if value is None else 100 * value for value in ours)
+    assert mean is not None
+    inside = "" if low is None or high is None else ("yes" if low <= theirs <= high else "no")
+    text = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    fields = each.condition.fields
+    cells = (fields["model"], fields["tuning_method"], each.condition.label, score.title, text, f"{theirs:.2f}",
+             f"{mean - theirs:+.1f}", inside, where)  # fmt: skip
+    values = {"model": fields["model"], "tuning_method": fields["tuning_method"], "score": score.name, "ours": mean,
+              "low": low, "high": high, "paper": theirs, "inside": inside, "where": where,
+              "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
+    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None)
+    return Line(cells, sort, each.row["id"], (), values)
+
+
+def unscored(study: Study) -> Table | None:
+    """The trials without scores, and why."""
+    if not study.unscored:
+        return None
+    texts = settings(study.unscored, study.declared)
+    lines = []
+    for row, text in zip(study.unscored, texts, strict=True):
+        why = row.get("error") or study.declared.status(row["status"]).description
+        cells = (row["status"], row["model"], row["dataset"], row["tuning_method"], text, str(why), row["id"])
+        values = {name: row.get(name) for name in ("id", "status", "model", "dataset", "tuning_method", "error")}
+        lines.append(Line(cells, (), row["id"], (), {**values, "settings": text}))
+    titles = ("status", "model", "dataset", "method", "settings", "reason", "trial")
+    return Table("unscored", "Trials without scores", "They are in no other table or figure.",
+                 tuple(TableColumn(title, False) for title in titles), tuple(lines))  # fmt: skip
+
+
+TABLES: tuple[Callable[[Panel, Study], Iterator[Table]], ...] = (results, beside_the_paper, trials)
+"""The tables of a panel, in the order in which they are shown. A new one is its function and its name here."""
+
+
+def tables(panel: Panel, study: Study) -> list[Table]:
+    """All tables of a panel."""
+    return [table for make in TABLES for table in make(panel, study)]
