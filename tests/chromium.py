@@ -1,8 +1,8 @@
 """A headless Chromium for tests, driven by its DevTools protocol over a pipe: no further package is needed.
 
-    with Chromium() as browser:
-        page = browser.open(path, width=390, dark=True)
-        page.evaluate("document.title"), page.messages
+with Chromium() as browser:
+    page = browser.open(path, width=390, dark=True)
+    page.evaluate("document.title"), page.messages
 """
 
 import base64
@@ -89,7 +89,9 @@ class Chromium:
         page = BrowserPage(self, session)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.call("Emulation.setEmulatedMedia", features=[scheme])
         page.call("Page.navigate", url=path.absolute().as_uri())
@@ -155,7 +157,14 @@ class BrowserPage:
         return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=whole, **(
-            {"clip": {"x": 0, "y": 0, "width": self.evaluate("document.documentElement.clientWidth"),
-                      "height": min(9000, self.evaluate("document.documentElement.scrollHeight")), "scale": 1}} if whole else {}))  # fmt: skip
+        """A picture of the page, or of what the window shows of it."""
+        if whole:
+            self.clip(path, 0, min(9000, self.evaluate("document.documentElement.scrollHeight")))
+        else:
+            path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+    def clip(self, path: Path, top: int, height: int) -> None:
+        width = self.evaluate("document.documentElement.clientWidth")
+        clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+        found = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(found["data"]))

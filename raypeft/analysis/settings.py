@@ -62,13 +62,25 @@ def _varying_by_kind(rows: Sequence[Row], declared: Declarations) -> dict[tuple[
 def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
     """The fields in which some row differs from the first, and so two rows from one another."""
     names = declared.method(group[0]["tuning_method"]).fields
-    return {name for name in names if any(row.get(name) != group[0].get(name) for row in group)}
+    usual = _usual(group[0], declared)
+    return {name for name in names if len({_hashable(row, name, usual) for row in group}) > 1}
+
+
+def _usual(row: Row, declared: Declarations) -> Mapping[str, Any]:
+    """The defaults of a row's method on its dataset."""
+    return {**declared.method(row["tuning_method"]).defaults, **declared.dataset(row["dataset"]).decoding}
+
+
+def _hashable(row: Row, name: str, usual: Mapping[str, Any]) -> Any:
+    """A row's value of a field. A row of a version that lacked the field has its default."""
+    value = usual.get(name) if row.get(name) is None else row[name]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _told(row: Row, varying: set[str], declared: Declarations, brief: bool = False) -> str:
     """The fields that tell a row apart; `brief`: without those that are merely not the default."""
     method = declared.method(row["tuning_method"])
-    usual = {**method.defaults, **declared.dataset(row["dataset"]).decoding}
+    usual = _usual(row, declared)
     parts = []
     for name in method.fields:
         value = row.get(name)

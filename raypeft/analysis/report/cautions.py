@@ -65,15 +65,17 @@ def chosen_on_test(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
         open_ones = sorted({method for (_, method), found in groups.items()
                             if len(found) > 1 and not any(each.is_chosen for each in found)})  # fmt: skip
         if open_ones:
-            yield (f"nothing was chosen on validation for {', '.join(open_ones)} on {panel.dataset}: the best of several "
-                   "test scores is too high by luck (validation_limit in the sweep file adds a validation score)")  # fmt: skip
+            yield (
+                f"nothing was chosen on validation for {', '.join(open_ones)} on {panel.dataset}: the best of several "
+                "test scores is too high by luck (validation_limit in the sweep file adds a validation score)"
+            )
 
 
 def mixed(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     for column, words in VERSIONS.items():
         values = sorted({str(row[column]) for row in study.scored if row.get(column) is not None})
         if len(values) > 1:
-            yield f"trials were made with {len(values)} {words} ({', '.join(value[:30] for value in values[:4])})"
+            yield f"trials were made with {len(values)} {words} ({', '.join(value[:12] for value in values[:4])})"
 
 
 def repeated(study: Study, panels: Sequence[Panel]) -> Iterator[str]:

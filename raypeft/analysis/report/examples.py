@@ -3,8 +3,8 @@
     for example in examples_of(study, row):
         print(example.id, example.is_right, example.answers[0].text)
 
-Generated programs are text here and nothing else: they are neither run nor changed. What a page holds of them is bounded,
-and it says what was left out (`choose`).
+Generated programs are text here and nothing else: they are neither run nor changed. What a page holds of them is
+bounded, and it says what was left out (`choose`).
 """
 
 from __future__ import annotations
@@ -87,10 +87,8 @@ def _by_rank(found: Sequence[Row]) -> list[Row]:
 
 def _answer(row: Row, tests: Sequence[Row], is_tested: bool) -> Answer:
     """A candidate is right if it passes all its tests, or, where there are none, if it equals the reference."""
-    if is_tested:
-        right = bool(tests) and all(each["passed"] for each in tests)
-    else:
-        right = bool(row.get("matches"))
+    passes_all = bool(tests) and all(each["passed"] for each in tests)
+    right = passes_all if is_tested else bool(row.get("matches"))
     notes = [_outcomes(tests)] if tests else []
     if row.get("stop_reason") in ("length", "too_long"):
         notes.append({"length": "cut at max_new_tokens", "too_long": "prompt too long"}[row["stop_reason"]])

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 PIXELS = 3
 """Pixels of a PNG for each one of the page: 460 of width become 1380."""
+SIGNS = {"best": "Bold: the best", "tied": "†: tied with it", "chosen": "*: chosen on validation"}
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "†": r"\dag{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def markdown(table: Table) -> str:
     rule = ["---:" if column.numeric else "---" for column in table.columns]
     lines = [[_in_markdown(cell) for cell in cells] for cells in _marked(table, "**{}**")]
     every = [[column.title for column in table.columns], rule, *lines]
-    return "\n".join([f"**{table.title}.** {table.caption}", "", *(f"| {' | '.join(line)} |" for line in every), ""])
+    return "\n".join([f"**{table.title}.** {_caption(table)}", "", *(f"| {' | '.join(line)} |" for line in every), ""])
 
 
 def _in_markdown(text: str) -> str:
@@ -89,10 +90,18 @@ def latex(table: Table) -> str:
     body = [" & ".join(cells) + r" \\" for cells in _marked(table, r"\textbf{{{}}}", _in_latex)]
     return "\n".join([
         r"% needs \usepackage{booktabs}", r"\begin{table}", r"  \centering", f"  \\caption{{{_in_latex(table.title)}. "
-        f"{_in_latex(table.caption)}}}", f"  \\label{{tab:{table.name.replace('_', '-')}}}", f"  \\begin{{tabular}}{{{form}}}",
+        f"{_in_latex(_caption(table))}}}", f"  \\label{{tab:{table.name.replace('_', '-')}}}",
+        f"  \\begin{{tabular}}{{{form}}}",
         r"    \toprule", f"    {head} \\\\", r"    \midrule", *(f"    {line}" for line in body), r"    \bottomrule",
         r"  \end{tabular}", r"\end{table}", "",
     ])  # fmt: skip
+
+
+def _caption(table: Table) -> str:
+    """The caption, and what the signs mean that the lines have."""
+    marks = {mark for line in table.lines for mark in line.marks}
+    told = [words for mark, words in SIGNS.items() if mark in marks]
+    return f"{table.caption} {'; '.join(told)}." if told else table.caption
 
 
 def _in_latex(text: str) -> str:

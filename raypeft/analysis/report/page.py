@@ -3,9 +3,9 @@
     page = make_page(open_study(["results/rq2"]))
     write_page(page, "results/rq2/report.html")
 
-Charts, trials and examples are in the file as compressed JSON, which the page's script opens when they are looked at. So
-the file stays small, and no text of a results folder can be taken for markup. A policy in the page (CSP) forbids every
-request to a network.
+Charts, trials and examples are in the file as compressed JSON, which the page's script opens when they are looked at.
+So the file stays small, and no text of a results folder can be taken for markup. A policy in the page (CSP) forbids
+every request to a network.
 """
 
 from __future__ import annotations

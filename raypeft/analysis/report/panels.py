@@ -10,13 +10,14 @@ A condition is what trials are that differ in nothing but their seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
 
 from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
 from raypeft.analysis.report.study import Study
+from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
 
@@ -141,12 +142,25 @@ def _panel(name: str, rows: Sequence[Row], study: Study) -> Panel | None:
     if not scores:
         return None
     score = scores[0]
-    every = [Standing(each, _measured(each, scores)) for each in conditions(rows, declared)]
+    every = [Standing(_in_use(each), _measured(each, scores)) for each in conditions(rows, declared)]
     every = _chosen_marked(every, score)
     sign = -1 if score.higher_is_better else 1
     every.sort(key=lambda each: (score.name not in each.scores, sign * _value(each, score)))
     marked, rule = tied_with_best(every, score, study)
     return Panel(name, tuple(rows), declared, score, tuple(scores), tuple(marked), rule)
+
+
+def _in_use(condition: Condition) -> Condition:
+    """The condition without the fields that have no effect in it, such as the retriever of a trial without shots."""
+    method = METHODS.get(condition.fields["tuning_method"])
+    if method is None:
+        return condition
+    given = {name: value for name, value in condition.fields.items() if name in method.model_fields}
+    try:
+        idle = method(**given).idle_fields
+    except ValueError:  # values of another version
+        return condition
+    return replace(condition, fields={name: value for name, value in condition.fields.items() if name not in idle})
 
 
 def _value(standing: Standing, score: Score) -> float:

@@ -46,4 +46,4 @@ def _read() -> dict[str, Any]:
 
 @cache
 def _values() -> dict[tuple[str, str, str, str], Published]:
-    return {tuple(each[:4]): Published(each[4], each[5]) for each in _read()["values"]}  # type: ignore[misc]
+    return {tuple(each[:4]): Published(each[4], each[5]) for each in _read()["values"]}

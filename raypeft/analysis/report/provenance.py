@@ -11,7 +11,8 @@ COLUMNS = (
     ("raypeft", "raypeft_version"), ("commit", "git_commit"), ("uncommitted changes", "git_dirty"),
     ("Python", "python_version"), ("torch", "torch_version"), ("Transformers", "transformers_version"),
     ("PEFT", "peft_version"), ("device", "device"), ("model weights", "model_resolved_revision"),
-    ("data", "dataset_resolved_revision"), ("retrieval", "embedding_resolved_revision"), ("sandbox tier", "sandbox_tier"),
+    ("data", "dataset_resolved_revision"), ("retrieval", "embedding_resolved_revision"),
+    ("sandbox tier", "sandbox_tier"),
 )  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def provenance(study: Study) -> Provenance:
         if len(counts) == 1:
             facts.append((title, next(iter(counts))))
         elif counts:
-            facts.append((title, "; ".join(f"{value} ({count} trials)" for value, count in counts.most_common(6))))
+            facts.append((title, "; ".join(f"{value[:19]} ({count} trials)" for value, count in counts.most_common(6))))
     times = sorted(str(row["started_at"])[:16] for row in study.rows if row.get("started_at") is not None)
     if times:
         facts.append(("started", times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]} (UTC)"))

@@ -102,6 +102,11 @@ class Study:
         return [row for row in self.rows if not self.declared.status(row["status"]).is_scored]
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether a planned trial has no row yet."""
+        return any(sweep.missing for sweep in self.sweeps)
+
+    @property
     def state(self) -> str:
         """How far the sweeps are: "5 of 12 trials"."""
         return "; ".join(_state(sweep, len(self.sweeps) > 1) for sweep in self.sweeps)

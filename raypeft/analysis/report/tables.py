@@ -61,6 +61,11 @@ COSTS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
 """Column, heading, text: means over seeds."""
 
 
+def _cost(cost: tuple[str, str, Callable[[Row], str]], value: float | None) -> str:
+    name, _, form = cost
+    return "" if value is None else form({name: value})
+
+
 def measured_text(score: Score, measured: Measured | None) -> str:
     """A score with its interval, or with the range of its seeds: `17.5 [11.3, 26.1]`."""
     if measured is None:
@@ -93,8 +98,7 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
             *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
-            *(form({name: value}) if value is not None else "" for (name, _, form), value in zip(costs, spent, strict=True)),
-            each.condition.ids,
+            *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)), each.condition.ids,
         ]  # fmt: skip
         sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *spent, None]
         if seeds:
@@ -129,7 +133,7 @@ def _split_settings(panel: Panel, study: Study) -> tuple[list[str], list[str]]:
 
 def _caption(panel: Panel, shared: Sequence[str]) -> str:
     row = panel.rows[0]
-    model = [f"model {row['model']}"] if len(panel.models) == 1 else []
+    model = [f"Model {row['model']}"] if len(panel.models) == 1 else []
     counts = {each.get("test_examples") for each in panel.rows} - {None}
     examples = [f"{counts.pop()} test examples"] if len(counts) == 1 else []
     parts = [", ".join([*model, f"dataset {panel.dataset}", *examples, *shared]) + "."]
@@ -193,8 +197,10 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
     if lines:
         titles = ("model", "method", "settings", "score", "ours [95 %]", "paper", "difference", "inside", "where")
         columns = tuple(TableColumn(title, title in ("ours [95 %]", "paper", "difference")) for title in titles)
-        caption = (f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
-                   "that reading. inside: whether the published value lies in our 95 % interval.")  # fmt: skip
+        caption = (
+            f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
+            "that reading. inside: whether the published value lies in our 95 % interval."
+        )
         yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
 
 

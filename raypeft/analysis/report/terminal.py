@@ -65,6 +65,7 @@ SHARED = [
 ]
 """Columns that move to the table's title where all rows agree."""
 BEFORE_SCORES = [
+    Heading("sweep", lambda row: row.get("folder", ""), numeric=False),
     Heading("method", lambda row: row["tuning_method"], numeric=False),
     Heading("settings", lambda row: row["settings"], numeric=False),
 ]

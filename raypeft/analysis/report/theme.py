@@ -29,6 +29,7 @@ def config(dark: bool = False, width: int = 460) -> dict[str, Any]:
             "domainColor": tones["line"], "tickColor": tones["line"], "labelFontSize": 12, "titleFontSize": 12,
             "titleFontWeight": "normal", "labelLimit": 260,
         },
+        "axisQuantitative": {"tickCount": 6},
         "legend": {
             "labelColor": tones["ink"], "titleColor": tones["faint"], "labelFontSize": 12, "titleFontSize": 12,
             "titleFontWeight": "normal", "orient": "top", "columns": 5, "symbolStrokeWidth": 2, "symbolOpacity": 1,

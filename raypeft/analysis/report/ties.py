@@ -6,7 +6,8 @@ The condition with the highest test score is one of several that might be the be
   corrected by Holm for all conditions that are tested. Tied: p is 0.05 or more.
 - *unpaired*: only intervals are known. Tied: the interval of the difference holds 0. It is made of both intervals by
   Newcombe's rule for independent proportions (Newcombe 1998, Statistics in Medicine 17, method 10; Zou & Donner 2008
-  for other scores). The test examples are the same, so the rule is cautious: it calls more conditions tied than a paired one.
+  for other scores). The test examples are the same, so the rule is cautious: it calls more conditions tied than a
+  paired one.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     decomposition(points)      # [("lora_r", 0.62), ("lora_r × lora_alpha", 0.05), ("seeds", 0.1)]
 
 On a complete grid with the same number of seeds in each cell, the functional ANOVA (Hutter, Hoos & Leyton-Brown 2014,
-"An Efficient Approach for Assessing Hyperparameter Importance") is the classical analysis of variance: the sum of squares
-of the cell means splits without rest into one part for each field and each set of fields. No forest has to be fitted.
+"An Efficient Approach for Assessing Hyperparameter Importance") is the classical analysis of variance: the sum of
+squares of the cell means splits without rest into one part for each field and each set of fields. No forest has to be
+fitted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def complete_factors(cells: Sequence[Cell], names: Sequence[str]) -> list[tuple[
     Fields that were swept together (r and alpha = 2r) become one factor of their combinations. One factor is left where
     the cells are no grid at all.
     """
-    factors = [(name,) for name in names]
+    factors: list[tuple[str, ...]] = [(name,) for name in names]
     while len(factors) > 1 and not _is_complete(cells, factors):
         pairs = list(combinations(range(len(factors)), 2))
         # Those two are joined whose combinations are fewest of all that there could be.

@@ -17,7 +17,8 @@ from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
 
 FIGURES: tuple[Callable[[Panel, Study], Iterator[Figure]], ...] = (
-    scores, score_against_cost, heat_maps, learning_rates, main_effects, parallel_coordinates, learning_curves, agreement,
+    scores, score_against_cost, heat_maps, learning_rates, main_effects, parallel_coordinates, learning_curves,
+    agreement,
 )  # fmt: skip
 """Each yields the figures that the rows of a panel allow."""
 

@@ -40,9 +40,8 @@ def agreement(panel: Panel, study: Study) -> Iterator[Figure]:
         "An example counts as right where one of the stored candidates is right (seed of the first trial). "
         "Choose a bar to read the examples."
     )
-    yield Figure(
-        "agreement", "Which examples two methods get right", caption, rows, bar.properties(height=alt.Step(28))
-    )
+    chart = bar.properties(height=28 * len({row["pair"] for row in rows}))
+    yield Figure("agreement", "Which examples two methods get right", caption, rows, chart)
 
 
 def _name(fields: Any, panel: Panel) -> str:

@@ -34,6 +34,10 @@ class Cost:
     logarithmic: bool = False
 
 
+SPREAD = 1.1
+"""The dearest condition must cost so many times the cheapest: less is noise."""
+MOST_INTERVALS = 20
+"""Conditions up to which their intervals are drawn."""
 COSTS = (
     Cost("peak_memory_allocated_gb", "memory", "peak GPU memory of tensors, GiB"),
     Cost("trainable_params", "parameters", "trained parameters", logarithmic=True),
@@ -42,10 +46,11 @@ COSTS = (
 
 
 def score_against_cost(panel: Panel, study: Study) -> Iterator[Figure]:
-    """For each cost that three conditions or more have and that differs between them."""
+    """For each cost that three conditions or more have and that differs between them by a tenth or more."""
     for cost in COSTS:
         known = [each for each in panel.ranked if (each.mean(cost.column) or 0) > 0]
-        if len(known) > 2 and len({each.mean(cost.column) for each in known}) > 1:
+        spent = [each.mean(cost.column) or 0.0 for each in known]
+        if len(known) > 2 and max(spent) > SPREAD * min(spent):
             yield _figure(panel, cost, known)
 
 
@@ -87,7 +92,8 @@ def _figure(panel: Panel, cost: Cost, known: Sequence[Standing]) -> Figure:
         tooltip=tooltip(("condition:N", "condition"), ("value:Q", score.title), ("low:Q", "low"), ("high:Q", "high"),
                         ("cost:Q", cost.title), ("id:N", "trial")),
     )  # fmt: skip
-    layers = [line, interval, point] if len(known) <= 60 else [line, point]
+    has_intervals = len(known) <= MOST_INTERVALS and any(row["low"] is not None for row in rows)
+    layers = [line, *([interval] if has_intervals else []), point]
     caption = (
         "Dashed line and large points: the Pareto front, conditions that no cheaper one equals or beats. "
         "The front is made of measured scores, so chance decides between neighbours."

@@ -21,7 +21,7 @@ from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
 
 MOST_TRIALS = 80
-LOSSES = {"eval_loss": "validation loss, nats per answer token", "train_loss": "training loss, nats per answer token"}
+LOSSES = {"eval_loss": "validation loss, nats per token", "train_loss": "training loss, nats per token"}
 WIDE_RANGE = 4.0
 """Ratio of the highest to the lowest loss from which the axis is logarithmic."""
 

@@ -51,10 +51,10 @@ def _figure(
         x=across, y=up, tooltip=tooltip(("effect:N", "effect"), ("share:Q", "share, %")))  # fmt: skip
     text = over_rows().mark_text(align="left", dx=5).encode(x=across, y=up, text=alt.Text("share:Q", format=".1f"))
     caption = (
-        f"Analysis of variance of {score.title} over {len(found)} conditions, a complete grid; × is an interaction: what "
-        "two fields do together beyond what each does alone. Fields that were swept together count as one. The shares "
-        "hold for the values that were tried: a wider range of a field gives it a larger share."
+        f"Analysis of variance of {score.title} over {len(found)} conditions, a complete grid; × is an interaction: "
+        "what two fields do together beyond what each does alone. Fields that were swept together count as one. The "
+        "shares hold for the values that were tried: a wider range of a field gives it a larger share."
     )
     name = "_".join(filter(None, ("effects", key[1])))
     title = f"What explains {score.title}" + (f": {' '.join(key)}" if key[1] else "")
-    return Figure(name, title, caption, rows, alt.layer(bar, text).properties(height=alt.Step(26)))
+    return Figure(name, title, caption, rows, alt.layer(bar, text).properties(height=26 * len(rows)))

@@ -57,7 +57,8 @@ def over_rows() -> Any:
 
 
 def axis_title(score: Score) -> str:
-    return f"{score.title}, {'%' if score.unit == 'fraction' else score.unit}"
+    unit = "%" if score.unit == "fraction" else score.unit.replace("per answer token", "per token")
+    return f"{score.title}, {unit}"
 
 
 def shown(score: Score, measured: Measured) -> dict[str, float | None]:
@@ -75,6 +76,13 @@ def shown(score: Score, measured: Measured) -> dict[str, float | None]:
     }
 
 
+def brief(panel: Panel, standing: Standing) -> str:
+    """A condition's name without its method where the panel has one method only."""
+    method = standing.condition.fields["tuning_method"]
+    shorter = standing.condition.label.removeprefix(f"{method} ")
+    return shorter if len(panel.methods) == 1 else standing.condition.label
+
+
 def described(standing: Standing) -> dict[str, Any]:
     """What every figure says of a condition."""
     return {
@@ -89,7 +97,7 @@ def described(standing: Standing) -> dict[str, Any]:
 
 def short(name: str) -> str:
     """A field as papers write it: r, alpha, lr."""
-    return SHORT.get(name, name)
+    return {"tuning_method": "method", **SHORT}.get(name, name)
 
 
 def value_text(value: Any) -> str:

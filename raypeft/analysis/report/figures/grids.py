@@ -97,7 +97,8 @@ def _chart(rows: Sequence[dict[str, Any]], pair: tuple[str, str], found: Sequenc
     edges = [
         over_rows().transform_filter(f"datum.diagonal == '{name}'").mark_rect(
             filled=False, stroke="#ff6a3d", strokeWidth=2.5, strokeDash=dash, cornerRadius=3).encode(x=across, y=up)
-        for name, dash in (("alpha = r", [1, 0]), ("alpha = 2r", [5, 4])) if any(row["diagonal"] == name for row in rows)
+        for name, dash in (("alpha = r", [1, 0]), ("alpha = 2r", [5, 4]))
+        if any(row["diagonal"] == name for row in rows)
     ]  # fmt: skip
     return alt.layer(cell, *edges, text).properties(width=alt.Step(64), height=alt.Step(44))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import altair as alt
 
@@ -55,9 +56,11 @@ def learning_rates(panel: Panel, study: Study) -> Iterator[Figure]:
     point = base.mark_point().encode(x=across, y=up, color=group, tooltip=tips)
     ring = base.transform_filter("datum.optimum").mark_point(size=220, filled=False, strokeWidth=2).encode(
         x=across, y=up, color=group, tooltip=tips)  # fmt: skip
-    chart = alt.layer(line, spread, point, ring).add_params(score_choice(titles)).properties(
-        title=chosen_score_title("left"))  # fmt: skip
-    caption = "Means over seeds; vertical lines: the range of the seeds. Rings: the best rate of a line on validation."
+    several_seeds = any(row["least"] is not None for row in rows)
+    chart = alt.layer(line, *([spread] if several_seeds else []), point, ring).add_params(score_choice(titles))
+    chart = chart.properties(title=chosen_score_title("left"))
+    caption = "Means over seeds; vertical lines: the range of the seeds. " if several_seeds else ""
+    caption += "Rings: the best rate of a line on validation."
     if left_out:
         caption += f" {left_out} further lines are left out."
     yield Figure("learning_rate", f"{panel.score.title} against the learning rate", caption, rows, chart)
@@ -78,7 +81,7 @@ def _rates(found: Sequence[Standing]) -> set[float]:
     return {each.condition.fields["learning_rate"] for each in found}
 
 
-def _rows(name: str, found: Sequence[Standing], panel: Panel) -> list[dict[str, object]]:
+def _rows(name: str, found: Sequence[Standing], panel: Panel) -> list[dict[str, Any]]:
     by, sign = criterion([each.condition for each in found], panel.score)
     best = max(found, key=lambda each: sign * (each.mean(by) or 0.0)) if by else None
     return [

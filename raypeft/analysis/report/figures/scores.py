@@ -9,6 +9,7 @@ import altair as alt
 from raypeft.analysis.report.figures.figure import (
     Figure,
     axis_title,
+    brief,
     chosen_score_title,
     colour,
     colour_of,
@@ -39,11 +40,12 @@ def scores(panel: Panel, study: Study) -> Iterator[Figure]:
                 continue
             paper = published(each.condition.fields, score.name)
             rows.append({
-                **described(each), "score": axis_title(score), **shown(score, each.scores[score.name]),
+                **described(each), "condition": brief(panel, each), "score": axis_title(score),
+                **shown(score, each.scores[score.name]),
                 "group": groups[each.row["id"]], "paper": paper.value if paper else None,
             })  # fmt: skip
     titles = list(dict.fromkeys(row["score"] for row in rows))
-    order = [each.condition.label for each in told]
+    order = [brief(panel, each) for each in told]
     base = over_rows().transform_filter("datum.score == shown_score")
     across = alt.Y("condition:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False, labelPadding=8))
     shape = alt.Shape("chosen:N", legend=None, scale=alt.Scale(
@@ -58,12 +60,15 @@ def scores(panel: Panel, study: Study) -> Iterator[Figure]:
         x="low:Q", x2="high:Q", y=across, color=colour(named, list(groups.values()), panel))  # fmt: skip
     spread = base.mark_tick(thickness=2, size=9, opacity=0.9).encode(
         x="least:Q", y=across, color=colour(named, list(groups.values()), panel))  # fmt: skip
-    layers = [interval, spread, spread.encode(x="most:Q"), point]
+    layers = [
+        *([interval] if any(row["low"] is not None for row in rows) else []),
+        *([spread, spread.encode(x="most:Q")] if any(row["least"] is not None for row in rows) else []), point,
+    ]  # fmt: skip
     if any(row["paper"] is not None for row in rows):
-        layers.append(base.mark_point(shape="cross", filled=False, size=90).encode(
-            x="paper:Q", y=across, tooltip=tooltip(("condition:N", "condition"), ("paper:Q", "the paper"))))  # fmt: skip
+        tips = tooltip(("condition:N", "condition"), ("paper:Q", "the paper"))
+        layers.append(base.mark_point(shape="cross", filled=False, size=90).encode(x="paper:Q", y=across, tooltip=tips))
     chart = alt.layer(*layers).add_params(score_choice(titles)).properties(
-        height=alt.Step(22), title=chosen_score_title())  # fmt: skip
+        height=22 * len(told), title=chosen_score_title())  # fmt: skip
     yield Figure("scores", f"{panel.score.title} of each condition", _caption(panel, len(told), rows), rows, chart,
                  is_wide=True)  # fmt: skip
 

@@ -78,12 +78,12 @@ async function draw(place, spec) {
   const config = structuredClone(themes[dark.matches ? "dark" : "light"]);
   const width = place.clientWidth;
   const copy = structuredClone(spec);
-  if (copy.width === undefined) copy.width = "container";
-  if (width < 480) {
-    config.axis.labelLimit = 130;
-    config.legend.columns = 3;
-    config.legend.labelLimit = 90;
+  if (copy.width === undefined) {
+    copy.width = "container";
+    copy.autosize = {type: "fit-x", contains: "padding"};
   }
+  config.legend.columns = Math.max(2, Math.floor(width / 125));
+  if (width < 480) config.axis.labelLimit = 150;
   const result = await window.vegaEmbed(place, copy, {config, renderer: "svg", mode: "vega-lite",
     actions: {export: true, source: false, compiled: false, editor: false}, tooltip: {theme: "custom"}});
   result.view.addEventListener("click", (event, item) => {
