@@ -23,6 +23,8 @@ from raypeft.trial.declarations import own_declarations
 from raypeft.trial.provenance import git_state
 
 Row = Mapping[str, Any]
+MOST_LINES = 200
+"""Rows of a table on a terminal. More are shown by Markdown and by the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,21 @@ def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
     return list(groups.values())
 
 
+def shortened(rows: Sequence[Row], declared: Declarations) -> tuple[Sequence[Row], str]:
+    """The rows that a terminal shows, and what the title says of the others: of thousands, the best ones."""
+    if len(rows) <= MOST_LINES:
+        return rows, ""
+    headline = [
+        score for score in declared.scores if score.in_headline or score.name in ("test_loss", "best_eval_loss")
+    ]
+    score = next((score for score in headline if any(row.get(score.name) is not None for row in rows)), None)
+    if score is None:
+        return rows[:MOST_LINES], f"; the first {MOST_LINES} of {len(rows)} rows"
+    name, sign = score.name, -1 if score.higher_is_better else 1
+    order = sorted(rows, key=lambda row: (row.get(name) is None, sign * (row.get(name) or 0.0)))
+    return order[:MOST_LINES], f"; the best {MOST_LINES} of {len(rows)} rows by {score.title}"
+
+
 def print_summary(rows: Sequence[Row], console: Console | None = None, declared: Declarations | None = None) -> None:
     """The table of a sweep's rows, then what failed and what was made by other code. `declared` as `summary_table`."""
     declared = declared or own_declarations()
@@ -132,8 +149,9 @@ def print_summary(rows: Sequence[Row], console: Console | None = None, declared:
         # Outside a terminal there is no width to keep to, and a folded table is no use to anyone.
         console.width = 160
     for group in by_scores(rows, declared):
-        title, headings, lines = summary_table(group, declared)
-        console.print(Text(title), soft_wrap=True)
+        shown, left_out = shortened(group, declared)
+        title, headings, lines = summary_table(shown, declared)
+        console.print(Text(f"{title}{left_out}"), soft_wrap=True)
         console.print(_table(headings, lines, console.width))
     for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
