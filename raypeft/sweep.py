@@ -21,6 +21,7 @@ from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
+from raypeft.cli.report import report_line
 from raypeft.results.reuse import take_over
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
@@ -65,6 +66,8 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     if interrupted:
         say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
         return 130
+    if rows:
+        say(console, report_line(results))
     say_next_steps(console, results, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 

@@ -63,6 +63,23 @@ def page_path(study: Study, given: str | None) -> Path | None:
     return None if "://" in url else Path(url).expanduser() / "report.html"
 
 
+def report_line(results: str) -> str:
+    """Write the page of a sweep that has ended, and return a line that says where it is, or why it was not written.
+
+    A sweep must not fail because of its report, so every error becomes such a line.
+    """
+    try:
+        study = open_study([results])
+        page = page_path(study, None)
+        if page is None:
+            return f"raypeft report {results} --html report.html     writes these results as a page"
+        from raypeft.analysis.report.page import make_page, write_page
+
+        return f"report: {write_page(make_page(study), page)}"
+    except Exception as error:
+        return f"the report was not written: {type(error).__name__}: {error}"
+
+
 def write_files(study: Study, page: Path | None, figures: Path | None) -> None:
     """Write the page and the files that are asked for, and print where they are.
 

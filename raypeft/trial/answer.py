@@ -30,6 +30,7 @@ CANDIDATES = (
     Column("example_id", str, "Id of the example in its dataset"),
     Column("rank", int, "Rank among the candidates of the example. 0 is the best according to the model"),
     Column("text", str, "Generated code, without its stop string"),
+    Column("instruction", str, "Instruction of the example, which the prompt holds"),
     Column("reference", str, "Reference answer from the dataset"),
     Column("matches", bool, "Whether the text equals the reference, ignoring leading and trailing white space"),
     Column("token_count", int, "Number of generated tokens, including the stopping token", "tokens"),
@@ -254,6 +255,7 @@ def candidate_rows(
             yield {
                 "id": trial_id,
                 **asdict(candidate),
+                "instruction": query.example.nl,
                 "reference": reference,
                 "matches": matches(candidate.text, reference),
                 "prompt_tokens": len(query.prompt_ids),
