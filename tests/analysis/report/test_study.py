@@ -1,0 +1,85 @@
+"""What a report is made of: the rows of several folders, and how far their sweeps are."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from report_folders import add_answers, add_row, hits_of_share, made_row, made_study, store_at, write_plan
+
+from raypeft.analysis.report.study import open_study
+from raypeft.results.store import ResultStore
+
+
+def test_a_study_without_a_manifest_counts_its_rows(tmp_path: Path) -> None:
+    made_study(tmp_path / "a")
+    study = open_study([str(tmp_path / "a")])
+    assert (study.title, study.state, study.is_unfinished) == ("made", "12 trials", False)
+    assert (len(study.scored), len(study.unscored)) == (10, 2)
+
+
+def test_a_sweep_that_runs_says_how_far_it_is(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    done = add_row(store, made_row(hits_of_share(0.5)))
+    write_plan(store, [done, "b", "c"], text="name: made\nquestion: |\n  Does it\n  work?\n")
+    study = open_study([str(tmp_path)])
+    assert (study.state, study.is_unfinished, study.sweeps[0].missing) == ("1 of 3 trials", True, ["b", "c"])
+    assert study.sweeps[0].question == "Does it work?"
+
+
+def test_rows_of_an_earlier_plan_are_told_apart(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    add_row(store, made_row(hits_of_share(0.5)))
+    write_plan(store, ["b"])
+    assert open_study([str(tmp_path)]).state == "0 of 1 trials, and 1 of an earlier plan"
+
+
+def test_folders_are_joined_and_a_trial_of_both_is_shown_once(tmp_path: Path) -> None:
+    for name, method in (("a", "lora"), ("b", "full")):
+        store = store_at(tmp_path / name)
+        add_row(store, {**made_row(hits_of_share(0.5), tuning_method="zero_shot"), "sweep": name})
+        add_row(store, {**made_row(hits_of_share(0.5), tuning_method=method), "sweep": name})
+    study = open_study([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert [(row["tuning_method"], row["folder"]) for row in study.rows] == [
+        ("zero_shot", "a"), ("lora", "a"), ("full", "b")]  # fmt: skip
+    assert (study.title, study.repeated) == ("a + b", 1)
+
+
+def test_two_sweeps_of_one_name_are_named_by_their_folders(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        add_row(store_at(tmp_path / name), made_row(hits_of_share(0.5), tuning_method="full", seed=len(name)))
+    assert open_study([str(tmp_path / "one"), str(tmp_path / "two")]).title == "one + two"
+
+
+def test_a_folder_named_twice_is_refused(tmp_path: Path) -> None:
+    made_study(tmp_path)
+    with pytest.raises(ValueError, match="must be different ones"):
+        open_study([str(tmp_path), str(tmp_path)])
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    made_study(tmp_path)
+    path = sorted((tmp_path / "trials").iterdir())[3]
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(ValueError, match=f"{path.name}: must be a Parquet file but is damaged"):
+        open_study([str(tmp_path)])
+
+
+def test_a_table_in_one_file_is_read_by_trial(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    trial = add_row(store, made_row(hits_of_share(0.5)))
+    add_answers(store, trial, [True, False])
+    (tmp_path / "candidates" / f"{trial}.parquet").rename(tmp_path / "candidates" / "all.parquet")
+    sweep = open_study([str(tmp_path)]).sweeps[0]
+    assert len(sweep.read("candidates", trial)) == 4 and sweep.read("candidates", "other") == []
+
+
+def test_rows_of_another_version_are_read(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    add_row(store, made_row(hits_of_share(0.5)))
+    path = next((tmp_path / "trials").iterdir())
+    table = pq.read_table(path)
+    few = table.select(["id", "sweep", "model", "dataset", "tuning_method", "status", "em_at_10", "seed"])
+    pq.write_table(few.append_column("novelty", [["new"]]), path)
+    study = open_study([str(tmp_path)])
+    assert study.rows[0]["novelty"] == "new" and study.rows[0]["lora_r"] is None
+    assert isinstance(study.sweeps[0].store, ResultStore)

@@ -1,0 +1,54 @@
+"""Which conditions are tied with the best."""
+
+from pathlib import Path
+
+from report_folders import EXAMPLES, add_answers, add_row, made_row, store_at
+
+from raypeft.analysis.report.panels import panels
+from raypeft.analysis.report.study import open_study
+from raypeft.analysis.report.ties import PAIRED, UNPAIRED
+
+
+def tied(folder: Path) -> tuple[list[bool], str]:
+    (panel,) = panels(open_study([str(folder)]))
+    return [each.is_tied for each in panel.ranked], panel.tie_rule
+
+
+def write(folder: Path, every: list[list[bool]], answers: bool) -> None:
+    store = store_at(folder)
+    for place, hits in enumerate(every):
+        width = 0.1
+        share = sum(hits) / len(hits)
+        bounds = {"em_at_10_low": share - width, "em_at_10_high": share + width}
+        trial = add_row(store, made_row(hits, more=bounds, lora_r=2 ** (place + 1)))
+        if answers:
+            store.write_rows("example_scores", trial, [
+                {"id": trial, "example_id": f"e{each}", "score": "em_at_10", "value": float(hit)}
+                for each, hit in enumerate(hits)])  # fmt: skip
+            add_answers(store, trial, hits)
+
+
+def first(count: int) -> list[bool]:
+    return [place < count for place in range(EXAMPLES)]
+
+
+def test_with_answers_to_the_same_examples_the_test_is_paired(tmp_path: Path) -> None:
+    write(tmp_path, [first(20), first(19), first(5)], answers=True)
+    assert tied(tmp_path) == ([True, True, False], PAIRED)
+
+
+def test_without_them_intervals_decide(tmp_path: Path) -> None:
+    write(tmp_path, [first(20), first(16), first(5)], answers=False)
+    assert tied(tmp_path) == ([True, True, False], UNPAIRED)
+
+
+def test_without_intervals_nothing_is_called_tied(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for rank, loss in ((2, 0.5), (4, 0.6)):
+        add_row(store, made_row(more={"test_loss": loss}, lora_r=rank))
+    assert tied(tmp_path) == ([False, False], "")
+
+
+def test_one_condition_is_tied_with_nothing(tmp_path: Path) -> None:
+    write(tmp_path, [first(20)], answers=True)
+    assert tied(tmp_path) == ([False], "")
