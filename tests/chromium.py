@@ -117,7 +117,7 @@ class BrowserPage:
     def wait(self, expression: str) -> None:
         """Until an expression is true."""
         ends = time.monotonic() + SECONDS
-        while not self.evaluate(expression):
+        while not self.evaluate(f"Boolean({expression})"):
             assert time.monotonic() < ends, f"waited in vain for {expression}"
             time.sleep(0.1)
 

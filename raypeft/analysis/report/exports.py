@@ -75,7 +75,7 @@ def markdown(table: Table) -> str:
     """A table as GitHub's Markdown."""
     rule = ["---:" if column.numeric else "---" for column in table.columns]
     lines = [[_in_markdown(cell) for cell in cells] for cells in _marked(table, "**{}**")]
-    every = [[column.title for column in table.columns], rule, *lines]
+    every = [[_in_markdown(column.title) for column in table.columns], rule, *lines]
     return "\n".join([f"**{table.title}.** {_caption(table)}", "", *(f"| {' | '.join(line)} |" for line in every), ""])
 
 

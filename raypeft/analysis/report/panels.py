@@ -105,6 +105,11 @@ class Panel:
             groups.setdefault(key, []).append(each)
         return [next((each for each in found if each.is_chosen), found[0]) for found in groups.values()]
 
+    @cached_property
+    def all_swept(self) -> list[str]:
+        """The fields that have more than one value among all conditions."""
+        return self.swept()
+
     def swept(self, standings: Sequence[Standing] | None = None) -> list[str]:
         """The fields that have more than one value among these conditions (all where none are given)."""
         chosen = self.standings if standings is None else standings

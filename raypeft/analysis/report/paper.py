@@ -35,8 +35,14 @@ def published(fields: Mapping[str, Any], score: str) -> Published | None:
     """The paper's value for a condition's fields and a score; None where it has none that may be compared."""
     if fields.get("limit") is not None or fields.get("test_limit") is not None:
         return None
-    key = (family_of(str(fields["model"])).name, fields["dataset"], fields["tuning_method"], score)
+    key = (_model_name(str(fields["model"])), fields["dataset"], fields["tuning_method"], score)
     return _values().get(key)
+
+
+@cache
+def _model_name(model: str) -> str:
+    """The name of a model in the table, also where it is given as a hub id. To find it may read files."""
+    return family_of(model).name
 
 
 @cache

@@ -181,7 +181,7 @@ def _declared(sweeps: Sequence[Sweep]) -> Declarations:
 def _state(sweep: Sweep, named: bool) -> str:
     prefix = f"{sweep.name}: " if named else ""
     if sweep.planned is None:
-        return f"{prefix}{len(sweep.rows)} trials"
+        return f"{prefix}{len(sweep.rows)} {'trial' if len(sweep.rows) == 1 else 'trials'}"
     done = sweep.planned - len(sweep.missing)
     others = len(sweep.rows) - done
     more = f", and {others} of an earlier plan" if others > 0 else ""

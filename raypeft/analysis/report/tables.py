@@ -111,7 +111,7 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
 
 
 def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any]:
-    swept = {name: each.condition.fields.get(name) for name in panel.swept()}
+    swept = {name: each.condition.fields.get(name) for name in panel.all_swept}
     scores = {
         f"{score.name}{end}": getattr(one, part)
         for score in panel.scores if (one := each.scores.get(score.name))

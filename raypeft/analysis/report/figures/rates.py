@@ -30,9 +30,10 @@ def learning_rates(panel: Panel, study: Study) -> Iterator[Figure]:
     """For conditions that differ in their learning rate; lines of one point are left out."""
     rated = [each for each in panel.standings if each.condition.fields.get("learning_rate") is not None]
     lines: dict[str, list[Standing]] = {}
+    swept = [name for name in panel.swept(rated) if name != "learning_rate"]
     several = len({each.condition.fields["tuning_method"] for each in rated}) > 1
     for each in rated:
-        lines.setdefault(_line(each, panel, rated, several), []).append(each)
+        lines.setdefault(_line(each, panel, swept, several), []).append(each)
     lines = {name: found for name, found in lines.items() if len(_rates(found)) > 1}
     if not lines:
         return
@@ -66,13 +67,12 @@ def learning_rates(panel: Panel, study: Study) -> Iterator[Figure]:
     yield Figure("learning_rate", f"{panel.score.title} against the learning rate", caption, rows, chart)
 
 
-def _line(each: Standing, panel: Panel, rated: Sequence[Standing], several: bool) -> str:
+def _line(each: Standing, panel: Panel, swept: Sequence[str], several: bool) -> str:
     """The name of a condition's line: what else it has that others have otherwise."""
     fields = each.condition.fields
     method = [fields["tuning_method"]] if several else []
     model = [fields["model"]] if len(panel.models) > 1 else []
-    swept = [name for name in panel.swept(rated) if name != "learning_rate" and fields.get(name) is not None]
-    values = [f"{short(name)} {value_text(fields[name])}" for name in swept]
+    values = [f"{short(name)} {value_text(fields[name])}" for name in swept if fields.get(name) is not None]
     text = " ".join([*model, *method, ", ".join(values)]).strip()
     return text or fields["tuning_method"]
 

@@ -1,0 +1,117 @@
+"""The figures: each is there where the rows allow it, says what it shows, and can be drawn."""
+
+from pathlib import Path
+
+import pytest
+from report_folders import add_row, hits_of_share, made_row, store_at
+
+from raypeft.analysis.report.exports import drawn
+from raypeft.analysis.report.figures import FIGURES, figures
+from raypeft.analysis.report.figures.cost import pareto_front
+from raypeft.analysis.report.figures.figure import Figure, in_order
+from raypeft.analysis.report.panels import Panel, panels
+from raypeft.analysis.report.study import Study, open_study
+
+
+def by_name(panel: Panel, study: Study) -> dict[str, Figure]:
+    return {each.name: each for each in figures(panel, study)}
+
+
+def of_rows(folder: Path, *rows: dict) -> dict[str, Figure]:
+    store = store_at(folder)
+    for row in rows:
+        add_row(store, row)
+    study = open_study([str(folder)])
+    return by_name(panels(study)[0], study)
+
+
+def test_a_whole_study_has_every_kind_of_figure(shown: tuple[Panel, Study]) -> None:
+    assert list(by_name(*shown)) == [
+        "scores", "score_by_memory", "score_by_parameters", "map_lora_lora_r_lora_alpha",
+        "map_lora_lora_r_learning_rate", "map_lora_lora_alpha_learning_rate", "learning_rate", "effects_lora",
+        "parallel_coordinates", "learning_curves", "agreement",
+    ]  # fmt: skip
+    assert len(FIGURES) == 8
+
+
+def test_every_figure_has_a_definition_with_its_data_and_can_be_drawn(shown: tuple[Panel, Study]) -> None:
+    for figure in figures(*shown):
+        spec = figure.spec()
+        assert len(spec["datasets"]["rows"]) == len(figure.rows) > 0 and figure.title and figure.caption
+        files = drawn(figure)
+        assert files["svg"].startswith(b"<svg") and files["pdf"].startswith(b"%PDF"), figure.name
+        assert files["png"].startswith(b"\x89PNG") and files["csv"].count(b"\n") == len(figure.rows) + 1
+        assert files["svg"].count(b"<path") > 3, f"{figure.name} draws something"
+
+
+def test_a_single_condition_has_no_figure(tmp_path: Path) -> None:
+    assert of_rows(tmp_path, made_row(hits_of_share(0.5))) == {}
+
+
+def test_scores_are_shown_in_percent_with_interval_and_mark(shown: tuple[Panel, Study]) -> None:
+    rows = [row for row in by_name(*shown)["scores"].rows if row["score"] == "EM@10, %"]
+    values = [row["value"] for row in rows]
+    assert values == sorted(values, reverse=True) and 60 > values[0] > 50
+    assert all(row["low"] < row["value"] < row["high"] for row in rows)
+    assert {row["method"] for row in rows if row["chosen"]} == {"lora"}
+
+
+def test_the_pareto_front_has_what_no_cheaper_one_equals() -> None:
+    assert pareto_front([(3, 9), (1, 5), (2, 5), (2, 7), (4, 8)]) == [1, 3, 0]
+    assert pareto_front([]) == []
+
+
+def test_a_cost_that_hardly_differs_has_no_figure(tmp_path: Path) -> None:
+    rows = [
+        made_row(hits_of_share(0.1 * r), more={"peak_memory_allocated_gb": 1 + r / 100}, lora_r=r) for r in (2, 4, 8)
+    ]
+    assert "score_by_memory" not in of_rows(tmp_path, *rows)
+
+
+def test_cells_of_r_and_alpha_know_their_convention(shown: tuple[Panel, Study]) -> None:
+    rows = by_name(*shown)["map_lora_lora_r_lora_alpha"].rows
+    found = {(row["one"], row["other"]): row["diagonal"] for row in rows}
+    assert found == {("4", "8"): "alpha = 2r", ("4", "16"): "", ("8", "8"): "alpha = r", ("8", "16"): "alpha = 2r"}
+
+
+def test_a_cell_shows_the_condition_that_validation_chose(tmp_path: Path) -> None:
+    rows = [
+        made_row(hits_of_share(share), more={"best_eval_loss": loss}, lora_r=r, lora_alpha=alpha, learning_rate=rate)
+        for r in (2, 4) for alpha in (8, 16) for rate, share, loss in ((1e-4, 0.2, 0.5), (1e-3, 0.8, 0.9))
+    ]  # fmt: skip
+    cells = of_rows(tmp_path, *rows)["map_lora_r_lora_alpha"].rows
+    assert {(row["value"], row["trials"]) for row in cells} == {(20.0, 2)}
+
+
+def test_the_best_rate_of_a_line_is_the_one_of_validation(shown: tuple[Panel, Study]) -> None:
+    rows = [row for row in by_name(*shown)["learning_rate"].rows if row["score"] == "EM@10, %"]
+    assert {row["rate"] for row in rows if row["optimum"]} == {1e-3}
+    assert len({row["group"] for row in rows}) == 4
+
+
+def test_two_methods_agree_and_differ_on_counted_examples(shown: tuple[Panel, Study]) -> None:
+    rows = [row for row in by_name(*shown)["agreement"].rows if row["pair"] == "lora | icl"]
+    counts = {row["outcome"]: row["examples"] for row in rows}
+    assert counts == {"both right": 8, "only the first": 15, "only the second": 0, "neither": 17}
+
+
+def test_curves_mark_the_checkpoint_that_is_tested(shown: tuple[Panel, Study]) -> None:
+    rows = by_name(*shown)["learning_curves"].rows
+    assert {row["step"] for row in rows if row["best"]} == {20}
+    assert {row["score"] for row in rows} == {"validation loss, nats per token", "training loss, nats per token"}
+
+
+def test_no_number_in_the_data_is_infinite(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(0.1 * r), more={"best_eval_loss": loss}, lora_r=r)
+            for r, loss in ((2, 0.5), (4, float("nan")), (8, float("inf")))]  # fmt: skip
+    for figure in of_rows(tmp_path, *rows).values():
+        assert "nan" not in str(figure.spec()).lower() and "inf" not in str(figure.spec()["datasets"]).lower()
+
+
+@pytest.mark.parametrize(("given", "ordered"), [
+    (["32", "4", "8"], ["4", "8", "32"]),
+    (["r 32, alpha 16", "r 2, alpha 16", "r 2, alpha 4"], ["r 2, alpha 4", "r 2, alpha 16", "r 32, alpha 16"]),
+    (["lora", "full"], ["lora", "full"]),
+])  # fmt: skip
+def test_texts_are_ordered_by_their_numbers(given: list[str], ordered: list[str]) -> None:
+    assert in_order(given) == ordered

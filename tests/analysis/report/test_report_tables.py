@@ -1,0 +1,100 @@
+"""The tables, and the files that are made of them."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from report_folders import add_row, hits_of_share, made_row, store_at
+
+from raypeft.analysis.report.exports import latex, markdown, table_csv
+from raypeft.analysis.report.panels import Panel, panels
+from raypeft.analysis.report.study import Study, open_study
+from raypeft.analysis.report.tables import Line, Table, TableColumn, tables, unscored
+
+
+def by_name(panel: Panel, study: Study) -> dict[str, Table]:
+    return {each.name: each for each in tables(panel, study)}
+
+
+def column(table: Table, title: str) -> list[str]:
+    place = [each.title for each in table.columns].index(title)
+    return [line.cells[place] for line in table.lines]
+
+
+def of_rows(folder: Path, *rows: dict) -> dict[str, Table]:
+    store = store_at(folder)
+    for row in rows:
+        add_row(store, row)
+    study = open_study([str(folder)])
+    return by_name(panels(study)[0], study)
+
+
+def test_one_line_a_condition_best_first_with_interval_and_marks(shown: tuple[Panel, Study]) -> None:
+    table = by_name(*shown)["results_toy"]
+    assert len(table.lines) == 10 and column(table, "seeds")[0] == "2"
+    assert column(table, "EM@10 [95 %]")[0] == "57.5 [47.5, 67.5]"
+    assert table.lines[0].marks[0] == "best" and sum("chosen" in line.marks for line in table.lines) == 1
+
+
+def test_a_setting_that_all_conditions_share_moves_to_the_caption(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(0.1 * r), lora_r=r, num_train_epochs=3) for r in (2, 4)]
+    table = of_rows(tmp_path, *rows)["results_toy"]
+    assert "epochs 3" in table.caption and sorted(column(table, "settings")) == ["r 2", "r 4"]
+
+
+def test_several_seeds_have_a_table_of_single_trials(shown: tuple[Panel, Study], tmp_path: Path) -> None:
+    assert len(by_name(*shown)["trials_toy"].lines) == 19
+    assert "trials_toy" not in of_rows(tmp_path, made_row(hits_of_share(0.5)))
+
+
+def test_trials_without_scores_are_listed_with_their_reasons(shown: tuple[Panel, Study]) -> None:
+    table = unscored(shown[1])
+    assert table and column(table, "status") == ["failed", "oom"]
+    assert column(table, "reason") == ["ValueError: <b>no</b>", "out of memory"]
+
+
+def test_a_study_without_failures_has_no_such_table(tmp_path: Path) -> None:
+    add_row(store_at(tmp_path), made_row(hits_of_share(0.5)))
+    assert unscored(open_study([str(tmp_path)])) is None
+
+
+def test_the_paper_stands_beside_the_same_model_method_and_dataset(tmp_path: Path) -> None:
+    fields = {"model": "codet5p-220m", "dataset": "conala", "tuning_method": "lora"}
+    more = {"em_at_10_paper": 0.15, "em_at_10_paper_low": 0.1, "em_at_10_paper_high": 0.2}
+    table = of_rows(tmp_path, made_row(hits_of_share(0.2), more=more, **fields))["paper_conala"]
+    lines = {line.cells[3]: line.cells[4:] for line in table.lines}
+    assert lines["EM@10"] == ("15.0 [10.0, 20.0]", "12.71", "+2.3", "yes", "Table 3")
+    assert lines["CodeBLEU"][1:4] == ("18.96", "-9.0", "")
+
+
+@pytest.mark.parametrize("other", [
+    {"model": "SmolLM2-135M"}, {"dataset": "toy"}, {"tuning_method": "icl", "num_shots": 4}, {"test_limit": 100},
+])  # fmt: skip
+def test_the_paper_is_not_beside_anything_else(tmp_path: Path, other: dict) -> None:
+    fields = {"model": "codet5p-220m", "dataset": "conala", "tuning_method": "lora", **other}
+    assert not any(name.startswith("paper_") for name in of_rows(tmp_path, made_row(hits_of_share(0.2), **fields)))
+
+
+def test_csv_has_plain_numbers(shown: tuple[Panel, Study]) -> None:
+    rows = list(csv.DictReader(io.StringIO(table_csv(by_name(*shown)["results_toy"]))))
+    assert float(rows[0]["em_at_10"]) == 0.575 and float(rows[0]["em_at_10_low"]) == pytest.approx(0.475)
+    assert len(rows) == 10 and len(rows[0]["ids"].split()) == 2
+
+
+AWKWARD = Table("t", "a_b", "50 % & more.", (TableColumn("x|y", False), TableColumn("n")), (
+    Line(("a|b\nc {d}", "1"), (), "", ("best",)), Line(("~^\\", "2"), (), "", ("tied", "chosen"))))  # fmt: skip
+
+
+def test_latex_escapes_what_is_special_and_uses_booktabs() -> None:
+    text = latex(AWKWARD)
+    assert r"\toprule" in text and r"\caption{a\_b. 50 \% \& more." in text
+    assert r"\textbf{a|b c \{d\}} & \textbf{1} \\" in text
+    assert (
+        r"\textasciitilde{}\textasciicircum{}\textbackslash{}\textsuperscript{\dag}\textsuperscript{*} & 2 \\" in text
+    )
+
+
+def test_markdown_keeps_a_cell_on_its_line() -> None:
+    lines = markdown(AWKWARD).splitlines()
+    assert lines[2:] == ["| x\\|y | n |", "| --- | ---: |", "| **a\\|b c {d}** | **1** |", "| ~^\\†* | 2 |"]
