@@ -234,6 +234,7 @@ class SweepConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of the sweep and of its folder of results")
+    question: str | None = Field(None, description="What the sweep is to find out, in words. The report shows it")
     defaults: dict[str, Any] = Field({}, description="Fields of all grids. A grid may override them")
     grids: list[dict[str, Any]] = Field(
         min_length=1, description="Grids of trial fields. A list is an axis of the grid"

@@ -138,7 +138,8 @@ def library() -> str:
     """Vega, Vega-Lite and vega-embed in one script, compressed. It takes seconds to make and is made once a process."""
     import vl_convert
 
-    return packed(f"(() => {{{vl_convert.javascript_bundle()}\n}})()")
+    bundle: Any = vl_convert.javascript_bundle  # its stub says that an argument is needed
+    return packed(f"(() => {{{bundle()}\n}})()")
 
 
 def write_page(page: Page, path: str | Path) -> Path:
@@ -146,7 +147,6 @@ def write_page(page: Page, path: str | Path) -> Path:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
-    text: Any = render(page)
-    temporary.write_text(text, "utf-8", errors="replace")
+    temporary.write_text(render(page), "utf-8", errors="replace")
     temporary.replace(target)
     return target

@@ -21,8 +21,8 @@ class Provenance:
     """`facts`: what is known, and its values with the number of trials where they differ."""
 
     facts: tuple[tuple[str, str], ...]
-    sweeps: tuple[tuple[str, str, str], ...]
-    """Name, folder and file text of each sweep. An empty text: the folder has no manifest."""
+    sweeps: tuple[tuple[str, str], ...]
+    """Name and file text of each sweep. An empty text: the folder has no manifest."""
 
 
 def provenance(study: Study) -> Provenance:
@@ -40,8 +40,5 @@ def provenance(study: Study) -> Provenance:
     seconds = sum(row["total_seconds"] for row in study.rows if row.get("total_seconds") is not None)
     if seconds:
         facts.append(("time of all trials", f"{seconds / 3600:.2f} hours"))
-    sweeps = [
-        (each.name, each.url.partition("?")[0], each.manifest.sweep.get("text", "") if each.manifest else "")
-        for each in study.sweeps
-    ]
+    sweeps = [(each.name, each.manifest.sweep.get("text", "") if each.manifest else "") for each in study.sweeps]
     return Provenance(tuple(facts), tuple(sweeps))

@@ -71,7 +71,7 @@ class Sweep:
             data = yaml.safe_load(text) or {}
         except yaml.YAMLError:
             return ""
-        found = data.get("question") or data.get("description") or "" if isinstance(data, dict) else ""
+        found = data.get("question") or "" if isinstance(data, dict) else ""
         return " ".join(str(found).split())
 
 
