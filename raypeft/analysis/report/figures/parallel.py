@@ -64,9 +64,9 @@ def parallel_coordinates(panel: Panel, study: Study) -> Iterator[Figure]:
     )
     if len(told) < len(panel.ranked):
         caption += f" The best {len(told)} of {len(panel.ranked)} conditions."
-    chart = alt.layer(line, tick, mark).properties(width=alt.Step(128), height=320)
+    chart = alt.layer(line, tick, mark).properties(width=alt.Step(112), height=320)
     title = f"All swept fields and {panel.score.title}"
-    yield Figure("parallel_coordinates", title, caption, rows, chart, {"labels": labels}, is_wide=len(names) > 2)
+    yield Figure("parallel_coordinates", title, caption, rows, chart, {"labels": labels}, is_wide=len(names) > 3)
 
 
 def _side(told: Sequence[Standing], name: str) -> list[str]:
