@@ -68,8 +68,12 @@ def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Stu
 
 
 def _values(row: Row, study: Study) -> Values:
-    sweep = study.home[str(row["id"])]
-    return values_of(sweep.store, row, sweep.declared)
+    """What a trial has of single examples, also where one file holds the values of all trials."""
+    sweep = study.home[row["id"]]
+    values: Values = {}
+    for each in sweep.read("example_scores", row["id"]):
+        values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
+    return values or values_of(sweep.store, row, sweep.declared)
 
 
 def _overlaps(best: Measured, other: Measured) -> bool | None:
