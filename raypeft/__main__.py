@@ -9,7 +9,7 @@ VERBS = {
     "sweep": "run all trials of a sweep file, on this machine or on a Ray cluster",
     "trial": "run one trial of a sweep file in this process, without Ray",
     "score": "compute the scores of stored candidates again, without a model",
-    "report": "print the results of a sweep as a table",
+    "report": "the results of sweeps as a table, a page, and files for a paper",
     "try": "ask the model of a finished trial something new",
     "findings": "variation over seeds, and significance of the differences between trials",
 }

@@ -93,7 +93,7 @@ def test_the_table_of_another_versions_results_is_printed_by_its_own_declaration
         "| search | seed 1, nodes 9 | 50.0 [30.0, 70.0] | 35.0 |",
         "| search | seed 0, nodes 10 |  |  |",
     ]
-    assert report([str(foreign)]) == 0
+    assert report([str(foreign), "--no-html"]) == 0
     assert "resigned: d4 rook chess search: stalemate" in capsys.readouterr().out
     assert content(foreign) == before, "reading writes nothing, not even a folder"
 
@@ -134,7 +134,7 @@ import sys
 from raypeft.cli import findings, report
 
 for folder in sys.argv[1:]:
-    assert report.main([folder]) == findings.main([folder]) == 0
+    assert report.main([folder, "--no-html"]) == findings.main([folder]) == 0
 print(*sorted({"torch", "transformers", "ray", "peft", "datasets"} & set(sys.modules)), "loaded")
 """
 
@@ -145,3 +145,11 @@ def test_analysis_needs_neither_torch_nor_ray(foreign: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].strip() == "loaded"
+
+
+def test_another_versions_results_make_a_page(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypeft.analysis.report.page.library", lambda: "")
+    before = content(foreign)
+    assert report([str(foreign), "--html", str(tmp_path / "page.html")]) == 0
+    text = (tmp_path / "page.html").read_text()
+    assert "elegance" in text and "stalemate" in text and content(foreign) == before

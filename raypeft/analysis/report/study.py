@@ -149,7 +149,7 @@ def _open(url: str) -> Sweep:
     store, declared = open_results(url)
     rows = sorted(gathered_rows(store, "trials"), key=lambda row: str(row.get("started_at")))
     manifest = store.read_manifest()
-    name = (manifest.sweep.get("name") if manifest else None) or next((row["sweep"] for row in rows), None)
+    name = (manifest.sweep.get("name") if manifest else None) or next((row.get("sweep") for row in rows), None)
     return Sweep(str(name or _last_part(url)), url, store, declared, manifest, tuple(rows))
 
 

@@ -134,4 +134,4 @@ def test_a_trial_has_an_address_of_its_own(browser: Chromium, path: Path, page: 
     page.wait("location.hash === ''")
     page.evaluate(f"location.hash = {address!r}")
     page.call("Page.reload")
-    page.wait("document.querySelector('dialog').open")
+    page.wait("document.querySelector('dialog')?.open")
