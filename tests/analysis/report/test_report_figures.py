@@ -85,7 +85,7 @@ def test_a_cell_shows_the_condition_that_validation_chose(tmp_path: Path) -> Non
 
 def test_the_best_rate_of_a_line_is_the_one_of_validation(shown: tuple[Panel, Study]) -> None:
     rows = [row for row in by_name(*shown)["learning_rate"].rows if row["score"] == "EM@10, %"]
-    assert {row["rate"] for row in rows if row["optimum"]} == {1e-3}
+    assert {row["place"] for row in rows if row["optimum"]} == {1e-3}
     assert len({row["group"] for row in rows}) == 4
 
 
@@ -115,3 +115,14 @@ def test_no_number_in_the_data_is_infinite(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_texts_are_ordered_by_their_numbers(given: list[str], ordered: list[str]) -> None:
     assert in_order(given) == ordered
+
+
+def test_score_against_shots_has_one_line_for_each_retriever(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(0.05 * shots), tuning_method="icl", num_shots=shots) for shots in (1, 4)]
+    rows += [
+        made_row(hits_of_share(0.1 * shots), tuning_method="rag", num_shots=shots, embedding_model=name)
+        for shots in (1, 4) for name in ("bm25", "toy")
+    ]  # fmt: skip
+    drawn_rows = of_rows(tmp_path, *rows)["num_shots"].rows
+    assert {row["group"] for row in drawn_rows} == {"icl", "rag retriever bm25", "rag retriever toy"}
+    assert not any(row["optimum"] for row in drawn_rows), "without validation there is no optimum to mark"

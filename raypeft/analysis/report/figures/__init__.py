@@ -10,14 +10,14 @@ from raypeft.analysis.report.figures.curves import learning_curves
 from raypeft.analysis.report.figures.effects import main_effects
 from raypeft.analysis.report.figures.figure import Figure
 from raypeft.analysis.report.figures.grids import heat_maps
+from raypeft.analysis.report.figures.lines import lines
 from raypeft.analysis.report.figures.parallel import parallel_coordinates
-from raypeft.analysis.report.figures.rates import learning_rates
 from raypeft.analysis.report.figures.scores import scores
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
 
 FIGURES: tuple[Callable[[Panel, Study], Iterator[Figure]], ...] = (
-    scores, score_against_cost, heat_maps, learning_rates, main_effects, parallel_coordinates, learning_curves,
+    scores, score_against_cost, heat_maps, lines, main_effects, parallel_coordinates, learning_curves,
     agreement,
 )  # fmt: skip
 """Each yields the figures that the rows of a panel allow."""

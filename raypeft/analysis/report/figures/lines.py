@@ -1,0 +1,121 @@
+"""Score or loss against the learning rate or the number of shots, one line for each rank, retriever and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from raypeft.analysis.report.figures.figure import (
+    Figure,
+    axis_title,
+    chosen_score_title,
+    described,
+    in_order,
+    over_rows,
+    score_choice,
+    short,
+    shown,
+    tooltip,
+    value_text,
+)  # fmt: skip
+from raypeft.analysis.report.panels import Panel, Standing, criterion
+from raypeft.analysis.report.study import Study
+
+MOST_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Across:
+    """A swept field that makes the horizontal axis."""
+
+    field: str
+    title: str
+    is_logarithmic: bool
+
+
+FIELDS = (Across("learning_rate", "learning rate", True), Across("num_shots", "number of shots", False))
+"""Fields whose course people ask about. Score against shots is the kind of Figure 6 of arXiv 2308.10462."""
+
+
+def lines(panel: Panel, study: Study) -> Iterator[Figure]:
+    """For each of these fields in which conditions differ that are otherwise the same."""
+    for across in FIELDS:
+        found = _by_line(panel, across.field)
+        if found:
+            yield _figure(panel, across, found)
+
+
+def _by_line(panel: Panel, field: str) -> dict[str, list[Standing]]:
+    """The conditions by the name of their line; lines of one point are left out."""
+    known = [each for each in panel.standings if each.condition.fields.get(field) is not None]
+    groups: dict[str, list[Standing]] = {}
+    for each in known:
+        groups.setdefault(each.condition.fields["tuning_method"], []).append(each)
+    found: dict[str, list[Standing]] = {}
+    for inside in groups.values():
+        swept = [name for name in panel.swept(inside) if name != field]
+        for each in inside:
+            found.setdefault(_line(each, panel, swept, len(groups) > 1), []).append(each)
+    return {name: inside for name, inside in found.items() if len({_place(each, field) for each in inside}) > 1}
+
+
+def _place(each: Standing, field: str) -> float:
+    return each.condition.fields[field]
+
+
+def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Figure:
+    told = dict(list(found.items())[:MOST_LINES])
+    rows = [row for name, inside in told.items() for row in _rows(name, inside, panel, field.field)]
+    titles = list(dict.fromkeys(row["score"] for row in rows))
+    base = over_rows().transform_filter("datum.score == shown_score")
+    places = sorted({row["place"] for row in rows})
+    kind = "log" if field.is_logarithmic else "linear"
+    across = alt.X(
+        "place:Q",
+        title=field.title,
+        scale=alt.Scale(type=kind, nice=False, padding=15, zero=False),
+        axis=alt.Axis(format=".0e" if field.is_logarithmic else "d", values=places, labelOverlap=True),
+    )
+    up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
+    group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))))
+    tips = tooltip(("condition:N", "condition"), ("value:Q", "mean"), ("least:Q", "lowest seed"),
+                   ("most:Q", "highest seed"), ("seeds:Q", "seeds"), ("id:N", "trial"))  # fmt: skip
+    line = base.mark_line().encode(x=across, y=up, color=group)
+    spread = base.mark_rule(opacity=0.5).encode(x=across, y="least:Q", y2="most:Q", color=group)
+    point = base.mark_point().encode(x=across, y=up, color=group, tooltip=tips)
+    ring = base.transform_filter("datum.optimum").mark_point(size=220, filled=False, strokeWidth=2).encode(
+        x=across, y=up, color=group, tooltip=tips)  # fmt: skip
+    several_seeds = any(row["least"] is not None for row in rows)
+    chart = alt.layer(line, *([spread] if several_seeds else []), point, ring).add_params(score_choice(titles))
+    chart = chart.properties(title=chosen_score_title("left"))
+    caption = "Means over seeds; vertical lines: the range of the seeds. " if several_seeds else ""
+    if any(row["optimum"] for row in rows):
+        caption += f"Rings: the best {field.title} of a line on validation. "
+    if len(found) > len(told):
+        caption += f"{len(found) - len(told)} further lines are left out."
+    title = f"{panel.score.title} against the {field.title}"
+    return Figure(field.field, title, caption.strip(), rows, chart)
+
+
+def _line(each: Standing, panel: Panel, swept: Sequence[str], several: bool) -> str:
+    """The name of a condition's line: what else it has that others have otherwise."""
+    fields = each.condition.fields
+    method = [fields["tuning_method"]] if several else []
+    model = [fields["model"]] if len(panel.models) > 1 else []
+    values = [f"{short(name)} {value_text(fields[name])}" for name in swept if fields.get(name) is not None]
+    text = " ".join([*model, *method, ", ".join(values)]).strip()
+    return text or fields["tuning_method"]
+
+
+def _rows(name: str, found: Sequence[Standing], panel: Panel, field: str) -> list[dict[str, Any]]:
+    by, sign = criterion([each.condition for each in found], panel.score)
+    best = max(found, key=lambda each: sign * (each.mean(by) or 0.0)) if by else None
+    return [
+        {**described(each), "group": name, "place": _place(each, field),
+         "score": axis_title(score), **shown(score, each.scores[score.name]), "optimum": each is best}
+        for each in sorted(found, key=lambda each: _place(each, field))
+        for score in panel.scores if score.name in each.scores
+    ]  # fmt: skip
