@@ -10,10 +10,13 @@ every request to a network.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
 
 FIRST_LINES = 100
 """Lines of a table that are shown before a reader asks for all."""
+
+
+END = "\nend"
+"""The last line of the kept script. Without it the file is not whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +142,23 @@ def render(page: Page) -> str:
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and vega-embed in one script, compressed. It takes seconds to make and is made once a process."""
+    """Vega, Vega-Lite and vega-embed in one script, compressed.
+
+    It takes seconds to make, so it is kept in the user's cache folder for each version of vl-convert.
+    """
     import vl_convert
 
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "raypeft"
+    kept = cache / f"charts-{version('vl-convert-python')}.txt"
+    with contextlib.suppress(OSError, ValueError):
+        if (found := kept.read_text("ascii")).endswith(END):
+            return found.removesuffix(END)
     bundle: Any = vl_convert.javascript_bundle  # its stub says that an argument is needed
-    return packed(f"(() => {{{bundle()}\n}})()")
+    made = packed(f"(() => {{{bundle()}\n}})()")
+    with contextlib.suppress(OSError):
+        cache.mkdir(parents=True, exist_ok=True)
+        kept.write_text(made + END, "ascii")
+    return made
 
 
 def write_page(page: Page, path: str | Path) -> Path:

@@ -55,7 +55,8 @@ def learning_curves(panel: Panel, study: Study) -> Iterator[Figure]:
     line = base.mark_line(opacity=0.7, strokeWidth=1.5).encode(x=across, y=up, color=group, detail="id:N", tooltip=tips)
     point = base.transform_filter("datum.best").mark_point(size=70).encode(x=across, y=up, color=group, tooltip=tips)
     titles = list(dict.fromkeys(row["score"] for row in rows))
-    chart = alt.layer(line, point).add_params(score_choice(titles)).properties(title=chosen_score_title("left"))
+    layers = [line, *([point] if any(row["best"] for row in rows) else [])]
+    chart = alt.layer(*layers).add_params(score_choice(titles)).properties(title=chosen_score_title("left"))
     caption = (
         "One line a trial. Points: the checkpoint with the lowest validation loss, which is the one that is tested."
     )

@@ -89,10 +89,13 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
     ring = base.transform_filter("datum.optimum").mark_point(size=220, filled=False, strokeWidth=2).encode(
         x=across, y=up, color=group, tooltip=tips)  # fmt: skip
     several_seeds = any(row["least"] is not None for row in rows)
-    chart = alt.layer(line, *([spread] if several_seeds else []), point, ring).add_params(score_choice(titles))
+    rings = [ring] if any(row["optimum"] for row in rows) else []
+    layers = [line, *([spread] if several_seeds else []), point, *rings]
+    chart = alt.layer(*layers).add_params(score_choice(titles))
     chart = chart.properties(title=chosen_score_title("left"))
-    caption = "Means over seeds; vertical lines: the range of the seeds. " if several_seeds else ""
-    if any(row["optimum"] for row in rows):
+    seeds = "Means over seeds; vertical lines: the range of the seeds. "
+    caption = seeds if several_seeds else "One point a condition. "
+    if rings:
         caption += f"Rings: the best {field.title} of a line on validation. "
     if len(found) > len(told):
         caption += f"{len(found) - len(told)} further lines are left out."
