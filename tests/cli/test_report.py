@@ -67,7 +67,7 @@ def test_thousands_of_rows_show_their_best(tmp_path: Path, capsys: pytest.Captur
     store_at(tmp_path).write_rows("trials", "all", rows)
     assert main([str(tmp_path), "--no-html"]) == 0
     out = capsys.readouterr().out
-    assert "the best 200 of 900 rows" in out and "89.9" in out and "70.0" in out and "69.9" not in out
+    assert "the best 100 of 900 rows" in out and "89.9" in out and "80.0" in out and "79.9" not in out
 
 
 def test_a_damaged_file_ends_with_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

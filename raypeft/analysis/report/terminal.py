@@ -23,7 +23,7 @@ from raypeft.trial.declarations import own_declarations
 from raypeft.trial.provenance import git_state
 
 Row = Mapping[str, Any]
-MOST_LINES = 200
+MOST_LINES = 100
 """Rows of a table on a terminal. More are shown by Markdown and by the page."""
 
 
