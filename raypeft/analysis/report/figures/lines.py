@@ -72,11 +72,11 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
     titles = list(dict.fromkeys(row["score"] for row in rows))
     base = over_rows().transform_filter("datum.score == shown_score")
     places = sorted({row["place"] for row in rows})
-    kind = "log" if field.is_logarithmic else "linear"
+    scale = {"type": "log"} if field.is_logarithmic else {"zero": False}
     across = alt.X(
         "place:Q",
         title=field.title,
-        scale=alt.Scale(type=kind, nice=False, padding=15, zero=False),
+        scale=alt.Scale(nice=False, padding=15, **scale),
         axis=alt.Axis(format=".0e" if field.is_logarithmic else "d", values=places, labelOverlap=True),
     )
     up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
