@@ -20,7 +20,7 @@ from raypeft.study.axes import grid_points
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
-from raypeft.study.effects import fields_without_effect
+from raypeft.study.idle_fields import fields_without_effect
 from raypeft.study.sweepfile import ConfigError
 
 

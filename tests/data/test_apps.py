@@ -82,7 +82,7 @@ def test_a_problem_without_a_solution_has_no_code(tmp_path, solutions):
         (None, "no input_output"),
         ('{"inputs": ["1', "tests must be JSON"),
         ("[]", "tests must be a dict with inputs and outputs"),
-        ('{"inputs": [], "outputs": []}', "at least one input"),
+        ('{"inputs": [], "outputs": []}', "at least one test"),
         ('{"inputs": ["1"], "outputs": []}', "lists of one length but got 1 and 0"),
         ('{"inputs": ["1"], "outputs": ["1"], "fn_name": 3}', "fn_name must be a string"),
         ("[" * 100_000, "tests must be JSON"),

@@ -374,8 +374,16 @@ def test_a_finished_trial_leaves_no_parts(store):
     assert all(row["log_probability"] < 0 for row in store.read_rows("candidates"))
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "codegen", "codegen2", "t5"])
-@pytest.mark.parametrize("name", METHODS)
+KINDS = ("codegen2", "llama", "qwen2", "codegen", "t5")
+PAIRS = [
+    # Fast: each method with one class, and each class with two methods. tests/methods tries all of them without decoding.
+    pytest.param(kind, name, marks=() if (row - column) % len(KINDS) == 0 else pytest.mark.slow)
+    for row, kind in enumerate(KINDS)
+    for column, name in enumerate(METHODS)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), PAIRS)
 def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, small_model, tmp_path):
     settings = {"embedding_model": "toy"} if name == "rag" else {}
     if METHODS[name].trains:
