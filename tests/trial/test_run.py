@@ -376,7 +376,7 @@ def test_a_finished_trial_leaves_no_parts(store):
 
 KINDS = ("codegen2", "llama", "qwen2", "codegen", "t5")
 PAIRS = [
-    # Fast: each method with one class, and each class with two methods. tests/methods tries all of them without decoding.
+    # Fast: each method with one class, and each class with two methods. tests/methods has all of them without decoding.
     pytest.param(kind, name, marks=() if (row - column) % len(KINDS) == 0 else pytest.mark.slow)
     for row, kind in enumerate(KINDS)
     for column, name in enumerate(METHODS)
