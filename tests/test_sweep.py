@@ -79,6 +79,31 @@ def finished(tmp_path_factory, cluster):
     return folder, run_on(cluster, folder)
 
 
+# First in this file: a cluster that runs on the machine, as the tests below have one, would be joined.
+def test_a_killed_trial_becomes_a_failed_row_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
+    (tmp_path / "small.yaml").write_text(LONG)
+    # A real terminal: progress is live, and Ctrl-C goes to the whole process group, Ray's processes included.
+    terminal = pexpect.spawn(
+        command(tmp_path)[0], command(tmp_path)[1:], dimensions=(24, 120), timeout=200, encoding="utf8"
+    )
+    terminal.expect("1 of 3 trials done")
+    terminal.expect(r"training.*step \d+/\d+.*loss")
+    children = psutil.Process(terminal.pid).children(recursive=True)
+    trials = [each for each in children if any("ImplicitFunc" in part for part in each.cmdline())]
+    max(trials, key=psutil.Process.create_time).kill()
+    terminal.expect("2 of 3 trials done")
+    terminal.expect(r"training.*step \d+/\d+.*loss")
+    terminal.sendintr()
+    terminal.expect("the same command runs the others")
+    terminal.expect(pexpect.EOF, timeout=60)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    assert "Traceback" not in (terminal.before or "")
+    rows = sorted(rows_in(tmp_path).values(), key=lambda row: row["tuning_method"])
+    assert [(row["tuning_method"], row["status"]) for row in rows] == [("lora", "failed"), ("zero_shot", "ok")]
+    assert "process died" in rows[0]["error"]
+
+
 def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):
     folder, process = finished
     assert process.returncode == 1, process.stderr
@@ -146,30 +171,6 @@ def test_running_again_on_the_cluster_that_the_first_run_left_runs_only_what_fai
         id: row["started_at"] for id, row in before.items() if row["status"] == "ok"
     }
     assert len(list((folder / "small" / "superseded").rglob("trials/*.parquet"))) == 1
-
-
-def test_a_killed_trial_becomes_a_failed_row_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
-    (tmp_path / "small.yaml").write_text(LONG)
-    # A real terminal: progress is live, and Ctrl-C goes to the whole process group, Ray's processes included.
-    terminal = pexpect.spawn(
-        command(tmp_path)[0], command(tmp_path)[1:], dimensions=(24, 120), timeout=200, encoding="utf8"
-    )
-    terminal.expect("1 of 3 trials done")
-    terminal.expect(r"training.*step \d+/\d+.*loss")
-    children = psutil.Process(terminal.pid).children(recursive=True)
-    trials = [each for each in children if any("ImplicitFunc" in part for part in each.cmdline())]
-    max(trials, key=psutil.Process.create_time).kill()
-    terminal.expect("2 of 3 trials done")
-    terminal.expect(r"training.*step \d+/\d+.*loss")
-    terminal.sendintr()
-    terminal.expect("the same command runs the others")
-    terminal.expect(pexpect.EOF, timeout=60)
-    terminal.close()
-    assert terminal.exitstatus == 130
-    assert "Traceback" not in (terminal.before or "")
-    rows = sorted(rows_in(tmp_path).values(), key=lambda row: row["tuning_method"])
-    assert [(row["tuning_method"], row["status"]) for row in rows] == [("lora", "failed"), ("zero_shot", "ok")]
-    assert "process died" in rows[0]["error"]
 
 
 @pytest.mark.parametrize(
