@@ -13,9 +13,9 @@ https://huggingface.co/datasets/neulab/odex (configuration `en`), or the authors
 (The row above shows the form; it is not taken from the dataset.)
 
 The model continues the function below a comment with the intent. The sandbox has the standard library and numpy, and no
-program may read or write files or use the network there. So 77 problems that need another library are left out, and 40
+program may read or write files or use the network there. So 77 problems that need another library are left out, and 39
 more whose official solution does not pass, mostly since it opens a file. The row counts both in
-`problems_without_tests`. The official solutions of the other 322 pass.
+`problems_without_tests`. The official solutions of the other 323 pass.
 
 The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A model that was trained on CoNaLa
 must not be tested on them.
@@ -47,7 +47,7 @@ AT_HAND = {*sys.stdlib_module_names, "numpy"}
 FAILING = frozenset(
     """
     8315209 17977584 22676 22676#2 40133826 20211942 17438096 7138686 4914277 273192 273192#2 273192#3 2011048 17021863
-    3880399 14695134 24242433 574236 7011291 4454298 7856296 34945274 39112645 8577137 35622945 12330522 4710067 2545397
+    3880399 14695134 574236 7011291 4454298 7856296 34945274 39112645 8577137 35622945 12330522 4710067 2545397
     4290716 2212433#2 2805231 3925614 8691311 6375343 7243750 18367007 6159900 6159900#2 6159900#3 5838735
     """.split()  # noqa: SIM905 - a list of ids is read as text
 )
