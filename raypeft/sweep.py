@@ -49,7 +49,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     missing = clear_way(trials, store, rerun)
     done = len(trials) - len(missing)
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
-    for place, ids in other_data(trials, store.read_rows() if not rerun else ()).items():
+    for place, ids in other_data(() if rerun else trials, store.read_rows).items():
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
         say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
                      f"other data; --rerun runs them again")  # fmt: skip

@@ -7,17 +7,17 @@ training is needed at all. It is meant to be read and changed.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from raypeft.data import DATASETS
-from raypeft.data.declared.dataset import Loaded, load, settled
+from raypeft.data.declared.dataset import Loaded, load
 from raypeft.data.declared.declaration import Declaration
 from raypeft.data.declared.files import read_table
 from raypeft.study.checking import load_config
+from raypeft.study.datasets import name_of
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
 
@@ -81,7 +81,7 @@ def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) ->
     try:
         columns = asked or guess_columns(read_table(str(path)).columns)
         given = Declaration(path=str(path.absolute()), bad_rows="drop", **columns)
-        loaded = load("data", settled("data", given, Path.cwd()))
+        loaded = load("data", given)
     except (OSError, ValueError) as error:
         raise ConfigError(data, getattr(error, "problems", [str(error)])) from None
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _values(file: Path, path: Path, model: str, columns: dict[str, str], loaded:
     limits = f"  validation_limit: {min(VALIDATED, sizes['validation'])}  # settings are chosen on these\n"
     if sizes["test"] > TESTED:
         limits += f"  test_limit: {TESTED}  # of {sizes['test']:,}; remove it for the final comparison\n"
-    name = re.sub(r"[^\w.-]", "_", path.name.partition(".")[0]).lstrip("_.-") or "data"
+    name = name_of(path)
     dropped = sum(map(len, loaded.dropped.values()))
     lines = [f"    {key}: {json.dumps(value)}" for key, value in columns.items()]
     lines += [f"    bad_rows: drop  # {dropped} rows cannot be used; --dry-run names their lines"] if dropped else []

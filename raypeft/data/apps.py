@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import FORMATS, find_split, hub_file, read_rows, unique
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox import parse_tests
@@ -198,13 +199,7 @@ DATASET = Dataset(
     max_new_tokens=1024,
     longest_tokens=1024,
     max_length=1024,  # the paper's own bound
-    decoding={
-        "num_beams": 1,
-        "do_sample": True,
-        "num_return_sequences": 5,
-        "temperature": 0.6,
-        "top_p": 0.95,
-    },
+    decoding=SAMPLES,
     forms=FORMS,
     untuned_stop=("\n### Instruction:",),  # of a plain prompt: untuned models go on with a next one
     levels=LEVELS,

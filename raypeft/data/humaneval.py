@@ -17,6 +17,7 @@ inside it, since they have loops or tolerances; those of the others are compared
 import json
 from typing import Any
 
+from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox.asserts import from_check
@@ -68,5 +69,5 @@ DATASET = Dataset(
     forms=Forms(COMPLETION, COMPLETION, COMPLETION),
     judged_by=("tests",),
     splits=("test",),
-    decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
+    decoding=SAMPLES,
 )

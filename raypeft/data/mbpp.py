@@ -18,6 +18,7 @@ in the paper's section 4.1, since they name the function. All 974 official solut
 import json
 from typing import Any
 
+from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of
 from raypeft.records import Dataset, Example, Splits
 from raypeft.sandbox import parse_tests
@@ -70,5 +71,5 @@ DATASET = Dataset(
     # What an untuned model writes after its function.
     untuned_stop=("\n### Instruction:", "\n```", "\nassert ", "\nprint(", "\nif __name__"),
     judged_by=("reference", "tests"),
-    decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
+    decoding=SAMPLES,
 )

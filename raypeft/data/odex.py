@@ -26,6 +26,7 @@ import json
 import sys
 from typing import Any
 
+from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of, unique
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox.asserts import from_check
@@ -119,5 +120,5 @@ DATASET = Dataset(
     forms=Forms(COMPLETION, COMPLETION, COMPLETION),
     judged_by=("tests",),
     splits=("test",),
-    decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
+    decoding=SAMPLES,
 )

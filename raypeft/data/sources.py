@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from raypeft.models.folders import is_lfs_pointer
+from raypeft.data.declared.files import check_is_no_pointer, parquet_rows, read_bytes
 from raypeft.records import Example, Splits
 
 SPLITS = ("train", "validation", "test")
@@ -52,12 +49,17 @@ def rows_of(name: str, home: tuple[str, str | None], source: str | None, revisio
     return [row for rows in loaded.values() for row in rows]
 
 
-def _from_hub(name: str, home: tuple[str, str | None], revision: str | None, otherwise: str) -> Any:
+def load_from_hub(repository: str, config: str | None, revision: str | None) -> Any:
+    """What `datasets.load_dataset` gives, without its progress bars. Raises what that raises."""
     from datasets import disable_progress_bars, load_dataset
 
     disable_progress_bars()
+    return load_dataset(repository, config, revision=revision)
+
+
+def _from_hub(name: str, home: tuple[str, str | None], revision: str | None, otherwise: str) -> Any:
     try:
-        return load_dataset(*home, revision=revision)
+        return load_from_hub(*home, revision)
     except ConnectionError as error:
         raise FileNotFoundError(f"{name}: {home[0]} cannot be fetched from the hub ({error}); {otherwise}") from error
 
@@ -110,20 +112,17 @@ def read_rows(name: str, path: str) -> list[Row]:
     file does not exist, and ValueError if its content is not JSON or not rows.
     """
     try:
-        with _open(path) as stream:
-            content = stream.read()
+        content = read_bytes(path)
+        check_is_no_pointer(path, content)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{name}: dataset_path {path} must be a file that can be read but there is none"
-        ) from error
-    if is_lfs_pointer(content):
-        raise ValueError(f"{name}: {path} must be a data file but is a Git LFS pointer to one; "
-                         f"run `git lfs pull` in its repository")  # fmt: skip
+        raise FileNotFoundError(f"{name}: dataset_path {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     if path.endswith(".parquet"):
         try:
-            return pq.read_table(pa.BufferReader(content)).to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{name}: {path}: must be a Parquet file but is none, or damaged ({error})") from None
+            return parquet_rows(content)
+        except ValueError as error:
+            raise ValueError(f"{name}: {path}: {error}") from None
     rows: list[Row] = []
     for number, line in enumerate(_json_parts(content), start=1):
         try:
@@ -135,15 +134,6 @@ def read_rows(name: str, path: str) -> list[Row]:
             raise ValueError(f"{name}: {path} line {number}: rows must be JSON objects but got {line[:60]!r}")
         rows.extend(line_rows)
     return rows
-
-
-def _open(path: str) -> Any:
-    """A file to read. A path on this disk is taken as it is, whatever fsspec reads into `::` in it."""
-    if "://" not in path:
-        return Path(path).expanduser().open("rb")
-    import fsspec
-
-    return fsspec.open(path, "rb")
 
 
 def _json_parts(content: bytes) -> list[bytes]:

@@ -36,6 +36,7 @@ from random import Random
 from typing import Any
 
 from raypeft.data.apps import LEVELS
+from raypeft.data.samples import SAMPLES
 from raypeft.data.toy import expand, pick, put
 from raypeft.data.toy_apps_parts import (
     CHANGES,
@@ -287,5 +288,5 @@ DATASET = Dataset(
     levels=LEVELS,
     judged_by=("tests",),
     paper_training="drawn",
-    decoding={"num_beams": 1, "do_sample": True, "num_return_sequences": 5, "temperature": 0.6, "top_p": 0.95},
+    decoding=SAMPLES,
 )

@@ -9,19 +9,14 @@ A placeholder is written in braces; `{{` and `}}` are literal braces, as in Pyth
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from string import Formatter
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from raypeft.data.text import as_strings, template_parts
 from raypeft.mistakes import described, nearest
 from raypeft.prompting.forms import NAMED, PromptForm
 from raypeft.records import Form
-
-
-def _as_strings(value: Any) -> Any:
-    """A single stop string is a list of one."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class PromptTemplate(BaseModel):
@@ -35,7 +30,7 @@ class PromptTemplate(BaseModel):
         "an empty line",
     )
     answer: str = Field("{code}", description="Text of an answer. It begins with {code}")
-    stop: Annotated[tuple[str, ...] | None, BeforeValidator(_as_strings)] = Field(
+    stop: Annotated[tuple[str, ...] | None, BeforeValidator(as_strings)] = Field(
         None,
         description="Strings that end an answer. null: what follows {code} in the answer, or else the dataset's",
     )
@@ -71,12 +66,7 @@ class PromptTemplate(BaseModel):
 
 def check_placeholders(name: str, text: str, known: Sequence[str], needed: Iterable[str]) -> None:
     """Raise ValueError where a text of a template has other placeholders than `known`, or lacks one that is needed."""
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError as error:
-        raise ValueError(
-            f"{name} must have its literal braces doubled ({{{{ and }}}}) but got {text!r}: {error}"
-        ) from None
+    parts = template_parts(name, text)
     found = [field for _, field, _, _ in parts if field is not None]
     names = ", ".join(f"{{{each}}}" for each in known)
     for field in found:

@@ -105,7 +105,7 @@ class ResultStore:
         Raises ValueError that names the file if it cannot be read.
         """
         path = f"{self.root}/{MANIFEST}"
-        if self.filesystem.get_file_info(path).type == pa.fs.FileType.NotFound:
+        if not self.exists(MANIFEST):
             return None
         with self.filesystem.open_input_file(path) as stream:
             text = stream.read()
@@ -119,7 +119,7 @@ class ResultStore:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
         for path in (*files, f"adapters/{trial_id}", f"models/{trial_id}", f"candidates.partial/{trial_id}"):
-            if self.filesystem.get_file_info(f"{self.root}/{path}").type != pa.fs.FileType.NotFound:
+            if self.exists(path):
                 target = f"{self.root}/superseded/{stamp}/{path}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
                 self._move(f"{self.root}/{path}", target)
@@ -131,18 +131,18 @@ class ResultStore:
         self.filesystem.create_dir(temporary, recursive=True)
         pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem)
         final = f"{self.root}/{name}"
-        if self.filesystem.get_file_info(final).type != pa.fs.FileType.NotFound:
+        if self.exists(name):
             self.filesystem.delete_dir(final)
         self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
         self._move(temporary, final)
 
-    def has_folder(self, name: str) -> bool:
-        """Whether the store has a folder, such as that of an adapter."""
+    def exists(self, name: str) -> bool:
+        """Whether the store has a file or folder, such as that of an adapter."""
         return bool(self.filesystem.get_file_info(f"{self.root}/{name}").type != pa.fs.FileType.NotFound)
 
     def read_folder(self, name: str, target: Path) -> None:
         """Copy a folder of the store, such as an adapter, to a local one. Raises FileNotFoundError if it is lost."""
-        if not self.has_folder(name):
+        if not self.exists(name):
             raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
         pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
 

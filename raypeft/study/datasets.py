@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from raypeft.data.declared.dataset import DataError, settled
 from raypeft.data.declared.declaration import Declaration, DeclaredData
+from raypeft.study.config import Trial
 from raypeft.study.sweepfile import Document, Place
 
 
@@ -52,7 +53,7 @@ def collect(document: Document) -> list[str]:
 
 def _named(document: Document, place: Place, declaration: dict[str, Any], problems: list[str]) -> str:
     """Declare a dataset under its name; returns the name."""
-    name = str(declaration.get("name") or _stem(declaration["path"]))
+    name = str(declaration.get("name") or name_of(declaration["path"]))
     given = {key: value for key, value in declaration.items() if key != "name"}
     known = document.data.get("datasets")
     if not isinstance(known, dict | None):
@@ -65,7 +66,7 @@ def _named(document: Document, place: Place, declaration: dict[str, Any], proble
     return name
 
 
-def _stem(path: Any) -> str:
+def name_of(path: Any) -> str:
     """A name for a dataset: that of its file, folder or repository."""
     text = next(iter(path.values()), "") if isinstance(path, dict) else path
     name = str(text).rstrip("/").rpartition("/")[2].partition(".")[0]
@@ -87,9 +88,9 @@ def settle(document: Document, found: dict[str, DeclaredData]) -> Iterator[str]:
                 yield f"{document.where(('datasets', name))}: {problem.removeprefix(f'{name}: ')}"
 
 
-def misfits(trial: Any) -> Iterator[str]:
+def misfits(trial: Trial) -> Iterator[str]:
     """What a trial asks of its dataset that this has not."""
-    data: DeclaredData | None = trial.declared
+    data = trial.declared
     needed = ["train", "validation"] if trial.method.trains else ["train"] if trial.method.num_shots else []
     for split in needed:
         if split not in trial.data.splits:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from raypeft.data.revision import splits_revision
+from raypeft.data.text import half_of_a_pair
 from raypeft.records import Column, Dataset, Example, Splits
 from raypeft.study.config import Trial
 
@@ -53,12 +54,10 @@ def check_text(splits: Splits, name: str) -> None:
     """Raise ValueError naming the first example with half of a surrogate pair, which is no text to any tokenizer."""
     for split, examples in splits.items():
         for example in examples:
-            try:
-                "".join((example.id, example.nl, example.code, example.starter_code, *example.other_codes)).encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"{name}: {split} example {example.id!r} must be text but has "
-                                 f"{error.object[error.start]!r}, half of a surrogate pair; remove or fill it"
-                                 ) from None  # fmt: skip
+            texts = example.id, example.nl, example.code, example.starter_code, *example.other_codes
+            if half := half_of_a_pair("".join(texts)):
+                raise ValueError(f"{name}: {split} example {example.id!r} must be text but has {half!r}, half of a "
+                                 f"surrogate pair; remove or fill it")  # fmt: skip
 
 
 def limited(splits: Splits, trial: Trial) -> Splits:

@@ -31,7 +31,6 @@ Row = Mapping[str, Any]
 class Asked:
     """A trial whose model can be asked."""
 
-    row: Row
     context: TrialContext
     base: Base
     splits: Splits
@@ -48,7 +47,7 @@ class Asked:
         trial = make_trial({name: value for name, value in row.items() if value is not None})
         adapts = isinstance(trial.method, Adapter)
         older = f"adapters/{row['id']}"  # where older versions put it, and did not say so
-        kept = row["kept"] or (older if adapts and store.has_folder(older) else None)
+        kept = row["kept"] or (older if adapts and store.exists(older) else None)
         if trial.method.trains and kept is None:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
@@ -57,7 +56,7 @@ class Asked:
         base = _base(context, store, None if adapts else kept)
         if context.dataset.max_new_tokens is None:
             context = replace(context, longest_answer=longest_answer(context, base, splits))
-        return cls(row, context, base, splits, kept if adapts else None)
+        return cls(context, base, splits, kept if adapts else None)
 
     def answers(self, instructions: Sequence[str]) -> list[list[str]]:
         """The candidates for each instruction, best first. Raises ValueError where an instruction is too long."""

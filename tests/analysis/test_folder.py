@@ -148,7 +148,7 @@ def test_analysis_needs_neither_torch_nor_ray(foreign: Path) -> None:
 
 
 def test_another_versions_results_make_a_page(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypeft.analysis.report.page.library", lambda: "")
+    monkeypatch.setattr("raypeft.analysis.report.page.charts_script", lambda: "")
     before = content(foreign)
     assert report([str(foreign), "--html", str(tmp_path / "page.html")]) == 0
     text = (tmp_path / "page.html").read_text()

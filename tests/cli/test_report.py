@@ -14,7 +14,7 @@ from raypeft.cli.report import main, report_line
 @pytest.fixture(autouse=True)
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The charts' library takes seconds to bundle, and these tests do not draw."""
-    monkeypatch.setattr(page_module, "library", lambda: "")
+    monkeypatch.setattr(page_module, "charts_script", lambda: "")
 
 
 @pytest.fixture

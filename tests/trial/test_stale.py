@@ -28,17 +28,17 @@ def test_data_that_was_edited_is_noticed_and_data_that_was_not_is_not(tmp_path: 
     write(tmp_path)
     planned = trial(tmp_path)
     rows = [row(planned)]
-    assert other_data([planned], rows) == {}
+    assert other_data([planned], lambda: rows) == {}
     write(tmp_path, "total(x)")
-    assert other_data([planned], rows) == {str(tmp_path): [planned.id]}
+    assert other_data([planned], lambda: rows) == {str(tmp_path): [planned.id]}
 
 
 def test_data_that_is_gone_elsewhere_or_was_never_loaded_is_left_alone(tmp_path: Path) -> None:
     write(tmp_path)
     planned = trial(tmp_path)
-    assert other_data([planned], [{"id": planned.id, "dataset_resolved_revision": None}]) == {}
+    assert other_data([planned], lambda: [{"id": planned.id, "dataset_resolved_revision": None}]) == {}
     rows = [row(planned)]
     (tmp_path / "test.jsonl").unlink()
-    assert other_data([planned], rows) == {}
+    assert other_data([planned], lambda: rows) == {}
     toy = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "zero_shot"})
-    assert other_data([toy], [{"id": toy.id, "dataset_resolved_revision": "sha256:0"}]) == {}
+    assert other_data([toy], lambda: [{"id": toy.id, "dataset_resolved_revision": "sha256:0"}]) == {}

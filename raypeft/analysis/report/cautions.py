@@ -37,14 +37,19 @@ def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
                "intervals count other test examples as chance, not other seeds")  # fmt: skip
 
 
+def by_method(panel: Panel) -> dict[tuple[str, str], list[Standing]]:
+    """The ranked conditions of each model and tuning method, best first."""
+    groups: dict[tuple[str, str], list[Standing]] = {}
+    for each in panel.ranked:
+        fields = each.condition.fields
+        groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
+    return groups
+
+
 def at_the_edge(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     """A numeric field whose best value is the lowest or the highest that was tried: a better one may lie beyond."""
     for panel in panels:
-        groups: dict[tuple[str, str], list[Standing]] = {}
-        for each in panel.ranked:
-            fields = each.condition.fields
-            groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
-        for (_, method), found in groups.items():
+        for (_, method), found in by_method(panel).items():
             best = next((each for each in found if each.is_chosen), found[0])
             for name in panel.swept(found):
                 values = [value for value in values_of_field(found, name) if is_number(value)]
@@ -58,11 +63,7 @@ def at_the_edge(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
 
 def chosen_on_test(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     for panel in panels:
-        groups: dict[tuple[str, str], list[Standing]] = {}
-        for each in panel.ranked:
-            fields = each.condition.fields
-            groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
-        open_ones = sorted({method for (_, method), found in groups.items()
+        open_ones = sorted({method for (_, method), found in by_method(panel).items()
                             if len(found) > 1 and not any(each.is_chosen for each in found)})  # fmt: skip
         if open_ones:
             yield (

@@ -132,7 +132,7 @@ def render(page: Page) -> str:
         # These are files of this package, and base64: nothing in them comes from a results folder as it is.
         css=Markup((folder / "page.css").read_text("utf-8")),  # noqa: S704
         script=Markup((folder / "page.js").read_text("utf-8")),  # noqa: S704
-        library=library() if figures else "",
+        charts_script=charts_script() if figures else "",
         specs=packed({name: figure.spec() for name, figure in figures}),
         themes=packed({"light": config(), "dark": config(dark=True)}),
         trials=packed(trial_details(page.study)),
@@ -141,7 +141,7 @@ def render(page: Page) -> str:
 
 
 @cache
-def library() -> str:
+def charts_script() -> str:
     """Vega, Vega-Lite and vega-embed in one script, compressed.
 
     It takes seconds to make, so it is kept in the user's cache folder for each version of vl-convert.

@@ -15,7 +15,7 @@ from raypeft.data.declared.declaration import Declaration, DeclaredData
 from raypeft.data.declared.examples import make_examples
 from raypeft.data.declared.files import FORMATS, Problem, Row, Table, parse_table, read_bytes, told
 from raypeft.data.declared.splits import complete, derived_stop
-from raypeft.data.sources import SPLITS
+from raypeft.data.sources import SPLITS, load_from_hub
 from raypeft.records import Dataset, Splits
 
 ALIASES = {"valid": "validation", "val": "validation", "dev": "validation", "eval": "validation"}
@@ -45,6 +45,8 @@ class Loaded:
     """File or split -> what was dropped (`bad_rows: drop`)."""
     made: tuple[str, ...]
     """The splits that were made of `train`."""
+    content: str | None
+    """Hash of the files of all splits, whatever their names are. None for a dataset on the hub."""
 
 
 def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
@@ -61,7 +63,7 @@ def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
     examples = [each for split in loaded.splits.values() for each in split]
     return data.model_copy(
         update={
-            "content": content_of(name, data),
+            "content": loaded.content,
             "stop": data.stop or derived_stop(loaded.splits),
             "longest_prompt": max(len(each.nl) for each in examples),
             "longest_answer": max(len(each.code) for each in examples),
@@ -74,10 +76,7 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
     """The record that trials work with. `load` raises DataError where the data is not as it was when it was planned."""
 
     def load_splits(source: str | None = None, revision: str | None = None) -> Splits:
-        if data.content and data.content != content_of(name, data):
-            raise DataError([f"{name}: the files of {data.path} have changed since the sweep was planned, so that its "
-                             f"trials would not have the same data; run the sweep again"])  # fmt: skip
-        return load(name, data).splits
+        return load(name, data, data.content).splits
 
     answer = _tokens(data.longest_answer)
     return Dataset(
@@ -92,24 +91,21 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
     )
 
 
-def content_of(name: str, data: Declaration) -> str:
-    """A hash of the files of all splits, whatever their names are. Raises DataError where one cannot be read."""
-    digest = hashlib.sha256()
-    for split, path in sorted(_files(name, data).items()):
-        try:
-            digest.update(f"{split}\0".encode() + hashlib.sha256(read_bytes(path)).digest())
-        except (OSError, ValueError) as error:
-            raise DataError([f"{name}: {error}"]) from None
-    return f"sha256:{digest.hexdigest()[:16]}"
-
-
 def _tokens(characters: int | None) -> int:
     return UNREAD_TOKENS // 2 if characters is None else -(-characters // CHARACTERS_A_TOKEN) + 1
 
 
-def load(name: str, data: Declaration) -> Loaded:
-    """Read all rows and make the splits. Raises DataError with all that is wrong."""
-    tables = dict(_hub_tables(name, data) if data.is_on_hub else _file_tables(name, data))
+def load(name: str, data: Declaration, planned: str | None = None) -> Loaded:
+    """Read all rows and make the splits.
+
+    Raises DataError with all that is wrong, also where the files' hash is no longer the `planned` one.
+    """
+    contents = {} if data.is_on_hub else _contents(name, data)
+    content = _hash(contents) if contents else None
+    if planned is not None and content != planned:
+        raise DataError([f"{name}: the files of {data.path} have changed since the sweep was planned, so that its "
+                         f"trials would not have the same data; run the sweep again"])  # fmt: skip
+    tables = dict(_hub_tables(name, data) if data.is_on_hub else _file_tables(name, contents))
     given: Splits = {}
     read, dropped, problems = {}, {}, []
     for split, (source, table) in tables.items():
@@ -128,7 +124,9 @@ def load(name: str, data: Declaration) -> Loaded:
         given[split] = examples
     if problems:
         raise DataError(problems)
-    return Loaded(_complete(name, given, data), read, dropped, tuple(each for each in SPLITS if each not in given))
+    return Loaded(
+        _complete(name, given, data), read, dropped, tuple(each for each in SPLITS if each not in given), content
+    )
 
 
 def _complete(name: str, given: Splits, data: Declaration) -> Splits:
@@ -199,12 +197,32 @@ def _files(name: str, data: Declaration) -> dict[str, str]:
     return found
 
 
-def _file_tables(name: str, data: Declaration) -> Iterator[tuple[str, tuple[str, Table]]]:
-    problems = []
+def _contents(name: str, data: Declaration) -> dict[str, tuple[str, bytes]]:
+    """Split -> its file or URL, and what that holds. Raises DataError naming all that cannot be read."""
+    problems, found = [], {}
     for split, path in _files(name, data).items():
         try:
-            table = parse_table(path, read_bytes(path))
+            found[split] = path, read_bytes(path)
         except (OSError, ValueError) as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise DataError(problems)
+    return found
+
+
+def _hash(contents: dict[str, tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for split, (_, content) in sorted(contents.items()):
+        digest.update(f"{split}\0".encode() + hashlib.sha256(content).digest())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _file_tables(name: str, contents: dict[str, tuple[str, bytes]]) -> Iterator[tuple[str, tuple[str, Table]]]:
+    problems = []
+    for split, (path, content) in contents.items():
+        try:
+            table = parse_table(path, content)
+        except ValueError as error:
             problems.append(f"{name}: {error}")
         else:
             yield split, (path, table)
@@ -214,11 +232,9 @@ def _file_tables(name: str, data: Declaration) -> Iterator[tuple[str, tuple[str,
 
 @cache
 def _hub_rows(repository: str, config: str | None, revision: str | None) -> dict[str, list[dict[str, Any]]]:
-    from datasets import disable_progress_bars, load_dataset
-
-    disable_progress_bars()
-    loaded: Any = load_dataset(repository, config, revision=revision)
-    return {ALIASES.get(split, split): list(rows) for split, rows in loaded.items()}
+    return {
+        ALIASES.get(split, split): list(rows) for split, rows in load_from_hub(repository, config, revision).items()
+    }
 
 
 def _hub_tables(name: str, data: Declaration) -> Iterator[tuple[str, tuple[str, Table]]]:

@@ -12,14 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from raypeft.data.text import as_strings, template_parts
+
 HUB = "hf://"
 HUB_FILES = "hf://datasets/"
 """A URL of a file on the hub, which fsspec opens; `hf://owner/name` is a dataset with its splits."""
-
-
-def _as_strings(value: Any) -> Any:
-    """A single stop string is a list of one."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class Split(BaseModel):
@@ -65,7 +62,7 @@ class Declaration(BaseModel):
     )
     id: str | None = Field(None, description="Column with the ids of examples. null: numbers in the order of the rows")
     split: Split = Field(Split(), description="How splits are made that have no file")
-    stop: Annotated[tuple[str, ...] | None, BeforeValidator(_as_strings)] = Field(
+    stop: Annotated[tuple[str, ...] | None, BeforeValidator(as_strings)] = Field(
         None, description="Strings that end the answer of an untuned model. null: derived from the reference answers"
     )
     bad_rows: Literal["refuse", "drop"] = Field(
@@ -176,11 +173,7 @@ def check_template(field: str, text: str) -> None:
         raise ValueError(f"{field} must be a column or a template of columns but is empty")
     if not is_template(text):
         return
-    try:
-        parts = list(Formatter().parse(text))
-    except ValueError as error:
-        raise ValueError(f"{field} must have its literal braces doubled ({{{{ and }}}}) but got {text!r}: {error}"
-                         ) from None  # fmt: skip
+    parts = template_parts(field, text)
     if any(name == "" or spec or conversion for _, name, spec, conversion in parts):
         raise ValueError(f"{field} must have plain names of columns in its braces, without : or !, but got {text!r}")
     if all(name is None for _, name, _, _ in parts):

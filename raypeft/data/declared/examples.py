@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from raypeft.data.declared.declaration import Declaration, filled, is_template, template_columns
-from raypeft.data.declared.files import Problem, Row, Table
+from raypeft.data.declared.files import Problem, Table
 from raypeft.data.sources import unique
+from raypeft.data.text import half_of_a_pair
 from raypeft.mistakes import nearest
 from raypeft.records import Example
 from raypeft.sandbox import parse_tests
@@ -53,18 +54,6 @@ def check_columns(table: Table, declaration: Declaration) -> None:
                              f"the columns are {', '.join(map(str, present))}")  # fmt: skip
 
 
-def repeated_ids(table: Table, column: str) -> list[Row]:
-    """The rows whose id another row before them has."""
-    seen: set[str] = set()
-    again = []
-    for row in table.rows:
-        value = str(row.values.get(column))
-        if value in seen:
-            again.append(row)
-        seen.add(value)
-    return again
-
-
 def _example(number: int, values: dict[str, Any], declaration: Declaration) -> tuple[str, str, str, str]:
     """(id, instruction, answer, tests) of a row."""
     given = values.get(declaration.id) if declaration.id else None
@@ -98,10 +87,8 @@ def _column(name: str, value: Any, may_be_empty: bool) -> str:
 
 def _sound(name: str, text: str) -> str:
     """The text itself. Half of a surrogate pair is no text to any tokenizer."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise Unusable(f"{name} must be text but has {error.object[error.start]!r}, half of a surrogate pair") from None
+    if half := half_of_a_pair(text):
+        raise Unusable(f"{name} must be text but has {half!r}, half of a surrogate pair")
     return text
 
 

@@ -70,9 +70,7 @@ def parse_table(path: str, content: bytes) -> Table:
     name = path.lower()
     if not name.endswith(FORMATS):
         raise ValueError(f"{path} must be a file that ends in {', '.join(FORMATS[:5])} (or with .gz behind it)")
-    if is_lfs_pointer(content):
-        raise ValueError(f"{path} must be a data file but is a Git LFS pointer to one; "
-                         f"run `git lfs pull` in its repository")  # fmt: skip
+    check_is_no_pointer(path, content)
     if name.endswith(".gz"):
         name = name.removesuffix(".gz")
         try:
@@ -80,7 +78,11 @@ def parse_table(path: str, content: bytes) -> Table:
         except (OSError, EOFError) as error:
             raise ValueError(f"{path} must be compressed with gzip but is not, or is damaged ({error})") from None
     if name.endswith(".parquet"):
-        return _parquet(path, content)
+        try:
+            rows = parquet_rows(content)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}") from None
+        return Table([Row(f"row {number}", row) for number, row in enumerate(rows, start=1)])
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"{path} must be UTF-8 but is UTF-16; convert it: iconv -f UTF-16 -t UTF-8 {path} > FILE")
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -105,6 +107,21 @@ def read_bytes(path: str) -> bytes:
         raise ValueError(f"{path} must be a file but is a folder") from None
     except (OSError, ImportError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def check_is_no_pointer(path: str, content: bytes) -> None:
+    """Raise ValueError where a file is what Git LFS leaves in place of a large one."""
+    if is_lfs_pointer(content):
+        raise ValueError(f"{path} must be a data file but is a Git LFS pointer to one; "
+                         f"run `git lfs pull` in its repository")  # fmt: skip
+
+
+def parquet_rows(content: bytes) -> list[dict[str, Any]]:
+    """The rows of a Parquet file's content. Raises ValueError, without the file's name, where it is none."""
+    try:
+        return pq.read_table(pa.BufferReader(content)).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"must be a Parquet file but is none, or damaged ({error})") from None
 
 
 def _json(content: bytes) -> Table:
@@ -181,14 +198,6 @@ def _csv_lines(reader: Any, table: Table) -> Iterator[tuple[str, list[str]]]:
             table.problems.append(Problem(place, f"not CSV ({error}), so that nothing after it can be read"))
             return
         yield place, values
-
-
-def _parquet(path: str, content: bytes) -> Table:
-    try:
-        rows = pq.read_table(pa.BufferReader(content)).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} must be a Parquet file but is none, or damaged ({error})") from None
-    return Table([Row(f"row {number}", row) for number, row in enumerate(rows, start=1)])
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:

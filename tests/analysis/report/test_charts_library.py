@@ -7,7 +7,7 @@ import pytest
 import vl_convert
 
 from raypeft.analysis.report import page as page_module
-from raypeft.analysis.report.page import library
+from raypeft.analysis.report.page import charts_script
 
 
 @pytest.fixture(autouse=True)
@@ -16,17 +16,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(vl_convert, "javascript_bundle", lambda: made.append(1) or "window.x = 1")
     made.clear()
-    library.cache_clear()
+    charts_script.cache_clear()
     yield tmp_path / "raypeft"
-    library.cache_clear()
+    charts_script.cache_clear()
 
 
 made: list[int] = []
 
 
 def again() -> str:
-    page_module.library.cache_clear()
-    return library()
+    page_module.charts_script.cache_clear()
+    return charts_script()
 
 
 def test_the_script_is_made_once_and_kept(cache: Path) -> None:

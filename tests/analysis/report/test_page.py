@@ -17,7 +17,7 @@ from raypeft.analysis.report.study import open_study
 @pytest.fixture(autouse=True)
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """The charts' library takes seconds to bundle, and these tests do not draw."""
-    monkeypatch.setattr(page_module, "library", lambda: "")
+    monkeypatch.setattr(page_module, "charts_script", lambda: "")
 
 
 class Found(HTMLParser):
