@@ -17,11 +17,12 @@ from typing import Any
 
 from rich.console import Console
 
+from raypeft.analysis.claims.planning import check_claims, undecidable
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
-from raypeft.cli.report import report_line
+from raypeft.cli.report import report_lines
 from raypeft.results.reuse import take_over
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore, sweep_url
@@ -41,6 +42,7 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     """Run the trials that have no finished result yet, print the table of all trials, and return the exit code."""
     config = sweep.config
     trials = plan_trials(sweep)
+    claims = check_claims(sweep, trials)
     results = sweep_url(config.results, config.name)
     store = prepare_store(results, sweep, trials)
     console = Console(stderr=True)
@@ -49,6 +51,8 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
     missing = clear_way(trials, store, rerun)
     done = len(trials) - len(missing)
     say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
+    for sentence, reason in undecidable(claims, trials):
+        say(console, f"warning: these trials cannot decide whether {sentence}: {reason}")
     for place, ids in other_data(() if rerun else trials, store.read_rows).items():
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
         say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
@@ -67,7 +71,8 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
         say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
         return 130
     if rows:
-        say(console, report_line(results))
+        for line in report_lines(results):
+            say(console, line)
     say_next_steps(console, results, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from raypeft.analysis.claims import FORMS, Claim
 from raypeft.data import DATASETS
 from raypeft.data.declared.declaration import Declaration, Split
 from raypeft.methods import METHODS, Method, TrainedMethod
@@ -91,6 +92,7 @@ def fields_page() -> str:
             *_section("## Fields of every tuning method", _field_rows(Method, leave_out=("name",))),
             *_section("## Fields of every method that trains", _training_rows()),
             *(line for name, method in METHODS.items() for line in _method_section(name, method)),
+            *_claims(),
             "",
         ]
     )
@@ -125,6 +127,8 @@ def models_with_fields() -> list[type[BaseModel]]:
         Method,
         TrainedMethod,
         *METHODS.values(),
+        Claim,
+        *FORMS.values(),
     ]
 
 
@@ -141,6 +145,16 @@ def _method_section(name: str, method: type[Method]) -> list[str]:
     inherited = [f"It also has the fields of `{parent.model_fields['name'].default}`."] if parent else []
     lines = [f"\n## `{name}`\n", " ".join((method.__doc__ or "").split()), *inherited]
     return [*lines, *(_table(FIELD_HEADINGS, rows) if rows else ())]
+
+
+def _claims() -> Iterator[str]:
+    """The fields of claims: those of all forms, then those of each form."""
+    yield "\n## `claims`\n"
+    yield "Each entry is a claim of one form, named by its key ([claims.md](claims.md)). All forms have these fields."
+    shared = _field_rows(Claim, leave_out=("on",))
+    yield from _table(FIELD_HEADINGS, shared)
+    for kind, form in FORMS.items():
+        yield from _section(f"### `{kind}`", [row for row in _field_rows(form) if row not in shared])
 
 
 def _training_rows() -> list[Row]:

@@ -10,6 +10,7 @@ beside the highest one, with an estimate of how much that one is too high.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from raypeft.analysis.comparisons import values_of
@@ -33,7 +34,7 @@ def best_table(
     score = declared.score(name, "--best")
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for each in conditions(rows, declared):
-        if _mean(each, name) is not None:
+        if mean_of(each, name) is not None:
             key = tuple(str(each.fields[part]) for part in ("model", "dataset", "tuning_method"))
             groups.setdefault(key, []).append(each)
     lines = [_line(key, found, store, declared, score) for key, found in groups.items() if len(found) > 1]
@@ -48,24 +49,27 @@ def best_table(
 def _line(
     key: Sequence[str], found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score
 ) -> list[str]:
-    by, higher = _criterion(found, score)
+    by, by_sign = criterion(found, score)
     sign = 1 if score.higher_is_better else -1
-    best = max(found, key=lambda each: sign * (_mean(each, score.name) or 0.0))
+    best = max(found, key=lambda each: sign * (mean_of(each, score.name) or 0.0))
     method = " ".join(key)
     excess = _optimism(found, store, declared, score)
-    shown = [best.label, _text(_mean(best, score.name), score), _text(excess, score)]
+    shown = [best.label, _text(mean_of(best, score.name), score), _text(excess, score)]
     if not by:
         return [method, str(len(found)), "", "", "no validation score", "", *shown]
-    chosen = max(found, key=lambda each: (1 if higher else -1) * (_mean(each, by) or 0.0))
-    return [method, str(len(found)), chosen.label, chosen.ids, by, _text(_mean(chosen, score.name), score), *shown]
+    chosen = max(found, key=lambda each: by_sign * (mean_of(each, by) or 0.0))
+    return [method, str(len(found)), chosen.label, chosen.ids, by, _text(mean_of(chosen, score.name), score), *shown]
 
 
-def _criterion(found: Sequence[Condition], score: Score) -> tuple[str, bool]:
-    """The column by which a condition is chosen, which all must have; and whether higher is better."""
-    for column, higher in ((f"{score.name}_validation", score.higher_is_better), ("best_eval_loss", False)):
-        if all(_mean(each, column) is not None for each in found):
-            return column, higher
-    return "", True
+def criterion(found: Sequence[Condition], score: Score) -> tuple[str, int]:
+    """The validation column by which the best of these conditions is chosen, and 1 where higher is better, else -1.
+
+    Every condition must have it; an empty name: there is none.
+    """
+    for column, sign in ((f"{score.name}_validation", 1 if score.higher_is_better else -1), ("best_eval_loss", -1)):
+        if all(mean_of(each, column) is not None for each in found):
+            return column, sign
+    return "", 1
 
 
 def _optimism(found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score) -> float | None:
@@ -85,9 +89,15 @@ def _by_example(condition: Condition, store: ResultStore, declared: Declarations
     return {example: sum(table[example] for table in tables) / len(tables) for example in tables[0]}
 
 
-def _mean(condition: Condition, column: str) -> float | None:
+def mean_of(condition: Condition, column: str) -> float | None:
+    """The mean over seeds of a column; None where a seed lacks it."""
     values: list[Any] = [row.get(column) for row in condition.rows]
-    return None if any(value is None for value in values) else sum(values) / len(values)
+    return sum(values) / len(values) if all(map(is_known, values)) else None
+
+
+def is_known(value: Any) -> bool:
+    """Whether a measured value is one: a run that diverged may have written no number."""
+    return value is not None and not (isinstance(value, float) and not isfinite(value))
 
 
 def _text(value: float | None, score: Score) -> str:

@@ -138,7 +138,7 @@ def _by_each_score(
 
 def _by_score(condition: Condition, other: Condition, values: dict[str, Values], score: Score) -> Comparison | str:
     """The comparison by one score, or why there is none; empty where a side has no values of single examples."""
-    pairs = _paired_seeds(condition.rows, other.rows)
+    pairs = paired_seeds(condition.rows, other.rows)
     tables = [[values[row["id"]].get(score.name, {}) for row in side] for side in pairs]
     if not all(table for side in tables for table in side):
         return ""
@@ -153,7 +153,7 @@ def _by_score(condition: Condition, other: Condition, values: dict[str, Values],
     return _compared(condition, other, score, (ours, theirs), both)
 
 
-def _paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The rows of both sides, as many of each: those of the same seeds, where there are any.
 
     A single row stands for all seeds of the other side. Seeds without a common one are independent draws, so any order

@@ -56,7 +56,7 @@ class Baseline:
         """Whether a condition is a baseline."""
         if self.id is not None:
             return any(row["id"] == self.id for row in condition.rows)
-        return all(_equal(condition.fields.get(name), text) for name, text in self.pairs.items())
+        return all(equal(condition.fields.get(name), text) for name, text in self.pairs.items())
 
     def __str__(self) -> str:
         return self.id or " ".join(f"{name}={text}" for name, text in self.pairs.items())
@@ -107,7 +107,7 @@ def parse_baseline(words: Sequence[str], rows: Sequence[Row], declared: Declarat
         if name not in fields:
             raise ValueError(f"--baseline must name fields of the trials but got {name}{nearest(name, fields)}")
         values = list(dict.fromkeys(str(each.fields[name]) for each in found if name in each.fields))
-        if not any(_equal(each.fields.get(name), text) for each in found):
+        if not any(equal(each.fields.get(name), text) for each in found):
             what = "the id of a trial, or its method" if name == "tuning_method" else f"a {name} of these trials"
             raise ValueError(f"--baseline must be {what} ({', '.join(values)}) but got {text}")
     baseline = Baseline(pairs)
@@ -189,7 +189,8 @@ def _what_varies(found: Sequence[Condition]) -> str:
     return f"name a value of {', '.join(told[:4])}" if told else "the trials differ in no field"
 
 
-def _equal(value: Any, text: str) -> bool:
+def equal(value: Any, text: str) -> bool:
+    """Whether a field has a value that is given as text."""
     if str(value) == text or (value is None and text in ("null", "none")):
         return True
     if isinstance(value, bool):

@@ -1,9 +1,11 @@
 """`raypeft sweep NAME --dry-run`: list the trials of a sweep. Downloads nothing and does not import torch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
+from raypeft.analysis.claims.planning import check_claims, sentence_of, undecidable
 from raypeft.analysis.settings import settings
 from raypeft.cli.data_report import data_report
 from raypeft.models.kinds import is_slow
@@ -17,13 +19,18 @@ from raypeft.trial.declarations import own_declarations
 def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
     """The plan as one object for JSON. Its keys are the names of the results' columns."""
     trials = []
-    for trial in plan_trials(sweep):
+    planned = plan_trials(sweep)
+    for trial in planned:
         prediction = predict(trial, sweep.config.resources)
         fits = prediction.fits(sweep.config.resources.gpu_memory_gb) if prediction else None
         peak = round(prediction.peak_gb, 3) if prediction else None
         counts = parameter_counts(trial)
         trials.append({"id": trial.id, **trial.fields, **counts, "predicted_peak_memory_gb": peak, "fits": fits})
-    return {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
+    described = {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
+    claims = check_claims(sweep, planned)
+    open_ones = dict(undecidable(claims, planned))
+    told = [{"claim": sentence, "undecidable": open_ones.get(sentence)} for sentence in map(sentence_of, claims)]
+    return {**described, "claims": told}
 
 
 def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
@@ -50,7 +57,18 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         names = ", ".join(dict.fromkeys(trial.model for trial in slow))
         print(f"{len(slow)} trials are decoded by generate of Transformers itself, which is slower: the layers of "
               f"{names} are not ones whose prompts can be read beforehand (docs/models.md)")  # fmt: skip
+    print_claims(plan["claims"])
     if verbose:
         from raypeft.cli.prompts import print_prompts
 
         print_prompts(planned)
+
+
+def print_claims(claims: Sequence[Mapping[str, str | None]]) -> None:
+    """Print the claims that a sweep tests, and why the planned trials cannot decide some of them."""
+    if claims:
+        print(f"the sweep tests {len(claims)} claims:" if len(claims) > 1 else "the sweep tests a claim:")
+    for each in claims:
+        print(f"  {each['claim']}")
+        if each["undecidable"]:
+            print(f"    these trials cannot decide it: {each['undecidable']}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.report.terminal import markdown, print_summary
+from raypeft.analysis.report.verdict_table import verdict_lines
 
 EPILOG = """examples:
   raypeft report results/rq2                              the table, and the page results/rq2/report.html
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_summary(study.rows, declared=study.declared)
         if study.is_unfinished:
             print(study.state)
+        for line in verdict_lines(study):
+            print(line)
     target = None if options.no_html or (options.markdown and not options.html) else page_path(study, options.html)
     try:
         write_files(study, target, Path(options.figures) if options.figures else None)
@@ -63,21 +66,23 @@ def page_path(study: Study, given: str | None) -> Path | None:
     return None if "://" in url else Path(url).expanduser() / "report.html"
 
 
-def report_line(results: str) -> str:
-    """Write the page of a sweep that has ended, and return a line that says where it is, or why it was not written.
+def report_lines(results: str) -> list[str]:
+    """Write the page of a sweep that has ended, and return the verdicts on its claims and where the page is.
 
-    A sweep must not fail because of its report, so every error becomes such a line.
+    A sweep must not fail because of its report, so every error becomes a line that says why it was not written.
     """
+    lines: list[str] = []
     try:
         study = open_study([results])
+        lines += verdict_lines(study)
         page = page_path(study, None)
         if page is None:
-            return f"raypeft report {results} --html report.html     writes these results as a page"
+            return [*lines, f"raypeft report {results} --html report.html     writes these results as a page"]
         from raypeft.analysis.report.page import make_page, write_page
 
-        return f"report: {write_page(make_page(study), page)}"
+        return [*lines, f"report: {write_page(make_page(study), page)}"]
     except Exception as error:
-        return f"the report was not written: {type(error).__name__}: {error}"
+        return [*lines, f"the report was not written: {type(error).__name__}: {error}"]
 
 
 def write_files(study: Study, page: Path | None, figures: Path | None) -> None:

@@ -239,6 +239,9 @@ class SweepConfig(BaseModel):
     grids: list[dict[str, Any]] = Field(
         min_length=1, description="Grids of trial fields. A list is an axis of the grid"
     )
+    claims: list[dict[str, Any]] = Field(
+        [], description="Statements that the sweep tests. The report says of each whether it is supported"
+    )
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     keep: Keep = Field("adapter", description=KEEP)

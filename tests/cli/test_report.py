@@ -8,7 +8,7 @@ import pytest
 from report_folders import add_row, hits_of_share, made_row, store_at, write_plan
 
 from raypeft.analysis.report import page as page_module
-from raypeft.cli.report import main, report_line
+from raypeft.cli.report import main, report_lines
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_two_places_for_one_page_are_refused(folder: Path) -> None:
 
 
 def test_a_sweep_that_ends_says_where_its_report_is(folder: Path) -> None:
-    assert report_line(str(folder)) == f"report: {folder}/report.html"
+    assert report_lines(str(folder)) == [f"report: {folder}/report.html"]
 
 
 def test_a_sweep_never_fails_because_of_its_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +104,8 @@ def test_a_sweep_never_fails_because_of_its_report(folder: Path, monkeypatch: py
         raise RuntimeError("no charts")
 
     monkeypatch.setattr(page_module, "make_page", broken)
-    assert report_line(str(folder)) == "the report was not written: RuntimeError: no charts"
-    assert report_line("s3://bucket/study").startswith("the report was not written: ")
+    assert report_lines(str(folder)) == ["the report was not written: RuntimeError: no charts"]
+    assert report_lines("s3://bucket/study")[0].startswith("the report was not written: ")
 
 
 PROGRAM = """

@@ -29,6 +29,7 @@ from raypeft.analysis.report.provenance import provenance
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.report.tables import Table, measured_text, tables, unscored
 from raypeft.analysis.report.theme import config
+from raypeft.analysis.report.verdict_table import verdict_tables
 from raypeft.analysis.warnings import warnings
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Page:
     """A report, ready to be written as HTML or as files for a paper."""
 
     study: Study
+    verdicts: tuple[Table, ...]
+    """The tables of the sweep's claims."""
     panels: tuple[PanelPage, ...]
     warnings: tuple[str, ...]
     unscored: Table | None
@@ -68,7 +71,7 @@ class Page:
     def tables(self) -> list[Table]:
         """All tables."""
         more = [self.unscored] if self.unscored else []
-        return [*(table for panel in self.panels for table in panel.tables), *more]
+        return [*self.verdicts, *(table for panel in self.panels for table in panel.tables), *more]
 
     @property
     def figures(self) -> list[tuple[str, Figure]]:
@@ -86,7 +89,7 @@ def make_page(study: Study) -> Page:
         named = tuple((_file_name(each.name, panel, found), each) for each in figures(panel, study))
         parts.append(PanelPage(panel.dataset, lead(panel), tuple(tables(panel, study)), named))
     told = [*cautions(study, found), *warnings(study.scored)]
-    return Page(study, tuple(parts), tuple(told), unscored(study), choose(study, found))
+    return Page(study, tuple(verdict_tables(study)), tuple(parts), tuple(told), unscored(study), choose(study, found))
 
 
 def _file_name(name: str, panel: Panel, every: Sequence[Panel]) -> str:

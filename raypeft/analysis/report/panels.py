@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isfinite
 from typing import Any
 
+from raypeft.analysis.choosing import criterion, is_known, mean_of
 from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
@@ -194,7 +194,7 @@ def _measured(condition: Condition, scores: Sequence[Score]) -> dict[str, Measur
 
 def measure(condition: Condition, score: Score) -> Measured | None:
     """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it."""
-    values = [row[score.name] for row in condition.rows if _is_known(row.get(score.name))]
+    values = [row[score.name] for row in condition.rows if is_known(row.get(score.name))]
     if not values or len(values) < len(condition.rows):
         return None
     mean = sum(values) / len(values)
@@ -209,17 +209,6 @@ def measure(condition: Condition, score: Score) -> Measured | None:
     if score.unit == "fraction" and low is not None and high is not None:
         low, high = max(0.0, low), min(1.0, high)
     return Measured(mean, low, high, least, most)
-
-
-def mean_of(condition: Condition, column: str) -> float | None:
-    """The mean over seeds of a column; None where a seed lacks it."""
-    values: list[Any] = [row.get(column) for row in condition.rows]
-    return sum(values) / len(values) if all(map(_is_known, values)) else None
-
-
-def _is_known(value: Any) -> bool:
-    """Whether a measured value is one: a run that diverged may have written no number."""
-    return value is not None and not (isinstance(value, float) and not isfinite(value))
 
 
 def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
@@ -238,17 +227,6 @@ def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
             each = every[place]
             marked[place] = Standing(each.condition, each.scores, place == best, False, by)
     return marked
-
-
-def criterion(found: Sequence[Condition], score: Score) -> tuple[str, int]:
-    """The validation column by which the best of these conditions is chosen, and 1 where higher is better, else -1.
-
-    Every condition must have it; an empty name: there is none.
-    """
-    for column, sign in ((f"{score.name}_validation", 1 if score.higher_is_better else -1), ("best_eval_loss", -1)):
-        if all(mean_of(each, column) is not None for each in found):
-            return column, sign
-    return "", 1
 
 
 def seeds_of(condition: Condition) -> int:

@@ -15,7 +15,11 @@ from typing import Any
 
 import yaml
 
+from raypeft.analysis.claims import Claim
+from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims
+from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.folder import open_results
+from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
 from raypeft.results.gathered import gathered_rows
 from raypeft.results.manifest import Manifest
@@ -26,7 +30,7 @@ TOGETHER = "all"
 """Name of the file of a table whose trials are stored in one file."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sweep:
     """One results folder."""
 
@@ -62,6 +66,11 @@ class Sweep:
                 found.setdefault(row["id"], []).append(row)
             self._whole[table] = found
         return self._whole[table]
+
+    @cached_property
+    def claims(self) -> list[Claim]:
+        """The claims that its sweep file states."""
+        return read_claims(self.manifest.sweep.get("text", "")) if self.manifest else []
 
     @property
     def question(self) -> str:
@@ -111,6 +120,20 @@ class Study:
     def state(self) -> str:
         """How far the sweeps are: "5 of 12 trials"."""
         return "; ".join(_state(sweep, len(self.sweeps) > 1) for sweep in self.sweeps)
+
+    def values(self, row: Row) -> Values:
+        """What a trial scored on single examples, also where one file holds the values of all trials."""
+        sweep = self.home[row["id"]]
+        values: Values = {}
+        for each in sweep.read("example_scores", row["id"]):
+            values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
+        return values or values_of(sweep.store, row, sweep.declared)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The verdicts on the claims of all folders, tested on the trials of all folders."""
+        claims = [claim for sweep in self.sweeps for claim in sweep.claims]
+        return judged(claims, make_evidence(self.scored, self.declared, self.values)) if claims else []
 
     @cached_property
     def evaluations(self) -> dict[str, list[Row]]:

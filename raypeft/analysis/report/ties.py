@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import hypot
 
-from raypeft.analysis.comparisons import SIGNIFICANT, compare_pairs, values_of
+from raypeft.analysis.comparisons import SIGNIFICANT, compare_pairs
 from raypeft.analysis.report.panels import Measured, Standing
-from raypeft.analysis.report.study import Row, Study
+from raypeft.analysis.report.study import Study
 from raypeft.metrics.metric import Score, Values
 
 MOST_PAIRED = 60
@@ -59,21 +59,12 @@ def tied_with_best(every: Sequence[Standing], score: Score, study: Study) -> tup
 
 def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Study) -> list[bool | None]:
     """For each condition whether it is tied with the best. None: it has no scores of the same examples."""
-    values: dict[str, Values] = {row["id"]: _values(row, study) for row in best.condition.rows}
+    values: dict[str, Values] = {row["id"]: study.values(row) for row in best.condition.rows}
     if not all(each.get(score.name) for each in values.values()):
         return [None] * len(others)
-    values |= {row["id"]: _values(row, study) for each in others for row in each.condition.rows}
+    values |= {row["id"]: study.values(row) for each in others for row in each.condition.rows}
     made = compare_pairs([(each.condition, best.condition) for each in others], values, score)
     return [None if each is None else each.p_holm >= SIGNIFICANT for each in made]
-
-
-def _values(row: Row, study: Study) -> Values:
-    """What a trial has of single examples, also where one file holds the values of all trials."""
-    sweep = study.home[row["id"]]
-    values: Values = {}
-    for each in sweep.read("example_scores", row["id"]):
-        values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
-    return values or values_of(sweep.store, row, sweep.declared)
 
 
 def _overlaps(best: Measured, other: Measured) -> bool | None:

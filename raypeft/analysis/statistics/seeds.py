@@ -5,7 +5,8 @@
 
 Seeds and examples are crossed: every seed answers the same test examples. So the mean has the variance of a two-way
 random-effects analysis of variance, as readers and cases have in studies of diagnostic readings (Dorfman, Berbaum and
-Metz 1992), with the degrees of freedom of Hillis (2007, Statistics in Medicine 26, 596-619).
+Metz 1992), with degrees of freedom after Hillis (2007, Statistics in Medicine 26, 596-619), made cautious for few seeds
+(`_degrees`).
 
 A bootstrap that draws seeds, then examples, is the alternative. It is not used here since with few seeds it is too wide
 where they scatter little and too narrow where they scatter much: `benchmarks/intervals.py` measures how often each
@@ -14,15 +15,17 @@ interval holds the truth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, numbers
 
+SEED_BOUND = 0.1
+"""Chance that the variance between seeds is larger than the bound that degrees of freedom are made from."""
 FEWEST_SEEDS = 3
 """Fewer seeds have no interval: that of two seeds is 3.6 times as wide as that of three with the same deviation."""
 
@@ -58,6 +61,10 @@ class TwoLevel:
     """What neither explains: seeds that differ on single examples."""
     seeds: int
     examples: int
+    error: float
+    """Standard error of the mean."""
+    degrees: float
+    """Degrees of freedom of Student's t for mean / error; infinite where the examples are the only chance."""
 
     @property
     def detectable(self) -> float:
@@ -74,7 +81,7 @@ class TwoLevel:
     def _detectable(self, seeds: int) -> float:
         by_seeds = (self.seed_variance + self.noise_variance / self.examples) / seeds
         variance = by_seeds + self.example_variance / self.examples
-        t = _distribution(seeds, by_seeds / variance if variance > 0 else 0.0)
+        t = stats.t(_degrees(seeds, by_seeds, self.example_variance / self.examples))
         return float((t.ppf((1 + CONFIDENCE) / 2) + t.ppf(POWER)) * variance**0.5)
 
 
@@ -97,9 +104,10 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
     noise = float((left**2).sum()) / ((seeds - 1) * (examples - 1))
     beyond = max(example_square - noise, 0.0)
     variance = (seed_square + beyond) / (seeds * examples)
-    t = _distribution(seeds, seed_square / (seed_square + beyond) if seed_square > 1e-12 else 0.0)
-    margin = float(t.ppf((1 + CONFIDENCE) / 2)) * variance**0.5
-    p_value = float(2 * t.sf(abs(mean) / variance**0.5)) if variance > 0 else float(mean == 0)
+    degrees = _degrees(seeds, seed_square, beyond)
+    error = variance**0.5
+    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    p_value = float(2 * stats.t.sf(abs(mean) / error, degrees)) if variance > 0 else float(mean == 0)
     return TwoLevel(
         mean=float(mean),
         low=float(mean - margin),
@@ -110,14 +118,22 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
         noise_variance=noise,
         seeds=seeds,
         examples=examples,
+        error=error,
+        degrees=degrees,
     )
 
 
-def _distribution(seeds: int, share: float) -> Any:
-    """Of a mean over its standard error: Student's t with Hillis' degrees of freedom. `share` is the part of the mean's
-    variance that comes from seeds; without it the distribution is normal.
+def _degrees(seeds: int, by_seeds: float, by_examples: float) -> float:
+    """Degrees of freedom of Student's t, from both parts of the mean's variance; infinite where seeds have none.
+
+    They are Hillis' ((n - 1) / share**2, where share is the part of the variance that comes from seeds), but with the
+    upper bound (90 %) of the variance between seeds in the share. Hillis takes the share as known; of three seeds it is
+    not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at once.
     """
-    return stats.t((seeds - 1) / share**2) if share > 0 else stats.norm()
+    if by_seeds <= 1e-12:
+        return math.inf
+    upper = by_seeds * (seeds - 1) / float(stats.chi2.ppf(SEED_BOUND, seeds - 1))
+    return (seeds - 1) / (upper / (upper + by_examples)) ** 2
 
 
 def over_seeds(values: Sequence[float]) -> Seeds:

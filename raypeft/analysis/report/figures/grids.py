@@ -8,6 +8,7 @@ from typing import Any
 
 import altair as alt
 
+from raypeft.analysis.choosing import criterion
 from raypeft.analysis.report.figures.figure import (
     Figure,
     described,
@@ -17,7 +18,7 @@ from raypeft.analysis.report.figures.figure import (
     tooltip,
     value_text,
 )  # fmt: skip
-from raypeft.analysis.report.panels import Panel, Standing, criterion, values_of_field
+from raypeft.analysis.report.panels import Panel, Standing, values_of_field
 from raypeft.analysis.report.study import Study
 
 MOST_MAPS = 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import altair as alt
 
+from raypeft.analysis.choosing import criterion
 from raypeft.analysis.report.figures.figure import (
     Figure,
     axis_title,
@@ -21,7 +22,7 @@ from raypeft.analysis.report.figures.figure import (
     tooltip,
     value_text,
 )  # fmt: skip
-from raypeft.analysis.report.panels import Panel, Standing, criterion
+from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
 
 MOST_LINES = 12

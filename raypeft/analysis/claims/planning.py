@@ -1,0 +1,195 @@
+"""Claims before anything runs: mistakes in them, and those that the planned trials cannot decide.
+
+check_claims(sweep, trials)                     # raises ConfigError with the lines
+for sentence, reason in undecidable(sweep, trials):
+    ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from raypeft.analysis.claims import Claim
+from raypeft.analysis.claims.claim import told
+from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES, has_chance
+from raypeft.analysis.claims.evidence import Evidence, Selector, blocks, fitting
+from raypeft.analysis.claims.optimum import FEWEST_VALUES, Optimum
+from raypeft.analysis.claims.saves import Saves
+from raypeft.analysis.claims.stops_growing import StopsGrowing
+from raypeft.analysis.claims.verdicts import make_evidence, read_claim
+from raypeft.analysis.conditions import SEEDS, Condition
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
+from raypeft.metrics import METRICS
+from raypeft.metrics.metric import Score
+from raypeft.mistakes import must_be_one_of, nearest
+from raypeft.study.checking import LoadedSweep
+from raypeft.study.config import Trial
+from raypeft.study.sweepfile import ConfigError
+from raypeft.trial.columns import tables
+from raypeft.trial.declarations import own_declarations
+
+USUAL_DIFFERENCE = 0.1
+"""Share of the test examples that one of two methods hits and the other does not, assumed before anything has run. On
+CoNaLa two tuned models differed on 5 to 20 % of them."""
+
+
+def check_claims(sweep: LoadedSweep, trials: Sequence[Trial]) -> list[Claim]:
+    """The claims of a sweep. Raises ConfigError with all mistakes in them, each with its line."""
+    if not sweep.config.claims:
+        return []
+    evidence = _planned(trials)
+    fractions = {score.name: score.unit == "fraction" for score in evidence.declared.scores}
+    claims, problems = [], []
+    for index, data in enumerate(sweep.config.claims):
+        where = sweep.document.where(("claims", index))
+        try:
+            claim = read_claim(data, lambda name: fractions.get(name, True))
+        except ValueError as error:
+            problems += [f"{where}: {line}" for line in str(error).splitlines()]
+            continue
+        found = list(_mistakes(claim, evidence, {trial.id: trial for trial in trials}))
+        problems += [f"{where}: {problem}" for problem in found]
+        claims.append(claim)
+    if problems:
+        raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
+    return claims
+
+
+def undecidable(claims: Sequence[Claim], trials: Sequence[Trial]) -> list[tuple[str, str]]:
+    """The claims that these trials cannot decide, in words, each with the reason and what to do."""
+    if not claims:
+        return []
+    evidence, by_id = _planned(trials), {trial.id: trial for trial in trials}
+    reasons = [next(_hindrances(claim, evidence, by_id), "") for claim in claims]
+    return [(sentence_of(claim), reason) for claim, reason in zip(claims, reasons, strict=True) if reason]
+
+
+def sentence_of(claim: Claim) -> str:
+    """A planned claim in words."""
+    return claim.words(own_declarations().score(claim.on, "on"))
+
+
+def _planned(trials: Sequence[Trial]) -> Evidence:
+    return make_evidence(
+        [{"id": trial.id, **trial.fields} for trial in trials], own_declarations(trials), lambda row: {}
+    )
+
+
+def _mistakes(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> Iterator[str]:
+    """What is wrong with a claim for this plan."""
+    known = {name for each in evidence.conditions for name in each.fields}
+    scores = {score.name: score for score in evidence.declared.scores}
+    unknown = [name for name in claim.fields if name not in known]
+    for name in unknown:
+        why = "seeds are chance, and cannot be compared" if name in SEEDS else "must be a field of the planned trials"
+        yield f"{name}: {why} but got {name}{nearest(name, known)}" if name not in SEEDS else f"{name}: {why}"
+    if claim.on not in scores:
+        yield f"on: {must_be_one_of(scores, claim.on)}"
+    if unknown or claim.on not in scores:
+        return
+    if isinstance(claim, Saves) and claim.saves not in {column.name for column in tables()["trials"]}:
+        yield f"saves: must be a column of the trials but got {claim.saves}"
+    lacking = [selector for selector in claim.selectors if not fitting(evidence.conditions, selector)]
+    for selector in lacking:
+        yield f"no planned trial has {told(selector)}; {_there_are(selector, evidence)}"
+    if lacking:
+        return
+    found = blocks(evidence, claim.where, claim.sides, claim.per, claim.free)
+    if not found:
+        yield "no planned trials that are compared agree in all other fields (model, dataset, number of examples ...)"
+        return
+    compared = [each for block in found for each in block.conditions if claim.compares(each)]
+    yield from _unvaried(claim, compared)
+    for each in compared:
+        if why := _why_not(trials[each.rows[0]["id"]], scores[claim.on]):
+            yield f"on: {each.label} will have no {claim.on}: {why}"
+            return
+
+
+def _there_are(selector: Selector, evidence: Evidence) -> str:
+    """The values of the selector's fields that there are."""
+    told_values = []
+    for name in selector:
+        values = dict.fromkeys(str(each.fields[name]) for each in evidence.conditions if name in each.fields)
+        told_values.append(f"{name} is {', '.join([*values][:8])}")
+    return "; ".join(told_values)
+
+
+def _unvaried(claim: Claim, found: Sequence[Condition]) -> Iterator[str]:
+    """Fields that the claim needs varied and the plan does not vary."""
+    if isinstance(claim, StopsGrowing):
+        values = {each.fields.get(claim.stops_growing) for each in found}
+        if not any(isinstance(value, int | float) and value > claim.after for value in values):
+            yield f"no planned trial that can be compared has {claim.stops_growing} above {claim.after:g}"
+    if isinstance(claim, Optimum):
+        for name in claim.free:
+            if len({str(each.fields.get(name)) for each in found if name in each.fields}) < 2:
+                yield f"the planned trials that can be compared have one value of {name}"
+
+
+def _why_not(trial: Trial, score: Score) -> str:
+    """Why a trial will not have a score; empty where it will."""
+    metric = next((each for each in METRICS.values() if score in each.all_scores(trial.data.levels)), None)
+    if metric is None:
+        return "" if trial.method.trains else "it trains nothing"
+    if not trial.decode:
+        return "it has decode: false"
+    if metric.needs not in trial.data.judged_by:
+        return f"answers of {trial.dataset} are judged by {' and '.join(trial.data.judged_by)}"
+    most = re.search(r"_at_(\d+)$", score.name)
+    if most and int(most[1]) > trial.num_return_sequences:
+        return f"it has num_return_sequences: {trial.num_return_sequences}"
+    return ""
+
+
+def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> Iterator[str]:
+    """Why these trials cannot decide a claim, the gravest reason first."""
+    found = blocks(evidence, claim.where, claim.sides, claim.per, claim.free)
+    for block in found:
+        for side in claim.must_be_chosen:
+            several = fitting(block.conditions, side)
+            if len(several) > 1 and not all(_has_validation(trials[each.rows[0]["id"]]) for each in several):
+                yield (f"{len(several)} trials are {told(side)} and none can be chosen on validation; set "
+                       "validation_limit, or name more fields in the claim")  # fmt: skip
+    compared = [each for block in found for each in block.conditions if claim.compares(each)]
+    if isinstance(claim, Optimum):
+        yield from _optimum_hindrances(claim, compared)
+        return
+    few = [each for each in compared if has_chance(each, evidence) and len(each.rows) < FEWEST_SEEDS]
+    if few:
+        name = "icl_seed" if few[0].fields["tuning_method"] == "icl" else "seed"
+        yield (f"{few[0].label} has {len(few[0].rows)} seed{'s' if len(few[0].rows) > 1 else ''}, and "
+               f"{FEWEST_SEEDS} or more are needed: {name}: [1, 2, 3]")  # fmt: skip
+    yield from _too_few_examples(claim, [trials[each.rows[0]["id"]] for each in compared])
+
+
+def _has_validation(trial: Trial) -> bool:
+    return trial.method.trains or trial.validation_limit is not None
+
+
+def _optimum_hindrances(claim: Optimum, compared: Sequence[Condition]) -> Iterator[str]:
+    values = {each.fields.get(claim.optimum_of) for each in compared} - {None}
+    if len(values) < FEWEST_VALUES:
+        yield f"{len(values)} values of {claim.optimum_of} are planned, and {FEWEST_VALUES} or more are needed"
+    if all(len(each.rows) < 2 for each in compared):
+        yield "every trial has one seed, and two or more are needed: seed: [1, 2]"
+
+
+def _too_few_examples(claim: Claim, compared: Sequence[Trial]) -> Iterator[str]:
+    """Whether the test examples are too few for the margin of a claim that something does not change."""
+    within = getattr(claim, "margin", None) or getattr(claim, "within", None)
+    limits = [min(filter(None, (trial.limit, trial.test_limit)), default=None) for trial in compared]
+    fewest = min((limit for limit in limits if limit), default=None)
+    if fewest is None:
+        return
+    if fewest < FEWEST_EXAMPLES:
+        yield f"{fewest} test examples are planned, and {FEWEST_EXAMPLES} or more are needed"
+    metric = next((each for each in METRICS.values() if claim.on in {score.name for score in each.scores}), None)
+    if within is None or metric is None:
+        return
+    reach = 1.96 * (USUAL_DIFFERENCE / fewest) ** 0.5
+    if reach > within:
+        needed = USUAL_DIFFERENCE * (1.96 / within) ** 2
+        yield (f"{fewest} test examples give an interval of about ±{100 * reach:.1f} points (if two methods differ on "
+               f"{USUAL_DIFFERENCE:.0%} of them), wider than the margin; about {needed:,.0f} are needed")  # fmt: skip

@@ -1,0 +1,119 @@
+"""Where is the best value of a field, such as the learning rate, and how sure is that?
+
+    found = draws([curve_of_rank_8, curve_of_rank_64])      # decades of the optimum, one column a curve
+    found[:, 1] - found[:, 0]
+
+A curve has one score for each value of the field and each seed. The optimum is the vertex of the parabola through the
+best value and its two neighbours, over the logarithm of the field. Its uncertainty comes from a parametric bootstrap:
+the mean of each value is drawn anew, with the variance between seeds at the three values around the optimum, pooled
+over all curves, and the uncertainty of that variance itself. Where scores of single examples are stored, the test
+examples are drawn anew as well, the same ones for every curve, since all trials were tested on the same.
+
+No curve is a parabola: losses rise faster above the best learning rate than below it. So the vertex is moved by a
+normal error with a standard deviation of a tenth of the distance between two values. On curves that rise 1.7 times as
+fast on one side, tried at half decades, the vertex is off by up to 0.13 of this distance.
+
+The best value at an end of the grid is no optimum: a better one may lie beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+DRAWS = 4000
+INTERPOLATION = 0.1
+"""Standard deviation of the vertex's error, as a share of the distance between two values of the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The scores of one curve; lower is better."""
+
+    decades: Any
+    """log10 of the field's values, rising: (values,)."""
+    scores: tuple[Any, ...]
+    """For each value the scores of its seeds."""
+    examples: Any = None
+    """(values, examples): the mean over seeds of each example's score. None: not stored."""
+
+    @property
+    def means(self) -> Any:
+        return np.array([each.mean() for each in self.scores])
+
+    @property
+    def best(self) -> int:
+        """The place of the best value."""
+        return int(self.means.argmin())
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the best value has a neighbour on each side."""
+        return 0 < self.best < len(self.decades) - 1
+
+
+def curve(values: Sequence[float], scores: Sequence[Sequence[float]], examples: Any = None) -> Curve:
+    """A curve from the field's values, in any order, and the scores of each value's seeds.
+
+    Raises ValueError for fewer than three values.
+    """
+    if len(values) < 3:
+        raise ValueError(f"a curve must have at least 3 values but got {len(values)}")
+    order = np.argsort(values)
+    return Curve(
+        np.log10(np.array(values, float)[order]),
+        tuple(np.array(scores[place], float) for place in order),
+        None if examples is None else np.array(examples, float)[order],
+    )
+
+
+def vertices(decades: Any, means: Any) -> Any:
+    """log10 of the optimum of each line of `means` (draws, values); at an end of the grid, that end."""
+    best = means.argmin(axis=1)
+    inside = np.clip(best, 1, len(decades) - 2)
+    lines = np.arange(len(means))
+    left, middle, right = decades[inside - 1], decades[inside], decades[inside + 1]
+    # The vertex of a parabola through three points, from its two slopes.
+    rise = (means[lines, inside] - means[lines, inside - 1]) / (middle - left)
+    fall = (means[lines, inside + 1] - means[lines, inside]) / (right - middle)
+    bend = fall - rise
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vertex = (left + middle) / 2 - rise * (right - left) / (2 * bend)
+    vertex = np.clip(np.where(bend > 0, vertex, middle), left, right)
+    return np.where(best == inside, vertex, decades[best])
+
+
+def draws(curves: Sequence[Curve], count: int = DRAWS, seed: int = 42) -> Any:
+    """The optimum of each curve in decades, (draws, curves), over other seeds and examples.
+
+    Raises ValueError where no value near an optimum has two seeds.
+    """
+    variance, degrees = _pooled(curves)
+    generator = np.random.default_rng(seed)
+    spread = (variance * degrees / generator.chisquare(degrees, count)) ** 0.5
+    examples = next((each.examples.shape[1] for each in curves if each.examples is not None), 0)
+    weights = generator.multinomial(examples, np.full(examples, 1 / examples), count) / examples if examples else None
+    found = []
+    for each in curves:
+        seeds = np.array([len(scores) for scores in each.scores])
+        noise = generator.standard_normal((count, len(seeds))) * spread[:, None] / seeds**0.5
+        stored = weights is not None and each.examples is not None and each.examples.shape[1] == examples
+        means = weights @ each.examples.T if stored else each.means[None]
+        moved = generator.standard_normal(count) * INTERPOLATION * np.median(np.diff(each.decades))
+        found.append(vertices(each.decades, means + noise) + moved)
+    return np.stack(found, axis=1)
+
+
+def _pooled(curves: Sequence[Curve]) -> tuple[float, int]:
+    """Variance between seeds of one value, and its degrees of freedom, at the values around the optima.
+
+    Far from the optimum runs diverge, and their scatter says nothing of where the optimum is.
+    """
+    near = [scores for each in curves for scores in each.scores[max(0, each.best - 1) : each.best + 2]]
+    degrees = sum(len(scores) - 1 for scores in near)
+    if degrees < 1:
+        raise ValueError("values must have at least two seeds near the optimum but have one")
+    return sum(float(((scores - scores.mean()) ** 2).sum()) for scores in near) / degrees, degrees

@@ -1,0 +1,77 @@
+"""Which trials are compared: selectors, blocks, and who stands for a side."""
+
+import pytest
+
+from benchmarks.made_claims import DECLARED
+from raypeft.analysis.claims.evidence import blocks, fitting, representative, rivals
+from raypeft.analysis.claims.verdicts import make_evidence
+from raypeft.study.plan import make_trial
+
+LORA, ICL = {"tuning_method": "lora"}, {"tuning_method": "icl"}
+EM = DECLARED.score("em_at_10", "test")
+
+
+def made(*trials, **scores):
+    rows = []
+    for fields in trials:
+        columns = {name: fields.pop(name) for name in [*fields] if name.startswith(("em_", "best_"))}
+        trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "lora", **fields})
+        rows.append({"id": trial.id, **trial.fields, **columns})
+    return make_evidence(rows, DECLARED, lambda row: {})
+
+
+def labels(found):
+    return [each.label for each in found]
+
+
+def test_a_selector_may_give_several_values_and_numbers_in_any_form() -> None:
+    every = made({"lora_r": 4}, {"lora_r": 8}, {"lora_r": 16}, {"learning_rate": 3e-4, "lora_r": 32}).conditions
+    assert [each.fields["lora_r"] for each in fitting(every, {"lora_r": [4, 16.0]})] == [4, 16]
+    assert [each.fields["lora_r"] for each in fitting(every, {"lora_r": "8"})] == [8]
+    assert len(fitting(every, {"learning_rate": 0.0003})) == 4
+
+
+@pytest.mark.parametrize("alpha, ranks", [("r", [16]), ("2r", [8]), ("0.5r", [32]), ("2 * r", [8]), (16, [8, 16, 32])])
+def test_alpha_may_be_given_as_a_multiple_of_the_rank(alpha, ranks) -> None:
+    every = made(*({"lora_r": rank, "lora_alpha": 16} for rank in (8, 16, 32))).conditions
+    assert [each.fields["lora_r"] for each in fitting(every, {"lora_alpha": alpha})] == ranks
+
+
+def test_each_model_and_dataset_is_a_block_of_its_own() -> None:
+    trials = [{"dataset": data, "tuning_method": name} for data in ("toy", "toy_apps") for name in ("lora", "icl")]
+    evidence = made(*trials, {"dataset": "conala"})
+    assert [each.label for each in blocks(evidence, {}, [LORA, ICL])] == ["toy", "toy_apps"]
+    assert [each.label for each in blocks(evidence, {"dataset": "toy"}, [LORA, ICL])] == [""]
+
+
+def test_trials_that_differ_in_a_field_of_all_methods_are_not_compared() -> None:
+    evidence = made({"test_limit": 10}, {"tuning_method": "icl", "test_limit": 20})
+    assert blocks(evidence, {}, [LORA, ICL]) == []
+
+
+def test_a_claim_of_one_method_is_not_tested_across_methods() -> None:
+    evidence = made(
+        {"num_shots": 4}, {"num_shots": 0}, {"tuning_method": "icl", "num_shots": 4}, {"tuning_method": "zero_shot"}
+    )
+    found = blocks(evidence, {}, [{"num_shots": 4}, {"num_shots": 0}])
+    assert [{each.fields["tuning_method"] for each in block.conditions} for block in found] == [{"lora"}]
+
+
+def test_per_adds_fields_in_which_a_block_agrees() -> None:
+    evidence = made(*({"lora_r": rank, "learning_rate": rate} for rank in (4, 8) for rate in (1e-3, 1e-2)))
+    found = blocks(evidence, {}, [{"lora_r": 4}, {"lora_r": 8}], ["learning_rate"])
+    assert [each.label for each in found] == ["lr 0.001", "lr 0.01"]
+
+
+def test_a_side_is_represented_by_its_best_on_validation_and_not_on_the_test() -> None:
+    every = made({"lora_r": 4, "em_at_10": 0.9, "em_at_10_validation": 0.1},
+                 {"lora_r": 8, "em_at_10": 0.1, "em_at_10_validation": 0.9}).conditions  # fmt: skip
+    assert representative(every, EM).fields["lora_r"] == 8
+    every = made({"lora_r": 4, "best_eval_loss": 0.1}, {"lora_r": 8, "best_eval_loss": 0.9}).conditions
+    assert representative(every, EM).fields["lora_r"] == 4
+
+
+def test_without_validation_a_rival_is_every_trial() -> None:
+    every = made(*({"tuning_method": "icl", "num_shots": count, "em_at_10": 0.1} for count in (1, 2, 4))).conditions
+    assert representative(every, EM) is None and len(rivals(every, EM)) == 3
+    assert len(rivals(every[:1], EM)) == 1

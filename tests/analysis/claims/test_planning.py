@@ -1,0 +1,117 @@
+"""Claims before anything runs: mistakes with their lines, and what the planned trials cannot decide."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from raypeft.analysis.claims.planning import check_claims, undecidable
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
+from raypeft.study.sweepfile import ConfigError
+
+GRID = """name: x
+defaults: {model: toy, dataset: toy, seed: [1, 2, 3]}
+grids:
+  - {tuning_method: lora, lora_r: [4, 8], learning_rate: [1.0e-4, 1.0e-3, 1.0e-2]}
+  - {tuning_method: zero_shot, seed: 42}
+  - {tuning_method: icl, num_shots: [1, 2, 4], icl_seed: [1, 2, 3], seed: 42}
+claims:
+"""
+
+
+def loaded(tmp_path: Path, claims: str, *overrides: str):
+    path = tmp_path / "x.yaml"
+    path.write_text(GRID + "".join(f"  - {claim}\n" for claim in claims.splitlines()))
+    sweep = load_config(path, overrides)
+    return sweep, plan_trials(sweep)
+
+
+def mistakes(tmp_path: Path, claims: str, *overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        check_claims(*loaded(tmp_path, claims, *overrides))
+    return raised.value.problems
+
+
+def open_ones(tmp_path: Path, claims: str, *overrides: str) -> list[str]:
+    sweep, trials = loaded(tmp_path, claims, *overrides)
+    return [reason for _, reason in undecidable(check_claims(sweep, trials), trials)]
+
+
+@pytest.mark.parametrize("claim, message", [
+    ("{better: {tuning_method: lora}, than: {tuning_method: zero_shot}, on: em_at_11}", "on: must be one of .*em_at_1"),
+    ("{better: {rank: 8}, than: {lora_r: 4}, on: codebleu}", "rank: must be a field .* did you mean lora_r"),
+    ("{better: {lora_r: 16}, than: {lora_r: 4}, on: codebleu}", "no planned trial has r 16; lora_r is 4, 8"),
+    ("{better: {tuning_method: lora}, than: {tuning_method: rag}, on: codebleu}", "no planned trial has rag"),
+    ("{better: {seed: 1}, than: {seed: 2}, on: codebleu}", "seed: seeds are chance"),
+    ("{stops_growing: num_shots, after: 4, on: em_at_10, where: {tuning_method: icl}}", "num_shots above 4"),
+    ("{optimum_of: lora_alpha, independent_of: lora_r, on: test_loss, within_decades: 0.2}", "one value of lora_alpha"),
+    ("{better: {tuning_method: icl}, than: {tuning_method: zero_shot}, on: test_loss}", "it trains nothing"),
+    ("{better: {tuning_method: lora}, than: {tuning_method: zero_shot}, on: pass_at_1}", "judged by reference"),
+    ("{saves: peak, better: {lora_r: 4}, than: {lora_r: 8}, factor: 2, keeping: em_at_1, within: 0.01}",
+     "saves: must be a column"),
+    ("{equivalent: {lora_r: [4, 8], lora_alpha: [1, 2]}, on: codebleu, within: 0.1}", "at most 1 item"),
+    ("{bigger: {lora_r: 4}}", "must have one of the keys"),
+])  # fmt: skip
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, claim: str, message: str) -> None:
+    found = mistakes(tmp_path, claim)
+    assert all(problem.startswith("line 8, claims.0: ") for problem in found)
+    assert len(found) == 1
+    assert re.search(message, found[0])
+
+
+def test_all_mistakes_are_told_together(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, "{bigger: 1}\n{better: {lora_r: 4}, than: {lora_r: 8}, on: bleu}")
+    assert [problem.split(":")[0] for problem in found] == ["line 8, claims.0", "line 9, claims.1"]
+
+
+def test_a_score_of_more_candidates_than_there_are_is_a_mistake(tmp_path: Path) -> None:
+    claim = "{better: {lora_r: 8}, than: {lora_r: 4}, on: em_at_10}"
+    (found,) = mistakes(tmp_path, claim, "defaults.num_return_sequences=5")
+    assert "will have no em_at_10: it has num_return_sequences: 5" in found
+
+
+def test_claims_that_the_trials_can_decide_have_no_warning(tmp_path: Path) -> None:
+    claims = (
+        "{better: {tuning_method: lora}, than: {tuning_method: icl}, on: em_at_10}\n"
+        "{better: {tuning_method: lora}, than: {tuning_method: zero_shot}, on: em_at_10}\n"
+        "{optimum_of: learning_rate, independent_of: lora_r, on: test_loss, within_decades: 0.3}\n"
+        "{stops_growing: num_shots, after: 2, on: em_at_10, where: {tuning_method: icl}}"
+    )
+    assert open_ones(tmp_path, claims) == []
+
+
+def test_too_few_seeds_are_told(tmp_path: Path) -> None:
+    claim = "{better: {tuning_method: lora}, than: {tuning_method: zero_shot}, on: em_at_10}"
+    (reason,) = open_ones(tmp_path, claim, "defaults.seed=1")
+    assert reason.endswith("has 1 seed, and 3 or more are needed: seed: [1, 2, 3]")
+    claim = "{better: {tuning_method: icl, num_shots: 4}, than: {tuning_method: zero_shot}, on: em_at_10}"
+    (reason,) = open_ones(tmp_path, claim, "grids.2.icl_seed=1")
+    assert reason == "icl shots 4 has 1 seed, and 3 or more are needed: icl_seed: [1, 2, 3]"
+
+
+def test_a_side_of_which_validation_cannot_choose_is_told(tmp_path: Path) -> None:
+    claim = "{better: {tuning_method: icl}, than: {tuning_method: zero_shot}, on: em_at_10}"
+    (reason,) = open_ones(tmp_path, claim)
+    assert reason.startswith("3 trials are icl and none can be chosen on validation; set validation_limit")
+    assert open_ones(tmp_path, claim, "grids.2.validation_limit=50") == []
+
+
+def test_test_examples_that_are_too_few_for_a_margin_are_told(tmp_path: Path) -> None:
+    claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.01}"
+    (reason,) = open_ones(tmp_path, claim, "defaults.test_limit=100")
+    assert "100 test examples give an interval of about ±6.2 points" in reason and "about 3,842 are needed" in reason
+    assert open_ones(tmp_path, claim, "defaults.test_limit=5000") == []
+
+
+def test_an_optimum_of_one_seed_or_two_rates_is_told(tmp_path: Path) -> None:
+    claim = "{optimum_of: learning_rate, independent_of: lora_r, on: test_loss, within_decades: 0.3}"
+    assert open_ones(tmp_path, claim, "defaults.seed=1") == [
+        "every trial has one seed, and two or more are needed: seed: [1, 2]"]  # fmt: skip
+    (reason,) = open_ones(tmp_path, claim, "grids.0.learning_rate=[1e-4, 1e-3]")
+    assert reason == "2 values of learning_rate are planned, and 3 or more are needed"
+
+
+def test_a_sweep_without_claims_has_none(tmp_path: Path) -> None:
+    sweep, trials = loaded(tmp_path, "", "claims=[]")
+    assert check_claims(sweep, trials) == [] and undecidable([], trials) == []
