@@ -150,7 +150,7 @@ CASES = (
      lambda g: values_of_a_field(g, "lora_r", {4: 0.45, 8: 0.5, 16: 0.6, 32: 0.72})),
     ("saves by 2, within 10 points", "true: 3 times, as good", "supported", SAVES, lambda g: costs(g, 3)),
     ("saves by 2, within 10 points", "on the limit: 2 times", "undecided", SAVES, lambda g: costs(g, 2)),
-    ("saves by 2, within 10 points", "false: 3 times, 20 points lost", "refuted", SAVES, lambda g: costs(g, 3, -0.2)),
+    ("saves by 2, within 10 points", "false: 3 times, 25 points lost", "refuted", SAVES, lambda g: costs(g, 3, -0.25)),
     ("optimum within 0.25 decades", "true: equal", "supported", OPTIMUM,
      lambda g: rate_curves(g, {8: -3.1, 32: -3.1})),
     ("optimum within 0.25 decades", "true: equal, between two rates", "supported", OPTIMUM,

@@ -3,8 +3,8 @@
     for finding in findings(study):
         print(finding.verdict, finding.sentence, finding.p_holm)
 
-All claims of the study are one family: the p-values of their verdicts are corrected by Holm. So the chance of even one
-false verdict stays below 5 %.
+All claims that can be tested are one family: the p-values of their verdicts are corrected by Holm, so that the chance
+of even one false verdict stays at about 5 %.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Finding:
     verdict: Verdict = "undecided"
     p_holm: float = 1.0
     """Corrected for all claims of the study."""
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether at least one part could be tested."""
+        return any(not part.lacks for part in self.parts)
 
     @property
     def decisive(self) -> Part | None:
@@ -131,7 +136,10 @@ def make_evidence(rows: Sequence[Row], declared: Declarations, values: Callable[
 def judged(claims: Iterable[Claim], evidence: Evidence) -> list[Finding]:
     """The verdicts on claims, in their order."""
     found = [_tested(claim, evidence) for claim in claims]
-    return [_with_verdict(each, p) for each, p in zip(found, holm([each.p_value for each in found]), strict=True)]
+    family = [place for place, each in enumerate(found) if each.is_tested]
+    for place, p_holm in zip(family, holm([found[place].p_value for place in family]), strict=True):
+        found[place] = _with_verdict(found[place], p_holm)
+    return found
 
 
 def _tested(claim: Claim, evidence: Evidence) -> Finding:
@@ -144,7 +152,7 @@ def _tested(claim: Claim, evidence: Evidence) -> Finding:
 
 
 def _with_verdict(found: Finding, p_holm: float) -> Finding:
-    if p_holm >= SIGNIFICANT or not found.parts:
+    if p_holm >= SIGNIFICANT:
         return replace(found, p_holm=p_holm)
     verdict: Verdict = "supported" if supports(found.parts) <= refutes(found.parts) else "refuted"
     return replace(found, p_holm=p_holm, verdict=verdict)

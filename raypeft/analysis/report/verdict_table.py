@@ -74,7 +74,8 @@ def _line(found: Finding) -> Line:
         **part.values, "p_value": found.p_value, "p_holm": found.p_holm, "parts": len(found.parts),
         "missing": found.missing, "rule": part.rule,
     }  # fmt: skip
-    cells = (found.sentence + source, found.verdict, f"{block}{part.effect}", p_text(found.p_holm), found.missing,
+    cells = (found.sentence + source, found.verdict, f"{block}{part.effect}",
+             p_text(found.p_holm) if found.is_tested else "", found.missing,
              part.rule + parts)  # fmt: skip
     sort = (None, VERDICTS.index(found.verdict), None, found.p_holm, None, None)
     return Line(cells, sort, marks=(found.verdict,), values=values)

@@ -84,3 +84,11 @@ def test_claims_are_read_from_a_sweep_file_that_was_run() -> None:
 
 def test_every_form_has_a_case_of_made_data() -> None:
     assert {read_claim(claim).kind for _, _, _, claim, _ in CASES} == {*FORMS}
+
+
+def test_claims_that_cannot_be_tested_do_not_count_in_the_family() -> None:
+    tested = read_claim({"better": {"tuning_method": "lora"}, "than": {"tuning_method": "full"}, "on": "codebleu"})
+    untested = read_claim({"better": {"tuning_method": "rag"}, "than": {"tuning_method": "icl"}, "on": "codebleu"})
+    found = judged([tested, *[untested] * 5], two_methods(np.random.default_rng(5), 0.05))
+    assert found[0].p_holm == found[0].p_value < 1
+    assert {each.p_holm for each in found[1:]} == {1.0}

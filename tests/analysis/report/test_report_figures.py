@@ -126,3 +126,18 @@ def test_score_against_shots_has_one_line_for_each_retriever(tmp_path: Path) -> 
     drawn_rows = of_rows(tmp_path, *rows)["num_shots"].rows
     assert {row["group"] for row in drawn_rows} == {"icl", "rag retriever bm25", "rag retriever toy"}
     assert not any(row["optimum"] for row in drawn_rows), "without validation there is no optimum to mark"
+
+
+def test_the_optimum_of_a_line_has_an_interval_where_it_lies_inside(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for seed in (1, 2, 3):
+        for rate, loss in ((1e-4, 1.2), (1e-3, 1.0), (1e-2, 1.2)):
+            for rank in (4, 8):  # the best rate of rank 8 is the highest
+                more = {"test_loss": loss + 0.001 * seed if rank == 4 else 1.0 / (1 + rate), "best_eval_loss": loss}
+                add_row(store, made_row(more=more, lora_r=rank, learning_rate=rate, seed=seed))
+    study = open_study([str(tmp_path)])
+    (panel,) = panels(study)
+    found = by_name(panel, study)["learning_rate"]
+    (optimum,) = [each for each in found.extra["optima"] if each["score"].startswith("test loss")]
+    assert optimum["group"] == "r 4" and 0.6e-3 < optimum["low"] < 1e-3 < optimum["high"] < 1.7e-3
+    assert "Thick bars" in found.caption and drawn(found)["svg"]

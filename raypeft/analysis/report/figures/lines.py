@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from raypeft.analysis.choosing import criterion
 from raypeft.analysis.report.figures.figure import (
@@ -26,6 +27,12 @@ from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
 
 MOST_LINES = 12
+FEWEST_VALUES = 3
+"""Values of a field from which there is an optimum between them."""
+FEWEST_SEEDS = 2
+"""Seeds from which an optimum has an interval."""
+OPTIMA = "optima"
+"""Name of the data of the optima."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +98,51 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
         x=across, y=up, color=group, tooltip=tips)  # fmt: skip
     several_seeds = any(row["least"] is not None for row in rows)
     rings = [ring] if any(row["optimum"] for row in rows) else []
-    layers = [line, *([spread] if several_seeds else []), point, *rings]
+    optima = _optima(told, panel, field.field) if field.is_logarithmic else []
+    bars = [_bar(up, group, field)] if optima else []
+    layers = [line, *([spread] if several_seeds else []), *bars, point, *rings]
     chart = alt.layer(*layers).add_params(score_choice(titles))
     chart = chart.properties(title=chosen_score_title("left"))
     seeds = "Means over seeds; vertical lines: the range of the seeds. "
     caption = seeds if several_seeds else "One point a condition. "
     if rings:
         caption += f"Rings: the best {field.title} of a line on validation. "
+    if optima:
+        caption += "Thick bars: where the optimum of a line lies (95 %, between the values that were tried). "
     if len(found) > len(told):
         caption += f"{len(found) - len(told)} further lines are left out."
     title = f"{panel.score.title} against the {field.title}"
-    return Figure(field.field, title, caption.strip(), rows, chart)
+    return Figure(field.field, title, caption.strip(), rows, chart, {OPTIMA: optima} if optima else {})
+
+
+def _bar(up: Any, group: Any, field: Across) -> Any:
+    """Where the optimum of a line lies."""
+    tips = tooltip(("group:N", "line"), ("optimum:Q", "optimum"), ("low:Q", "95 % from"), ("high:Q", "to"))
+    bars = alt.Chart(alt.NamedData(name=OPTIMA)).transform_filter("datum.score == shown_score")
+    return bars.mark_rule(strokeWidth=4, opacity=0.45).encode(
+        x=alt.X("low:Q", title=field.title), x2="high:Q", y=up, color=group, tooltip=tips)  # fmt: skip
+
+
+def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[dict[str, Any]]:
+    """The optimum of each line with its 95 % interval, for each score; none for a line whose best value is an end."""
+    from raypeft.analysis.statistics.optima import curve, draws
+
+    rows = []
+    for score in panel.scores:
+        sign = -score.scale if score.higher_is_better else score.scale
+        for name, inside in lines.items():
+            known = [each for each in inside if score.name in each.scores]
+            places = [_place(each, field) for each in known]
+            values = [[sign * row[score.name] for row in each.condition.rows] for each in known]
+            if len(set(places)) < max(len(places), FEWEST_VALUES) or max(map(len, values)) < FEWEST_SEEDS:
+                continue
+            made = curve(places, values)
+            if not made.is_inside:
+                continue
+            low, middle, high = 10 ** np.quantile(draws([made], seed=1)[:, 0], [0.025, 0.5, 0.975])
+            rows.append({"group": name, "score": axis_title(score), "value": abs(float(made.means.min())),
+                         "optimum": float(middle), "low": float(low), "high": float(high)})  # fmt: skip
+    return rows
 
 
 def _line(each: Standing, panel: Panel, swept: Sequence[str], several: bool) -> str:
