@@ -25,7 +25,9 @@ def test_every_field_has_a_description(model: type) -> None:
 
 def test_every_field_of_a_sweep_file_is_on_the_page() -> None:
     page = fields_page()
-    names = {name for model in models_with_fields() for name in model.model_json_schema()["properties"]} - {*NOT_SET} | {"tuning_method"}
+    names = {name for model in models_with_fields() for name in model.model_json_schema()["properties"]} - {
+        *NOT_SET
+    } | {"tuning_method"}
     assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
 
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import NAME
-from raypeft.methods.targets import check_known, check_names, check_rank, rank_problem
+from raypeft.methods.projections import attention, feed_forward, linear_names_of
+from raypeft.methods.targets import check_names, check_rank, linear_names, rank_problem, unknown_layers
 from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.mistakes import nearest
 from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.classes import class_of
+from raypeft.models.folders import safetensors_shapes
 from raypeft.models.table import ModelFamily, Weights
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ if TYPE_CHECKING:
 def _names(value: Any) -> Any:
     """`all-linear`, as PEFT has it, means the same as the list of this one name."""
     return (value,) if isinstance(value, str) else value
+
+
+def _layers_of(family: ModelFamily) -> list[str]:
+    """The names of a model's linear layers, as far as they are known before it is loaded."""
+    if family.architecture:
+        return [linear.name for linear in family.architecture.linears]
+    shapes = safetensors_shapes(family.folder) if family.folder else None
+    return linear_names_of(shapes) if shapes else []
 
 
 class LayerAdapter(Adapter):
@@ -54,25 +64,33 @@ class LayerAdapter(Adapter):
         return list(names) if names else None
 
     def refusal(self, family: ModelFamily) -> str | None:
-        if family.architecture is None or not self.target_modules:
+        layers = _layers_of(family)
+        if not layers or not self.target_modules:
             return None
-        known = {linear.name for linear in family.architecture.linears} | {"all-linear"}
+        known = {*layers, "all-linear"}
         strange = [name for name in self.target_modules if name.rpartition(".")[2] not in known]
         if not strange:
             return None
-        menu = ", ".join(linear.name for linear in family.architecture.linears)
+        menu = ", ".join(layers)
         hints = "".join(dict.fromkeys(nearest(name, known) for name in strange))
         return f"target_modules must name layers of {family.name} ({menu}) but got {', '.join(strange)}{hints}"
+
+    def found(self, layers: Iterable[str]) -> list[str]:
+        """The usual layers among the linear layers of a model of a class that is not known."""
+        return attention(layers)
 
     def checked_targets(self, base: Base, table: Iterable[str]) -> list[str] | str | None:
         """`targets` of a loaded model. `table` has the model types for which PEFT knows the usual layers.
 
-        Raises ValueError where a name is no layer of the model, or where neither raypeft nor PEFT knows any.
+        For a model that neither raypeft nor PEFT knows they are found by the names of its layers. Raises ValueError
+        where a name is no layer of the model, or where no usual layer is found.
         """
         targets = self.targets(base.family.architecture)
+        if targets is None and base.model.config.model_type not in table:
+            return self.found(linear_names(base.model)) or unknown_layers(base.model, self.name)
         if targets is None:
-            check_known(base.model, table, self.name)
-        elif not isinstance(targets, str):
+            return None
+        if not isinstance(targets, str):
             check_names(targets, base.model)
         return targets
 
@@ -195,23 +213,29 @@ class Ia3(LayerAdapter):
     def names(self, architecture: Architecture) -> tuple[str, ...]:
         return self.target_modules or class_of(architecture).attention_modules + architecture.feed_forward_modules
 
+    def found(self, layers: Iterable[str]) -> list[str]:
+        layers = list(layers)
+        return [*attention(layers), *feed_forward(layers)] if feed_forward(layers) else []
+
     def peft_config(self, base: Base) -> Any:
         from peft import IA3Config
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEED_FORWARD
         from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as USUAL
 
         architecture, model_type = base.family.architecture, base.model.config.model_type
-        if architecture is None and model_type not in FEED_FORWARD:
-            raise ValueError(f"ia3 must know which layers are feed-forward, whose inputs it rescales, but neither "
-                             f"raypeft nor PEFT knows those of a model of the type {model_type}; lora needs no such "
-                             f"knowledge")  # fmt: skip
         targets = self.checked_targets(base, USUAL)
-        feed_forward = None
-        if architecture and targets is not None:
-            # Named one by one or all together, the same layers get the same factors.
-            names = architecture.feed_forward_modules if isinstance(targets, str) else targets
-            feed_forward = [each for each in names if each.rpartition(".")[2] in architecture.feed_forward_modules]
-        return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=feed_forward)
+        if targets is None:
+            return IA3Config(task_type=base.task_type)
+        layers = linear_names(base.model)
+        inner = architecture.feed_forward_modules if architecture else tuple(feed_forward(layers))
+        if not inner and model_type not in FEED_FORWARD:
+            raise ValueError(f"ia3 must know which layers are feed-forward, whose inputs it rescales, but a model of "
+                             f"the type {model_type} has none of a usual name ({', '.join(layers)}); lora needs "
+                             f"none")  # fmt: skip
+        # Named one by one or all together, the same layers get the same factors.
+        names = inner if isinstance(targets, str) else targets
+        rescaled = [each for each in names if each.rpartition(".")[2] in inner]
+        return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=rescaled)
 
     def added_params(self, architecture: Architecture) -> int:
         # IA3 rescales the inputs of feed-forward layers and the outputs of attention layers.

@@ -9,8 +9,8 @@ or OLoRA only when it saves the trained adapter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from raypeft.mistakes import nearest
 
@@ -28,12 +28,11 @@ def check_names(names: Sequence[str], model: Any) -> None:
                          f"{', '.join(strange)}{hints}")  # fmt: skip
 
 
-def check_known(model: Any, table: Iterable[str], method: str) -> None:
-    """Raise ValueError where target_modules must be given, since `table`, PEFT's own, has no layers for the model."""
-    if model.config.model_type not in table:
-        raise ValueError(f"target_modules must be given, since neither raypeft nor PEFT knows the usual layers of "
-                         f"{method} for a model of the type {model.config.model_type}: one or more of "
-                         f"{', '.join(linear_names(model))}, or all-linear")  # fmt: skip
+def unknown_layers(model: Any, method: str) -> NoReturn:
+    """Raise ValueError: target_modules must be given."""
+    raise ValueError(f"target_modules must be given, since neither raypeft nor PEFT knows the usual layers of {method} "
+                     f"for a model of the type {model.config.model_type}: one or more of "
+                     f"{', '.join(linear_names(model))}, or all-linear")  # fmt: skip
 
 
 def check_rank(rank: int, names: Sequence[str], model: Any) -> None:

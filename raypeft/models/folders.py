@@ -6,6 +6,7 @@ import json
 import struct
 import time
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,19 @@ def lfs_pointers(folder: Path) -> list[str]:
 
 def safetensors_params(folder: Path) -> int | None:
     """The parameters in a folder's .safetensors files by their headers; None where there are none, or damaged ones."""
-    total = 0
+    shapes = safetensors_shapes(folder)
+    return sum(map(prod, shapes.values())) or None if shapes else None
+
+
+def safetensors_shapes(folder: Path) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the tensors in a folder's .safetensors files; None where there are none, or damaged ones."""
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in folder.glob("*.safetensors"):
         header = _header(file)
         if header is None:
             return None
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                count = 1
-                for size in tensor["shape"]:
-                    count *= size
-                total += count
-    return total or None
+        shapes |= {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+    return shapes or None
 
 
 def _header(file: Path) -> dict[str, Any] | None:

@@ -37,6 +37,8 @@ class ModelFamily:
     """None for a model outside the table whose config.json is not at hand, or of a kind not known here."""
     qkv_blocks: int | None = None
     """CodeGen2 only: into how many blocks its checkpoint groups q, k and v (`raypeft.models.codegen2`)."""
+    folder: Path | None = None
+    """Where its config.json is at hand, and with it perhaps its weights."""
 
 
 def _smollm2(
@@ -161,7 +163,7 @@ def family_of(model: str, path: str | None = None) -> ModelFamily:
     family = MODELS.get(model) or by_home.get(model) or ModelFamily(model, model)
     folder = config_folder(path or family.home)
     found = from_folder(folder) if folder else None
-    return replace(family, architecture=found) if found else family
+    return replace(family, architecture=found or family.architecture, folder=folder) if folder else family
 
 
 def config_folder(source: str) -> Path | None:

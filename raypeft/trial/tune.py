@@ -35,18 +35,29 @@ COLUMNS = (
         "Number of parameters of base model and adapter, counted without quantisation",
         "parameters",
     ),
+    Column("adapted_layers", list[str], "Names of the layers that have an adapter"),
 )
 """`counted_params`."""
 
 
-def counted_params(model: Any) -> dict[str, int]:
-    """`trainable_params` and `total_params` of a loaded model; nf4 weights count as what they stand for."""
+def counted_params(model: Any) -> dict[str, Any]:
+    """What is trained of a loaded model: numbers of parameters, where nf4 weights count as what they stand for, and
+    the names of the layers with an adapter.
+    """
     counts = [(each, each.quant_state.shape if hasattr(each, "quant_state") else each.shape)
               for each in model.parameters()]  # fmt: skip
     return {
         "trainable_params": sum(math.prod(shape) for each, shape in counts if each.requires_grad),
         "total_params": sum(math.prod(shape) for _, shape in counts),
+        "adapted_layers": _adapted_layers(model),
     }
+
+
+def _adapted_layers(model: Any) -> list[str] | None:
+    """The names of the layers that PEFT adapts; None where it adapts none."""
+    found = [getattr(each, "target_modules", None) for each in getattr(model, "peft_config", {}).values()]
+    names = {name for names in found if names for name in ([names] if isinstance(names, str) else names)}
+    return sorted({name.rpartition(".")[2] for name in names}) or None
 
 
 def check_training(context: TrialContext, model: Any, base: Base, splits: Splits) -> None:

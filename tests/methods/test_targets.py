@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
+from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM, RwkvConfig, RwkvForCausalLM
 
 from raypeft.methods import Ia3, Lora, Method, PromptTuning
 from raypeft.models.loading import load_base
@@ -31,15 +31,52 @@ def apply(method: Method, model: str) -> int:
         return counted_params(adapted)["trainable_params"]
 
 
-def test_a_model_without_usual_layers_is_refused_with_its_layers(phi3: str) -> None:
-    with pytest.raises(ValueError, match=r"target_modules must be given.*phi3: one or more of o_proj, qkv_proj, "
-                                         r"gate_up_proj, down_proj, or all-linear"):  # fmt: skip
-        apply(Lora(), phi3)
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of a class of which nobody knows the usual layers, with names that no other class has."""
+    folder = tmp_path_factory.mktemp("strange")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    torch.manual_seed(0)
+    config = RwkvConfig(vocab_size=len(tokenizer), hidden_size=64, attention_hidden_size=64, num_hidden_layers=2,
+                        eos_token_id=0, bos_token_id=0)  # fmt: skip
+    RwkvForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
-def test_ia3_is_refused_for_a_model_whose_feed_forward_layers_nobody_knows(phi3: str) -> None:
-    with pytest.raises(ValueError, match="neither raypeft nor PEFT knows those of a model of the type phi3"):
-        apply(Ia3(target_modules=("o_proj",)), phi3)
+def adapted(method: Method, model: str) -> list[str] | None:
+    with method.applied(load_base(model)) as made:
+        return counted_params(made)["adapted_layers"]
+
+
+def test_the_usual_layers_of_an_unknown_class_are_found_by_their_names(phi3: str) -> None:
+    assert adapted(Lora(), phi3) == ["qkv_proj"]
+    assert adapted(Ia3(), phi3) == ["down_proj", "gate_up_proj", "qkv_proj"]
+
+
+def test_the_row_names_the_layers_with_an_adapter(phi3: str) -> None:
+    assert adapted(Lora(target_modules="all-linear"), phi3) == ["down_proj", "gate_up_proj", "o_proj", "qkv_proj"]
+    assert adapted(Lora(), "toy") == ["k_proj", "q_proj", "v_proj"]
+    assert adapted(PromptTuning(num_virtual_tokens=2), "toy") is None
+
+
+def test_ia3_rescales_the_inputs_of_feed_forward_layers_of_an_unknown_class(phi3: str) -> None:
+    with Ia3().applied(load_base(phi3)) as model:
+        sizes = {
+            name.split(".")[-3]: parameter.numel() for name, parameter in model.named_parameters() if "ia3" in name
+        }
+    assert sizes == {"qkv_proj": 3 * 64, "gate_up_proj": 64, "down_proj": 96}
+
+
+def test_ia3_is_refused_for_a_model_without_feed_forward_layers_of_a_usual_name(strange: str) -> None:
+    with pytest.raises(ValueError, match="a model of the type rwkv has none of a usual name"):
+        apply(Ia3(target_modules=("key",)), strange)
+
+
+def test_a_misspelt_layer_of_an_unknown_class_is_refused_before_anything_is_loaded(phi3: str) -> None:
+    problem = Lora(target_modules=("qkv_prj",)).refusal(family_of(phi3))
+    assert problem and "(down_proj, gate_up_proj, o_proj, qkv_proj) but got qkv_prj; did you mean qkv_proj?" in problem
+    assert Lora(target_modules=("o_proj",)).refusal(family_of(phi3)) is None
 
 
 def test_a_name_that_matches_nothing_is_refused_beside_one_that_does(phi3: str) -> None:
