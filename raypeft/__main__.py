@@ -11,6 +11,7 @@ VERBS = {
     "score": "compute the scores of stored candidates again, without a model",
     "report": "the results of sweeps as a table, a page, and files for a paper",
     "try": "ask the model of a finished trial something new",
+    "export": "the model of a finished trial as a folder that works without raypeft",
     "findings": "variation over seeds, and significance of the differences between trials",
 }
 MODULES = {"sweep": "raypeft.sweep", "try": "raypeft.cli.try_out"}
