@@ -12,9 +12,12 @@ VERBS = {
     "report": "the results of sweeps as a table, a page, and files for a paper",
     "try": "ask the model of a finished trial something new",
     "export": "the model of a finished trial as a folder that works without raypeft",
+    "doctor": "what works on this machine and what does not, and what to do",
+    "sandbox-check": "run official solutions of a dataset in the sandbox of this machine",
     "findings": "variation over seeds, and significance of the differences between trials",
 }
-MODULES = {"sweep": "raypeft.sweep", "try": "raypeft.cli.try_out"}
+MODULES = {"sweep": "raypeft.sweep", "try": "raypeft.cli.try_out",
+           "sandbox-check": "raypeft.cli.sandbox_check"}  # fmt: skip
 """The modules of commands that are not named after them."""
 
 
@@ -26,7 +29,7 @@ def main() -> int:
         return exit_code(import_module(module).main)
     print("usage: raypeft COMMAND ...   (raypeft COMMAND --help explains a command)\n")
     for name, purpose in VERBS.items():
-        print(f"  {name:10}{purpose}")
+        print(f"  {name:14}{purpose}")
     return 0 if verb in ("-h", "--help") else 2
 
 

@@ -8,7 +8,8 @@ from raypeft.trial.model_card import card, snippet
 
 ASKED = {"prompt": "{nl}", "stop": ["\n"], "generate": {"num_beams": 2}, "is_encoder_decoder": False}
 ROW = {"id": "0123456789", "model": "m", "dataset": "d", "tuning_method": "qlora_4bit", "em_at_1": 0.25,
-       "em_at_1_low": 0.2, "em_at_1_high": 0.3, "test_examples": 100, "learning_rate": 3e-4, "num_shots": 0}  # fmt: skip
+       "em_at_1_low": 0.2, "em_at_1_high": 0.3, "test_examples": 100, "learning_rate": 3e-4,
+       "num_shots": 0}  # fmt: skip
 
 
 @pytest.mark.parametrize("base, told", [
