@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from raypeft.records import Column
+from raypeft.results.gathered import NOTED, gathered, note
 from raypeft.results.manifest import Manifest
+from raypeft.results.older import upgraded
 from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
 from raypeft.study.config import place_problem
@@ -44,12 +47,15 @@ class ResultStore:
         """
         self.url = url
         self.filesystem, self.root = _open(url)
+        self.is_local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
         self.schemas = {table: schema_of(columns) for table, columns in tables.items()}
+        self.damaged: dict[str, str] = {}
+        """Path -> why, for each file that was left out because it cannot be read."""
         self.made: set[str] = set()
         for table in (*self.schemas, ".tmp") if make else ():
             self._make(table)
         for table in self.schemas:
-            self._adopt_columns(table, self._files(table)[:1])
+            self.adopt_columns(table, [info.path for info in self.infos(table)[:1]])
 
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
@@ -66,12 +72,15 @@ class ResultStore:
         unknown = sorted({key for row in rows for key in row} - set(schema.names))
         if unknown:
             raise ValueError(f"{table} rows must have the schema's columns but got {', '.join(unknown)} as well")
-        self._write(pa.Table.from_pylist(rows, schema=schema), table, trial_id)
+        data = pa.Table.from_pylist(rows, schema=schema)
+        self.write(data, table, trial_id)
+        if table in NOTED:
+            note(self, table, data, self.filesystem.get_file_info(f"{self.root}/{table}/{trial_id}.parquet"), trial_id)
 
     def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
         """Store rows of a running trial as `<table>.partial/<trial id>/<number>.parquet`."""
         folder = f"{table}.partial/{trial_id}"
-        self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
+        self.write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
@@ -81,22 +90,39 @@ class ResultStore:
         self.made.discard(f"{table}.partial/{trial_id}")
 
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
-        """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table."""
+        """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table.
+
+        A file that cannot be read is left out, and named in `damaged`.
+        """
+        if trial_id is None and (every := gathered(self, table)):
+            return every.rows()
         rows: list[dict[str, Any]] = []
         blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
-        for path in self._files(table) if trial_id is None else self._file(table, trial_id):
-            rows.extend(blank | row for row in self.read_file(path).to_pylist())
+        for path in [info.path for info in self.infos(table)] if trial_id is None else self._file(table, trial_id):
+            found = self.read_or_leave_out(path)
+            rows.extend(blank | row for row in (found.to_pylist() if found is not None else ()))
         return rows
+
+    def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
+        """A function that gives the rows of a trial, for readers of many trials: the folder is read once."""
+        every = gathered(self, table)
+        return every.of_trial if every else partial(self.read_rows, table)
+
+    def statuses(self) -> dict[str, str]:
+        """Trial id -> how it ended, of all trials that have a row."""
+        every = gathered(self, "trials")
+        rows = every.rows(["id", "status"]) if every else self.read_rows()
+        return {row["id"]: row["status"] for row in rows}
 
     def finished(self) -> set[str]:
         """Ids of the trials that are done and are not run again."""
         finished = {status.name for status in STATUSES.values() if status.is_finished}
-        return {row["id"] for row in self.read_rows() if row["status"] in finished}
+        return {trial for trial, status in self.statuses().items() if status in finished}
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`, in one step."""
         text = json.dumps(manifest.plain(), indent=1, ensure_ascii=False)
-        with self._replacing(MANIFEST) as stream:
+        with self.replacing(MANIFEST) as stream:
             stream.write(text.encode())
 
     def read_manifest(self) -> Manifest | None:
@@ -147,42 +173,32 @@ class ResultStore:
         pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
 
     def upgrade(self) -> list[str]:
-        """Rewrite files of other versions with the current schema, and return their paths. Missing columns are null.
+        """Rewrite files of other versions with the current schema, and return their paths: see `upgraded`."""
+        return upgraded(self)
 
-        A column that today's schema lacks is kept, behind the others and in every file: nothing is lost, and readers
-        still find one schema. Raises ValueError naming a file that is damaged or whose values do not fit.
-        """
-        changed = []
-        for table in self.schemas:
-            paths = self._files(table)
-            self._adopt_columns(table, paths)
-            schema = self.schemas[table]
-            for path in paths:
-                if self._read_schema(path).equals(schema, check_metadata=False):
-                    continue
-                found = self.read_file(path)
-                try:
-                    columns = [
-                        found.column(field.name).cast(field.type)
-                        if field.name in found.column_names
-                        else pa.nulls(len(found), field.type)
-                        for field in schema
-                    ]
-                except pa.ArrowInvalid as error:
-                    raise ValueError(
-                        f"{path}: must fit today's columns but does not ({error}); move it away"
-                    ) from error
-                self._write(pa.Table.from_arrays(columns, schema=schema), table, Path(path).stem)
-                changed.append(path)
-        return changed
-
-    def _adopt_columns(self, table: str, paths: Iterable[str]) -> None:
+    def adopt_columns(self, table: str, paths: Iterable[str]) -> None:
         """Append columns that only existing files have to the current ones, so that all files keep the same schema."""
         for path in paths:
-            schema = self.schemas[table]
-            for field in self._read_schema(path):
-                if field.name not in schema.names:
-                    self.schemas[table] = self.schemas[table].append(field)
+            try:
+                self.adopt(table, self.read_schema(path))
+            except ValueError as error:
+                self.damaged[path] = str(error)
+
+    def adopt(self, table: str, found: pa.Schema) -> None:
+        """Append the columns of a file's schema that the current one lacks."""
+        for field in found:
+            if field.name not in self.schemas[table].names:
+                self.schemas[table] = self.schemas[table].append(field)
+
+    def read_or_leave_out(self, path: str) -> pa.Table | None:
+        """The table of a Parquet file. None: it is damaged, which is noted, or was moved away at this moment."""
+        try:
+            return self.read_file(path)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            self.damaged[path] = str(error)
+            return None
 
     def read_file(self, path: str) -> pa.Table:
         """The table of one Parquet file. Raises ValueError if it is damaged."""
@@ -190,7 +206,8 @@ class ResultStore:
             # `pq.read_table` takes twice as long for a file of one row, and imports pandas.
             return pq.ParquetFile(stream).read(use_threads=False)
 
-    def _read_schema(self, path: str) -> pa.Schema:
+    def read_schema(self, path: str) -> pa.Schema:
+        """The columns of one Parquet file. Raises ValueError if it is damaged."""
         with self._open_parquet(path) as stream:
             return pq.read_schema(stream)
 
@@ -209,24 +226,40 @@ class ResultStore:
         path = f"{self.root}/{table}/{trial_id}.parquet"
         return [path] if self.filesystem.get_file_info(path).type == pa.fs.FileType.File else []
 
-    def _files(self, table: str) -> list[str]:
+    def infos(self, table: str) -> list[pa.fs.FileInfo]:
+        """The Parquet files of a table, by name. Hidden files, such as those of an editor, are not among them."""
         selector = pa.fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
-        return sorted(info.path for info in self.filesystem.get_file_info(selector) if info.path.endswith(".parquet"))
+        found = (
+            info
+            for info in self.filesystem.get_file_info(selector)
+            if info.path.endswith(".parquet") and not info.base_name.startswith((".", "_"))
+        )
+        return sorted(found, key=lambda info: str(info.path))
 
-    def _write(self, data: pa.Table, table: str, trial_id: str) -> None:
+    def write(self, data: pa.Table, table: str, name: str) -> None:
+        """Write the file `name` of a table, in one step."""
         self._make(table)
-        with self._replacing(f"{table}/{trial_id}.parquet") as stream:
+        with self.replacing(f"{table}/{name}.parquet") as stream:
             pq.write_table(data, stream, compression="zstd")
 
     @contextmanager
-    def _replacing(self, name: str) -> Iterator[pa.NativeFile]:
-        """A stream to write the file `name` to. The file appears in one step and replaces an older one."""
+    def replacing(self, name: str) -> Iterator[pa.NativeFile]:
+        """A stream to write the file `name` to. The file appears in one step and replaces an older one.
+
+        Where writing fails, nothing is left of it.
+        """
         self._make(".tmp")
+        self._make(name.rpartition("/")[0])
         # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
         temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
-        with self.filesystem.open_output_stream(temporary) as stream:
-            yield stream
-        self.filesystem.move(temporary, f"{self.root}/{name}")
+        try:
+            with self.filesystem.open_output_stream(temporary) as stream:
+                yield stream
+            self.filesystem.move(temporary, f"{self.root}/{name}")
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_file(temporary)
+            raise
 
     def _make(self, folder: str) -> None:
         if folder not in self.made:
@@ -235,8 +268,7 @@ class ResultStore:
 
     def _move(self, path: str, target: str) -> None:
         """Move a file or folder. An object store cannot move folders, so their files are copied there."""
-        local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
-        if local or self.filesystem.get_file_info(path).type == pa.fs.FileType.File:
+        if self.is_local or self.filesystem.get_file_info(path).type == pa.fs.FileType.File:
             self.filesystem.move(path, target)
         else:
             pa.fs.copy_files(path, target, source_filesystem=self.filesystem, destination_filesystem=self.filesystem)

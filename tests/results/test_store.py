@@ -54,7 +54,9 @@ def trials(store: ResultStore) -> str:
 
 
 def files_below(folder: Path | str) -> set[str]:
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    """All files, without those that can be deleted at any time."""
+    found = {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(".gathered/")}
 
 
 @pytest.mark.parametrize("table", ["trials", "candidates", "evals"])
@@ -280,8 +282,8 @@ def test_values_that_do_not_fit_todays_column_are_refused_and_left_alone(store: 
 def test_a_damaged_file_is_named(store: ResultStore, trials: str) -> None:
     path = Path(trials) / "b.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"trials/b\.parquet: must be a Parquet file but is damaged"):
-        store.read_rows()
+    assert [row["id"] for row in store.read_rows()] == ["a", "c"]
+    assert store.damaged[str(path)].startswith(f"{path}: must be a Parquet file but is damaged")
 
 
 def test_what_a_rerun_replaces_is_set_aside_whole(store: ResultStore, tmp_path: Path) -> None:
@@ -381,7 +383,8 @@ def bucket() -> Iterator[str]:
 def keys(store: ResultStore) -> set[str]:
     """The files of a store on S3, relative to it."""
     found = store.filesystem.get_file_info(pa.fs.FileSelector(store.root, recursive=True))
-    return {info.path.removeprefix(f"{store.root}/") for info in found if info.type == pa.fs.FileType.File}
+    names = {info.path.removeprefix(f"{store.root}/") for info in found if info.type == pa.fs.FileType.File}
+    return {name for name in names if not name.startswith(".gathered/")}
 
 
 def test_rows_come_back_from_s3_as_they_were_written(bucket: str) -> None:
@@ -472,5 +475,21 @@ def test_a_file_with_a_damaged_page_is_named(store: ResultStore, trials: str) ->
     content = bytearray(path.read_bytes())
     content[4:400] = bytes(396)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"trials/b\.parquet: must be a Parquet file but is damaged"):
-        store.read_rows()
+    assert [row["id"] for row in store.read_rows()] == ["a", "c"]
+    assert store.damaged[str(path)].startswith(f"{path}: must be a Parquet file but is damaged")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", bytes(range(256)) * 9])
+def test_a_file_that_is_no_parquet_blocks_neither_a_reader_nor_the_upgrade(
+    store: ResultStore, trials: str, content: bytes
+) -> None:
+    (Path(trials) / "0.parquet").write_bytes(content)
+    again = ResultStore(store.url, TABLES)
+    assert again.upgrade() == []
+    assert [row["id"] for row in again.read_rows()] == ["a", "b", "c"]
+    assert [Path(path).name for path in again.damaged] == ["0.parquet"]
+
+
+def test_hidden_files_are_not_results(store: ResultStore, trials: str) -> None:
+    (Path(trials) / "._a.parquet").write_bytes(b"of a file manager")
+    assert len(store.read_rows()) == 3 and not store.damaged
