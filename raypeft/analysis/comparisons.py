@@ -81,14 +81,17 @@ class Compared:
 def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declared: Declarations) -> Compared:
     """Each condition against its own baseline, by every score that has values of single examples."""
     every = conditions(rows, declared)
+    # Found once: with thousands of conditions, to ask each of them about every other one would take minutes.
+    baselines = [each for each in every if baseline.fits(each)]
+    are_baselines = set(map(id, baselines))
     stored = store.by_trial("example_scores")
     values = {row["id"]: values_of(store, row, declared, stored) for row in rows}
     made: list[Comparison] = []
     left_out: list[tuple[Condition, str]] = []
     for condition in every:
-        if baseline.fits(condition) or baseline.pairs.keys() - condition.fields.keys():
+        if id(condition) in are_baselines or baseline.pairs.keys() - condition.fields.keys():
             continue  # it is a baseline, or of a method without the field that is compared
-        other = baseline_of(condition, baseline, every, declared)
+        other = baseline_of(condition, baseline, baselines, declared)
         if isinstance(other, str):
             left_out.append((condition, other))
             continue

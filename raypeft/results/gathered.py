@@ -135,21 +135,22 @@ def note(store: ResultStore, table: str, data: pa.Table, info: pa.fs.FileInfo, t
             stream.write(json.dumps(plain, default=datetime.isoformat).encode())
 
 
-def _noted(store: ResultStore, table: str, info: pa.fs.FileInfo) -> list[Row] | None:
-    """The rows of a file as they were noted. None: the note is missing, or is of another version of the file."""
-    schema = store.schemas.get(table)
+def _noted(store: ResultStore, table: str, info: pa.fs.FileInfo, known: set[str], times: set[str]) -> list[Row] | None:
+    """The rows of a file as they were noted. None: the note is missing, or is of another version of the file.
+
+    `known` are the columns of the table, and `times` those of them that are timestamps.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         with store.filesystem.open_input_file(_note_path(store, table, info)) as stream:
             plain = json.loads(stream.read())
         rows: list[Row] = plain["rows"]
         names = {name for row in rows for name in row}
         same = plain["size"] == info.size and _same_time(store, plain["mtime_ns"], info.mtime_ns)
-        if schema is None or not same or not names <= set(schema.names):
+        if not same or not names <= known:
             return None
-        for field in schema:
-            if pa.types.is_timestamp(field.type) and field.name in names:
-                for row in rows:
-                    row[field.name] = row[field.name] and datetime.fromisoformat(row[field.name])
+        for row in rows:
+            for name in times & row.keys():
+                row[name] = row[name] and datetime.fromisoformat(row[name])
         return rows
     return None
 
@@ -168,9 +169,11 @@ def _read_anew(store: ResultStore, table: str, fresh: Mapping[str, pa.fs.FileInf
     rows: list[Row] = []
     stamps: list[str] = []
     unnoted: dict[str, str] = {}
+    schema = store.schemas.get(table, pa.schema([]))
+    known, times = set(schema.names), {field.name for field in schema if pa.types.is_timestamp(field.type)}
     with ThreadPoolExecutor(THREADS) as pool:
         noted = map if store.is_local else pool.map  # on a disk, threads would only wait for each other
-        found = noted(lambda each: _noted(store, table, each), fresh.values())
+        found = noted(lambda each: _noted(store, table, each, known, times), fresh.values())
         for (stamp, info), own in zip(fresh.items(), found, strict=True):
             if own:
                 rows += own
@@ -178,7 +181,7 @@ def _read_anew(store: ResultStore, table: str, fresh: Mapping[str, pa.fs.FileInf
             else:
                 unnoted[stamp] = info.path
         if rows:
-            yield "", _stamped(pa.Table.from_pylist(rows, schema=store.schemas[table]), stamps)
+            yield "", _stamped(pa.Table.from_pylist(rows, schema=schema), stamps)
         for stamp, read in zip(unnoted, pool.map(store.read_or_leave_out, unnoted.values()), strict=True):
             if read is not None:
                 yield stamp, _stamped(read, [stamp] * len(read))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ class ResultStore:
             for info in self.filesystem.get_file_info(selector)
             if info.path.endswith(".parquet") and not info.base_name.startswith((".", "_"))
         )
-        return sorted(found, key=lambda info: str(info.path))
+        return sorted(found, key=attrgetter("path"))
 
     def write(self, data: pa.Table, table: str, name: str) -> None:
         """Write the file `name` of a table, in one step."""
