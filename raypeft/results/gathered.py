@@ -131,7 +131,7 @@ def note(store: ResultStore, table: str, data: pa.Table, info: pa.fs.FileInfo, t
         full = [name for name in data.column_names if data.column(name).null_count < len(data)]
         rows = data.select(full).to_pylist()
         plain = {"size": info.size, "mtime_ns": info.mtime_ns, "rows": rows}
-        with store.replacing(f"{FOLDER}/new/{table}/{trial_id}.json") as stream:
+        with store.writing(f"{FOLDER}/new/{table}/{trial_id}.json") as stream:
             stream.write(json.dumps(plain, default=datetime.isoformat).encode())
 
 
@@ -219,7 +219,7 @@ def _keep(store: ResultStore, table: str, whole: pa.Table, empty: set[str]) -> N
     """Keep rows for the next time, in one step, and remove their notes. A folder that cannot be written stays."""
     metadata = {**(whole.schema.metadata or {}), EMPTY: json.dumps(sorted(empty)).encode()}
     with contextlib.suppress(OSError, pa.ArrowException):
-        with store.replacing(f"{FOLDER}/{table}.parquet") as stream:
+        with store.writing(f"{FOLDER}/{table}.parquet") as stream:
             pq.write_table(whole.replace_schema_metadata(metadata), stream, compression="zstd")
         # A note that another process writes at this moment may go as well: then the file itself is read.
         store.filesystem.delete_dir_contents(f"{store.root}/{FOLDER}/new/{table}", missing_dir_ok=True)

@@ -42,7 +42,7 @@ def upgraded(store: ResultStore) -> list[str]:
     checked = _read_checked(store)
     now = {table: _upgrade_table(store, table, checked.get(table, {}), changed) for table in store.schemas}
     if now != checked and any(len(each["stamps"]) >= FEWEST for each in now.values()):
-        with contextlib.suppress(OSError, pa.ArrowException), store.replacing(CHECKED) as stream:
+        with contextlib.suppress(OSError, pa.ArrowException), store.writing(CHECKED) as stream:
             stream.write(json.dumps(now).encode())
     return changed
 

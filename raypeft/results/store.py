@@ -16,6 +16,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -30,9 +31,9 @@ from raypeft.records import Column
 from raypeft.results.gathered import NOTED, gathered, note
 from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
+from raypeft.results.places import opened, persistently, sweep_url
 from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
-from raypeft.study.config import place_problem
 
 MANIFEST = "manifest.json"
 
@@ -47,7 +48,7 @@ class ResultStore:
         a URL that cannot be read and for a damaged file.
         """
         self.url = url
-        self.filesystem, self.root = _open(url)
+        self.filesystem, self.root = opened(url)
         self.is_local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
         self.schemas = {table: schema_of(columns) for table, columns in tables.items()}
         self.damaged: dict[str, str] = {}
@@ -61,7 +62,7 @@ class ResultStore:
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
         """Open an existing folder, and make nothing. Raises FileNotFoundError if `url` has no `table`."""
-        filesystem, root = _open(url)
+        filesystem, root = opened(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
         return cls(url, tables, make=False)
@@ -123,8 +124,7 @@ class ResultStore:
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`, in one step."""
         text = json.dumps(manifest.plain(), indent=1, ensure_ascii=False)
-        with self.replacing(MANIFEST) as stream:
-            stream.write(text.encode())
+        self.put(MANIFEST, text.encode())
 
     def read_manifest(self) -> Manifest | None:
         """The manifest of the folder. None if the folder is older than manifests.
@@ -141,27 +141,68 @@ class ResultStore:
         except ValueError as error:
             raise ValueError(f"{path}: {error}; move it away to go by this version's declarations") from error
 
-    def set_aside(self, trial_id: str) -> None:
-        """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    def inside(self, name: str) -> ResultStore:
+        """A store of the same tables in a folder of this one."""
+        inner = copy(self)
+        inner.url, inner.root = sweep_url(self.url, name), f"{self.root}/{name}"
+        inner.schemas, inner.damaged, inner.made = dict(self.schemas), {}, set()
+        return inner
+
+    def names_of(self, trial_id: str) -> list[str]:
+        """The files and folders that belong to a trial, as far as they exist: its rows, its weights, its parts."""
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
-        for path in (*files, f"adapters/{trial_id}", f"models/{trial_id}", f"candidates.partial/{trial_id}"):
-            if self.exists(path):
-                target = f"{self.root}/superseded/{stamp}/{path}"
+        folders = [f"{kind}/{trial_id}" for kind in ("adapters", "models", "candidates.partial")]
+        infos = self.filesystem.get_file_info([f"{self.root}/{name}" for name in (*files, *folders)])
+        return [
+            name for name, info in zip((*files, *folders), infos, strict=True) if info.type != pa.fs.FileType.NotFound
+        ]
+
+    def set_aside(self, trial_id: str, into: ResultStore | None = None, but_the_row: bool = False) -> None:
+        """Move the files of a trial to `superseded/<time>/` of this store or of another one, so that nothing is lost.
+
+        With `but_the_row`, the trial's row stays, and a copy of it is set aside.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for name in self.names_of(trial_id):
+            source, target = f"{self.root}/{name}", f"{(into or self).root}/superseded/{stamp}/{name}"
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+            if but_the_row and name.startswith("trials/"):
+                self.filesystem.copy_file(source, target)
+            else:
+                self._move(source, target)
+                self.made.discard(name)
+
+    def keep_copy(self, trial_id: str, tables: Iterable[str]) -> None:
+        """Copy a trial's files of these tables to `superseded/<time>/`, before they are replaced."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for name in [f"{table}/{trial_id}.parquet" for table in tables]:
+            if self.exists(name):
+                target = f"{self.root}/superseded/{stamp}/{name}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-                self._move(f"{self.root}/{path}", target)
-                self.made.discard(path)
+                self.filesystem.copy_file(f"{self.root}/{name}", target)
+
+    def take_in(self, inner: ResultStore, name: str) -> None:
+        """Move a file or folder of a store inside this one to its own place."""
+        self._make(name.rpartition("/")[0])
+        self._move(f"{inner.root}/{name}", f"{self.root}/{name}")
 
     def write_folder(self, name: str, source: Path) -> None:
-        """Copy a local folder, such as an adapter, into the store as `name`. On a local disk it appears in one step."""
-        temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
-        self.filesystem.create_dir(temporary, recursive=True)
-        pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem)
-        final = f"{self.root}/{name}"
-        if self.exists(name):
-            self.filesystem.delete_dir(final)
-        self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
-        self._move(temporary, final)
+        """Copy a local folder, such as an adapter, into the store as `name`. On a local disk it appears in one step.
+
+        Where writing fails, nothing is left of it.
+        """
+        temporary, final = f"{self.root}/.tmp/{uuid.uuid4().hex}", f"{self.root}/{name}"
+        try:
+            self.filesystem.create_dir(temporary, recursive=True)
+            self._persist(lambda: pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem))
+            if self.exists(name):
+                self.filesystem.delete_dir(final)
+            self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
+            self._move(temporary, final)
+        except BaseException:
+            with suppress(OSError):
+                self.filesystem.delete_dir(temporary)
+            raise
 
     def exists(self, name: str) -> bool:
         """Whether the store has a file or folder, such as that of an adapter."""
@@ -239,27 +280,44 @@ class ResultStore:
 
     def write(self, data: pa.Table, table: str, name: str) -> None:
         """Write the file `name` of a table, in one step."""
-        self._make(table)
-        with self.replacing(f"{table}/{name}.parquet") as stream:
-            pq.write_table(data, stream, compression="zstd")
+        stream = pa.BufferOutputStream()
+        pq.write_table(data, stream, compression="zstd")
+        self.put(f"{table}/{name}.parquet", stream.getvalue())
+
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a small file in one step. An object store that is away is waited for (`persistently`)."""
+
+        def write() -> None:
+            with self.writing(name) as stream:
+                stream.write(content)
+
+        self._persist(write)
+
+    def _persist(self, action: Callable[[], None]) -> None:
+        if self.is_local:
+            action()
+        else:
+            persistently(action)
 
     @contextmanager
-    def replacing(self, name: str) -> Iterator[pa.NativeFile]:
+    def writing(self, name: str) -> Iterator[pa.NativeFile]:
         """A stream to write the file `name` to. The file appears in one step and replaces an older one.
 
         Where writing fails, nothing is left of it.
         """
-        self._make(".tmp")
-        self._make(name.rpartition("/")[0])
+        for folder in filter(None, (".tmp", name.rpartition("/")[0])):
+            self._make(folder)
         # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
         temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
         try:
             with self.filesystem.open_output_stream(temporary) as stream:
                 yield stream
             self.filesystem.move(temporary, f"{self.root}/{name}")
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 self.filesystem.delete_file(temporary)
+            if isinstance(error, FileNotFoundError):
+                self.made.clear()  # someone has deleted a folder: the next file makes it again
             raise
 
     def _make(self, folder: str) -> None:
@@ -274,22 +332,3 @@ class ResultStore:
         else:
             pa.fs.copy_files(path, target, source_filesystem=self.filesystem, destination_filesystem=self.filesystem)
             self.filesystem.delete_dir(path)
-
-
-def sweep_url(results: str, sweep: str) -> str:
-    """The folder of a sweep in `results`. The query of a URL (s3://bucket/study?region=eu-west-1) stays at its end."""
-    folder, mark, query = results.partition("?") if "://" in results else (results, "", "")
-    return f"{folder.rstrip('/')}/{sweep}{mark}{query}"
-
-
-def _open(url: str) -> tuple[pa.fs.FileSystem, str]:
-    """The file system of a folder or URL, and the path in it. Raises ValueError where a URL cannot be read whole."""
-    if "://" in url:
-        if problem := place_problem(url):
-            raise ValueError(f"results {problem}")
-        try:
-            filesystem, root = pa.fs.FileSystem.from_uri(url)
-        except pa.ArrowException as error:
-            raise ValueError(f"results must be a folder or a URL that pyarrow reads but got {url!r}: {error}") from None
-        return filesystem, root.rstrip("/")
-    return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())
