@@ -76,6 +76,9 @@ class ResultStore:
             raise ValueError(f"{table} rows must have the schema's columns but got {', '.join(unknown)} as well")
         data = pa.Table.from_pylist(rows, schema=schema)
         self.write(data, table, trial_id)
+        self._note(table, data, trial_id)
+
+    def _note(self, table: str, data: pa.Table, trial_id: str) -> None:
         if table in NOTED:
             note(self, table, data, self.filesystem.get_file_info(f"{self.root}/{table}/{trial_id}.parquet"), trial_id)
 
@@ -183,8 +186,11 @@ class ResultStore:
 
     def take_in(self, inner: ResultStore, name: str) -> None:
         """Move a file or folder of a store inside this one to its own place."""
-        self._make(name.rpartition("/")[0])
+        table, _, file = name.rpartition("/")
+        self._make(table)
         self._move(f"{inner.root}/{name}", f"{self.root}/{name}")
+        if table in NOTED:
+            self._note(table, self.read_file(f"{self.root}/{name}"), file.removesuffix(".parquet"))
 
     def write_folder(self, name: str, source: Path) -> None:
         """Copy a local folder, such as an adapter, into the store as `name`. On a local disk it appears in one step.

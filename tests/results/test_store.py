@@ -1,5 +1,6 @@
 """The Parquet store: nothing lost, nothing half-written, one schema for every reader, on a disk and on S3."""
 
+import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -494,3 +495,43 @@ def test_a_file_that_is_no_parquet_blocks_neither_a_reader_nor_the_upgrade(
 def test_hidden_files_are_not_results(store: ResultStore, trials: str) -> None:
     (Path(trials) / "._a.parquet").write_bytes(b"of a file manager")
     assert len(store.read_rows()) == 3 and not store.damaged
+
+
+def test_a_store_on_s3_that_was_away_for_a_moment_is_written_to(bucket: str) -> None:
+    """The server refuses connections when a row is written, and comes back two seconds later."""
+    from moto.server import ThreadedMotoServer
+
+    away = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    away.start()
+    host, other = away.get_host_and_port()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{other}/bucket2", method="PUT")).close()
+    late = ResultStore(f"s3://bucket2/away?scheme=http&endpoint_override={host}:{other}", TABLES)
+    away.stop()
+    back = ThreadedMotoServer(ip_address="127.0.0.1", port=other, verbose=False)
+    timer = threading.Timer(2, back.start)
+    timer.start()
+    try:
+        late.write_rows("trials", "a", [{"id": "a"}])
+        assert [row["id"] for row in late.read_rows()] == ["a"]
+    finally:
+        timer.join()
+        back.stop()
+
+
+def test_a_file_that_could_not_be_written_leaves_nothing(store: ResultStore, trials: str, tmp_path: Path) -> None:
+    before = files_below(store.root)
+    with pytest.raises(RuntimeError), store.writing("trials/d.parquet") as stream:
+        stream.write(b"half")
+        raise RuntimeError("no space left")
+    with pytest.raises(OSError):
+        store.write_folder("adapters/a", tmp_path / "nowhere")
+    assert files_below(store.root) == before
+    assert list((Path(store.root) / ".tmp").iterdir()) == []
+
+
+def test_a_folder_that_was_deleted_is_made_again(store: ResultStore, trials: str) -> None:
+    shutil.rmtree(store.root)
+    with pytest.raises(FileNotFoundError):
+        store.write_rows("trials", "d", [{"id": "d"}])
+    store.write_rows("trials", "d", [{"id": "d"}])
+    assert [row["id"] for row in store.read_rows()] == ["d"]
