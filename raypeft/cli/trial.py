@@ -72,16 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"trial {options.index}, {trial.id}: {trial.label}")
     run_options = config.run_options(options.force, options.generate_only)
     with attempt(store, trial.id, uuid.uuid4().hex, look_at(store).versions.get(trial.id)) as running:
-        if running is None:
-            left = left_alone(store, trial.id)
-            print(f"not run: {left['error'] or 'another command has just run it'}", file=sys.stderr)
-            return 1
-        listener = listener_to(trial.id, EvaluationWriter(running.store), TrialLines())
-        context = TrialContext(
-            trial, config.name, running.store, resources=config.resources, options=run_options, listener=listener,
-            attempt=running.number,
-        )  # fmt: skip
-        row = run_and_record(context)
+        if running is not None:
+            listener = listener_to(trial.id, EvaluationWriter(running.store), TrialLines())
+            context = TrialContext(
+                trial, config.name, running.store, resources=config.resources, options=run_options, listener=listener,
+                attempt=running.number,
+            )  # fmt: skip
+            row = run_and_record(context)
+    if running is None:
+        left = left_alone(store, trial.id)
+        print(f"not run: {left['error'] or 'another command has just run it'}", file=sys.stderr)
+        return 1
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     if note := decoded_slowly(row):
         print(note)

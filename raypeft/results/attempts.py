@@ -85,7 +85,7 @@ def standing_row(store: ResultStore, trial_id: str) -> Row | None:
 
 
 def left_alone(store: ResultStore, trial_id: str) -> Row:
-    """What to tell of a trial that was not run: the row that another command made of it, or who runs it."""
+    """What to tell, after `attempt`, of a trial that was not run: the row that another command made, or who runs it."""
     lease = holder(store, trial_id)
     if lease is not None and not lease.is_dead:
         return {"id": trial_id, "status": "elsewhere", "error": f"{lease.holder} runs it"}

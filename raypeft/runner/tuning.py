@@ -80,14 +80,14 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     store = ResultStore(settings["results"], tables())
     relay = Relay()
     with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
-        if running is None:
-            relay.hear(trial.id, Finished(left_alone(store, trial.id)))
-            return
-        listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
-        context = TrialContext(
-            trial, settings["sweep"], running.store, BASES, SERVICES, resources, options, listener, running.number
-        )
-        run_and_record(context)
+        if running is not None:
+            listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
+            context = TrialContext(
+                trial, settings["sweep"], running.store, BASES, SERVICES, resources, options, listener, running.number
+            )
+            run_and_record(context)
+    if running is None:
+        relay.hear(trial.id, Finished(left_alone(store, trial.id)))
 
 
 class Watcher(tune.Callback):

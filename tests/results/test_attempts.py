@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.results.attempts import attempt, publish, record_fault, standing_row, version
+from raypeft.results.attempts import attempt, left_alone, publish, record_fault, standing_row, version
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 
@@ -109,6 +109,7 @@ def test_what_another_command_has_finished_meanwhile_is_not_run(store: ResultSto
     for before in (None, "failed None"):
         with attempt(store, "a", "one", before) as running:
             assert running is None
+        assert left_alone(store, "a")["status"] == "ok"
 
 
 def test_an_attempt_that_was_killed_after_its_row_is_published_by_the_next(store: ResultStore) -> None:
