@@ -3,7 +3,9 @@
 import sys
 from importlib import import_module
 
+from raypeft import __version__
 from raypeft.cli.ending import exit_code
+from raypeft.mistakes import must_be_one_of
 
 VERBS = {
     "sweep": "run all trials of a sweep file, on this machine or on a Ray cluster",
@@ -27,10 +29,17 @@ def main() -> int:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
         module = MODULES.get(verb, f"raypeft.cli.{verb}")
         return exit_code(import_module(module).main)
+    if verb == "--version":
+        print(f"raypeft {__version__}")
+        return 0
+    if verb not in ("-h", "--help"):
+        print(f"COMMAND {must_be_one_of(VERBS, verb)}", file=sys.stderr)
+        return 2
     print("usage: raypeft COMMAND ...   (raypeft COMMAND --help explains a command)\n")
     for name, purpose in VERBS.items():
         print(f"  {name:14}{purpose}")
-    return 0 if verb in ("-h", "--help") else 2
+    print("\nraypeft --version prints the version")
+    return 0
 
 
 if __name__ == "__main__":

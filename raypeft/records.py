@@ -173,5 +173,7 @@ class Status:
     """Whether the trial counts as done, so that it is not run again."""
     is_fault: bool = True
     """Whether a trial with this status makes the sweep end with exit code 1."""
+    runs_again: bool = False
+    """Whether the next start of the sweep runs the trial again without being asked to."""
     is_scored: bool = False
     """Whether the row has scores. Other rows are listed below the table, with their error."""

@@ -11,49 +11,61 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from raypeft.analysis.claims.planning import check_claims, undecidable
+from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
 from raypeft.cli.report import report_lines
+from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete
+from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
+from raypeft.results.standing import look_at
 from raypeft.results.statuses import is_fault
-from raypeft.results.store import ResultStore, sweep_url
+from raypeft.results.store import ResultStore
 from raypeft.runner.observers.lines import LineView
 from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
+from raypeft.runner.others import await_others
 from raypeft.runner.run import SweepRun
-from raypeft.study.checking import LoadedSweep, check, load_config
+from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
-from raypeft.study.sweepfile import ConfigError, apply_override, find_sweep_file
+from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.declarations import own_declarations, prepare_store
 from raypeft.trial.stale import other_data
 
 
-def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, options: RunOptions | None = None) -> int:
-    """Run the trials that have no finished result yet, print the table of all trials, and return the exit code."""
-    config = sweep.config
+def run_sweep(
+    sweep: LoadedSweep, asked: Asked | None = None, verbose: bool = False, options: RunOptions | None = None
+) -> int:
+    """Run the trials that have no result yet, print the table of all trials, and return the exit code."""
+    config, asked = sweep.config, asked or Asked()
     trials = plan_trials(sweep)
     claims = check_claims(sweep, trials)
+    chosen = only(trials, asked.only, sweep.document.source)
     results = sweep_url(config.results, config.name)
     store = prepare_store(results, sweep, trials)
     console = Console(stderr=True)
-    if config.reuse and not rerun:
+    if asked.prune:
+        prune(store, {trial.id for trial in trials}, console)
+    if config.reuse and not asked.rerun:
         say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))
-    missing = clear_way(trials, store, rerun)
-    done = len(trials) - len(missing)
-    say(console, f"{config.name}: {len(trials)} trials, {done} of them done before; results in {results}")
+    standing = look_at(store)
+    missing = standing.to_run([trial.id for trial in chosen], asked.retry, asked.rerun)
+    say(console, f"{config.name}: {len(chosen)} trials, {len(chosen) - len(missing)} of them done before; "
+                 f"results in {results}")  # fmt: skip
     for sentence, reason in undecidable(claims, trials):
         say(console, f"warning: these trials cannot decide whether {sentence}: {reason}")
-    for place, ids in other_data(() if rerun else trials, store.read_rows).items():
+    say_incomplete(console, standing, missing)
+    for place, ids in other_data(() if asked.rerun else trials, store.read_rows).items():
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
         say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
                      f"other data; --rerun runs them again")  # fmt: skip
@@ -62,19 +74,40 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
         options = options or config.run_options()
         names = labels([trial.fields for trial in trials], own_declarations())
         by_id = dict(zip((trial.id for trial in trials), names, strict=True))
-        run = SweepRun(config.name, results, config.resources, options, by_id, verbose)
-        interrupted = run_missing(run, missing, console)
+        run = SweepRun(config.name, results, config.resources, options, by_id, verbose, standing.versions)
+        interrupted = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
+    return say_end(store, chosen, console, interrupted)
+
+
+def say_end(store: ResultStore, trials: Sequence[Trial], console: Console, interrupted: bool) -> int:
+    """Print the table of the trials and what to do next; returns the exit code."""
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
+    say_damaged(store)
     if interrupted:
         say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
         return 130
     if rows:
-        for line in report_lines(results):
+        for line in report_lines(store.url):
             say(console, line)
-    say_next_steps(console, results, rows)
+    if failed := sum(row["status"] in ("failed", "oom") for row in rows):
+        say(console, f"{failed} trials failed and are not run again by themselves: --retry all does that, "
+                      f"with --only ID for single ones")  # fmt: skip
+    say_next_steps(console, store.url, rows)
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
+
+
+def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> bool:
+    """Run trials, and wait for those that other commands run. Returns whether the user interrupted."""
+    while trials:
+        if run_missing(run, trials, console):
+            return True
+        try:
+            trials = await_others(run.driver, trials, store, console)
+        except KeyboardInterrupt:
+            return True
+    return False
 
 
 def _reused(config: SweepConfig) -> dict[str, str]:
@@ -116,23 +149,6 @@ next steps:
     )
 
 
-def clear_way(trials: Iterable[Trial], store: ResultStore, rerun: bool) -> list[Trial]:
-    """The trials to run: those without a finished row, or all with `rerun`. Their old files are set aside."""
-    finished = set() if rerun else store.finished()
-    missing = [trial for trial in trials if trial.id not in finished]
-    for trial in missing:
-        store.set_aside(trial.id)
-    return missing
-
-
-def limit_grids(sweep: LoadedSweep, limit: int) -> LoadedSweep:
-    """The sweep with `limit` in every grid that sets a limit itself, since that one overrides the defaults."""
-    with_limit = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
-    for index in with_limit:
-        apply_override(f"grids.{index}.limit={limit}", sweep.document)
-    return check(sweep.document) if with_limit else sweep
-
-
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft sweep",
@@ -161,9 +177,7 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     parser.add_argument(
         "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
     )
-    parser.add_argument(
-        "--rerun", action="store_true", help="run finished trials again; their old files move to superseded/"
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--force", action="store_true", help="also run trials that are predicted not to fit in GPU memory"
     )
@@ -195,21 +209,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.new:
         return main_new(parser, options)
     overrides = list(options.overrides)
-    if options.limit is not None:
-        overrides.append(f"defaults.limit={options.limit}")
     if options.results:
         overrides.append(f"results={json.dumps(options.results)}")
     try:
-        sweep = load_config(find_sweep_file(options.sweep), overrides)
-        if options.limit is not None:
-            sweep = limit_grids(sweep, options.limit)
+        sweep = load_config(find_sweep_file(options.sweep), overrides, options.limit)
         if options.json:
             print(json.dumps(describe_plan(sweep), indent=1))
         elif options.dry_run:
             print_plan(sweep, options.verbose)
         else:
             run_options = sweep.config.run_options(options.force, options.generate_only)
-            return run_sweep(sweep, options.rerun, options.verbose, run_options)
+            return run_sweep(sweep, Asked.of(options), options.verbose, run_options)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

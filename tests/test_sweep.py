@@ -66,9 +66,9 @@ def cluster():
         made.shutdown()
 
 
-def run_on(address, folder):
+def run_on(address, folder, *arguments):
     environment = os.environ | {"RAY_ADDRESS": address}
-    return subprocess.run(command(folder), capture_output=True, text=True, timeout=280, env=environment)
+    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=280, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +80,11 @@ def finished(tmp_path_factory, cluster):
 
 
 # First in this file: a cluster that runs on the machine, as the tests below have one, would be joined.
-def test_a_killed_trial_becomes_a_failed_row_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
+def test_a_killed_trial_becomes_a_lost_row_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
     (tmp_path / "small.yaml").write_text(LONG)
     # A real terminal: progress is live, and Ctrl-C goes to the whole process group, Ray's processes included.
-    terminal = pexpect.spawn(
-        command(tmp_path)[0], command(tmp_path)[1:], dimensions=(24, 120), timeout=200, encoding="utf8"
-    )
+    words = command(tmp_path, "max_failures=0")
+    terminal = pexpect.spawn(words[0], words[1:], dimensions=(24, 120), timeout=200, encoding="utf8")
     terminal.expect("1 of 3 trials done")
     terminal.expect(r"training.*step \d+/\d+.*loss")
     children = psutil.Process(terminal.pid).children(recursive=True)
@@ -100,8 +99,42 @@ def test_a_killed_trial_becomes_a_failed_row_and_ctrl_c_ends_with_130_keeping_wh
     assert terminal.exitstatus == 130
     assert "Traceback" not in (terminal.before or "")
     rows = sorted(rows_in(tmp_path).values(), key=lambda row: row["tuning_method"])
-    assert [(row["tuning_method"], row["status"]) for row in rows] == [("lora", "failed"), ("zero_shot", "ok")]
+    assert [(row["tuning_method"], row["status"]) for row in rows] == [("lora", "lost"), ("zero_shot", "ok")]
     assert "process died" in rows[0]["error"]
+
+
+def test_a_trial_whose_process_is_killed_is_started_again_within_the_sweep(tmp_path):
+    (tmp_path / "small.yaml").write_text(LONG.replace("500, seed: [1, 2]", "40"))
+    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("started  lora"):
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    trials = [each for each in children if any("ImplicitFunc" in part for part in each.cmdline())]
+    max(trials, key=psutil.Process.create_time).kill()
+    said = process.stderr.read()
+    assert process.wait(200) == 0, said
+    rows = {row["tuning_method"]: row for row in rows_in(tmp_path).values()}
+    assert (rows["lora"]["status"], rows["lora"]["attempts"]) == ("ok", 2)
+    assert (rows["zero_shot"]["status"], rows["zero_shot"]["attempts"]) == ("ok", 1)
+
+
+def test_two_sweeps_on_one_folder_at_once_run_each_trial_once(tmp_path):
+    (tmp_path / "small.yaml").write_text(LONG.replace("500, seed: [1, 2]", "1, seed: [1, 2, 3]"))
+    environment = os.environ | {"RAY_ADDRESS": "local"}
+    both = [
+        subprocess.Popen(
+            command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=280)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    ends = [line for text in said for line in text.splitlines() if line.startswith("[")]
+    assert sum("EM@1" in line for line in ends) >= 4
+    assert len({row["started_at"] for row in rows_in(tmp_path).values()}) == 4
+    assert not list((tmp_path / "small").rglob("superseded/*")), "nothing was made twice"
 
 
 def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):
@@ -157,12 +190,16 @@ def test_ray_and_transformers_are_not_heard(finished):
     assert not [word for word in ("ray.init", "raylet", "warning", "tensorboard", "it/s]", "(pid=") if word in heard]
 
 
-def test_running_again_on_the_cluster_that_the_first_run_left_runs_only_what_failed_and_keeps_its_old_row(
+def test_running_again_on_the_cluster_that_the_first_run_left_runs_what_failed_on_demand_and_keeps_its_old_row(
     finished, cluster
 ):
     folder, _ = finished
     before = rows_in(folder)
     process = run_on(cluster, folder)
+    assert process.returncode == 1
+    assert "4 trials, 4 of them done before" in process.stderr
+    assert rows_in(folder) == before
+    process = run_on(cluster, folder, "--retry", "failed")
     assert process.returncode == 1
     assert "4 trials, 3 of them done before" in process.stderr
     assert "[1/1]" in process.stderr

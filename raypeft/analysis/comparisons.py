@@ -9,7 +9,7 @@ alone are, and the comparison says so: McNemar's exact test for hits and misses,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,13 +81,17 @@ class Compared:
 def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declared: Declarations) -> Compared:
     """Each condition against its own baseline, by every score that has values of single examples."""
     every = conditions(rows, declared)
-    values = {row["id"]: values_of(store, row, declared) for row in rows}
+    # Found once: with thousands of conditions, to ask each of them about every other one would take minutes.
+    baselines = [each for each in every if baseline.fits(each)]
+    are_baselines = set(map(id, baselines))
+    stored = store.by_trial("example_scores")
+    values = {row["id"]: values_of(store, row, declared, stored) for row in rows}
     made: list[Comparison] = []
     left_out: list[tuple[Condition, str]] = []
     for condition in every:
-        if baseline.fits(condition) or baseline.pairs.keys() - condition.fields.keys():
+        if id(condition) in are_baselines or baseline.pairs.keys() - condition.fields.keys():
             continue  # it is a baseline, or of a method without the field that is compared
-        other = baseline_of(condition, baseline, every, declared)
+        other = baseline_of(condition, baseline, baselines, declared)
         if isinstance(other, str):
             left_out.append((condition, other))
             continue
@@ -98,12 +102,14 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
     return Compared(_corrected(made), left_out)
 
 
-def values_of(store: ResultStore, row: Row, declared: Declarations) -> Values:
+def values_of(
+    store: ResultStore, row: Row, declared: Declarations, stored: Callable[[str], list[dict[str, Any]]] | None = None
+) -> Values:
     """What a trial can be compared by: its stored values of each example, or, where there are none, made from its
-    candidates and tests.
+    candidates and tests. `stored` gives the stored values of a trial, where those of all have been read.
     """
     values: Values = {}
-    for each in store.read_rows("example_scores", row["id"]):
+    for each in stored(row["id"]) if stored else store.read_rows("example_scores", row["id"]):
         values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
     if values:
         return values

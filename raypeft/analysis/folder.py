@@ -1,5 +1,6 @@
 """A folder of results, opened by what it says of itself."""
 
+import sys
 from dataclasses import replace
 
 from raypeft.results.declarations import Declarations
@@ -18,6 +19,12 @@ def open_results(url: str) -> tuple[ResultStore, Declarations]:
     if manifest is None:
         return ResultStore.existing(url, tables()), own_declarations()
     return ResultStore.existing(url, manifest.tables), _completed(manifest.declarations, own_declarations())
+
+
+def say_damaged(store: ResultStore) -> None:
+    """Name the files that could not be read and were left out, one on each line, on stderr."""
+    for text in store.damaged.values():
+        print(f"left out: {text}", file=sys.stderr)
 
 
 def _completed(declared: Declarations, own: Declarations) -> Declarations:

@@ -5,6 +5,7 @@
 
 Only the scores of a row change; its fields, costs and provenance stay those of the run that made the candidates. Tests
 that were run are not run again, unless asked for; those that were not are run here, in the sandbox of this machine.
+What is replaced by something else is copied to `superseded/` before.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
 
 Row = dict[str, Any]
+STAGED = ".scoring"
+"""Folder of what is computed, until it takes the place of what was there."""
 
 
 def score_again(
@@ -43,6 +46,9 @@ def score_again(
     """
     count = 0
     services = LocalServices()
+    staged = store.inside(STAGED)
+    if store.exists(STAGED):
+        store.filesystem.delete_dir(staged.root)  # of an earlier call that was killed
     for row in store.read_rows():
         candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
         if not candidates:
@@ -59,15 +65,31 @@ def score_again(
                 print(f"{row['id']}: running the tests of {len(candidates)} candidates")
                 _begin(tests, row, candidates)
                 tested = tests.collect(row["id"], listener)
-            store.write_rows("tests", row["id"], tested)
+            staged.write_rows("tests", row["id"], tested)
             measured = tests.columns
-        measured |= record_scores(row, store, dataset, candidates, tested)
+        if others := store.read_rows("example_scores", row["id"]):
+            staged.write_rows("example_scores", row["id"], others)
+        measured |= record_scores(row, staged, dataset, candidates, tested)
         # A score that is no longer computed is gone. Candidates of the validation split are not stored.
         names = [column.name for column in score_columns()]
         older = dict.fromkeys(name for name in names if not name.endswith("_validation"))
-        store.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
+        staged.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
+        take_place(store, staged, row["id"])
         count += 1
+    if store.exists(STAGED):
+        store.filesystem.delete_dir(staged.root)
     return count
+
+
+def take_place(store: ResultStore, staged: ResultStore, trial_id: str) -> None:
+    """Put what was computed into the place of what differs from it, of which a copy is kept; the row comes last."""
+    tables = [table for table in ("tests", "example_scores", "trials") if staged.read_rows(table, trial_id)]
+    # By their text: no number (NaN) equals itself.
+    changed = [table for table in tables
+               if repr(staged.read_rows(table, trial_id)) != repr(store.read_rows(table, trial_id))]  # fmt: skip
+    store.keep_copy(trial_id, changed)
+    for table in changed:
+        store.take_in(staged, f"{table}/{trial_id}.parquet")
 
 
 def _candidate(stored: Row) -> Candidate:

@@ -11,15 +11,17 @@ from raypeft.cli.data_report import data_report
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of
 from raypeft.study.checking import LoadedSweep
+from raypeft.study.config import Trial
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_trials
 from raypeft.trial.declarations import own_declarations
 
 
-def describe_plan(sweep: LoadedSweep) -> dict[str, Any]:
-    """The plan as one object for JSON. Its keys are the names of the results' columns."""
+def describe_plan(sweep: LoadedSweep, planned: Sequence[Trial] | None = None) -> dict[str, Any]:
+    """The plan as one object for JSON. Its keys are the names of the results' columns. `planned`: the plan, if it is
+    made already."""
     trials = []
-    planned = plan_trials(sweep)
+    planned = plan_trials(sweep) if planned is None else planned
     for trial in planned:
         prediction = predict(trial, sweep.config.resources)
         fits = prediction.fits(sweep.config.resources.gpu_memory_gb) if prediction else None
@@ -38,7 +40,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
 
     With `verbose` examples of the prompts follow (`raypeft.cli.prompts`).
     """
-    plan = describe_plan(sweep)
+    planned = plan_trials(sweep)
+    plan = describe_plan(sweep, planned)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
     print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
     for index, (row, shown_settings) in enumerate(zip(trials, settings(trials, own_declarations()), strict=True)):
@@ -50,7 +53,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
-    planned, console = plan_trials(sweep), Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     for line, warns in data_report(planned):
         console.print(line, style="red" if warns else "", markup=False)
     if slow := [trial for trial in planned if is_slow(config_of(trial.model, trial.model_path))]:

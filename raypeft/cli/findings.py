@@ -12,8 +12,9 @@ from raypeft.analysis.choosing import best_table
 from raypeft.analysis.comparisons import compare
 from raypeft.analysis.conditions import parse_baseline
 from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table
-from raypeft.analysis.folder import open_results
+from raypeft.analysis.folder import open_results, say_damaged
 from raypeft.analysis.ranking import ranks_table
+from raypeft.analysis.report.terminal import MOST_LINES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="the best condition of each method, chosen on validation, and the optimism of choosing on test "
         "(default: em_at_10)",
     )
+    parser.add_argument(
+        "--all", action="store_true", help=f"print all lines (default: the first {MOST_LINES} of a longer table)"
+    )
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     options = parser.parse_args(arguments)
     try:
@@ -56,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console.width = 200
     for title, headings, lines in shown:
+        if len(lines) > MOST_LINES and not (options.all or options.markdown):
+            title = f"{title} The first {MOST_LINES} of {len(lines):,} lines: --all shows all."
+            lines = lines[:MOST_LINES]
         if lines:
             # Markdown is not folded: a cell must end on the line on which it begins.
             table = as_text(title, headings, lines, options.markdown)
@@ -68,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
     """The tables that are asked for, and sentences on what is not in them."""
     store, declared = open_results(options.results)
-    scored = (row for row in store.read_rows() if declared.status(row["status"]).is_scored)
+    scored = [row for row in store.read_rows() if declared.status(row["status"]).is_scored]
+    say_damaged(store)
     rows = sorted(scored, key=lambda row: str(row.get("started_at")))
     if not rows:
         return [], [f"nothing to compare: {options.results} has no finished trial"]

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.study import Study, open_study
-from raypeft.analysis.report.terminal import markdown, print_summary
+from raypeft.analysis.report.terminal import MOST_LINES, markdown, print_summary
 from raypeft.analysis.report.verdict_table import verdict_lines
 
 EPILOG = """examples:
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--html", metavar="PATH", help="where to write the page (default: report.html in the first folder)"
     )
+    parser.add_argument(
+        "--all", action="store_true", help=f"print all rows (default: the best {MOST_LINES} of a longer table)"
+    )
     parser.add_argument("--no-html", action="store_true", help="write no page")
     parser.add_argument("--figures", metavar="FOLDER", help="write each figure and table as files into this folder")
     options = parser.parse_args(arguments)
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.markdown:
         print(markdown(study.rows, study.declared))
     else:
-        print_summary(study.rows, declared=study.declared)
+        print_summary(study.rows, declared=study.declared, most=None if options.all else MOST_LINES)
         if study.is_unfinished:
             print(study.state)
         for line in verdict_lines(study):
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"the report was not written: {error}", file=sys.stderr)
         return 2
+    for sweep in study.sweeps:
+        say_damaged(sweep.store)  # at the end: some files are read only for the page
     return 0
 
 

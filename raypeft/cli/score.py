@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.score import score_again
 from raypeft.results.store import ResultStore
@@ -53,5 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError, SandboxUnavailable) as error:
         print(error, file=sys.stderr)
         return 2
+    say_damaged(store)
     print_summary(store.read_rows(), declared=declared)
     return 0

@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import uuid
 from collections.abc import Sequence
 
 from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
 from raypeft.machine import enforce_budget, quiet_libraries, use_threads
+from raypeft.results.attempts import attempt, left_alone
+from raypeft.results.places import sweep_url
+from raypeft.results.standing import look_at
 from raypeft.results.statuses import is_fault
-from raypeft.results.store import sweep_url
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import TrialLines
@@ -39,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--index", type=int, default=0, help="number of the trial in the list that --dry-run prints, counted from 0"
     )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="use at most N examples of each split (defaults.limit=N)"
+    )
     parser.add_argument("--results", help="folder or URL for the results (default: the one in the sweep file)")
     parser.add_argument(
         "--force", action="store_true", help="run the trial even if it is predicted not to fit in GPU memory"
@@ -50,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     overrides = [*options.overrides, *([f"results={json.dumps(options.results)}"] if options.results else [])]
     try:
-        sweep = load_config(find_sweep_file(options.sweep), overrides)
+        sweep = load_config(find_sweep_file(options.sweep), overrides, options.limit)
         trials = plan_trials(sweep)
         if not 0 <= options.index < len(trials):
             raise ConfigError(options.sweep, [f"--index must be 0 to {len(trials) - 1} but got {options.index}"])
@@ -59,18 +65,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     trial, config = trials[options.index], sweep.config
-    store.set_aside(trial.id)
     use_threads(config.resources.cpus_per_trial)
     enforce_budget(config.resources.gpu_memory_gb)
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
     run_options = config.run_options(options.force, options.generate_only)
-    listener = listener_to(trial.id, EvaluationWriter(store), TrialLines())
-    context = TrialContext(
-        trial, config.name, store, resources=config.resources, options=run_options, listener=listener
-    )
-    row = run_and_record(context)
+    with attempt(store, trial.id, uuid.uuid4().hex, look_at(store).versions.get(trial.id)) as running:
+        if running is not None:
+            listener = listener_to(trial.id, EvaluationWriter(running.store), TrialLines())
+            context = TrialContext(
+                trial, config.name, running.store, resources=config.resources, options=run_options, listener=listener,
+                attempt=running.number,
+            )  # fmt: skip
+            row = run_and_record(context)
+    if running is None:
+        left = left_alone(store, trial.id)
+        print(f"not run: {left['error'] or 'another command has just run it'}", file=sys.stderr)
+        return 1
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     if note := decoded_slowly(row):
         print(note)

@@ -13,27 +13,28 @@ written in `.tmp/` and then moved, so readers never see a partial file. All file
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from raypeft.records import Column
+from raypeft.results.files import Folder
+from raypeft.results.gathered import NOTED, gathered, note
 from raypeft.results.manifest import Manifest
+from raypeft.results.older import upgraded
+from raypeft.results.places import opened, sweep_url
 from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
-from raypeft.study.config import place_problem
 
 MANIFEST = "manifest.json"
 
 
-class ResultStore:
+class ResultStore(Folder):
     """The tables of one sweep. It keeps no rows in memory: each call reads the folder."""
 
     def __init__(self, url: str, tables: Mapping[str, Sequence[Column]], make: bool = True) -> None:
@@ -42,19 +43,17 @@ class ResultStore:
         With `make`, missing folders are made. Raises OSError (from pyarrow) if they cannot be made, and ValueError for
         a URL that cannot be read and for a damaged file.
         """
-        self.url = url
-        self.filesystem, self.root = _open(url)
+        super().__init__(url)
         self.schemas = {table: schema_of(columns) for table, columns in tables.items()}
-        self.made: set[str] = set()
         for table in (*self.schemas, ".tmp") if make else ():
-            self._make(table)
+            self.make(table)
         for table in self.schemas:
-            self._adopt_columns(table, self._files(table)[:1])
+            self.adopt_columns(table, [info.path for info in self.infos(table)[:1]])
 
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:
         """Open an existing folder, and make nothing. Raises FileNotFoundError if `url` has no `table`."""
-        filesystem, root = _open(url)
+        filesystem, root = opened(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
         return cls(url, tables, make=False)
@@ -66,12 +65,18 @@ class ResultStore:
         unknown = sorted({key for row in rows for key in row} - set(schema.names))
         if unknown:
             raise ValueError(f"{table} rows must have the schema's columns but got {', '.join(unknown)} as well")
-        self._write(pa.Table.from_pylist(rows, schema=schema), table, trial_id)
+        data = pa.Table.from_pylist(rows, schema=schema)
+        self.write(data, table, trial_id)
+        self._note(table, data, trial_id)
+
+    def _note(self, table: str, data: pa.Table, trial_id: str) -> None:
+        if table in NOTED:
+            note(self, table, data, self.filesystem.get_file_info(f"{self.root}/{table}/{trial_id}.parquet"), trial_id)
 
     def write_part(self, table: str, trial_id: str, number: int, rows: Iterable[dict[str, Any]]) -> None:
         """Store rows of a running trial as `<table>.partial/<trial id>/<number>.parquet`."""
         folder = f"{table}.partial/{trial_id}"
-        self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
+        self.write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
@@ -81,23 +86,39 @@ class ResultStore:
         self.made.discard(f"{table}.partial/{trial_id}")
 
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
-        """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table."""
+        """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table.
+
+        A file that cannot be read is left out, and named in `damaged`.
+        """
+        if trial_id is None and (every := gathered(self, table)):
+            return every.rows()
         rows: list[dict[str, Any]] = []
         blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
-        for path in self._files(table) if trial_id is None else self._file(table, trial_id):
-            rows.extend(blank | row for row in self.read_file(path).to_pylist())
+        for path in [info.path for info in self.infos(table)] if trial_id is None else self._file(table, trial_id):
+            found = self.read_or_leave_out(path)
+            rows.extend(blank | row for row in (found.to_pylist() if found is not None else ()))
         return rows
+
+    def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
+        """A function that gives the rows of a trial, for readers of many trials: the folder is read once."""
+        every = gathered(self, table)
+        return every.of_trial if every else partial(self.read_rows, table)
+
+    def statuses(self) -> dict[str, str]:
+        """Trial id -> how it ended, of all trials that have a row."""
+        every = gathered(self, "trials")
+        rows = every.rows(["id", "status"]) if every else self.read_rows()
+        return {row["id"]: row["status"] for row in rows}
 
     def finished(self) -> set[str]:
         """Ids of the trials that are done and are not run again."""
         finished = {status.name for status in STATUSES.values() if status.is_finished}
-        return {row["id"] for row in self.read_rows() if row["status"] in finished}
+        return {trial for trial, status in self.statuses().items() if status in finished}
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write `manifest.json`, in one step."""
         text = json.dumps(manifest.plain(), indent=1, ensure_ascii=False)
-        with self._replacing(MANIFEST) as stream:
-            stream.write(text.encode())
+        self.put(MANIFEST, text.encode())
 
     def read_manifest(self) -> Manifest | None:
         """The manifest of the folder. None if the folder is older than manifests.
@@ -114,149 +135,73 @@ class ResultStore:
         except ValueError as error:
             raise ValueError(f"{path}: {error}; move it away to go by this version's declarations") from error
 
-    def set_aside(self, trial_id: str) -> None:
-        """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    def inside(self, name: str) -> ResultStore:
+        """A store of the same tables in a folder of this one."""
+        inner = copy(self)
+        inner.url, inner.root = sweep_url(self.url, name), f"{self.root}/{name}"
+        inner.schemas, inner.damaged, inner.made = dict(self.schemas), {}, set()
+        return inner
+
+    def names_of(self, trial_id: str) -> list[str]:
+        """The files and folders that belong to a trial, as far as they exist: its rows, its weights, its parts."""
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
-        for path in (*files, f"adapters/{trial_id}", f"models/{trial_id}", f"candidates.partial/{trial_id}"):
-            if self.exists(path):
-                target = f"{self.root}/superseded/{stamp}/{path}"
+        folders = [f"{kind}/{trial_id}" for kind in ("adapters", "models", "candidates.partial")]
+        infos = self.filesystem.get_file_info([f"{self.root}/{name}" for name in (*files, *folders)])
+        return [
+            name for name, info in zip((*files, *folders), infos, strict=True) if info.type != pa.fs.FileType.NotFound
+        ]
+
+    def set_aside(self, trial_id: str, into: ResultStore | None = None, but_the_row: bool = False) -> None:
+        """Move the files of a trial to `superseded/<time>/` of this store or of another one, so that nothing is lost.
+
+        With `but_the_row`, the trial's row stays, and a copy of it is set aside.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for name in self.names_of(trial_id):
+            source, target = f"{self.root}/{name}", f"{(into or self).root}/superseded/{stamp}/{name}"
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+            if but_the_row and name.startswith("trials/"):
+                self.filesystem.copy_file(source, target)
+            else:
+                self.move_any(source, target)
+                self.made.discard(name)
+
+    def keep_copy(self, trial_id: str, tables: Iterable[str]) -> None:
+        """Copy a trial's files of these tables to `superseded/<time>/`, before they are replaced."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for name in [f"{table}/{trial_id}.parquet" for table in tables]:
+            if self.exists(name):
+                target = f"{self.root}/superseded/{stamp}/{name}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-                self._move(f"{self.root}/{path}", target)
-                self.made.discard(path)
+                self.filesystem.copy_file(f"{self.root}/{name}", target)
 
-    def write_folder(self, name: str, source: Path) -> None:
-        """Copy a local folder, such as an adapter, into the store as `name`. On a local disk it appears in one step."""
-        temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
-        self.filesystem.create_dir(temporary, recursive=True)
-        pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem)
-        final = f"{self.root}/{name}"
-        if self.exists(name):
-            self.filesystem.delete_dir(final)
-        self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
-        self._move(temporary, final)
-
-    def exists(self, name: str) -> bool:
-        """Whether the store has a file or folder, such as that of an adapter."""
-        return bool(self.filesystem.get_file_info(f"{self.root}/{name}").type != pa.fs.FileType.NotFound)
-
-    def read_folder(self, name: str, target: Path) -> None:
-        """Copy a folder of the store, such as an adapter, to a local one. Raises FileNotFoundError if it is lost."""
-        if not self.exists(name):
-            raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
-        pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
+    def take_in(self, inner: ResultStore, name: str) -> None:
+        """Move a file or folder of a store inside this one to its own place."""
+        table, _, file = name.rpartition("/")
+        self.make(table)
+        self.move_any(f"{inner.root}/{name}", f"{self.root}/{name}")
+        if table in NOTED:
+            self._note(table, self.read_file(f"{self.root}/{name}"), file.removesuffix(".parquet"))
 
     def upgrade(self) -> list[str]:
-        """Rewrite files of other versions with the current schema, and return their paths. Missing columns are null.
+        """Rewrite files of other versions with the current schema, and return their paths: see `upgraded`."""
+        return upgraded(self)
 
-        A column that today's schema lacks is kept, behind the others and in every file: nothing is lost, and readers
-        still find one schema. Raises ValueError naming a file that is damaged or whose values do not fit.
-        """
-        changed = []
-        for table in self.schemas:
-            paths = self._files(table)
-            self._adopt_columns(table, paths)
-            schema = self.schemas[table]
-            for path in paths:
-                if self._read_schema(path).equals(schema, check_metadata=False):
-                    continue
-                found = self.read_file(path)
-                try:
-                    columns = [
-                        found.column(field.name).cast(field.type)
-                        if field.name in found.column_names
-                        else pa.nulls(len(found), field.type)
-                        for field in schema
-                    ]
-                except pa.ArrowInvalid as error:
-                    raise ValueError(
-                        f"{path}: must fit today's columns but does not ({error}); move it away"
-                    ) from error
-                self._write(pa.Table.from_arrays(columns, schema=schema), table, Path(path).stem)
-                changed.append(path)
-        return changed
-
-    def _adopt_columns(self, table: str, paths: Iterable[str]) -> None:
+    def adopt_columns(self, table: str, paths: Iterable[str]) -> None:
         """Append columns that only existing files have to the current ones, so that all files keep the same schema."""
         for path in paths:
-            schema = self.schemas[table]
-            for field in self._read_schema(path):
-                if field.name not in schema.names:
-                    self.schemas[table] = self.schemas[table].append(field)
+            try:
+                self.adopt(table, self.read_schema(path))
+            except ValueError as error:
+                self.damaged[path] = str(error)
 
-    def read_file(self, path: str) -> pa.Table:
-        """The table of one Parquet file. Raises ValueError if it is damaged."""
-        with self._open_parquet(path) as stream:
-            # `pq.read_table` takes twice as long for a file of one row, and imports pandas.
-            return pq.ParquetFile(stream).read(use_threads=False)
-
-    def _read_schema(self, path: str) -> pa.Schema:
-        with self._open_parquet(path) as stream:
-            return pq.read_schema(stream)
-
-    @contextmanager
-    def _open_parquet(self, path: str) -> Iterator[pa.NativeFile]:
-        try:
-            with self.filesystem.open_input_file(path) as stream:
-                yield stream
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError) as error:  # OSError: a page inside cannot be read
-            raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
+    def adopt(self, table: str, found: pa.Schema) -> None:
+        """Append the columns of a file's schema that the current one lacks."""
+        for field in found:
+            if field.name not in self.schemas[table].names:
+                self.schemas[table] = self.schemas[table].append(field)
 
     def _file(self, table: str, trial_id: str) -> list[str]:
         """The path of a trial's file, as a list that is empty if there is no file."""
         path = f"{self.root}/{table}/{trial_id}.parquet"
         return [path] if self.filesystem.get_file_info(path).type == pa.fs.FileType.File else []
-
-    def _files(self, table: str) -> list[str]:
-        selector = pa.fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
-        return sorted(info.path for info in self.filesystem.get_file_info(selector) if info.path.endswith(".parquet"))
-
-    def _write(self, data: pa.Table, table: str, trial_id: str) -> None:
-        self._make(table)
-        with self._replacing(f"{table}/{trial_id}.parquet") as stream:
-            pq.write_table(data, stream, compression="zstd")
-
-    @contextmanager
-    def _replacing(self, name: str) -> Iterator[pa.NativeFile]:
-        """A stream to write the file `name` to. The file appears in one step and replaces an older one."""
-        self._make(".tmp")
-        # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
-        temporary = f"{self.root}/.tmp/{uuid.uuid4().hex}"
-        with self.filesystem.open_output_stream(temporary) as stream:
-            yield stream
-        self.filesystem.move(temporary, f"{self.root}/{name}")
-
-    def _make(self, folder: str) -> None:
-        if folder not in self.made:
-            self.filesystem.create_dir(f"{self.root}/{folder}", recursive=True)
-            self.made.add(folder)
-
-    def _move(self, path: str, target: str) -> None:
-        """Move a file or folder. An object store cannot move folders, so their files are copied there."""
-        local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
-        if local or self.filesystem.get_file_info(path).type == pa.fs.FileType.File:
-            self.filesystem.move(path, target)
-        else:
-            pa.fs.copy_files(path, target, source_filesystem=self.filesystem, destination_filesystem=self.filesystem)
-            self.filesystem.delete_dir(path)
-
-
-def sweep_url(results: str, sweep: str) -> str:
-    """The folder of a sweep in `results`. The query of a URL (s3://bucket/study?region=eu-west-1) stays at its end."""
-    folder, mark, query = results.partition("?") if "://" in results else (results, "", "")
-    return f"{folder.rstrip('/')}/{sweep}{mark}{query}"
-
-
-def _open(url: str) -> tuple[pa.fs.FileSystem, str]:
-    """The file system of a folder or URL, and the path in it. Raises ValueError where a URL cannot be read whole."""
-    if "://" in url:
-        if problem := place_problem(url):
-            raise ValueError(f"results {problem}")
-        try:
-            filesystem, root = pa.fs.FileSystem.from_uri(url)
-        except pa.ArrowException as error:
-            raise ValueError(f"results must be a folder or a URL that pyarrow reads but got {url!r}: {error}") from None
-        return filesystem, root.rstrip("/")
-    return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())

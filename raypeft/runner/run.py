@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,3 +21,7 @@ class SweepRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Trial id -> a short name that tells the trial from the sweep's others; a trial without one has its own label."""
     verbose: bool = False
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> which row stood when it was decided to run the trial (`raypeft.results.attempts.version`)."""
+    driver: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """This command, for the leases of its trials."""

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypeft.events import Event, Finished, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
+from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
@@ -45,8 +47,9 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "resources": run.resources.model_dump(),
         "folder": str(Path.cwd()),
         "options": run.options.model_dump(),
+        "driver": run.driver,
     }
-    planned = [{"id": trial.id, "trial": trial.model_dump()} for trial in trials]
+    planned = [{"id": trial.id, "trial": trial.model_dump(), "seen": run.seen.get(trial.id)} for trial in trials]
     watcher = Watcher(run, trials, ResultStore(run.results, tables()), observers)
     with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
         tuner = tune.Tuner(
@@ -56,6 +59,8 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
             run_config=tune.RunConfig(
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere
                 verbose=2 if run.verbose else 0,
+                # A trial's own exceptions are rows: what Tune sees failing is a lost process or node.
+                failure_config=tune.FailureConfig(max_failures=run.options.max_failures),
                 callbacks=[watcher],
             ),
         )
@@ -73,8 +78,16 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
-    listener = listener_to(trial.id, EvaluationWriter(store), Relay())
-    run_and_record(TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener))
+    relay = Relay()
+    with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
+        if running is not None:
+            listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
+            context = TrialContext(
+                trial, settings["sweep"], running.store, BASES, SERVICES, resources, options, listener, running.number
+            )
+            run_and_record(context)
+    if running is None:
+        relay.hear(trial.id, Finished(left_alone(store, trial.id)))
 
 
 class Watcher(tune.Callback):
@@ -103,15 +116,18 @@ class Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
         ours = self.trials[trial.config["planned"]["id"]]
-        row = {
+        row: dict[str, Any] = {
             "id": ours.id,
             "sweep": self.run.name,
             **ours.fields,
-            "status": "failed",
-            "error": "the trial's process died before it could record anything; most often the machine ran out of "
-            "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N",
+            "status": "lost",
+            "error": "the trial's process died before it could record anything, or its node was lost; most often the "
+            "machine ran out of memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N",
         }
-        self.store.write_rows("trials", ours.id, [row])
+        try:
+            row = record_fault(self.store, row, self.run.driver)
+        except (OSError, pa.ArrowException) as error:  # an error here would end the trials beside it
+            row["error"] += f" (its row could not be written: {error})"
         self._tell(ours.id, Finished(row))
 
     def _tell(self, trial_id: str, event: Event) -> None:

@@ -25,7 +25,7 @@ from raypeft.models.table import MODELS, folder_problem, is_known
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
 from raypeft.study.datasets import collect, settle
 from raypeft.study.other_styles import other_style
-from raypeft.study.sweepfile import ConfigError, Document, Place, read_sweep_file
+from raypeft.study.sweepfile import ConfigError, Document, Place, apply_override, read_sweep_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,18 @@ class LoadedSweep:
     """The datasets of the user's own, as their files have been read."""
 
 
-def load_config(path: Path, overrides: Iterable[str] = ()) -> LoadedSweep:
-    """Read and check a sweep file. Raises ConfigError with all its mistakes."""
-    return check(read_sweep_file(path, overrides))
+def load_config(path: Path, overrides: Iterable[str] = (), limit: int | None = None) -> LoadedSweep:
+    """Read and check a sweep file. Raises ConfigError with all its mistakes.
+
+    `limit` is set in the defaults, and in every grid that sets one itself, since that one overrides the defaults.
+    """
+    if limit is None:
+        return check(read_sweep_file(path, overrides))
+    sweep = check(read_sweep_file(path, [*overrides, f"defaults.limit={limit}"]))
+    with_limit = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
+    for index in with_limit:
+        apply_override(f"grids.{index}.limit={limit}", sweep.document)
+    return check(sweep.document) if with_limit else sweep
 
 
 def check(document: Document) -> LoadedSweep:

@@ -219,6 +219,12 @@ KEEP = (
 )
 
 
+MAX_FAILURES = (
+    "How many times a trial is started again within a sweep when its process or its node is lost. Its own errors are "
+    "not tried again"
+)
+
+
 class RunOptions(BaseModel):
     """How trials are run. These options are not part of a trial's id."""
 
@@ -226,6 +232,7 @@ class RunOptions(BaseModel):
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
     keep: Keep = Field("adapter", description=KEEP)
+    max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
@@ -245,6 +252,7 @@ class SweepConfig(BaseModel):
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     keep: Keep = Field("adapter", description=KEEP)
+    max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
@@ -257,7 +265,13 @@ class SweepConfig(BaseModel):
 
     def run_options(self, force: bool = False, generate_only: bool = False) -> RunOptions:
         """How its trials are run."""
-        return RunOptions(force=force, generate_only=generate_only, keep=self.keep, sandbox=self.sandbox)
+        return RunOptions(
+            force=force,
+            generate_only=generate_only,
+            keep=self.keep,
+            max_failures=self.max_failures,
+            sandbox=self.sandbox,
+        )
 
     @field_validator("datasets")
     @classmethod

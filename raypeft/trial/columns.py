@@ -21,6 +21,12 @@ OF_THE_RUN = (
     Column("error", str, "Error message if the status is not ok"),
     Column("started_at", datetime, "Time at which the trial started"),
     Column(
+        "attempts",
+        int,
+        "Number of times the trial was started until it came to this result, lost processes included",
+        "starts",
+    ),
+    Column(
         "exact_duplicates",
         int,
         "Test examples whose instruction is also in the training split, ignoring case and white space",

@@ -41,6 +41,8 @@ class TrialContext:
     options: RunOptions = field(default_factory=RunOptions)
     listener: Listener = events.ignore
     """Hears every event of the trial."""
+    attempt: int = 1
+    """How many times the trial was started, this time included, since it last came to a result."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0

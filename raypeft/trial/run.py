@@ -21,6 +21,7 @@ from raypeft.events import Finished, Started
 from raypeft.methods import TrainedMethod
 from raypeft.prompting.shots import pick_shots, prompt_columns
 from raypeft.records import Candidate, Prompt
+from raypeft.results import places
 from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
@@ -55,7 +56,7 @@ def run_and_record(context: TrialContext) -> Row:
     trial, started = context.trial, time.perf_counter()
     context.listener(Started(trial.label, trial.fields))
     row: Row = {"id": trial.id, "sweep": context.sweep, **trial.fields, "status": "ok", "error": None}
-    row["started_at"] = datetime.now(UTC)
+    row |= {"started_at": datetime.now(UTC), "attempts": context.attempt}
     try:
         check_columns(context)
         row |= provenance() | parameter_counts(trial)
@@ -84,8 +85,13 @@ def check_columns(context: TrialContext) -> None:
 
 def failure(error: Exception) -> Row:
     """What a row says of the error that ended its trial."""
-    status = "oom" if machine.is_out_of_memory(error) else "failed"
+    status = "oom" if machine.is_out_of_memory(error) else "lost" if is_loss(error) else "failed"
     return {"status": status, "error": f"{type(error).__name__}: {error}"}
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether an error says that something around the trial was lost: a store, a disk, an actor of Ray."""
+    return places.is_loss(error) or type(error).__module__.startswith("ray.")
 
 
 def record(context: TrialContext, row: Row) -> Row:
@@ -94,12 +100,13 @@ def record(context: TrialContext, row: Row) -> Row:
         context.store.write_rows("trials", context.trial.id, [row])
     except Exception as error:
         traceback.print_exc()
-        kept = {name: row[name] for name in ("id", "sweep", "started_at", *context.trial.fields)}
-        row = kept | failure(error) | {"status": "failed"}
+        kept = {name: row[name] for name in ("id", "sweep", "started_at", "attempts", *context.trial.fields)}
+        row = kept | failure(error)
         try:
             context.store.write_rows("trials", context.trial.id, [row])
         except Exception:
             traceback.print_exc()  # the store itself is out of order: the trial is run again by the same command
+            row["error"] = f"its row could not be written: {row['error']}"
     return row
 
 

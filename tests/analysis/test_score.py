@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from raypeft.analysis.score import score_again
@@ -79,6 +81,23 @@ def test_tests_that_were_run_are_not_run_again_unless_asked_for(generated):
     assert generated.read_rows()[0]["pass_at_1"] == 1, "from the rows as they are"
     score_again(generated, QUICK, rerun_tests=True)
     assert generated.read_rows()[0]["pass_at_1"] == 0.25
+
+
+def aside(store):
+    return sorted(str(path.relative_to(store.root)).split("/", 2)[2]
+                  for path in (Path(store.root) / "superseded").rglob("*.parquet"))  # fmt: skip
+
+
+def test_what_is_scored_anew_leaves_a_copy_of_what_was_there_and_of_nothing_else(generated):
+    (before,) = generated.read_rows()
+    score_again(generated, QUICK)
+    (row,) = generated.read_rows()
+    assert aside(generated) == [f"trials/{row['id']}.parquet"]
+    (copy,) = (Path(generated.root) / "superseded").rglob("trials/*.parquet")
+    assert pq.read_table(copy).to_pylist()[0]["status"] == before["status"] == "generated"
+    score_again(generated, QUICK)
+    assert aside(generated) == [f"trials/{row['id']}.parquet"], "the second call changed nothing"
+    assert not (Path(generated.root) / ".scoring").exists()
 
 
 def test_a_dataset_that_has_changed_since_is_an_error_that_names_the_example(generated, data, capsys):

@@ -67,20 +67,35 @@ def test_thousands_of_rows_show_their_best(tmp_path: Path, capsys: pytest.Captur
     store_at(tmp_path).write_rows("trials", "all", rows)
     assert main([str(tmp_path), "--no-html"]) == 0
     out = capsys.readouterr().out
-    assert "the best 100 of 900 rows" in out and "89.9" in out and "80.0" in out and "79.9" not in out
+    assert (
+        "the best 100 of 900 rows by EM@1 (raypeft report RESULTS --all shows all)" in out
+        and "89.9" in out
+        and "80.0" in out
+        and "79.9" not in out
+    )
+    assert main([str(tmp_path), "--no-html", "--all"]) == 0
+    assert "79.9" in capsys.readouterr().out
 
 
-def test_a_damaged_file_ends_with_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_thousands_of_failures_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**made_row(status="failed"), "id": f"{place:010}"} for place in range(900)]
+    store_at(tmp_path).write_rows("trials", "all", rows)
+    assert main([str(tmp_path), "--no-html"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("failed: ") == 100 and "and 800 more trials without scores" in out
+
+
+def test_a_damaged_file_is_left_out_and_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sorted((folder / "trials").iterdir())[1]
     path.write_bytes(b"PAR1")
-    assert main([str(folder)]) == 2
+    assert main([str(folder)]) == 0
     assert f"{path.name}: must be a Parquet file but is damaged" in capsys.readouterr().err
 
 
-def test_a_damaged_file_of_candidates_ends_with_its_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_of_candidates_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trial = sorted((folder / "trials").iterdir())[1].stem
     (folder / "candidates" / f"{trial}.parquet").write_bytes(b"PAR1")
-    assert main([str(folder)]) == 2
+    assert main([str(folder)]) == 0
     assert f"{folder}/candidates/{trial}.parquet: must be a Parquet file but is damaged" in capsys.readouterr().err
 
 

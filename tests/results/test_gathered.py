@@ -1,21 +1,21 @@
-"""The rows of many files, kept together."""
+"""The rows of many files, kept together, and noted as they are written."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from report_folders import made_row, store_at
 
-from raypeft.results import gathered
-from raypeft.results.gathered import gathered_rows
 from raypeft.results.store import ResultStore
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultStore:
     """A folder of four trials, which count as many."""
-    monkeypatch.setattr(gathered, "FEWEST", 3)
+    monkeypatch.setattr("raypeft.results.gathered.FEWEST", 3)
     made = store_at(tmp_path)
     for seed in (1, 2, 3, 4):
         row = made_row([True], seed=seed)
@@ -28,57 +28,113 @@ def kept(store: ResultStore) -> Path:
 
 
 def test_the_rows_are_those_that_the_store_reads(store: ResultStore) -> None:
+    plain = [row for path in sorted((Path(store.root) / "trials").iterdir()) for row in pq.read_table(path).to_pylist()]
     for _ in range(2):
-        assert gathered_rows(store, "trials") == store.read_rows()
+        assert store.read_rows() == plain
     assert kept(store).exists()
 
 
 def test_only_new_and_changed_files_are_read_again(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = gathered_rows(store, "trials")
+    first = store.read_rows()
     changed = {**first[0], "em_at_10": 0.25}
     store.write_rows("trials", changed["id"], [changed])
-    read: list[str] = []
-    plain = store.read_file
-    monkeypatch.setattr(store, "read_file", lambda path: read.append(Path(path).stem) or plain(path))
-    assert gathered_rows(store, "trials")[0]["em_at_10"] == 0.25
+    Path(store.root, ".gathered/new/trials", f"{changed['id']}.json").unlink()
+    read = files_read(store, monkeypatch)
+    assert store.read_rows()[0]["em_at_10"] == 0.25
     assert sorted(read) == sorted(["trials", changed["id"]])
 
 
 def test_a_trial_that_was_set_aside_is_gone(store: ResultStore) -> None:
-    first = gathered_rows(store, "trials")
+    first = store.read_rows()
     store.set_aside(first[0]["id"])
-    assert gathered_rows(store, "trials") == first[1:]
+    assert store.read_rows() == first[1:]
 
 
 def test_files_of_another_version_keep_their_columns(store: ResultStore) -> None:
     path = sorted((Path(store.root) / "trials").iterdir())[1]
     table = pq.read_table(path).select(["id", "status"])
     pq.write_table(table.append_column("novelty", [["new"]]), path)
-    rows = gathered_rows(store, "trials")
+    rows = store.read_rows()
     assert rows[1]["novelty"] == "new" and rows[1]["seed"] is None and rows[0]["seed"] is not None
 
 
 def test_kept_rows_that_are_damaged_are_read_anew(store: ResultStore) -> None:
-    gathered_rows(store, "trials")
+    first = store.read_rows()
     kept(store).write_bytes(b"nothing")
-    assert gathered_rows(store, "trials") == store.read_rows()
+    assert store.read_rows() == first
+    assert kept(store).read_bytes() != b"nothing"
 
 
-def test_a_damaged_trial_is_named(store: ResultStore) -> None:
+def test_a_damaged_trial_is_named_and_left_out(store: ResultStore) -> None:
     path = sorted((Path(store.root) / "trials").iterdir())[2]
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=f"{path.name}: must be a Parquet file but is damaged"):
-        gathered_rows(store, "trials")
+    for _ in range(2):
+        store.damaged.clear()
+        assert len(store.read_rows()) == 3
+        assert "must be a Parquet file but is damaged" in store.damaged[str(path)]
+
+
+def files_read(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the Parquet files that are read from now on."""
+    read: list[str] = []
+    plain = store.read_file
+    monkeypatch.setattr(store, "read_file", lambda path: read.append(Path(path).stem) or plain(path))
+    return read
+
+
+def test_rows_are_read_from_notes_which_are_then_gone(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Path(store.root) / ".gathered" / "new" / "trials"
+    assert len(list(notes.iterdir())) == 4
+    read = files_read(store, monkeypatch)
+    assert len(store.read_rows()) == 4
+    assert read == ["trials"], "only the kept file, which is not there yet"
+    assert list(notes.iterdir()) == []
+
+
+def test_every_kind_of_value_comes_back_from_a_note_as_from_its_file(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {"em_at_1": float("nan"), "em_at_10": float("-inf"), "error": "naïve\n", "target_modules": ["q"],
+           "best_step": 2**62, "started_at": datetime(2026, 3, 4, 5, 6, 7, 89, UTC), "git_dirty": True}  # fmt: skip
+    store.write_rows("trials", "odd", [{"id": "odd", **odd}])
+    (plain,) = store.read_rows("trials", "odd")
+    assert files_read(store, monkeypatch) == []
+    (noted,) = (row for row in store.read_rows() if row["id"] == "odd")
+    assert repr(noted) == repr(plain)
+
+
+def test_a_note_of_a_file_that_was_changed_since_does_not_count(store: ResultStore) -> None:
+    path = sorted((Path(store.root) / "trials").iterdir())[0]
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("em_at_10")
+    pq.write_table(table.set_column(place, "em_at_10", pa.array([0.125])), path)
+    assert store.read_rows()[0]["em_at_10"] == 0.125
+
+
+def test_files_without_rows_are_not_read_again(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcd":
+        store.write_rows("evals", name, [])
+    assert store.read_rows("evals") == []
+    read = files_read(store, monkeypatch)
+    assert store.read_rows("evals") == [] and read == ["evals"]
+
+
+def test_the_rows_of_one_trial_are_found_among_all(store: ResultStore) -> None:
+    for name in ("b", "a", "c"):
+        store.write_rows("evals", name, [{"id": name, "step": step} for step in (2, 1)])
+    rows = store.by_trial("evals")
+    assert [row["step"] for row in rows("a")] == [2, 1] and rows("nobody") == []
+    assert rows("b") == store.read_rows("evals", "b")
 
 
 def test_few_files_are_not_kept(tmp_path: Path) -> None:
     made = store_at(tmp_path)
     row = made_row([True])
     made.write_rows("trials", row["id"], [row])
-    assert gathered_rows(made, "trials") == made.read_rows() and not kept(made).exists()
+    assert len(made.read_rows()) == 1 and not kept(made).exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_read_all_the_same(store: ResultStore) -> None:
     Path(store.root).chmod(0o500)
-    assert gathered_rows(store, "trials") == store.read_rows()
+    assert len(store.read_rows()) == 4

@@ -6,6 +6,7 @@ from rich.console import Console
 from raypeft import sweep as command
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.records import Status
+from raypeft.results.standing import look_at
 from raypeft.results.statuses import STATUSES, is_fault, status_column
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
@@ -30,25 +31,23 @@ def ended(folder, status):
     (trial,) = plan_trials(sweep)
     store = ResultStore(str(folder / "s"), tables())
     store.write_rows("trials", trial.id, [{"id": trial.id, **trial.fields, "status": status, "error": "why"}])
-    missing = command.clear_way([trial], store, rerun=False)
-    store.write_rows("trials", trial.id, [{"id": trial.id, **trial.fields, "status": status, "error": "why"}])
-    return missing
+    return look_at(store).to_run([trial.id])
 
 
 @pytest.mark.parametrize(
-    ("status", "finished", "fault"),
+    ("status", "settled", "fault"),
     [("ok", True, False), ("oom", True, True), ("generated", True, False), ("infeasible", False, True),
-     ("failed", False, True)],
+     ("failed", True, True), ("lost", False, True)],
 )  # fmt: skip
-def test_a_finished_trial_is_not_run_again_and_a_fault_is_the_exit_code(tmp_path, status, finished, fault):
-    assert (ended(tmp_path, status) == []) == finished
+def test_a_settled_trial_is_not_run_again_and_a_fault_is_the_exit_code(tmp_path, status, settled, fault):
+    assert (ended(tmp_path, status) == []) == settled
     assert is_fault(status) == fault
 
 
 def test_the_column_is_described_by_the_statuses():
     assert status_column().description == (
         "How the trial ended: ok, oom (the GPU ran out of memory), infeasible (predicted not to fit in GPU memory), "
-        "generated (not scored yet) or failed"
+        "generated (not scored yet), failed or lost (its process, its node or the results were lost)"
     )
 
 

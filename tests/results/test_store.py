@@ -1,5 +1,6 @@
 """The Parquet store: nothing lost, nothing half-written, one schema for every reader, on a disk and on S3."""
 
+import shutil
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ import pytest
 
 from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
-from raypeft.results.store import ResultStore, sweep_url
+from raypeft.results.places import sweep_url
+from raypeft.results.store import ResultStore
 from raypeft.study.plan import make_trial
 from raypeft.trial.answer import CANDIDATES
 from raypeft.trial.columns import tables
@@ -54,7 +56,9 @@ def trials(store: ResultStore) -> str:
 
 
 def files_below(folder: Path | str) -> set[str]:
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    """All files, without those that can be deleted at any time."""
+    found = {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file()}
+    return {name for name in found if not name.startswith(".gathered/")}
 
 
 @pytest.mark.parametrize("table", ["trials", "candidates", "evals"])
@@ -280,8 +284,8 @@ def test_values_that_do_not_fit_todays_column_are_refused_and_left_alone(store: 
 def test_a_damaged_file_is_named(store: ResultStore, trials: str) -> None:
     path = Path(trials) / "b.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"trials/b\.parquet: must be a Parquet file but is damaged"):
-        store.read_rows()
+    assert [row["id"] for row in store.read_rows()] == ["a", "c"]
+    assert store.damaged[str(path)].startswith(f"{path}: must be a Parquet file but is damaged")
 
 
 def test_what_a_rerun_replaces_is_set_aside_whole(store: ResultStore, tmp_path: Path) -> None:
@@ -381,7 +385,8 @@ def bucket() -> Iterator[str]:
 def keys(store: ResultStore) -> set[str]:
     """The files of a store on S3, relative to it."""
     found = store.filesystem.get_file_info(pa.fs.FileSelector(store.root, recursive=True))
-    return {info.path.removeprefix(f"{store.root}/") for info in found if info.type == pa.fs.FileType.File}
+    names = {info.path.removeprefix(f"{store.root}/") for info in found if info.type == pa.fs.FileType.File}
+    return {name for name in names if not name.startswith(".gathered/")}
 
 
 def test_rows_come_back_from_s3_as_they_were_written(bucket: str) -> None:
@@ -472,5 +477,61 @@ def test_a_file_with_a_damaged_page_is_named(store: ResultStore, trials: str) ->
     content = bytearray(path.read_bytes())
     content[4:400] = bytes(396)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"trials/b\.parquet: must be a Parquet file but is damaged"):
-        store.read_rows()
+    assert [row["id"] for row in store.read_rows()] == ["a", "c"]
+    assert store.damaged[str(path)].startswith(f"{path}: must be a Parquet file but is damaged")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", bytes(range(256)) * 9])
+def test_a_file_that_is_no_parquet_blocks_neither_a_reader_nor_the_upgrade(
+    store: ResultStore, trials: str, content: bytes
+) -> None:
+    (Path(trials) / "0.parquet").write_bytes(content)
+    again = ResultStore(store.url, TABLES)
+    assert again.upgrade() == []
+    assert [row["id"] for row in again.read_rows()] == ["a", "b", "c"]
+    assert [Path(path).name for path in again.damaged] == ["0.parquet"]
+
+
+def test_hidden_files_are_not_results(store: ResultStore, trials: str) -> None:
+    (Path(trials) / "._a.parquet").write_bytes(b"of a file manager")
+    assert len(store.read_rows()) == 3 and not store.damaged
+
+
+def test_a_store_on_s3_that_was_away_for_a_moment_is_written_to(bucket: str) -> None:
+    """The server refuses connections when a row is written, and comes back two seconds later."""
+    from moto.server import ThreadedMotoServer
+
+    away = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    away.start()
+    host, other = away.get_host_and_port()
+    urllib.request.urlopen(urllib.request.Request(f"http://{host}:{other}/bucket2", method="PUT")).close()
+    late = ResultStore(f"s3://bucket2/away?scheme=http&endpoint_override={host}:{other}", TABLES)
+    away.stop()
+    back = ThreadedMotoServer(ip_address="127.0.0.1", port=other, verbose=False)
+    timer = threading.Timer(2, back.start)
+    timer.start()
+    try:
+        late.write_rows("trials", "a", [{"id": "a"}])
+        assert [row["id"] for row in late.read_rows()] == ["a"]
+    finally:
+        timer.join()
+        back.stop()
+
+
+def test_a_file_that_could_not_be_written_leaves_nothing(store: ResultStore, trials: str, tmp_path: Path) -> None:
+    before = files_below(store.root)
+    with pytest.raises(RuntimeError), store.writing("trials/d.parquet") as stream:
+        stream.write(b"half")
+        raise RuntimeError("no space left")
+    with pytest.raises(OSError):
+        store.write_folder("adapters/a", tmp_path / "nowhere")
+    assert files_below(store.root) == before
+    assert list((Path(store.root) / ".tmp").iterdir()) == []
+
+
+def test_a_folder_that_was_deleted_is_made_again(store: ResultStore, trials: str) -> None:
+    shutil.rmtree(store.root)
+    with pytest.raises(FileNotFoundError):
+        store.write_rows("trials", "d", [{"id": "d"}])
+    store.write_rows("trials", "d", [{"id": "d"}])
+    assert [row["id"] for row in store.read_rows()] == ["d"]

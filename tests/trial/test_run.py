@@ -1,5 +1,6 @@
 """One trial, end to end, on the embedded study: its row, its files, its faults."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -509,3 +510,33 @@ def test_what_decoding_or_training_cannot_do_is_refused_before_training(
     monkeypatch.setattr("raypeft.trial.run.tune", lambda *_: pytest.fail("it was trained"))
     row = run(quick_trial(**method, model=make(model, tmp_path / "model")), store)
     assert row["status"] == "failed" and message in row["error"]
+
+
+def test_a_number_that_no_file_can_hold_fails_its_trial_with_the_reason(store, monkeypatch):
+    monkeypatch.setattr(running, "run_within_budget", lambda context: {"best_step": 2**70})
+    row = run(quick_trial("zero_shot"), store)
+    (stored,) = store.read_rows()
+    assert row["status"] == stored["status"] == "failed"
+    assert "1180591620717411303424" in stored["error"] or "large" in stored["error"]
+    assert stored["attempts"] == 1
+
+
+def test_a_full_disk_loses_the_trial_and_raises_nothing(store, monkeypatch):
+    def full(name, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running, "run_within_budget", lambda context: {})
+    monkeypatch.setattr(store, "put", full)
+    row = run(quick_trial("zero_shot"), store)
+    assert row["status"] == "lost" and row["error"].startswith("its row could not be written: OSError: [Errno 28]")
+    assert store.read_rows() == []
+
+
+def test_a_disk_that_is_full_for_the_candidates_only_is_told_by_the_row(store, monkeypatch):
+    def full(table, trial_id, number, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "write_part", full)
+    row = run(quick_trial("zero_shot"), store)
+    (stored,) = store.read_rows()
+    assert row["status"] == stored["status"] == "lost" and "No space left" in stored["error"]

@@ -21,7 +21,6 @@ from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.folder import open_results
 from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
-from raypeft.results.gathered import gathered_rows
 from raypeft.results.manifest import Manifest
 from raypeft.results.store import ResultStore
 
@@ -140,7 +139,7 @@ class Study:
         """Trial id -> its evaluations during training, by step."""
         found: dict[str, list[Row]] = {}
         for sweep in self.sweeps:
-            for each in gathered_rows(sweep.store, "evals"):
+            for each in sweep.store.read_rows("evals"):
                 if self.home.get(each["id"]) is sweep:
                     found.setdefault(each["id"], []).append(each)
         return {trial: sorted(rows, key=lambda each: each["step"]) for trial, rows in found.items()}
@@ -170,7 +169,7 @@ def open_study(urls: Sequence[str]) -> Study:
 
 def _open(url: str) -> Sweep:
     store, declared = open_results(url)
-    rows = sorted(gathered_rows(store, "trials"), key=lambda row: str(row.get("started_at")))
+    rows = sorted(store.read_rows(), key=lambda row: str(row.get("started_at")))
     manifest = store.read_manifest()
     name = (manifest.sweep.get("name") if manifest else None) or next((row.get("sweep") for row in rows), None)
     return Sweep(str(name or _last_part(url)), url, store, declared, manifest, tuple(rows))

@@ -25,6 +25,7 @@ from raypeft.trial.provenance import git_state
 Row = Mapping[str, Any]
 MOST_LINES = 100
 """Rows of a table on a terminal. More are shown by Markdown and by the page."""
+SHOWS_ALL = "raypeft report RESULTS --all shows all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,39 +127,49 @@ def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
     return list(groups.values())
 
 
-def shortened(rows: Sequence[Row], declared: Declarations) -> tuple[Sequence[Row], str]:
+def shortened(rows: Sequence[Row], declared: Declarations, most: int | None = MOST_LINES) -> tuple[Sequence[Row], str]:
     """The rows that a terminal shows, and what the title says of the others: of thousands, the best ones."""
-    if len(rows) <= MOST_LINES:
+    if most is None or len(rows) <= most:
         return rows, ""
     headline = [
         score for score in declared.scores if score.in_headline or score.name in ("test_loss", "best_eval_loss")
     ]
     score = next((score for score in headline if any(row.get(score.name) is not None for row in rows)), None)
     if score is None:
-        return rows[:MOST_LINES], f"; the first {MOST_LINES} of {len(rows)} rows"
+        return rows[:most], f"; the first {most} of {len(rows):,} rows ({SHOWS_ALL})"
     name, sign = score.name, -1 if score.higher_is_better else 1
     order = sorted(rows, key=lambda row: (row.get(name) is None, sign * (row.get(name) or 0.0)))
-    return order[:MOST_LINES], f"; the best {MOST_LINES} of {len(rows)} rows by {score.title}"
+    return order[:most], f"; the best {most} of {len(rows):,} rows by {score.title} ({SHOWS_ALL})"
 
 
-def print_summary(rows: Sequence[Row], console: Console | None = None, declared: Declarations | None = None) -> None:
-    """The table of a sweep's rows, then what failed and what was made by other code. `declared` as `summary_table`."""
+def print_summary(
+    rows: Sequence[Row],
+    console: Console | None = None,
+    declared: Declarations | None = None,
+    most: int | None = MOST_LINES,
+) -> None:
+    """The table of a sweep's rows, then what failed and what was made by other code. `declared` as `summary_table`.
+
+    Of more rows than `most` the best are shown; None: all.
+    """
     declared = declared or own_declarations()
     console = console or Console()
     if not console.is_terminal:
         # Outside a terminal there is no width to keep to, and a folded table is no use to anyone.
         console.width = 160
     for group in by_scores(rows, declared):
-        shown, left_out = shortened(group, declared)
+        shown, left_out = shortened(group, declared, most)
         title, headings, lines = summary_table(shown, declared)
         console.print(Text(f"{title}{left_out}"), soft_wrap=True)
         console.print(_table(headings, lines, console.width))
     for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
-    for row in rows:
-        if not declared.status(row["status"]).is_scored:
-            name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
-            console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
+    unscored = [row for row in rows if not declared.status(row["status"]).is_scored]
+    for row in unscored[:most]:
+        name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
+        console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
+    if most is not None and len(unscored) > most:
+        console.print(Text(f"and {len(unscored) - most:,} more trials without scores ({SHOWS_ALL})"))
     commit, _ = git_state()
     older = [row for row in rows if row.get("git_commit") and row["git_commit"] != commit]
     if older and commit:

@@ -118,6 +118,8 @@ def detectable(a: Sequence[float], b: Sequence[float]) -> float:
 def numbers(name: str, values: Sequence[float]) -> np.ndarray:
     """The values as an array of float64. Raises ValueError, with this name, for none and for what is not finite."""
     array = _array(name, values)
+    if array.dtype.kind in "fiu" and np.isfinite(array).all():
+        return array.astype(float)
     wrong = [
         (index, value)
         for index, value in enumerate(array.tolist())

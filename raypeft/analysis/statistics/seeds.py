@@ -6,7 +6,7 @@
 Seeds and examples are crossed: every seed answers the same test examples. So the mean has the variance of a two-way
 random-effects analysis of variance, as readers and cases have in studies of diagnostic readings (Dorfman, Berbaum and
 Metz 1992), with degrees of freedom after Hillis (2007, Statistics in Medicine 26, 596-619), made cautious for few seeds
-(`_degrees`).
+(`_freedom`).
 
 A bootstrap that draws seeds, then examples, is the alternative. It is not used here since with few seeds it is too wide
 where they scatter little and too narrow where they scatter much: `benchmarks/intervals.py` measures how often each
@@ -15,12 +15,13 @@ interval holds the truth.
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, numbers
 
@@ -76,13 +77,15 @@ class TwoLevel:
 
         None if `most` seeds would not do: then the examples are too few.
         """
-        return next((n for n in range(2, most + 1) if self._detectable(n) <= abs(mean)), None)
+        # More seeds find smaller means, so the first number that does is found by halving.
+        n = bisect_left(range(2, most + 1), True, key=lambda n: self._detectable(n) <= abs(mean)) + 2
+        return n if n <= most else None
 
     def _detectable(self, seeds: int) -> float:
         by_seeds = (self.seed_variance + self.noise_variance / self.examples) / seeds
         variance = by_seeds + self.example_variance / self.examples
-        t = stats.t(_degrees(seeds, by_seeds, self.example_variance / self.examples))
-        return float((t.ppf((1 + CONFIDENCE) / 2) + t.ppf(POWER)) * variance**0.5)
+        freedom = _freedom(seeds, by_seeds, self.example_variance / self.examples)
+        return (_quantile(freedom, (1 + CONFIDENCE) / 2) + _quantile(freedom, POWER)) * variance**0.5
 
 
 def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
@@ -104,10 +107,10 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
     noise = float((left**2).sum()) / ((seeds - 1) * (examples - 1))
     beyond = max(example_square - noise, 0.0)
     variance = (seed_square + beyond) / (seeds * examples)
-    degrees = _degrees(seeds, seed_square, beyond)
+    freedom = _freedom(seeds, seed_square, beyond)
     error = variance**0.5
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-    p_value = float(2 * stats.t.sf(abs(mean) / error, degrees)) if variance > 0 else float(mean == 0)
+    margin = _quantile(freedom, (1 + CONFIDENCE) / 2) * error
+    p_value = 2 * _below(freedom, -abs(mean) / error) if variance > 0 else float(mean == 0)
     return TwoLevel(
         mean=float(mean),
         low=float(mean - margin),
@@ -119,11 +122,11 @@ def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
         seeds=seeds,
         examples=examples,
         error=error,
-        degrees=degrees,
+        degrees=freedom,
     )
 
 
-def _degrees(seeds: int, by_seeds: float, by_examples: float) -> float:
+def _freedom(seeds: int, by_seeds: float, by_examples: float) -> float:
     """Degrees of freedom of Student's t, from both parts of the mean's variance; infinite where seeds have none.
 
     They are Hillis' ((n - 1) / share**2, where share is the part of the variance that comes from seeds), but with the
@@ -131,9 +134,19 @@ def _degrees(seeds: int, by_seeds: float, by_examples: float) -> float:
     not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at once.
     """
     if by_seeds <= 1e-12:
-        return math.inf
-    upper = by_seeds * (seeds - 1) / float(stats.chi2.ppf(SEED_BOUND, seeds - 1))
+        return inf
+    upper = by_seeds * (seeds - 1) / float(special.chdtri(seeds - 1, 1 - SEED_BOUND))
     return (seeds - 1) / (upper / (upper + by_examples)) ** 2
+
+
+def _quantile(freedom: float, probability: float) -> float:
+    """Of Student's t. These functions are what `scipy.stats.t` calls; an object of it takes 1 ms to make."""
+    return float(special.stdtrit(freedom, probability) if isfinite(freedom) else special.ndtri(probability))
+
+
+def _below(freedom: float, value: float) -> float:
+    """The probability that Student's t is below a value."""
+    return float(special.stdtr(freedom, value) if isfinite(freedom) else special.ndtr(value))
 
 
 def over_seeds(values: Sequence[float]) -> Seeds:
@@ -147,5 +160,5 @@ def over_seeds(values: Sequence[float]) -> Seeds:
     deviation = float(scores.std(ddof=1)) if n > 1 else None
     if n < FEWEST_SEEDS or deviation is None:
         return Seeds(mean, deviation, None, None, n)
-    margin = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * deviation / n**0.5
+    margin = _quantile(n - 1, (1 + CONFIDENCE) / 2) * deviation / n**0.5
     return Seeds(mean, deviation, mean - margin, mean + margin, n)

@@ -56,12 +56,13 @@ def test_a_folder_named_twice_is_refused(tmp_path: Path) -> None:
         open_study([str(tmp_path), str(tmp_path)])
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    made_study(tmp_path)
+def test_a_damaged_file_is_left_out_and_named(tmp_path: Path) -> None:
+    count = len(made_study(tmp_path).read_rows())
     path = sorted((tmp_path / "trials").iterdir())[3]
     path.write_bytes(b"PAR1 not really")
-    with pytest.raises(ValueError, match=f"{path.name}: must be a Parquet file but is damaged"):
-        open_study([str(tmp_path)])
+    study = open_study([str(tmp_path)])
+    assert len(study.rows) == count - 1
+    assert f"{path.name}: must be a Parquet file but is damaged" in study.sweeps[0].store.damaged[str(path)]
 
 
 def test_a_table_in_one_file_is_read_by_trial(tmp_path: Path) -> None:

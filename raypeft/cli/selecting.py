@@ -1,0 +1,86 @@
+"""Which trials a sweep runs besides those without a result: `--rerun`, `--retry`, `--only`, `--prune`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from raypeft.mistakes import nearest
+from raypeft.results.standing import Standing
+from raypeft.results.store import ResultStore
+from raypeft.runner.observers.view import say
+from raypeft.study.config import Trial
+from raypeft.study.sweepfile import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command asks for besides the trials that have no result yet."""
+
+    rerun: bool = False
+    retry: tuple[str, ...] = ()
+    """Statuses whose trials run again."""
+    only: tuple[str, ...] = ()
+    """Beginnings of the ids of the trials to run; empty: all."""
+    prune: bool = False
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Asked:
+        """What the arguments of `add_arguments` say."""
+        retry = ("failed", "oom") if "all" in options.retry else tuple(options.retry)
+        return cls(options.rerun, retry, tuple(options.only or ()), options.prune)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which trials run."""
+    parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="run finished trials again; their old files move to superseded/ when the new ones are there",
+    )
+    parser.add_argument(
+        "--retry",
+        action="append",
+        choices=["failed", "oom", "all"],
+        default=[],
+        help="also run trials again that failed, or ran out of GPU memory, or both; lost ones run again anyway",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="ID",
+        help="run only the trial of this id, or of ids that begin so (several times for several trials)",
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="move the rows of trials that are no longer planned to superseded/"
+    )
+
+
+def only(trials: Sequence[Trial], beginnings: Sequence[str], source: str) -> Sequence[Trial]:
+    """The trials whose ids begin so; all where nothing is asked for. Raises ConfigError for an id that no trial has."""
+    known = [trial.id for trial in trials]
+    unknown = [each for each in beginnings if not any(trial.startswith(each) for trial in known)]
+    if unknown:
+        raise ConfigError(source, [f"--only must be the id of a trial of this sweep but got {each}"
+                                   f"{nearest(each, known)}; --dry-run lists them" for each in unknown])  # fmt: skip
+    return [trial for trial in trials if trial.id.startswith(tuple(beginnings))] if beginnings else trials
+
+
+def prune(store: ResultStore, planned: Collection[str], console: Console) -> None:
+    """Move the files of trials that are not planned to superseded/."""
+    found = [trial for trial in store.statuses() if trial not in planned]
+    for trial in found:
+        store.set_aside(trial)
+    say(console, f"{len(found)} trials that are no longer planned were moved to superseded/")
+
+
+def say_incomplete(console: Console, standing: Standing, missing: Collection[str]) -> None:
+    """Say which results lack files, and are made again."""
+    for what in dict.fromkeys(standing.incomplete.values()):
+        ids = [trial for trial in missing if standing.incomplete.get(trial) == what]
+        if ids:
+            named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
+            say(console, f"{len(ids)} finished trials lack their {what} and are run again ({named})")

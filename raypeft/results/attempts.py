@@ -1,0 +1,133 @@
+"""Where a running trial's files go, so that nothing finished is touched before its replacement stands.
+
+    with attempt(store, "61da8be3c4", driver) as running:
+        running.store.write_rows("trials", ...)        # None: another command runs it, or it is done
+
+A trial without a finished row writes into the tables themselves; what an earlier attempt left is set aside first, and
+the earlier row when the new one is there. A trial with a finished row, which is run again on demand, writes into
+`.running/<trial id>/`, a results folder of its own. Its files take the place of the old ones, which move to
+`superseded/`, when its row is written; a fault never takes the place of a row without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.fs
+
+from raypeft.results.leases import holder, leased
+from raypeft.results.statuses import STATUSES, is_fault, is_settled
+from raypeft.results.store import ResultStore
+
+RUNNING = ".running"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a trial."""
+
+    store: ResultStore
+    """Where it writes."""
+    number: int
+    """Counted from 1 since the last row that was a result."""
+
+
+@contextmanager
+def attempt(store: ResultStore, trial_id: str, driver: str, seen: str | None) -> Iterator[Attempt | None]:
+    """Run a trial within the block, which writes the trial's row. None: another command runs it, or has run it.
+
+    `seen` is the `version` of the row that stood when it was decided to run the trial. `driver` names the command.
+    """
+    with leased(store, trial_id, driver) as lease:
+        if lease is None:
+            yield None
+            return
+        publish(store, trial_id)  # of an attempt that was killed after it had written its row
+        standing = standing_row(store, trial_id)
+        if standing is not None and is_settled(standing["status"]) and version(standing) != seen:
+            yield None
+            return
+        number = max(lease.attempt, 1 + _attempts(standing))
+        if standing is None or not is_final(standing):
+            store.set_aside(trial_id, but_the_row=True)
+            yield Attempt(store, number)
+            return
+        own = store.inside(f"{RUNNING}/{trial_id}")
+        own.set_aside(trial_id, store)  # what a killed attempt left
+        yield Attempt(own, number)
+        publish(store, trial_id)
+
+
+def _attempts(standing: Mapping[str, Any] | None) -> int:
+    """The attempts that came to nothing."""
+    return 0 if standing is None or is_final(standing) else standing.get("attempts") or 1
+
+
+def version(row: Mapping[str, Any]) -> str:
+    """Which one of a trial's rows this is."""
+    return f"{row['status']} {row.get('started_at')}"
+
+
+def is_final(row: Mapping[str, Any]) -> bool:
+    """Whether a row is a result, which is only run again on demand."""
+    return row["status"] in STATUSES and STATUSES[row["status"]].is_finished
+
+
+def standing_row(store: ResultStore, trial_id: str) -> Row | None:
+    """The row of a trial that is in the table now."""
+    rows = store.read_rows("trials", trial_id)
+    return rows[0] if rows else None
+
+
+def left_alone(store: ResultStore, trial_id: str) -> Row:
+    """What to tell, after `attempt`, of a trial that was not run: the row that another command made, or who runs it."""
+    lease = holder(store, trial_id)
+    if lease is not None and not lease.is_dead:
+        return {"id": trial_id, "status": "elsewhere", "error": f"{lease.holder} runs it"}
+    return standing_row(store, trial_id) or {"id": trial_id, "status": "elsewhere", "error": "another command runs it"}
+
+
+def record_fault(store: ResultStore, row: Row, driver: str) -> Row:
+    """Write the row of a trial that could not write one itself, unless a result stands; returns the row that stands.
+
+    Raises OSError where it cannot be written.
+    """
+    trial_id = row["id"]
+    lease = holder(store, trial_id)
+    if lease is not None and lease.driver != driver and not lease.is_dead:
+        return left_alone(store, trial_id)
+    publish(store, trial_id)
+    standing = standing_row(store, trial_id)
+    if standing is not None and is_final(standing):
+        return standing
+    number = max(lease.attempt if lease else 1, 1 + _attempts(standing))
+    row = row | {"attempts": number, "started_at": datetime.now(UTC)}
+    store.write_rows("trials", trial_id, [row])
+    return row
+
+
+def publish(store: ResultStore, trial_id: str) -> None:
+    """Put the files of a finished attempt in the place of the old ones. Without a row of its own, nothing is done."""
+    own = store.inside(f"{RUNNING}/{trial_id}")
+    row, standing = standing_row(own, trial_id), standing_row(store, trial_id)
+    if row is None:
+        return
+    if standing is not None and is_fault(row["status"]) and not is_fault(standing["status"]):
+        own.set_aside(trial_id, store)
+    else:
+        store.set_aside(trial_id)
+        # The row comes last: without it, the next start does this again.
+        for name in sorted(own.names_of(trial_id), key=lambda each: each.startswith("trials/")):
+            store.take_in(own, name)
+    store.filesystem.delete_dir(own.root)
+
+
+def unpublished(store: ResultStore) -> list[str]:
+    """Trials with an attempt that another run of the command left."""
+    selector = pyarrow.fs.FileSelector(f"{store.root}/{RUNNING}", allow_not_found=True)
+    return [info.base_name for info in store.filesystem.get_file_info(selector)]

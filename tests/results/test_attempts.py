@@ -1,0 +1,206 @@
+"""Nothing finished is touched before its replacement stands."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from raypeft.results.attempts import attempt, left_alone, publish, record_fault, standing_row, version
+from raypeft.results.store import ResultStore
+from raypeft.trial.columns import tables
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(str(tmp_path), tables())
+
+
+def row(status: str = "ok", minute: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": "a", "status": status, "started_at": datetime(2026, 1, 1, 0, minute, tzinfo=UTC), **more}
+
+
+def fill(store: ResultStore, status: str = "ok", minute: int = 0, text: str = "old") -> None:
+    store.write_rows("candidates", "a", [{"id": "a", "text": text}])
+    store.write_rows("trials", "a", [row(status, minute)])
+
+
+def files(store: ResultStore) -> dict[str, bytes]:
+    paths = [path for path in Path(store.root).rglob("*.parquet") if ".gathered" not in path.parts]
+    return {str(path.relative_to(store.root)): path.read_bytes() for path in paths}
+
+
+def seen(store: ResultStore) -> str:
+    standing = standing_row(store, "a")
+    assert standing
+    return version(standing)
+
+
+def texts(store: ResultStore) -> list[str]:
+    return [each["text"] for each in store.read_rows("candidates", "a")]
+
+
+def test_a_first_attempt_writes_into_the_tables(store: ResultStore) -> None:
+    with attempt(store, "a", "one", None) as running:
+        assert running and running.number == 1
+        fill(running.store)
+        assert texts(store) == ["old"]
+
+
+def test_what_an_attempt_left_without_a_row_is_set_aside(store: ResultStore) -> None:
+    store.write_rows("candidates", "a", [{"id": "a", "text": "half"}])
+    with attempt(store, "a", "one", None) as running:
+        assert running and texts(store) == []
+    assert [name.split("/", 2)[2] for name in files(store)] == ["candidates/a.parquet"]
+
+
+def test_a_rerun_leaves_the_old_files_in_place_until_its_row_is_there(store: ResultStore) -> None:
+    fill(store)
+    before = files(store)
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        running.store.write_rows("candidates", "a", [{"id": "a", "text": "new"}])
+        assert {name: content for name, content in files(store).items() if not name.startswith(".running")} == before
+        running.store.write_rows("trials", "a", [row(minute=1)])
+    assert texts(store) == ["new"] and standing_row(store, "a")["started_at"].minute == 1  # type: ignore[index]
+    aside = {name.split("/", 2)[2]: content for name, content in files(store).items() if "superseded" in name}
+    assert aside == before
+    assert not list((Path(store.root) / ".running").iterdir())
+
+
+def test_an_interrupted_rerun_changes_nothing(store: ResultStore) -> None:
+    fill(store)
+    before = files(store)
+    with pytest.raises(KeyboardInterrupt), attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        running.store.write_rows("candidates", "a", [{"id": "a", "text": "new"}])
+        raise KeyboardInterrupt
+    assert {name: content for name, content in files(store).items() if not name.startswith(".running")} == before
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running and running.store.read_rows("candidates", "a") == []
+
+
+def test_a_rerun_that_fails_leaves_the_result(store: ResultStore) -> None:
+    fill(store)
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        fill(running.store, "failed", 1, "new")
+    assert texts(store) == ["old"] and seen(store) == version(row())
+    assert {name.split("/", 2)[2] for name in files(store) if "superseded" in name} == {
+        "candidates/a.parquet", "trials/a.parquet"
+    }  # fmt: skip
+
+
+def test_a_result_takes_the_place_of_a_failure_of_which_a_copy_stays(store: ResultStore) -> None:
+    fill(store, "failed")
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running and running.number == 2
+        assert seen(store) == version(row("failed")), "until there is another one"
+        fill(running.store, "ok", 1, "new")
+    assert texts(store) == ["new"] and seen(store) == version(row("ok", 1))
+    assert len([name for name in files(store) if "superseded" in name]) == 2
+
+
+def test_what_another_command_has_finished_meanwhile_is_not_run(store: ResultStore) -> None:
+    fill(store)
+    for before in (None, "failed None"):
+        with attempt(store, "a", "one", before) as running:
+            assert running is None
+        assert left_alone(store, "a")["status"] == "ok"
+
+
+def test_an_attempt_that_was_killed_after_its_row_is_published_by_the_next(store: ResultStore) -> None:
+    fill(store)
+    fill(store.inside(".running/a"), "ok", 1, "new")
+    with attempt(store, "a", "one", version(row())) as running:
+        assert running is None, "it is done"
+    assert texts(store) == ["new"]
+
+
+def test_the_row_of_a_lost_process_never_replaces_a_result(store: ResultStore) -> None:
+    fill(store)
+    before = files(store)
+    assert record_fault(store, {"id": "a", "status": "lost"}, "one")["status"] == "ok"
+    assert files(store) == before
+
+
+def test_a_lost_process_is_counted(store: ResultStore) -> None:
+    for number in (1, 2, 3):
+        assert record_fault(store, {"id": "a", "status": "lost"}, "one")["attempts"] == number
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running and running.number == 4
+
+
+def test_publishing_what_is_not_there_does_nothing(store: ResultStore) -> None:
+    fill(store)
+    before = files(store)
+    publish(store, "a")
+    assert files(store) == before
+
+
+DRIVER = """
+import os, sys, time
+from datetime import UTC, datetime
+from raypeft.records import Column
+from raypeft.results.attempts import attempt
+from raypeft.results.store import ResultStore
+
+columns = [Column(name, kind, "x") for name, kind in
+           (("id", str), ("status", str), ("started_at", datetime), ("attempts", int), ("pid", int))]
+store = ResultStore(sys.argv[1], {"trials": columns})
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[2])):
+    with attempt(store, f"t{number:02}", f"driver {os.getpid()}", None) as running:
+        if running is None:
+            continue
+        time.sleep(0.02)
+        with open(f"{sys.argv[1]}/ran", "a") as log:
+            log.write(f"t{number:02}\\n")
+        row = {"id": f"t{number:02}", "status": "ok", "started_at": datetime.now(UTC), "pid": os.getpid()}
+        running.store.write_rows("trials", row["id"], [row])
+        if len(sys.argv) > 3 and number == int(sys.argv[3]):
+            time.sleep(600)
+"""
+
+
+def start_driver(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-c", DRIVER, str(folder), *arguments]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_two_commands_on_one_folder_share_the_trials(tmp_path: Path) -> None:
+    drivers = [start_driver(tmp_path, "40") for _ in range(2)]
+    for driver in drivers:
+        go(driver)
+    for driver in drivers:
+        assert driver.wait(timeout=120) == 0
+    ran = (tmp_path / "ran").read_text().split()
+    assert sorted(ran) == [f"t{number:02}" for number in range(40)], "each once"
+    rows = [pq.read_table(path).to_pylist()[0] for path in (tmp_path / "trials").iterdir()]
+    assert {row["pid"] for row in rows} == {driver.pid for driver in drivers}, "both took some"
+
+
+def test_the_trial_of_a_killed_command_is_taken_over(tmp_path: Path) -> None:
+    first = start_driver(tmp_path, "3", "1")
+    go(first)
+    while not (tmp_path / "trials" / "t01.parquet").exists():
+        assert first.poll() is None
+    first.kill()
+    first.wait()
+    (tmp_path / "trials" / "t01.parquet").unlink()
+    second = start_driver(tmp_path, "3")
+    go(second)
+    assert second.wait(timeout=120) == 0
+    assert (tmp_path / "ran").read_text().split() == ["t00", "t01", "t01", "t02"]
