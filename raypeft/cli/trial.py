@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = TrialContext(
         trial, config.name, store, resources=config.resources, options=run_options, listener=listener
     )
-    row = run_and_record(context)
+    with context.stop.on_signals():
+        row = run_and_record(context)
     print(f"{row['status']}: " + (row["error"] or headline(row)))
     if note := decoded_slowly(row):
         print(note)

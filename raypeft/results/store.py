@@ -146,6 +146,26 @@ class ResultStore:
             raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
         pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
 
+    def reading(self, name: str) -> pa.NativeFile:
+        """A stream that reads a file of the store, such as a checkpoint, and can seek."""
+        return self.filesystem.open_input_file(f"{self.root}/{name}")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[pa.NativeFile]:
+        """A stream to write a file to that is no table's. It appears in one step and replaces an older one."""
+        self._make(name.rpartition("/")[0])
+        with self._replacing(name) as stream:
+            yield stream
+
+    def move(self, name: str, target: str) -> None:
+        """Move a file of the store."""
+        self.filesystem.move(f"{self.root}/{name}", f"{self.root}/{target}")
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that holds no results."""
+        self.filesystem.delete_dir(f"{self.root}/{name}")
+        self.made.discard(name)
+
     def upgrade(self) -> list[str]:
         """Rewrite files of other versions with the current schema, and return their paths. Missing columns are null.
 

@@ -212,6 +212,15 @@ class SandboxOptions(BaseModel):
         return SandboxSettings(limits, self.tier, self.stop, self.allow_unsafe_execution)
 
 
+CHECKPOINT_MINUTES = (
+    "Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes on from its last "
+    "one. 0: after every step; null: no checkpoints"
+)
+KeepCheckpoints = Literal["none", "last"]
+KEEP_CHECKPOINTS = (
+    "What is kept of the checkpoints of a finished trial. none: nothing; last: the last one, with the state of the "
+    "optimiser if training had not ended"
+)
 Keep = Literal["adapter", "model", "nothing"]
 KEEP = (
     "What is kept of a trained model. adapter: the adapter, and nothing of full fine-tuning; model: the weights of "
@@ -226,6 +235,8 @@ class RunOptions(BaseModel):
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
     keep: Keep = Field("adapter", description=KEEP)
+    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
+    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
@@ -242,6 +253,8 @@ class SweepConfig(BaseModel):
     resources: Resources = Field(Resources(), description="What one trial may use")
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     keep: Keep = Field("adapter", description=KEEP)
+    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
+    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
@@ -254,7 +267,14 @@ class SweepConfig(BaseModel):
 
     def run_options(self, force: bool = False, generate_only: bool = False) -> RunOptions:
         """How its trials are run."""
-        return RunOptions(force=force, generate_only=generate_only, keep=self.keep, sandbox=self.sandbox)
+        return RunOptions(
+            force=force,
+            generate_only=generate_only,
+            keep=self.keep,
+            checkpoint_minutes=self.checkpoint_minutes,
+            keep_checkpoints=self.keep_checkpoints,
+            sandbox=self.sandbox,
+        )
 
     @field_validator("datasets")
     @classmethod

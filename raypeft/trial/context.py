@@ -21,6 +21,7 @@ from raypeft.records import Dataset
 from raypeft.results.store import ResultStore
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
+from raypeft.stopping import Stop
 from raypeft.study.config import Resources, RunOptions, Trial
 from raypeft.study.memory import Prediction
 
@@ -41,6 +42,8 @@ class TrialContext:
     options: RunOptions = field(default_factory=RunOptions)
     listener: Listener = events.ignore
     """Hears every event of the trial."""
+    stop: Stop = field(default_factory=Stop)
+    """Tells the trial to come to an end where it can go on later."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0

@@ -34,6 +34,7 @@ from raypeft.trial.answer import (
     lost_references,
     path_columns,
 )
+from raypeft.trial.checkpoints import drop_checkpoints
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
@@ -50,7 +51,7 @@ def run_and_record(context: TrialContext) -> Row:
     """Run a trial, write its row whatever happens, and return it: ok, generated, oom, infeasible or failed.
 
     On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless forced.
-    Raises for no fault of a trial.
+    Raises for no fault of a trial; Stopped, without a row, where it was told to stop.
     """
     trial, started = context.trial, time.perf_counter()
     context.listener(Started(trial.label, trial.fields))
@@ -66,6 +67,7 @@ def run_and_record(context: TrialContext) -> Row:
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **context.meter.columns()}
     row = record(context, row)
+    drop_checkpoints(context, row)
     # Only now: while an exception is handled, its traceback holds the frames that hold the tensors.
     machine.free_memory()
     context.listener(Finished(row))
