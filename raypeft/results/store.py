@@ -73,6 +73,14 @@ class ResultStore:
         folder = f"{table}.partial/{trial_id}"
         self._write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
+    def read_parts(self, table: str, trial_id: str) -> list[list[dict[str, Any]]]:
+        """The rows of each part that `write_part` has stored, in the order of their numbers."""
+        return [self.read_file(path).to_pylist() for path in self._files(f"{table}.partial/{trial_id}")]
+
+    def set_aside_parts(self, table: str, trial_id: str) -> None:
+        """Move the parts of a trial to `superseded/<time>/`, where they cannot be used."""
+        self._set_aside([f"{table}.partial/{trial_id}"])
+
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
         folder = f"{self.root}/{table}.partial/{trial_id}"
@@ -115,10 +123,16 @@ class ResultStore:
             raise ValueError(f"{path}: {error}; move it away to go by this version's declarations") from error
 
     def set_aside(self, trial_id: str) -> None:
-        """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        """Move the files of a trial to `superseded/<time>/`, so that a rerun overwrites nothing.
+
+        Checkpoints and parts stay: the rerun goes on from them, or sets them aside itself.
+        """
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
-        for path in (*files, f"adapters/{trial_id}", f"models/{trial_id}", f"candidates.partial/{trial_id}"):
+        self._set_aside([*files, f"adapters/{trial_id}", f"models/{trial_id}"])
+
+    def _set_aside(self, paths: Iterable[str]) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        for path in paths:
             if self.exists(path):
                 target = f"{self.root}/superseded/{stamp}/{path}"
                 self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
@@ -156,6 +170,11 @@ class ResultStore:
         self._make(name.rpartition("/")[0])
         with self._replacing(name) as stream:
             yield stream
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder of the store, in their order; none where there is no folder."""
+        selector = pa.fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        return sorted(f"{folder}/{info.base_name}" for info in self.filesystem.get_file_info(selector))
 
     def move(self, name: str, target: str) -> None:
         """Move a file of the store."""

@@ -38,6 +38,7 @@ from raypeft.trial.checkpoints import drop_checkpoints
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
+from raypeft.trial.parts import Verdicts
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
@@ -139,11 +140,7 @@ def run_trial(context: TrialContext) -> Row:
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
         shots = pick_shots(method, splits["train"], splits["test"], context.services)
-    tests = (
-        CandidateTests(context.services, context.options.sandbox.settings, trial.fidelity == "paper")
-        if context.runs_tests
-        else None
-    )
+    tests = candidate_tests(context) if context.runs_tests else None
     torch.manual_seed(trial.seed)
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
@@ -167,6 +164,13 @@ def run_trial(context: TrialContext) -> Row:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
     duplicates = exact_duplicates(splits["train"], splits["test"])
     return context.seconds | measured | shots.columns | {"exact_duplicates": duplicates}
+
+
+def candidate_tests(context: TrialContext) -> CandidateTests:
+    """The tests of a trial's candidates, with the verdicts of the trial that was interrupted."""
+    settings = context.options.sandbox.settings
+    verdicts = Verdicts(context.store, context.trial.id, settings)
+    return CandidateTests(context.services, settings, context.trial.fidelity == "paper", verdicts, context.stop)
 
 
 def judged(

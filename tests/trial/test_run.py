@@ -15,7 +15,7 @@ from raypeft.analysis.score import score_again
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention, generation, selfcheck
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import batches
 from raypeft.decoding.search import Decoder
 from raypeft.methods import METHODS, Adapter
 from raypeft.models.loading import BaseCache
@@ -251,14 +251,14 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
 
     def listening(model, tokenizer, prompts, search, *rest):
         heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=search.stop)
-        return generate(model, tokenizer, prompts, search, *rest)
+        return batches(model, tokenizer, prompts, search, *rest)
 
     class Heard(Training):
         def __init__(self, model, train, recipe):
             heard.update(trained=train[0], recipe=recipe)
             super().__init__(model, train, recipe)
 
-    monkeypatch.setattr(generation, "generate", listening)
+    monkeypatch.setattr(generation, "batches", listening)
     monkeypatch.setattr(loop, "Training", Heard)
     row = run(quick_trial(tuning_method, fidelity="paper"), store)
     assert row["status"] == "ok", row["error"]
