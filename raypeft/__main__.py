@@ -22,7 +22,7 @@ def main() -> int:
     if verb in VERBS:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
         module = MODULES.get(verb, f"raypeft.cli.{verb}")
-        return exit_code(import_module(module).main)
+        return exit_code(lambda: import_module(module).main())  # Ctrl-C may come while its libraries load
     print("usage: raypeft COMMAND ...   (raypeft COMMAND --help explains a command)\n")
     for name, purpose in VERBS.items():
         print(f"  {name:10}{purpose}")

@@ -11,7 +11,9 @@ A trial of `python -m raypeft.trial` is told by signals, a trial of a sweep by t
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from types import FrameType
 
 GRACE = 20
 """Seconds after which a signal stops what polls too rarely: half a minute is what batch systems give at the least."""
+LAST_RESORT = 8
+"""Seconds after that in which a process must have ended: one that waits within a library hears no signal."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """SIGUSR1 is what SLURM sends before a job's end if it is asked to (`--signal=USR1@60`)."""
 
@@ -68,20 +72,64 @@ class Stop:
             yield  # only the main thread may set handlers
             return
         before = {each: signal.getsignal(each) for each in (*SIGNALS, signal.SIGALRM)}
-        for each in SIGNALS:
-            if before[each] is not signal.SIG_IGN:
-                signal.signal(each, self._told)
+        self.listen()
         try:
-            yield
+            with last_resort():
+                yield
         finally:
             signal.alarm(0)
             for each, handler in before.items():
                 signal.signal(each, handler)
 
+    def listen(self) -> None:
+        """Set the handlers; again, where a library has set its own since."""
+        for each in SIGNALS:
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, self._told)
+
     def _told(self, number: int, frame: FrameType | None) -> None:
         first, self.number = self.number is None, self.number or number
+        if number == getattr(signal, "SIGHUP", None):
+            leave_terminal()
         if not first or not self.polling:
             signal.alarm(0)
             raise Stopped(self.number)
         signal.signal(signal.SIGALRM, self._told)
         signal.alarm(GRACE)
+
+
+@contextmanager
+def last_resort() -> Iterator[None]:
+    """End this process some time after a signal, even if it waits within a library, where Python's handlers wait too.
+
+    Python writes the number of each signal to a socket at once; a thread reads it.
+    """
+    over, (reader, writer) = threading.Event(), socket.socketpair()
+    writer.setblocking(False)
+
+    def watch() -> None:
+        while number := reader.recv(1):
+            if number[0] in SIGNALS and not over.wait(GRACE + LAST_RESORT):
+                os._exit(128 + number[0])
+
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        writer.close()
+
+
+def leave_terminal() -> None:
+    """Let what is still written to a terminal that has gone go nowhere: it would be an error."""
+    for descriptor in (1, 2):
+        if os.isatty(descriptor):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def end_quietly() -> None:
+    """End this process without a traceback on Ctrl-C, until other handlers are set. Nothing may have begun yet."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))

@@ -7,9 +7,15 @@
 Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted.
 """
 
+import sys
+
+if __name__ == "__main__":
+    from raypeft.stopping import end_quietly
+
+    end_quietly()  # on Ctrl-C while the libraries below load
+
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +35,7 @@ from raypeft.runner.observers.lines import LineView
 from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
 from raypeft.runner.run import SweepRun
+from raypeft.stopping import Stop, Stopped
 from raypeft.study.checking import LoadedSweep, check, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
@@ -53,19 +60,19 @@ def run_sweep(sweep: LoadedSweep, rerun: bool = False, verbose: bool = False, op
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
         say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
                      f"other data; --rerun runs them again")  # fmt: skip
-    interrupted = False
+    stopped: Stopped | None = None
     if missing:
         options = options or config.run_options()
         names = labels([trial.fields for trial in trials], own_declarations())
         by_id = dict(zip((trial.id for trial in trials), names, strict=True))
         run = SweepRun(config.name, results, config.resources, options, by_id, verbose)
-        interrupted = run_missing(run, missing, console)
+        stopped = run_missing(run, missing, console)
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
-    if interrupted:
+    if stopped:
         say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
-        return 130
+        return stopped.exit_code
     if rows:
         say(console, report_line(results))
     say_next_steps(console, results, rows)
@@ -82,19 +89,20 @@ def say_reused(console: Console, taken: Mapping[str, str]) -> None:
         say(console, f"{count} trials were finished by {name} and are copied from its results")
 
 
-def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:
-    """Run trials under Ray Tune and show their progress. Returns whether the user interrupted."""
+def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> Stopped | None:
+    """Run trials under Ray Tune and show their progress. Returns the signal that stopped them, if one did."""
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
     view = (LiveView if console.is_terminal else LineView)(len(trials), console)
+    stop = Stop()
     try:
         say(console, "starting Ray")
-        with ray_session(run.verbose), view:
-            tune_trials(run, trials, [view])
-    except KeyboardInterrupt:
-        return True
-    return False
+        with stop.on_signals(), ray_session(run.verbose), view:
+            tune_trials(run, trials, [view], stop)
+    except Stopped as stopped:
+        return stopped
+    return None
 
 
 def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -180,6 +180,10 @@ class ResultStore:
         """Move a file of the store."""
         self.filesystem.move(f"{self.root}/{name}", f"{self.root}/{target}")
 
+    def remove(self, name: str) -> None:
+        """Remove a file that is no result."""
+        self.filesystem.delete_file(f"{self.root}/{name}")
+
     def remove_folder(self, name: str) -> None:
         """Remove a folder that holds no results."""
         self.filesystem.delete_dir(f"{self.root}/{name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,3 +21,5 @@ class SweepRun:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Trial id -> a short name that tells the trial from the sweep's others; a trial without one has its own label."""
     verbose: bool = False
+    key: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    """Tells this run from others of the same folder."""

@@ -7,8 +7,8 @@ imports and, for trials of one model, the loaded base are paid once (0.02 s betw
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from raypeft.events import Event, Finished, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.store import ResultStore
+from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
+from raypeft.runner.scratch import scratch_folder
 from raypeft.runner.session import trial_resources
 from raypeft.services.cluster import ClusterServices
+from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import Resources, RunOptions, Trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
@@ -37,18 +40,25 @@ BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
 
 
-def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer]) -> None:
-    """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row."""
+def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop) -> None:
+    """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row.
+
+    Raises Stopped where `stop` was set, once the running trials have come to an end.
+    """
     settings = {
         "sweep": run.name,
         "results": run.results,
         "resources": run.resources.model_dump(),
         "folder": str(Path.cwd()),
         "options": run.options.model_dump(),
+        "key": run.key,
     }
     planned = [{"id": trial.id, "trial": trial.model_dump()} for trial in trials]
-    watcher = Watcher(run, trials, ResultStore(run.results, tables()), observers)
-    with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
+    store = ResultStore(run.results, tables())
+    watcher = Watcher(run, trials, store, observers)
+    ending = watcher.ending = Ending(stop, store, run.key, lambda: watcher.running)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
+    with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
             tune.with_resources(run_tune_trial, trial_resources(run.resources)),
             param_space={**settings, "planned": tune.grid_search(planned)},
@@ -57,9 +67,11 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere
                 verbose=2 if run.verbose else 0,
                 callbacks=[watcher],
+                stop=ending,
             ),
         )
         tuner.fit()
+    stop.check()
 
 
 def run_tune_trial(settings: dict[str, Any]) -> None:
@@ -74,7 +86,11 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
     listener = listener_to(trial.id, EvaluationWriter(store), Relay())
-    run_and_record(TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener))
+    context = TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener)
+    # Stopped: without a row, so that the same command runs it again.
+    with suppress(Stopped), stopped_by_note(store, settings["key"], context.stop):
+        context.stop.check()
+        run_and_record(context)
 
 
 class Watcher(tune.Callback):
@@ -85,13 +101,26 @@ class Watcher(tune.Callback):
     ) -> None:
         self.run, self.store, self.observers = run, store, observers
         self.trials = {trial.id: trial for trial in trials}
+        self.running: set[str] = set()
+        """Ids of the trials that Tune has started and that have not ended."""
+        self.ending: Ending | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to resume an experiment; a sweep resumes from its rows instead.
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **_: Any) -> None:
+        if self.ending and not iteration:
+            self.ending.stop.listen()  # Ray and Tune have set handlers of their own by now
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
+        self.running.discard(trial.config["planned"]["id"])
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         ours = self.trials[trial.config["planned"]["id"]]
+        self.running.add(ours.id)
+        if self.ending and self.ending.stop.number:
+            return  # it ends at once
         self._tell(ours.id, Started(self.run.labels.get(ours.id, ours.label), ours.fields))
 
     def on_trial_result(
@@ -103,6 +132,7 @@ class Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
         ours = self.trials[trial.config["planned"]["id"]]
+        self.running.discard(ours.id)
         row = {
             "id": ours.id,
             "sweep": self.run.name,

@@ -73,7 +73,11 @@ class TrialContext:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell that a stage begins; measure how long it takes and the GPU memory that it needs."""
+        """Tell that a stage begins; measure how long it takes and the GPU memory that it needs.
+
+        Raises Stopped instead where the trial was told to stop.
+        """
+        self.stop.check()
         self.listener(Stage(name))
         started = time.perf_counter()
         try:
