@@ -91,7 +91,7 @@ def say_reused(console: Console, taken: Mapping[str, str]) -> None:
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> Stopped | None:
     """Run trials under Ray Tune and show their progress. Returns the signal that stopped them, if one did."""
-    from raypeft.runner.session import ray_session
+    from raypeft.runner.session import RayLost, ray_session
     from raypeft.runner.tuning import tune_trials
 
     view = (LiveView if console.is_terminal else LineView)(len(trials), console)
@@ -102,6 +102,8 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> Sto
             tune_trials(run, trials, [view], stop)
     except Stopped as stopped:
         return stopped
+    except RayLost as lost:
+        say(console, str(lost))
     return None
 
 

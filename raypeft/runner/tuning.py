@@ -7,11 +7,13 @@ imports and, for trials of one model, the loaded base are paid once (0.02 s betw
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
@@ -25,7 +27,7 @@ from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
 from raypeft.runner.scratch import scratch_folder
-from raypeft.runner.session import trial_resources
+from raypeft.runner.session import check_ray_lives, trial_resources
 from raypeft.services.cluster import ClusterServices
 from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import Resources, RunOptions, Trial
@@ -35,6 +37,9 @@ from raypeft.trial.run import run_and_record
 
 SERVICES = ClusterServices()
 """The handles to what trials share that this worker process holds."""
+
+LOOK = 5.0
+"""Seconds between two looks at whether Ray and the running trials live."""
 
 BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
@@ -87,10 +92,12 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     store = ResultStore(settings["results"], tables())
     listener = listener_to(trial.id, EvaluationWriter(store), Relay())
     context = TrialContext(trial, settings["sweep"], store, BASES, SERVICES, resources, options, listener)
-    # Stopped: without a row, so that the same command runs it again.
-    with suppress(Stopped), stopped_by_note(store, settings["key"], context.stop):
-        context.stop.check()
-        run_and_record(context)
+    try:
+        with stopped_by_note(store, settings["key"], context.stop):
+            context.stop.check()
+            run_and_record(context)
+    except Stopped:  # without a row, so that the same command runs it again
+        tune.report({"events": []})  # of a trial that reports nothing Tune prints a line
 
 
 class Watcher(tune.Callback):
@@ -103,6 +110,11 @@ class Watcher(tune.Callback):
         self.trials = {trial.id: trial for trial in trials}
         self.running: set[str] = set()
         """Ids of the trials that Tune has started and that have not ended."""
+        self.heard: dict[str, float] = {}
+        """When a running trial was heard of last."""
+        self.silent: set[str] = set()
+        """Ids of the trials that were ended because they said nothing."""
+        self.looked = time.monotonic()
         self.ending: Ending | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,6 +124,20 @@ class Watcher(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **_: Any) -> None:
         if self.ending and not iteration:
             self.ending.stop.listen()  # Ray and Tune have set handlers of their own by now
+        if time.monotonic() - self.looked >= LOOK:
+            self.looked = time.monotonic()
+            check_ray_lives()
+            for trial in trials:
+                self._end_if_silent(trial)
+
+    def _end_if_silent(self, trial: TuneTrial) -> None:
+        """Kill the process of a trial that has said nothing for `stall_minutes`: Tune then reports it as lost."""
+        trial_id, minutes = trial.config["planned"]["id"], self.run.options.stall_minutes
+        if minutes is None or trial_id not in self.running or trial_id in self.silent:
+            return
+        if time.monotonic() - self.heard[trial_id] >= 60 * minutes and trial.temporary_state.ray_actor:
+            self.silent.add(trial_id)
+            ray.kill(trial.temporary_state.ray_actor)
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         self.running.discard(trial.config["planned"]["id"])
@@ -119,6 +145,7 @@ class Watcher(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         ours = self.trials[trial.config["planned"]["id"]]
         self.running.add(ours.id)
+        self.heard[ours.id] = time.monotonic()
         if self.ending and self.ending.stop.number:
             return  # it ends at once
         self._tell(ours.id, Started(self.run.labels.get(ours.id, ours.label), ours.fields))
@@ -138,12 +165,22 @@ class Watcher(tune.Callback):
             "sweep": self.run.name,
             **ours.fields,
             "status": "failed",
-            "error": "the trial's process died before it could record anything; most often the machine ran out of "
-            "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N",
+            "error": self._why(ours.id),
         }
         self.store.write_rows("trials", ours.id, [row])
         self._tell(ours.id, Finished(row))
 
+    def _why(self, trial_id: str) -> str:
+        """Why a trial's process is gone."""
+        if trial_id in self.silent:
+            return (f"the trial said nothing for {self.run.options.stall_minutes:g} minutes and was ended; if it is "
+                    f"only slow, raise stall_minutes")  # fmt: skip
+        return (
+            "the trial's process died before it could record anything; most often the machine ran out of "
+            "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N"
+        )
+
     def _tell(self, trial_id: str, event: Event) -> None:
+        self.heard[trial_id] = time.monotonic()
         for observer in self.observers:
             observer.hear(trial_id, event)

@@ -216,6 +216,10 @@ CHECKPOINT_MINUTES = (
     "Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes on from its last "
     "one. 0: after every step; null: no checkpoints"
 )
+STALL_MINUTES = (
+    "A running trial of which nothing has been heard for so many minutes is ended and counts as failed: no step, batch "
+    "of answers or stage. null: never"
+)
 KeepCheckpoints = Literal["none", "last"]
 KEEP_CHECKPOINTS = (
     "What is kept of the checkpoints of a finished trial. none: nothing; last: the last one, with the state of the "
@@ -237,6 +241,7 @@ class RunOptions(BaseModel):
     keep: Keep = Field("adapter", description=KEEP)
     checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
     keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
+    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
@@ -255,6 +260,7 @@ class SweepConfig(BaseModel):
     keep: Keep = Field("adapter", description=KEEP)
     checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
     keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
+    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
@@ -273,6 +279,7 @@ class SweepConfig(BaseModel):
             keep=self.keep,
             checkpoint_minutes=self.checkpoint_minutes,
             keep_checkpoints=self.keep_checkpoints,
+            stall_minutes=self.stall_minutes,
             sandbox=self.sandbox,
         )
 
