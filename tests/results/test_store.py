@@ -382,6 +382,22 @@ def bucket() -> Iterator[str]:
     server.stop()
 
 
+def test_a_checkpoint_on_s3_is_written_whole_and_read_again(bucket: str) -> None:
+    torch = pytest.importorskip("torch")
+    store = ResultStore(bucket, tables())
+    weights = torch.rand(3_000_000)
+    for state in ({"step": 1}, {"step": 2, "weights": weights}):
+        with store.writing("checkpoints/a/training.pt") as stream:
+            torch.save(state, stream)
+    with store.reading("checkpoints/a/training.pt") as stream:
+        read = torch.load(stream, map_location="cpu", weights_only=True)
+    assert read["step"] == 2 and torch.equal(read["weights"], weights)
+    assert store.names("checkpoints/a") == ["checkpoints/a/training.pt"]
+    store.remove_folder("checkpoints/a")
+    assert not store.exists("checkpoints/a/training.pt")
+    assert keys(store) == set()
+
+
 def keys(store: ResultStore) -> set[str]:
     """The files of a store on S3, relative to it."""
     found = store.filesystem.get_file_info(pa.fs.FileSelector(store.root, recursive=True))
