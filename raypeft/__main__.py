@@ -28,7 +28,7 @@ def main() -> int:
     if verb in VERBS:
         sys.argv = [f"raypeft {verb}", *sys.argv[2:]]
         module = MODULES.get(verb, f"raypeft.cli.{verb}")
-        return exit_code(import_module(module).main)
+        return exit_code(lambda: import_module(module).main())  # Ctrl-C may come while its libraries load
     if verb == "--version":
         print(f"raypeft {__version__}")
         return 0

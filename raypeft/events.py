@@ -62,6 +62,13 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that a user should know, and that is no fault: a checkpoint that is used, or left out."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """A trial is over, whatever came of it."""
 
@@ -69,10 +76,10 @@ class Finished:
     """Its row of results, or at least its status, its error and its scores."""
 
 
-Event = Started | Stage | Step | Evaluated | Finished
+Event = Started | Stage | Step | Evaluated | Noted | Finished
 Listener = Callable[[Event], None]
 
-KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Started, Stage, Step, Evaluated, Finished)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Started, Stage, Step, Evaluated, Noted, Finished)}
 
 
 def ignore(event: Event) -> None:

@@ -7,9 +7,15 @@
 Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted.
 """
 
+import sys
+
+if __name__ == "__main__":
+    from raypeft.stopping import end_quietly
+
+    end_quietly()  # on Ctrl-C while the libraries below load
+
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +41,7 @@ from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
 from raypeft.runner.others import await_others
 from raypeft.runner.run import SweepRun
+from raypeft.stopping import Stop, Stopped
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_trials
@@ -69,25 +76,25 @@ def run_sweep(
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
         say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
                      f"other data; --rerun runs them again")  # fmt: skip
-    interrupted = False
+    stopped: Stopped | None = None
     if missing:
         options = options or config.run_options()
         names = labels([trial.fields for trial in trials], own_declarations())
         by_id = dict(zip((trial.id for trial in trials), names, strict=True))
         run = SweepRun(config.name, results, config.resources, options, by_id, verbose, standing.versions)
-        interrupted = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
-    return say_end(store, chosen, console, interrupted)
+        stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
+    return say_end(store, chosen, console, stopped)
 
 
-def say_end(store: ResultStore, trials: Sequence[Trial], console: Console, interrupted: bool) -> int:
+def say_end(store: ResultStore, trials: Sequence[Trial], console: Console, stopped: Stopped | None) -> int:
     """Print the table of the trials and what to do next; returns the exit code."""
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
     say_damaged(store)
-    if interrupted:
+    if stopped:
         say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
-        return 130
+        return stopped.exit_code
     if rows:
         for line in report_lines(store.url):
             say(console, line)
@@ -98,16 +105,20 @@ def say_end(store: ResultStore, trials: Sequence[Trial], console: Console, inter
     return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
 
 
-def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> bool:
-    """Run trials, and wait for those that other commands run. Returns whether the user interrupted."""
-    while trials:
-        if run_missing(run, trials, console):
-            return True
-        try:
-            trials = await_others(run.driver, trials, store, console)
-        except KeyboardInterrupt:
-            return True
-    return False
+def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> Stopped | None:
+    """Run trials, and wait for those that other commands run. Returns the signal that stopped them, if one did."""
+    from raypeft.runner.session import RayLost
+
+    try:
+        while trials:
+            run_missing(run, trials, console)
+            with Stop().on_signals():
+                trials = await_others(run.driver, trials, store, console)
+    except Stopped as stopped:
+        return stopped
+    except RayLost as lost:
+        say(console, str(lost))
+    return None
 
 
 def _reused(config: SweepConfig) -> dict[str, str]:
@@ -120,19 +131,16 @@ def say_reused(console: Console, taken: Mapping[str, str]) -> None:
         say(console, f"{count} trials were finished by {name} and are copied from its results")
 
 
-def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> bool:
-    """Run trials under Ray Tune and show their progress. Returns whether the user interrupted."""
+def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> None:
+    """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
     view = (LiveView if console.is_terminal else LineView)(len(trials), console)
-    try:
-        say(console, "starting Ray")
-        with ray_session(run.verbose), view:
-            tune_trials(run, trials, [view])
-    except KeyboardInterrupt:
-        return True
-    return False
+    stop = Stop()
+    say(console, "starting Ray")
+    with stop.on_signals(), ray_session(run.verbose), view:
+        tune_trials(run, trials, [view], stop)
 
 
 def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:

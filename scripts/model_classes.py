@@ -30,7 +30,8 @@ from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import Recipe, answer_loss, train_model
+from raypeft.training.loop import Recipe, train_model
+from raypeft.training.losses import answer_loss
 from raypeft.training.probe import check_trainable
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"

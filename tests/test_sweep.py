@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pexpect
@@ -135,6 +137,68 @@ def test_two_sweeps_on_one_folder_at_once_run_each_trial_once(tmp_path):
     assert sum("EM@1" in line for line in ends) >= 4
     assert len({row["started_at"] for row in rows_in(tmp_path).values()}) == 4
     assert not list((tmp_path / "small").rglob("superseded/*")), "nothing was made twice"
+
+
+TRAINED = """
+name: small
+defaults: {model: toy, dataset: toy, limit: 40, max_new_tokens: 4, num_beams: 2, num_return_sequences: 2}
+grids:
+  - tuning_method: {name: lora, num_train_epochs: 6, seed: [1, 2, 3]}
+resources: {cpus_per_trial: 1}
+"""
+
+
+def training(folder, stall_minutes=120):
+    """A sweep as a process of its own, as soon as a trial of it trains."""
+    (folder / "small.yaml").write_text(TRAINED + f"stall_minutes: {stall_minutes}\n")
+    (folder / "tmp").mkdir(exist_ok=True)
+    environment = os.environ | {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": "/tmp"}
+    process = subprocess.Popen(
+        command(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    until = time.monotonic() + 250
+    while not list(folder.glob("small/evals/*.parquet")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    return process, psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scratch(tmp_path, number, code):
+    process, children = training(tmp_path)
+    started = time.monotonic()
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - started < 30
+    assert process.returncode == code
+    assert "the same command runs the others" in said and "Traceback" not in said
+    assert list(tmp_path.glob("small/checkpoints/*/training.pt"))
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert not list((tmp_path / "tmp").glob("raypeft*"))
+    assert not list((tmp_path / "small" / ".tmp").iterdir()) and not list((tmp_path / "small" / ".stop").iterdir())
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280)
+    assert again.returncode == 0, again.stderr
+    assert "the training goes on from its checkpoint" in again.stderr
+    rows = rows_in(tmp_path).values()
+    assert len(rows) == 3 and any(row["resumed_from_step"] for row in rows)
+
+
+def test_a_lost_raylet_with_trials_waiting_ends_the_sweep_with_a_line(tmp_path):
+    process, children = training(tmp_path)
+    next(each for each in children if each.name() == "raylet").kill()
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "Ray's raylet ended" in said and "Traceback" not in said
+
+
+def test_a_trial_of_which_nothing_is_heard_is_ended_and_the_others_run(tmp_path):
+    process, children = training(tmp_path, stall_minutes=0.5)
+    next(each for each in children if "ImplicitFunc" in " ".join(each.cmdline())).suspend()
+    said, _ = process.communicate(timeout=280)
+    assert process.returncode == 1
+    rows = rows_in(tmp_path).values()
+    assert sorted(row["status"] for row in rows) == ["failed", "ok", "ok"]
+    assert "the trial said nothing for 0.5 minutes and was ended" in said
 
 
 def test_a_failed_trial_ends_the_sweep_with_1_and_stops_no_neighbour(finished):

@@ -19,9 +19,9 @@ from raypeft.prompting.forms import render, turns
 from raypeft.prompting.shots import random_shots
 from raypeft.records import Example, Form, Splits
 from raypeft.study.config import Trial
-from raypeft.trial.answer import stop_strings
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_form
+from raypeft.trial.searching import stop_strings
 
 BORDER = "▌"
 """Stands where the answer begins."""

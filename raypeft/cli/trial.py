@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 trial, config.name, running.store, resources=config.resources, options=run_options, listener=listener,
                 attempt=running.number,
             )  # fmt: skip
-            row = run_and_record(context)
+            with context.stop.on_signals():
+                row = run_and_record(context)
     if running is None:
         left = left_alone(store, trial.id)
         print(f"not run: {left['error'] or 'another command has just run it'}", file=sys.stderr)

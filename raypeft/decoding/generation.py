@@ -13,7 +13,7 @@ shots of ICL) are computed once a call. An encoder-decoder reads a prompt once i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from raypeft.events import Listener, Stage
 from raypeft.machine import free_memory
 from raypeft.records import Candidate, Prompt
 
-__all__ = ["Keep", "Search", "generate"]
+__all__ = ["Keep", "Search", "batches", "decoding_order", "generate"]
 
 Keep = Callable[[Sequence[int], list[list[Candidate]]], None]
 """Told of each finished batch: the prompts' places, and the candidates of each."""
@@ -41,16 +41,42 @@ def generate(
 ) -> list[list[Candidate]]:
     """For each prompt, in order, its `num_return_sequences` candidates: of beam search best first, or samples.
 
-    A candidate ends at an end-of-sequence token, before the first stop string, or after `max_new_tokens`. When the
-    GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is raised.
+    A candidate ends at an end-of-sequence token, before the first stop string, or after `max_new_tokens`. Raises what
+    `batches` raises.
+    """
+    results: list[list[Candidate]] = [[] for _ in prompts]
+    done = 0
+    listener(Stage("generate", done, len(prompts)))
+    for batch, found in batches(model, tokenizer, prompts, search):
+        for index, candidates in zip(batch, found, strict=True):
+            results[index] = candidates
+        if keep:
+            keep(batch, found)
+        done += len(batch)
+        listener(Stage("generate", done, len(prompts)))
+    return results
+
+
+def decoding_order(prompts: Sequence[Prompt]) -> list[int]:
+    """The places of the prompts in the order in which they are decoded.
+
+    Longest first: what does not fit in memory shows at once, and batches are of similar length.
+    """
+    return sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
+
+
+def batches(
+    model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, done: int = 0
+) -> Iterator[tuple[list[int], list[list[Candidate]]]]:
+    """The places of each batch of prompts and their candidates, but for the `done` first ones in `decoding_order`.
+
+    When the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is
+    raised.
     """
     model.eval()
     decoder = decoder_for(model, tokenizer, search, prompts)
-    # Longest first: what does not fit in memory shows at once, and batches are of similar length.
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index].prompt_ids))
-    results: list[list[Candidate]] = [[] for _ in prompts]
-    done, batch_size = 0, 1 if search.path == "alone" else search.batch_size
-    listener(Stage("generate", done, len(order)))
+    order = decoding_order(prompts)
+    batch_size = 1 if search.path == "alone" else search.batch_size
     while done < len(order):
         batch = order[done : done + batch_size]
         try:
@@ -61,10 +87,5 @@ def generate(
             batch_size //= 2
             free_memory()
             continue
-        for index, candidates in zip(batch, found, strict=True):
-            results[index] = candidates
-        if keep:
-            keep(batch, found)
+        yield batch, found
         done += len(batch)
-        listener(Stage("generate", done, len(order)))
-    return results

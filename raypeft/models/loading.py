@@ -45,7 +45,7 @@ class Base:
     """What the checkpoint's own configuration takes for the end of sequence, which need not be the tokenizer's."""
     intact: bool = True
     decoding: dict[Any, Any] = field(default_factory=dict)
-    """How each kind of search and of virtual tokens is decoded on this base (`raypeft.trial.answer.chosen_path`)."""
+    """How each kind of search and of virtual tokens is decoded on this base (`raypeft.trial.searching.chosen_path`)."""
 
     @property
     def is_encoder_decoder(self) -> bool:

@@ -78,6 +78,14 @@ class ResultStore(Folder):
         folder = f"{table}.partial/{trial_id}"
         self.write(pa.Table.from_pylist(list(rows), schema=self.schemas[table]), folder, f"{number:05}")
 
+    def read_parts(self, table: str, trial_id: str) -> list[list[dict[str, Any]]]:
+        """The rows of each part that `write_part` has stored, in the order of their numbers."""
+        return [self.read_file(info.path).to_pylist() for info in self.infos(f"{table}.partial/{trial_id}")]
+
+    def set_aside_parts(self, table: str, trial_id: str) -> None:
+        """Move the parts of a trial to `superseded/<time>/`, where they cannot be used."""
+        self._move_aside(f"{table}.partial/{trial_id}")
+
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
         folder = f"{self.root}/{table}.partial/{trial_id}"
@@ -143,9 +151,12 @@ class ResultStore(Folder):
         return inner
 
     def names_of(self, trial_id: str) -> list[str]:
-        """The files and folders that belong to a trial, as far as they exist: its rows, its weights, its parts."""
+        """The files and folders that belong to a trial, as far as they exist: its rows and its weights.
+
+        Checkpoints and parts are not among them: the trial goes on from them, or sets them aside itself.
+        """
         files = [f"{table}/{trial_id}.parquet" for table in self.schemas]
-        folders = [f"{kind}/{trial_id}" for kind in ("adapters", "models", "candidates.partial")]
+        folders = [f"{kind}/{trial_id}" for kind in ("adapters", "models")]
         infos = self.filesystem.get_file_info([f"{self.root}/{name}" for name in (*files, *folders)])
         return [
             name for name, info in zip((*files, *folders), infos, strict=True) if info.type != pa.fs.FileType.NotFound
@@ -156,15 +167,20 @@ class ResultStore(Folder):
 
         With `but_the_row`, the trial's row stays, and a copy of it is set aside.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         for name in self.names_of(trial_id):
-            source, target = f"{self.root}/{name}", f"{(into or self).root}/superseded/{stamp}/{name}"
-            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
             if but_the_row and name.startswith("trials/"):
-                self.filesystem.copy_file(source, target)
+                self.keep_copy(trial_id, ["trials"])
             else:
-                self.move_any(source, target)
-                self.made.discard(name)
+                self._move_aside(name, into)
+
+    def _move_aside(self, name: str, into: ResultStore | None = None) -> None:
+        """Move a file or folder to `superseded/<time>/`."""
+        if self.exists(name):
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+            target = f"{(into or self).root}/superseded/{stamp}/{name}"
+            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+            self.move_any(f"{self.root}/{name}", target)
+            self.made.discard(name)
 
     def keep_copy(self, trial_id: str, tables: Iterable[str]) -> None:
         """Copy a trial's files of these tables to `superseded/<time>/`, before they are replaced."""
@@ -182,6 +198,28 @@ class ResultStore(Folder):
         self.move_any(f"{inner.root}/{name}", f"{self.root}/{name}")
         if table in NOTED:
             self._note(table, self.read_file(f"{self.root}/{name}"), file.removesuffix(".parquet"))
+
+    def reading(self, name: str) -> pa.NativeFile:
+        """A stream that reads a file of the store, such as a checkpoint, and can seek."""
+        return self.filesystem.open_input_file(f"{self.root}/{name}")
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder of the store, in their order; none where there is no folder."""
+        selector = pa.fs.FileSelector(f"{self.root}/{folder}", allow_not_found=True)
+        return sorted(f"{folder}/{info.base_name}" for info in self.filesystem.get_file_info(selector))
+
+    def move(self, name: str, target: str) -> None:
+        """Move a file of the store."""
+        self.filesystem.move(f"{self.root}/{name}", f"{self.root}/{target}")
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is no result."""
+        self.filesystem.delete_file(f"{self.root}/{name}")
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder that holds no results."""
+        self.filesystem.delete_dir(f"{self.root}/{name}")
+        self.made.discard(name)
 
     def upgrade(self) -> list[str]:
         """Rewrite files of other versions with the current schema, and return their paths: see `upgraded`."""

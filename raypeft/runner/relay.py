@@ -9,7 +9,7 @@ from typing import Any
 from ray import tune
 
 from raypeft.analysis.report.terminal import headline_scores
-from raypeft.events import Event, Finished, Stage, Started, from_plain, to_plain
+from raypeft.events import Event, Finished, Noted, Stage, Started, from_plain, to_plain
 from raypeft.runner.observers import Observer
 
 INTERVAL = 0.5
@@ -32,7 +32,7 @@ class Relay(Observer):
             event = Finished({name: event.row.get(name) for name in names})
         self.waiting.append(to_plain(event))
         stage_begins = isinstance(event, Stage) and event.done == 0
-        if stage_begins or isinstance(event, Finished) or time.monotonic() - self.last >= INTERVAL:
+        if stage_begins or isinstance(event, Noted | Finished) or time.monotonic() - self.last >= INTERVAL:
             tune.report({"events": self.waiting})
             self.waiting, self.last = [], time.monotonic()
 

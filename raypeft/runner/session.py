@@ -10,30 +10,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray._common.utils import get_ray_address_file
 
 from raypeft.machine import GIB
+from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
 from raypeft.study.config import Resources
 from raypeft.study.sweepfile import ConfigError
 
-CURRENT_CLUSTER = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108 - Ray's own
+
+class RayLost(Exception):
+    """Ray itself has ended while trials were left. The message says what a user can do."""
 
 
 @contextmanager
 def ray_session(verbose: bool = False) -> Iterator[None]:
     """Join the cluster that RAY_ADDRESS names or that runs here; else start Ray on this machine, and stop it after.
 
-    Raises ConfigError where RAY_ADDRESS names a cluster that does not answer.
+    Raises ConfigError where the cluster does not answer, and where Ray cannot be started here.
     """
     level = logging.INFO if verbose else logging.ERROR
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(level)
     ours = not ray.is_initialized()
     if ours:
-        address = os.environ.get("RAY_ADDRESS", "")
-        try:
-            check_cluster_answers(address)
-            # Ray would try for minutes to join a cluster that died without a farewell.
-            here = "local" if not address and left_by_a_dead_cluster(CURRENT_CLUSTER) else None
+        start_ray(verbose, level)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def start_ray(verbose: bool, level: int) -> None:
+    """Join or start Ray within `start_seconds`. Raises ConfigError that says what to do where it cannot be done."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    try:
+        seconds = start_seconds()
+        here = place_to_join(address)
+        message = f"Ray must be there within {seconds:g} s but was not: {advice(address, here)}"
+        with time_limit(seconds, message):
             ray.init(
                 address=here,
                 log_to_driver=verbose,
@@ -41,14 +56,61 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
                 include_dashboard=False,
                 configure_logging=verbose,
             )
-        except (ConnectionError, TimeoutError, socket.gaierror) as error:
-            told = f"must name a Ray cluster that answers but got {address} ({error})"
-            raise ConfigError("RAY_ADDRESS", [told]) from None
+    except ClusterGone as error:
+        raise ConfigError("RAY_ADDRESS", [str(error)]) from None
+    except Exception as error:  # Ray has many ways to fail, some without a class of their own
+        told = str(error).strip().splitlines() or [type(error).__name__]
+        if "AF_UNIX path length" in told[0]:
+            raise ConfigError("RAY_TMPDIR", [f"must be a short path for Ray's sockets, such as /tmp, but Ray would "
+                                             f"take {Path(address_file()).parent} (from TMPDIR): {told[0]}; "
+                                             f"export RAY_TMPDIR=/tmp"]) from None  # fmt: skip
+        raise ConfigError("Ray", [f"must start but did not ({type(error).__name__}: {told[0][:300]})"]) from None
+
+
+class ClusterGone(Exception):
+    """A cluster that should be joined does not answer."""
+
+
+def place_to_join(address: str) -> str | None:
+    """What `ray.init` is to be told: `local`, or None for what it finds itself. Raises ClusterGone."""
+    note = address_file()
     try:
-        yield
-    finally:
-        if ours:
-            ray.shutdown()
+        check_cluster_answers(address)
+    except OSError as error:
+        raise ClusterGone(f"must name a Ray cluster that answers but got {address} ({error})") from None
+    # Ray would try for minutes to join a cluster that died without a farewell.
+    if not left_by_a_dead_cluster(note):
+        return None
+    if address == "auto":
+        raise ClusterGone(f"must name a Ray cluster that answers but got auto, and the cluster that {note} names "
+                          f"({note.read_text().strip()}) does not; start one (`ray start --head`), or unset "
+                          f"RAY_ADDRESS")  # fmt: skip
+    return None if address else "local"
+
+
+def advice(address: str, here: str | None) -> str:
+    """What may keep Ray from being there, and what to do."""
+    if address:
+        return f"RAY_ADDRESS is {address}; see `ray status`"
+    note = address_file()
+    if here is None and note.exists():
+        return f"{note} names {note.read_text().strip()}, which answers but not as a Ray cluster; remove that file"
+    return (f"is the loopback network up, and the machine not overloaded? {START_VARIABLE}=300 waits longer; Ray's "
+            f"logs are in {note.parent}/session_latest/logs")  # fmt: skip
+
+
+def address_file() -> Path:
+    """The file in which Ray notes the cluster of this machine (in RAY_TMPDIR, TMPDIR or /tmp)."""
+    return Path(get_ray_address_file(None))
+
+
+def check_ray_lives() -> None:
+    """Raise RayLost where a process that Ray needs, and that this command started, has ended."""
+    node = ray._private.worker._global_node
+    dead = {name for name, _ in node.dead_processes()} if node is not None and node.head else set()
+    if lost := sorted(dead & {"raylet", "gcs_server"}):
+        raise RayLost(f"Ray's {' and '.join(lost)} ended (most often the machine ran out of memory); the same command "
+                      f"goes on from what is stored")  # fmt: skip
 
 
 def check_cluster_answers(address: str) -> None:

@@ -7,12 +7,14 @@ imports and, for trials of one model, the loaded base are paid once (0.02 s betw
 from __future__ import annotations
 
 import os
-import tempfile
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
@@ -21,12 +23,15 @@ from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
+from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
-from raypeft.runner.session import trial_resources
+from raypeft.runner.scratch import scratch_folder
+from raypeft.runner.session import check_ray_lives, trial_resources
 from raypeft.services.cluster import ClusterServices
+from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import Resources, RunOptions, Trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
@@ -35,12 +40,18 @@ from raypeft.trial.run import run_and_record
 SERVICES = ClusterServices()
 """The handles to what trials share that this worker process holds."""
 
+LOOK = 5.0
+"""Seconds between two looks at whether Ray and the running trials live."""
+
 BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
 
 
-def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer]) -> None:
-    """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row."""
+def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop) -> None:
+    """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row.
+
+    Raises Stopped where `stop` was set, once the running trials have come to an end.
+    """
     settings = {
         "sweep": run.name,
         "results": run.results,
@@ -50,8 +61,11 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "driver": run.driver,
     }
     planned = [{"id": trial.id, "trial": trial.model_dump(), "seen": run.seen.get(trial.id)} for trial in trials]
-    watcher = Watcher(run, trials, ResultStore(run.results, tables()), observers)
-    with tempfile.TemporaryDirectory(prefix="raypeft-tune-") as scratch:
+    store = ResultStore(run.results, tables())
+    watcher = Watcher(run, trials, store, observers)
+    ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
+    with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
             tune.with_resources(run_tune_trial, trial_resources(run.resources)),
             param_space={**settings, "planned": tune.grid_search(planned)},
@@ -62,9 +76,11 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
                 # A trial's own exceptions are rows: what Tune sees failing is a lost process or node.
                 failure_config=tune.FailureConfig(max_failures=run.options.max_failures),
                 callbacks=[watcher],
+                stop=ending,
             ),
         )
         tuner.fit()
+    stop.check()
 
 
 def run_tune_trial(settings: dict[str, Any]) -> None:
@@ -79,13 +95,18 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
     relay = Relay()
-    with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
-        if running is not None:
-            listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
-            context = TrialContext(
-                trial, settings["sweep"], running.store, BASES, SERVICES, resources, options, listener, running.number
-            )
-            run_and_record(context)
+    try:
+        with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
+            if running is not None:
+                listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
+                context = TrialContext(trial, settings["sweep"], running.store, BASES, SERVICES, resources, options,
+                                       listener, attempt=running.number)  # fmt: skip
+                with stopped_by_note(store, settings["driver"], context.stop):
+                    context.stop.check()
+                    run_and_record(context)
+    except Stopped:  # without a row, so that the same command runs it again
+        tune.report({"events": []})  # of a trial that reports nothing Tune prints a line
+        return
     if running is None:
         relay.hear(trial.id, Finished(left_alone(store, trial.id)))
 
@@ -98,13 +119,46 @@ class Watcher(tune.Callback):
     ) -> None:
         self.run, self.store, self.observers = run, store, observers
         self.trials = {trial.id: trial for trial in trials}
+        self.running: set[str] = set()
+        """Ids of the trials that Tune has started and that have not ended."""
+        self.heard: dict[str, float] = {}
+        """When a running trial was heard of last."""
+        self.silent: set[str] = set()
+        """Ids of the trials that were ended because they said nothing."""
+        self.looked = time.monotonic()
+        self.ending: Ending | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to resume an experiment; a sweep resumes from its rows instead.
         return {}
 
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **_: Any) -> None:
+        if self.ending and not iteration:
+            self.ending.stop.listen()  # Ray and Tune have set handlers of their own by now
+        if time.monotonic() - self.looked >= LOOK:
+            self.looked = time.monotonic()
+            check_ray_lives()
+            for trial in trials:
+                self._end_if_silent(trial)
+
+    def _end_if_silent(self, trial: TuneTrial) -> None:
+        """Kill the process of a trial that has said nothing for `stall_minutes`: Tune then reports it as lost."""
+        trial_id, minutes = trial.config["planned"]["id"], self.run.options.stall_minutes
+        if minutes is None or trial_id not in self.running or trial_id in self.silent:
+            return
+        if time.monotonic() - self.heard[trial_id] >= 60 * minutes and trial.temporary_state.ray_actor:
+            self.silent.add(trial_id)
+            ray.kill(trial.temporary_state.ray_actor)
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
+        self.running.discard(trial.config["planned"]["id"])
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         ours = self.trials[trial.config["planned"]["id"]]
+        self.running.add(ours.id)
+        self.heard[ours.id] = time.monotonic()
+        if self.ending and self.ending.stop.number:
+            return  # it ends at once
         self._tell(ours.id, Started(self.run.labels.get(ours.id, ours.label), ours.fields))
 
     def on_trial_result(
@@ -116,13 +170,13 @@ class Watcher(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
         ours = self.trials[trial.config["planned"]["id"]]
+        self.running.discard(ours.id)
         row: dict[str, Any] = {
             "id": ours.id,
             "sweep": self.run.name,
             **ours.fields,
-            "status": "lost",
-            "error": "the trial's process died before it could record anything, or its node was lost; most often the "
-            "machine ran out of memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N",
+            "status": "failed" if ours.id in self.silent else "lost",
+            "error": self._why(ours.id),
         }
         try:
             row = record_fault(self.store, row, self.run.driver)
@@ -130,6 +184,17 @@ class Watcher(tune.Callback):
             row["error"] += f" (its row could not be written: {error})"
         self._tell(ours.id, Finished(row))
 
+    def _why(self, trial_id: str) -> str:
+        """Why a trial's process is gone."""
+        if trial_id in self.silent:
+            return (f"the trial said nothing for {self.run.options.stall_minutes:g} minutes and was ended; if it is "
+                    f"only slow, raise stall_minutes")  # fmt: skip
+        return (
+            "the trial's process died before it could record anything; most often the machine ran out of "
+            "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N"
+        )
+
     def _tell(self, trial_id: str, event: Event) -> None:
+        self.heard[trial_id] = time.monotonic()
         for observer in self.observers:
             observer.hear(trial_id, event)

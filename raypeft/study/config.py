@@ -212,6 +212,19 @@ class SandboxOptions(BaseModel):
         return SandboxSettings(limits, self.tier, self.stop, self.allow_unsafe_execution)
 
 
+CHECKPOINT_MINUTES = (
+    "Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes on from its last "
+    "one. 0: after every step; null: no checkpoints"
+)
+STALL_MINUTES = (
+    "A running trial of which nothing has been heard for so many minutes is ended and counts as failed: no step, batch "
+    "of answers or stage. null: never"
+)
+KeepCheckpoints = Literal["none", "last"]
+KEEP_CHECKPOINTS = (
+    "What is kept of the checkpoints of a finished trial. none: nothing; last: the last one, with the state of the "
+    "optimiser if training had not ended"
+)
 Keep = Literal["adapter", "model", "nothing"]
 KEEP = (
     "What is kept of a trained model. adapter: the adapter, and nothing of full fine-tuning; model: the weights of "
@@ -233,6 +246,9 @@ class RunOptions(BaseModel):
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
     keep: Keep = Field("adapter", description=KEEP)
     max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
+    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
+    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
+    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
@@ -253,6 +269,9 @@ class SweepConfig(BaseModel):
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
     keep: Keep = Field("adapter", description=KEEP)
     max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
+    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
+    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
+    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
@@ -270,6 +289,9 @@ class SweepConfig(BaseModel):
             generate_only=generate_only,
             keep=self.keep,
             max_failures=self.max_failures,
+            checkpoint_minutes=self.checkpoint_minutes,
+            keep_checkpoints=self.keep_checkpoints,
+            stall_minutes=self.stall_minutes,
             sandbox=self.sandbox,
         )
 

@@ -19,6 +19,12 @@ COLUMNS = (
     Column("trained_tensors", int, "Number of trained tensors", "tensors"),
     Column("unchanged_tensors", int, "Trained tensors that training left exactly as they were", "tensors"),
     Column("steps", int, "Number of optimiser steps", "steps"),
+    Column(
+        "resumed_from_step",
+        int,
+        "Optimiser step of the checkpoint from which training went on. null: it ran in one piece",
+        "steps",
+    ),
     Column("train_seconds", float, "Training time without evaluations", "seconds"),
     Column("eval_seconds", float, "Time of the evaluations on the validation split", "seconds"),
     Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),

@@ -5,10 +5,12 @@
 Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are padded to
 their longest example, on the right, and the vocabulary's logits are computed only where some example of the batch has
 an answer token; both save time and change no loss. `Recipe.as_paper` weighs and evaluates as the paper's code did.
+`raypeft.training.state` saves a training and takes it up again.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -17,14 +19,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from raypeft import events
 from raypeft.events import Evaluated, Listener, Stage, Step
 from raypeft.methods.optimizers import OPTIMIZERS
-from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
-from raypeft.training.batches import IGNORED, collate_for, parts, training_steps
+from raypeft.stopping import Stopped
+from raypeft.training.batches import collate_for, parts, training_steps
+from raypeft.training.losses import answer_loss, answer_tokens, evaluate, example_losses
+from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
 
 if TYPE_CHECKING:
     from raypeft.methods import TrainedMethod
@@ -71,6 +74,8 @@ class TrainingResult:
     trained_tensors: int = 0
     unchanged_tensors: int = 0
     """Trained tensors that training left as they were."""
+    resumed_from_step: int | None = None
+    """The step from which training went on; None where it ran in one piece."""
 
 
 def train_model(
@@ -87,15 +92,7 @@ def train_model(
 
     Raises FloatingPointError, naming the step, where a loss, a gradient or a trained weight is not finite.
     """
-    torch.manual_seed(recipe.seed)
-    training = Training(model, train, recipe)
-    listener(Stage("train", 0, training.total_steps))
-    for batches in training_steps(train, recipe.method, recipe.seed, training.total_steps):
-        listener(training.step(batches))
-        if training.evaluation_is_due:
-            listener(training.evaluate(validation))
-    training.finish(test)
-    return training.result
+    return Training(model, train, recipe).run(validation, test, listener)
 
 
 class Training:
@@ -103,7 +100,7 @@ class Training:
 
     def __init__(self, model: Any, train: Sequence[Prompt], recipe: Recipe) -> None:
         method = recipe.method
-        self.model, self.recipe = model, recipe
+        self.model, self.train, self.recipe = model, train, recipe
         self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         batches = math.ceil(len(train) / method.per_device_train_batch_size)
         self.steps_per_epoch = math.ceil(batches / method.gradient_accumulation_steps)
@@ -123,6 +120,41 @@ class Training:
         self.best_weights: list[torch.Tensor] = []
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
+        self.is_finished = False
+
+    def run(
+        self,
+        validation: Sequence[Prompt],
+        test: Sequence[Prompt] = (),
+        listener: Listener = events.ignore,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
+    ) -> TrainingResult:
+        """Train from the beginning, or from the checkpoint that there is, to the end, as `train_model` describes.
+
+        Raises Stopped, after a checkpoint, where `checkpoints.stop` was told to.
+        """
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        listener(Stage("train", 0, self.total_steps))
+        if state := checkpoints.load(self):
+            restore(self, state)
+            for evaluated in self.result.evaluations:
+                listener(evaluated)
+        if self.is_finished:
+            return self.result
+        steps = training_steps(self.train, recipe.method, recipe.seed, self.total_steps)
+        with checkpoints.stop.deferred():
+            for batches in itertools.chain([()], itertools.islice(steps, self.result.steps, None)):
+                if batches:
+                    listener(self.step(batches))
+                # Without a batch it is one that an interruption left out.
+                if evaluates := bool(self.losses) and self.evaluation_is_due:
+                    listener(self._evaluated(validation, checkpoints))
+                checkpoints.after_step(self, evaluates)
+        self.finish(test)
+        self.is_finished = True
+        checkpoints.after_training(self)
+        return self.result
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -156,6 +188,14 @@ class Training:
         result.steps, result.tokens = number, result.tokens + sum(len(prompt) for batch in batches for prompt in batch)
         result.train_seconds += time.perf_counter() - started
         return Step(number, self.total_steps, loss, self.learning_rate)
+
+    def _evaluated(self, validation: Sequence[Prompt], checkpoints: Checkpoints) -> Evaluated:
+        """`evaluate`, with a checkpoint of the step before it where it takes longer than a stop can wait."""
+        try:
+            return self.evaluate(validation)
+        except Stopped:
+            checkpoints.save(self)
+            raise
 
     def evaluate(self, validation: Sequence[Prompt]) -> Evaluated:
         """Look at the validation split, and keep the weights if they are the best so far."""
@@ -282,74 +322,3 @@ def optimise_step(
     optimizer.step()
     optimizer.zero_grad()
     return total * divisors / number if isinstance(divisors, float) else total
-
-
-def answer_tokens(prompts: Sequence[Prompt]) -> int:
-    """How many tokens of the prompts' answers carry a loss."""
-    return sum(len(prompt.answer_ids) for prompt in prompts)
-
-
-@torch.inference_mode()
-def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int) -> float:
-    """Mean loss over all answer tokens of `prompts`, in nats per token."""
-    model.eval()
-    by_length = sorted(prompts, key=len)
-    total = 0.0
-    for start in range(0, len(by_length), batch_size):
-        batch = by_length[start : start + batch_size]
-        total += answer_loss(model, collate_for(model, batch, pad_token_id)).item()
-    return total / answer_tokens(prompts)
-
-
-@torch.inference_mode()
-def example_losses(
-    model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int
-) -> list[tuple[float, int]]:
-    """For each prompt the sum of its answer tokens' losses, in nats, and their number."""
-    model.eval()
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    found = [(0.0, 0)] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        logits, targets = answer_logits(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        for place, loss in zip(places, losses.view(targets.shape).sum(dim=1).tolist(), strict=True):
-            found[place] = loss, len(prompts[place].answer_ids)
-    return found
-
-
-def fingerprints(parameters: Sequence[torch.nn.Parameter]) -> list[tuple[float, float]]:
-    """For each tensor two sums that a change of its values changes."""
-    return [(float(each.detach().sum(dtype=torch.float64)), float(each.detach().double().square().sum()))
-            for each in parameters]  # fmt: skip
-
-
-def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the batch of the answer tokens' negative log-likelihood, in nats."""
-    logits, targets = answer_logits(model, batch)
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-
-
-def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (batch, positions, vocabulary) in float32, and targets (batch, positions), where there is an answer.
-
-    Of a decoder, logits are asked for only at the positions before some example's answer token (`logits_to_keep`): the
-    vocabulary's projection is a fifth of a small model's work and, in float32, most of its activation memory. An
-    encoder-decoder's decoder reads nothing but answers.
-    """
-    inputs: dict[str, Any] = dict(batch)
-    targets = inputs.pop("labels")
-    if not model.config.is_encoder_decoder:
-        targets = targets[:, 1:]
-        positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-        targets = targets[:, positions]
-        inputs["logits_to_keep"] = positions + virtual_tokens.in_logits(model)
-    if not virtual_tokens.needs_cache(model):
-        inputs["use_cache"] = False
-    device = targets.device.type
-    # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32.
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        output = model(**inputs)
-    return output.logits.float(), targets

@@ -15,7 +15,7 @@ import torch
 
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import answer_loss
+from raypeft.training.losses import answer_loss
 
 MOST = 20_000_000
 """Parameters whose gradients are computed at most; those of a few tensors are enough."""

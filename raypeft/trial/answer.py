@@ -5,25 +5,24 @@ Torch is imported only when something is asked or answered: the columns declared
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from raypeft.events import Noted, Stage
 from raypeft.metrics.exact_match import matches
 from raypeft.models.loading import Base
 from raypeft.prompting.plain_text import is_kept
 from raypeft.prompting.room import Room, check_ids
 from raypeft.prompting.shots import Shots, encode_queries
-from raypeft.records import Candidate, Column, Example, Form, Prompt, Splits
+from raypeft.records import Candidate, Column, Example, Prompt, Splits
+from raypeft.trial.checkpoints import data_hash, made_by
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
+from raypeft.trial.parts import Parts
+from raypeft.trial.searching import chosen_path, search
 from raypeft.trial.tests import CandidateTests
-
-if TYPE_CHECKING:
-    from raypeft.decoding.generation import Keep, Search
-    from raypeft.decoding.older_search import Version
-    from raypeft.decoding.selfcheck import Chosen
 
 CANDIDATES = (
     Column("id", str, "Id of the trial"),
@@ -82,11 +81,6 @@ COLUMNS = (
 """The columns of the row that `candidate_columns`, `path_columns` and `lost_references` fill."""
 
 
-PAPER_TOP_K = 50
-"""The paper's code left top_k out (replication package, commit 3b31320), and Transformers 4 then samples from the 50
-likeliest tokens (`GenerationConfig`)."""
-
-
 def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Example], shots: Shots) -> list[Prompt]:
     """The prompts of test examples with their shots, as `model` (the base, perhaps with an adapter) will read them."""
     from raypeft.models import virtual_tokens
@@ -102,23 +96,6 @@ def longest_answer(context: TrialContext, base: Base, splits: Splits) -> int:
     """Tokens of the longest reference answer of all splits, with its end, as the model's tokenizer has it."""
     encoder = trial_encoder(context, base)
     return max(len(encoder.encode(each).answer_ids) for examples in splits.values() for each in examples)
-
-
-def chosen_path(context: TrialContext, model: Any, base: Base) -> Chosen:
-    """How the trial's candidates are decoded (`raypeft.decoding.selfcheck`), found out once for a base.
-
-    `model` is the base with the trial's adapter, trained or not. Raises ValueError where it cannot be decoded at all.
-    """
-    from raypeft.decoding.selfcheck import choose_path
-    from raypeft.models import virtual_tokens
-
-    wanted = search(context, base)
-    kind = wanted.do_sample, wanted.num_beams > 1, wanted.older is not None
-    key = kind, virtual_tokens.count(model), virtual_tokens.needs_cache(model)
-    if key not in base.decoding:
-        base.decoding[key] = choose_path(model, base.tokenizer, wanted)
-    chosen: Chosen = base.decoding[key]
-    return chosen
 
 
 def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, str | None]:
@@ -139,98 +116,106 @@ def answer(
 ) -> list[list[Candidate]]:
     """The candidates for each query.
 
-    Each batch's candidates are stored as they come, so that a trial that is killed keeps what it made, and their
-    `tests`, if any, begin while the next batch is decoded.
+    Each batch's candidates are stored as they come, and their `tests`, if any, begin while the next batch is decoded.
+    A trial that was interrupted takes up the batches that are stored, and decodes the others in the same batches as if
+    there had been no interruption. Raises Stopped after a batch where the trial was told to stop.
     """
-    trial_id, store, parts = context.trial.id, context.store, itertools.count()
-
-    def keep(places: Sequence[int], found: list[list[Candidate]]) -> None:
-        rows = candidate_rows(trial_id, [queries[place] for place in places], found)
-        store.write_part("candidates", trial_id, next(parts), rows)
-        if tests is not None:
-            for place, candidates in zip(places, found, strict=True):
-                tests.begin(queries[place].example, candidates)
-
-    candidates = found_for(context, model, base, queries, keep)
+    trial_id, store, order = context.trial.id, context.store, order_of(queries)
+    parts = Parts(store, trial_id, decoded_by(context, model, base, queries))
+    earlier = parts.load([queries[place] for place in order], context.trial.num_return_sequences)
+    known = [candidates for batch in earlier for candidates in batch]
+    candidates = dict(zip(order, known, strict=False))
+    if known:
+        context.listener(Noted(f"the candidates for {len(known)} of {len(queries)} examples are there from before"))
+    begin_tests(tests, queries, candidates)
+    # A batch that was smaller than asked for shows that no larger one fits in memory.
+    batch_size = len(earlier[-1]) if earlier else None
+    with context.stop.deferred():
+        for places, found in decoded(context, model, base, queries, len(known), batch_size):
+            parts.add([*candidate_rows(trial_id, [queries[place] for place in places], found)])
+            new = dict(zip(places, found, strict=True))
+            begin_tests(tests, queries, new)
+            candidates |= new
+            context.stop.check()
+    in_order = [candidates[place] for place in range(len(queries))]
     # Before they are scored, so that a fault in a metric loses no candidate.
-    store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, candidates))
+    store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, in_order))
     store.drop_parts("candidates", trial_id)
-    return candidates
+    return in_order
 
 
-def found_for(
-    context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt], keep: Keep | None = None
-) -> list[list[Candidate]]:
-    """The candidates for each query; empty ones, which are misses, where the model has no room for it.
+def begin_tests(
+    tests: CandidateTests | None, queries: Sequence[Prompt], candidates: Mapping[int, list[Candidate]]
+) -> None:
+    """Queue the candidates of these places, where there are tests."""
+    if tests is not None:
+        for place, found in candidates.items():
+            tests.begin(queries[place].example, found)
 
-    `keep` is told of each batch, and of what was not decoded as of a last one.
-    """
-    from raypeft.decoding.generation import generate
+
+def decoded_by(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> dict[str, str]:
+    """All that candidates depend on: weights, prompts, search, code and versions."""
+    from raypeft.training.state import fingerprints
+
+    how = replace(search(context, base), path=chosen_path(context, model, base).path)
+    weights = fingerprints([each for each in model.parameters() if each.requires_grad])
+    return made_by(context, base, ("decoding", "methods", "models")) | {
+        "search": repr(how),
+        "data": data_hash(queries),
+        "weights": hashlib.sha256(repr(weights).encode()).hexdigest()[:12],
+    }
+
+
+def order_of(queries: Sequence[Prompt]) -> list[int]:
+    """The places of the queries in the order in which `decoded` gives them."""
+    from raypeft.decoding.generation import decoding_order
 
     fitting = [place for place, query in enumerate(queries) if not query.too_long]
-    others = [place for place, query in enumerate(queries) if query.too_long]
+    order = [fitting[place] for place in decoding_order([queries[place] for place in fitting])]
+    return [*order, *(place for place, query in enumerate(queries) if query.too_long)]
 
-    def keep_fitting(places: Sequence[int], found: list[list[Candidate]]) -> None:
-        if keep:
-            keep([fitting[place] for place in places], found)
 
-    decoded = [queries[place] for place in fitting]
+def decoded(
+    context: TrialContext,
+    model: Any,
+    base: Base,
+    queries: Sequence[Prompt],
+    done: int = 0,
+    batch_size: int | None = None,
+) -> Iterator[tuple[list[int], list[list[Candidate]]]]:
+    """The places and candidates of each batch, but for the `done` first ones in `order_of`.
+
+    Where the model has no room for a query, its candidates are empty, which are misses; they are the last batch.
+    `batch_size` None: as many examples as the trial may decode at once.
+    """
+    from raypeft.decoding.generation import batches
+
+    fitting = [place for place, query in enumerate(queries) if not query.too_long]
     how = replace(search(context, base), path=chosen_path(context, model, base).path)
-    found = generate(model, base.tokenizer, decoded, how, keep_fitting, context.listener)
-    candidates = dict(zip(fitting, found, strict=True))
-    count = context.trial.num_return_sequences
-    for place in others:
-        example_id = queries[place].example.id
-        candidates[place] = [Candidate(example_id, rank, "", 0, "too_long") for rank in range(count)]
-    if keep and others:
-        keep(others, [candidates[place] for place in others])
+    how = replace(how, batch_size=batch_size or how.batch_size)
+    prompts = [queries[place] for place in fitting]
+    context.listener(Stage("generate", done, len(queries)))
+    if done < len(fitting):
+        for batch, found in batches(model, base.tokenizer, prompts, how, done):
+            yield [fitting[place] for place in batch], found
+            done += len(batch)
+            context.listener(Stage("generate", done, len(queries)))
+    if others := order_of(queries)[done:]:
+        ranks = range(context.trial.num_return_sequences)
+        yield (
+            others,
+            [[Candidate(queries[place].example.id, rank, "", 0, "too_long") for rank in ranks] for place in others],
+        )
+
+
+def found_for(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> list[list[Candidate]]:
+    """The candidates for each query, of which nothing is stored. Raises Stopped where the trial was told to stop."""
+    candidates: dict[int, list[Candidate]] = {}
+    with context.stop.deferred():
+        for places, found in decoded(context, model, base, queries):
+            candidates |= zip(places, found, strict=True)
+            context.stop.check()
     return [candidates[place] for place in range(len(queries))]
-
-
-def search(context: TrialContext, base: Base) -> Search:
-    """How the trial looks for candidates."""
-    from raypeft.decoding.generation import Search
-    from raypeft.decoding.stopping import Opening
-
-    trial, encoder = context.trial, trial_encoder(context, base)
-    as_paper = trial.fidelity == "paper"
-    older: Version | None = None
-    if as_paper and not trial.do_sample:
-        older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
-    chat_ends = (base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None
-    return Search(
-        max_new_tokens=context.max_new_tokens,
-        num_beams=trial.num_beams,
-        num_return_sequences=trial.num_return_sequences,
-        do_sample=trial.do_sample,
-        temperature=trial.temperature,
-        top_p=trial.top_p,
-        top_k=PAPER_TOP_K if as_paper and trial.do_sample else None,
-        seed=trial.seed,
-        stop=stop_strings(context, encoder.form),
-        older=older,
-        end_ids=base.stored_end_ids if as_paper else chat_ends,
-        opening=None if as_paper else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
-        decode_alone=as_paper,
-        batch_size=context.generation_batch_size,
-    )
-
-
-def blanks_before(form: Form) -> str:
-    """The blanks that are left out where an answer begins. Chat templates write spaces there as well."""
-    return " \t\n" if form.chat else "\n"
-
-
-def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
-    """What ends an answer besides the end-of-sequence token."""
-    if form.stop is not None:
-        return form.stop
-    if context.trial.fidelity == "paper":
-        return context.dataset.paper_stop
-    if context.trial.method.trains:
-        return ()
-    # A chat model often answers in a code fence, and explains below it.
-    return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
 
 
 def candidate_columns(

@@ -21,6 +21,7 @@ from raypeft.records import Dataset
 from raypeft.results.store import ResultStore
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
+from raypeft.stopping import Stop
 from raypeft.study.config import Resources, RunOptions, Trial
 from raypeft.study.memory import Prediction
 
@@ -43,6 +44,8 @@ class TrialContext:
     """Hears every event of the trial."""
     attempt: int = 1
     """How many times the trial was started, this time included, since it last came to a result."""
+    stop: Stop = field(default_factory=Stop)
+    """Tells the trial to come to an end where it can go on later."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0
@@ -72,7 +75,11 @@ class TrialContext:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell that a stage begins; measure how long it takes and the GPU memory that it needs."""
+        """Tell that a stage begins; measure how long it takes and the GPU memory that it needs.
+
+        Raises Stopped instead where the trial was told to stop.
+        """
+        self.stop.check()
         self.listener(Stage(name))
         started = time.perf_counter()
         try:

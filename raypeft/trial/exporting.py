@@ -18,9 +18,9 @@ from raypeft.methods import Adapter
 from raypeft.records import Example
 from raypeft.results.store import ResultStore
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import stop_strings
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.model_card import card
+from raypeft.trial.searching import stop_strings
 from raypeft.trial.trying import Asked, row_of
 
 PLACEHOLDER = "{nl}"

@@ -35,9 +35,11 @@ from raypeft.trial.answer import (
     lost_references,
     path_columns,
 )
+from raypeft.trial.checkpoints import drop_checkpoints
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import check_form
+from raypeft.trial.parts import Verdicts
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
@@ -51,7 +53,7 @@ def run_and_record(context: TrialContext) -> Row:
     """Run a trial, write its row whatever happens, and return it: ok, generated, oom, infeasible or failed.
 
     On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless forced.
-    Raises for no fault of a trial.
+    Raises for no fault of a trial; Stopped, without a row, where it was told to stop.
     """
     trial, started = context.trial, time.perf_counter()
     context.listener(Started(trial.label, trial.fields))
@@ -67,6 +69,7 @@ def run_and_record(context: TrialContext) -> Row:
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **context.meter.columns()}
     row = record(context, row)
+    drop_checkpoints(context, row)
     # Only now: while an exception is handled, its traceback holds the frames that hold the tensors.
     machine.free_memory()
     context.listener(Finished(row))
@@ -144,11 +147,7 @@ def run_trial(context: TrialContext) -> Row:
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
         shots = pick_shots(method, splits["train"], splits["test"], context.services)
-    tests = (
-        CandidateTests(context.services, context.options.sandbox.settings, trial.fidelity == "paper")
-        if context.runs_tests
-        else None
-    )
+    tests = candidate_tests(context) if context.runs_tests else None
     torch.manual_seed(trial.seed)
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
@@ -172,6 +171,13 @@ def run_trial(context: TrialContext) -> Row:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
     duplicates = exact_duplicates(splits["train"], splits["test"])
     return context.seconds | measured | shots.columns | {"exact_duplicates": duplicates}
+
+
+def candidate_tests(context: TrialContext) -> CandidateTests:
+    """The tests of a trial's candidates, with the verdicts of the trial that was interrupted."""
+    settings = context.options.sandbox.settings
+    verdicts = Verdicts(context.store, context.trial.id, settings)
+    return CandidateTests(context.services, settings, context.trial.fidelity == "paper", verdicts, context.stop)
 
 
 def judged(

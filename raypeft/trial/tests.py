@@ -22,6 +22,8 @@ from raypeft.records import Candidate, Column, Example
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.services.protocol import Services
+from raypeft.stopping import Stop, Stopped
+from raypeft.trial.parts import Verdicts
 
 PROBE = "print(input())", '{"inputs": ["1"], "outputs": ["1"]}'
 """A program and its test, to learn whether there is a sandbox before hours of training."""
@@ -74,10 +76,23 @@ class CandidateTests:
     Entering raises SandboxUnavailable where programs cannot be run in isolation, RuntimeError where they run wrongly.
     """
 
-    def __init__(self, services: Services, settings: SandboxSettings, as_paper: bool = False) -> None:
-        """`as_paper`: run what the paper's code wrote down of a candidate (`paper_program`)."""
+    def __init__(
+        self,
+        services: Services,
+        settings: SandboxSettings,
+        as_paper: bool = False,
+        verdicts: Verdicts | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """`as_paper`: run what the paper's code wrote down of a candidate (`paper_program`).
+
+        `verdicts` keeps results for the trial that goes on after an interruption. `stop` ends the waiting for tests.
+        """
         self.services, self.settings, self.as_paper = services, settings, as_paper
+        self.verdicts, self.stop = verdicts, stop or Stop()
         self.pending: list[tuple[Example, Candidate, Future[RunResult]]] = []
+        self.kept = 0
+        """How many of `pending`, from the first one on, `verdicts` has been told of."""
         self.isolations: dict[str, str] = {}
         self.cached = 0
         self.rows: list[dict[str, Any]] = []
@@ -86,16 +101,44 @@ class CandidateTests:
     def begin(self, example: Example, candidates: Sequence[Candidate]) -> None:
         """Queue an example's candidates. Waits while too many programs wait already."""
         for candidate in candidates:
-            program = paper_program(candidate.text) if self.as_paper else candidate.text
-            future = self.services.judge(program, example.tests, self.settings)
+            program = self._program(candidate)
+            if self.verdicts and (known := self.verdicts.known(program, example.tests)):
+                future: Future[RunResult] = Future()
+                future.set_result(known)
+            else:
+                future = self.services.judge(program, example.tests, self.settings)
             self.pending.append((example, candidate, future))
+        self._keep_verdicts()
+
+    def _program(self, candidate: Candidate) -> str:
+        return paper_program(candidate.text) if self.as_paper else candidate.text
+
+    def _keep_verdicts(self) -> None:
+        """Tell `verdicts` of what has come since, up to the first program that still runs."""
+        while self.verdicts and self.kept < len(self.pending):
+            example, candidate, future = self.pending[self.kept]
+            if not future.done() or future.cancelled() or future.exception():
+                return
+            self.verdicts.add(self._program(candidate), example.tests, future.result())
+            self.kept += 1
+
+    def _result(self, future: Future[RunResult]) -> RunResult:
+        """Wait for a result. Raises Stopped where the trial was told to stop."""
+        while True:
+            self.stop.check()
+            try:
+                return future.result(timeout=1)
+            except TimeoutError:
+                if future.done():
+                    raise
 
     def collect(self, trial_id: str, listener: Listener = events.ignore) -> list[dict[str, Any]]:
         """One row a test of each candidate, in the order in which they were begun. Waits for all of them."""
         self.rows = []
         for done, (example, candidate, future) in enumerate(self.pending):
             listener(Stage("test", done, len(self.pending)))
-            result = future.result()
+            result = self._result(future)
+            self._keep_verdicts()
             self.cached += result.cached
             # A sandbox's user id is drawn anew for each; all else tells machines apart.
             isolation = {name: value for name, value in result.isolation.items() if name != "uid"}
@@ -138,3 +181,6 @@ class CandidateTests:
     ) -> None:
         for _, _, future in self.pending:
             future.cancel()
+        if self.verdicts and isinstance(error, Stopped):
+            self._keep_verdicts()
+            self.verdicts.store_waiting()

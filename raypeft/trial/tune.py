@@ -18,6 +18,7 @@ from raypeft.prompting.encoding import Encoder, cut_as_paper, padded_as_paper
 from raypeft.prompting.room import Room, check_ids
 from raypeft.records import Column, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
+from raypeft.trial.checkpoints import training_checkpoints
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.scores import write_example_scores
@@ -81,7 +82,7 @@ def check_training(context: TrialContext, model: Any, base: Base, splits: Splits
 def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, splits: Splits) -> dict[str, Any]:
     """Train `model`, keep the adapter of the best evaluation in PEFT's format; what was measured, by column."""
     from raypeft.models import virtual_tokens
-    from raypeft.training.loop import Recipe, train_model
+    from raypeft.training.loop import Recipe, Training
 
     trial, plan = context.trial, context.memory_plan
     recipe = Recipe(
@@ -95,7 +96,9 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     for prompts in encoded.values():
         check_ids(prompts, base.token_count, base.tokenizer)
-    result = train_model(model, encoded["train"], encoded["validation"], recipe, context.listener, encoded["test"])
+    training = Training(model, encoded["train"], recipe)
+    checkpoints = training_checkpoints(context, base, recipe, encoded)
+    result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
@@ -114,6 +117,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         "trained_tensors": result.trained_tensors,
         "unchanged_tensors": result.unchanged_tensors,
         "steps": result.steps,
+        "resumed_from_step": result.resumed_from_step,
         "train_seconds": result.train_seconds,
         "eval_seconds": result.eval_seconds,
         "train_tokens_per_second": result.tokens / result.train_seconds,

@@ -11,7 +11,7 @@ from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder, padded_as_paper
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import answer_loss
+from raypeft.training.losses import answer_loss
 
 KINDS = ("llama", "codegen", "t5")
 CONFIGS = {"prompt_tuning": PromptTuningConfig, "prefix_tuning": PrefixTuningConfig}

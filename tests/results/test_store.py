@@ -315,12 +315,16 @@ def test_parts_of_an_unfinished_table_are_kept_apart_from_it_until_they_are_drop
     store.drop_parts("candidates", "a")
 
 
-def test_parts_that_a_killed_trial_left_are_set_aside_and_not_lost(store: ResultStore) -> None:
-    store.write_part("candidates", "a", 0, [sample_row(store.schemas["candidates"], "a")])
+def test_parts_that_a_killed_trial_left_are_read_again_or_set_aside_and_not_lost(store: ResultStore) -> None:
+    row = sample_row(store.schemas["candidates"], "a")
+    for number in (10, 2):
+        store.write_part("candidates", "a", number, [row | {"rank": number}])
     store.set_aside("a")
-    (left,) = files_below(store.root)
+    assert [[each["rank"] for each in part] for part in store.read_parts("candidates", "a")] == [[2], [10]]
+    store.set_aside_parts("candidates", "a")
+    left, _ = sorted(files_below(store.root))
     assert left.startswith("superseded/")
-    assert left.endswith("candidates.partial/a/00000.parquet")
+    assert left.endswith("candidates.partial/a/00002.parquet")
 
 
 def test_reruns_in_the_same_second_overwrite_nothing(store: ResultStore) -> None:
@@ -380,6 +384,22 @@ def bucket() -> Iterator[str]:
         urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT")).close()
         yield f"s3://bucket/results?scheme=http&endpoint_override={host}:{port}"
     server.stop()
+
+
+def test_a_checkpoint_on_s3_is_written_whole_and_read_again(bucket: str) -> None:
+    torch = pytest.importorskip("torch")
+    store = ResultStore(bucket, tables())
+    weights = torch.rand(3_000_000)
+    for state in ({"step": 1}, {"step": 2, "weights": weights}):
+        with store.writing("checkpoints/a/training.pt") as stream:
+            torch.save(state, stream)
+    with store.reading("checkpoints/a/training.pt") as stream:
+        read = torch.load(stream, map_location="cpu", weights_only=True)
+    assert read["step"] == 2 and torch.equal(read["weights"], weights)
+    assert store.names("checkpoints/a") == ["checkpoints/a/training.pt"]
+    store.remove_folder("checkpoints/a")
+    assert not store.exists("checkpoints/a/training.pt")
+    assert keys(store) == set()
 
 
 def keys(store: ResultStore) -> set[str]:

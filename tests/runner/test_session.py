@@ -1,10 +1,13 @@
 """A trial's share of a GPU, and clusters that are gone. The Tune run itself is in test_sweep.py."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from raypeft.runner.session import gpu_share, left_by_a_dead_cluster, trial_resources
+from raypeft.runner.session import gpu_share, left_by_a_dead_cluster, place_to_join, trial_resources
 from raypeft.study.config import Resources
 
 
@@ -55,3 +58,59 @@ def test_a_dead_clusters_note_is_told_from_a_living_ones(tmp_path):
         note.write_text(f"127.0.0.1:{server.getsockname()[1]}")
         assert not left_by_a_dead_cluster(note)
     assert left_by_a_dead_cluster(note)
+
+
+PROGRAM = """
+import sys
+from raypeft.runner.session import ray_session
+from raypeft.study.sweepfile import ConfigError
+try:
+    with ray_session():
+        print("began")
+except ConfigError as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+def begun(**environment):
+    """Exit code and message of a command that needs Ray."""
+    command = [sys.executable, "-c", PROGRAM]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | environment)
+    assert "Traceback" not in process.stderr and "began" not in process.stdout
+    return process.returncode, process.stderr
+
+
+def test_a_path_too_long_for_rays_sockets_is_told_in_a_line_that_names_the_variable(tmp_path):
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    code, said = begun(TMPDIR=str(long))
+    assert code == 2
+    assert "RAY_TMPDIR has 1 error:" in said and "must be a short path" in said and "export RAY_TMPDIR=/tmp" in said
+
+
+def test_a_program_that_answers_but_is_no_cluster_hangs_nothing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("t")
+    (folder / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        name = f"127.0.0.1:{server.getsockname()[1]}"
+        (folder / "ray" / "ray_current_cluster").write_text(name)
+        code, said = begun(RAY_TMPDIR=str(folder), RAYPEFT_RAY_START_SECONDS="3")
+    assert code == 2
+    assert f"names {name}, which answers but not as a Ray cluster; remove that file" in said
+
+
+def test_the_automatic_address_of_a_dead_cluster_is_told(tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    code, said = begun(RAY_TMPDIR=str(tmp_path), RAY_ADDRESS="auto")
+    assert code == 2
+    assert "got auto, and the cluster that" in said and "127.0.0.1:1" in said
+
+
+def test_a_dead_clusters_note_is_looked_for_where_ray_looks(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    assert place_to_join("") == "local"

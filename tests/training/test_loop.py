@@ -14,7 +14,8 @@ from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate, collate_for, training_steps
-from raypeft.training.loop import Recipe, Training, answer_loss, evaluate, example_losses, train_model
+from raypeft.training.loop import Recipe, Training, train_model
+from raypeft.training.losses import answer_loss, evaluate, example_losses
 
 
 @pytest.fixture(scope="module")

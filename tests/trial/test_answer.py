@@ -10,8 +10,9 @@ from raypeft.decoding.stopping import Opening
 from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.plan import make_trial
-from raypeft.trial.answer import candidate_columns, search, stop_strings
+from raypeft.trial.answer import candidate_columns
 from raypeft.trial.context import TrialContext
+from raypeft.trial.searching import search, stop_strings
 
 BASE = SimpleNamespace(tokenizer=chat_tokenizer(), is_encoder_decoder=False, stored_end_ids=(2,))
 

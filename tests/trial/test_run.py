@@ -16,7 +16,7 @@ from raypeft.analysis.score import score_again
 from raypeft.cli.trial import main
 from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention, generation, selfcheck
-from raypeft.decoding.generation import generate
+from raypeft.decoding.generation import batches
 from raypeft.decoding.search import Decoder
 from raypeft.methods import METHODS, Adapter
 from raypeft.models.loading import BaseCache
@@ -29,7 +29,7 @@ from raypeft.study.checking import load_config
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
 from raypeft.study.plan import make_trial, plan_trials
 from raypeft.training import loop
-from raypeft.training.loop import train_model
+from raypeft.training.loop import Training
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
@@ -252,14 +252,15 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
 
     def listening(model, tokenizer, prompts, search, *rest):
         heard.update(text=tokenizer.decode(prompts[0].prompt_ids), stop=search.stop)
-        return generate(model, tokenizer, prompts, search, *rest)
+        return batches(model, tokenizer, prompts, search, *rest)
 
-    def training_heard(model, train, validation, recipe, *rest):
-        heard.update(trained=train[0], recipe=recipe)
-        return train_model(model, train, validation, recipe, *rest)
+    class Heard(Training):
+        def __init__(self, model, train, recipe):
+            heard.update(trained=train[0], recipe=recipe)
+            super().__init__(model, train, recipe)
 
-    monkeypatch.setattr(generation, "generate", listening)
-    monkeypatch.setattr(loop, "train_model", training_heard)
+    monkeypatch.setattr(generation, "batches", listening)
+    monkeypatch.setattr(loop, "Training", Heard)
     row = run(quick_trial(tuning_method, fidelity="paper"), store)
     assert row["status"] == "ok", row["error"]
     assert heard["text"].endswith(told) and heard["stop"] == stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from raypeft.events import Evaluated, Event, Stage, Step
+from raypeft.events import Evaluated, Event, Noted, Stage, Step
 from raypeft.runner.observers import Observer
 from raypeft.runner.observers.view import RunningTrial, SweepView, say, time_left
 
@@ -35,6 +35,8 @@ class TrialLines(Observer):
             print(f"  {event.name} {event.done}/{event.total}", flush=True)
         elif isinstance(event, Step) and _is_tenth(event.step, event.total):
             print(f"  train {event.step}/{event.total}  loss {event.loss:.4g}", flush=True)
+        elif isinstance(event, Noted):
+            print(f"  {event.text}", flush=True)
         elif isinstance(event, Evaluated):
             print(f"  evaluated at step {event.step}  loss {event.train_loss:.4g}  "
                   f"validation loss {event.eval_loss:.4g}", flush=True)  # fmt: skip

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
-from raypeft.events import Evaluated, Event, Finished, Stage, Started, Step
+from raypeft.events import Evaluated, Event, Finished, Noted, Stage, Started, Step
 from raypeft.runner.observers import Observer
 
 STAGE_WORDS = {
@@ -86,6 +86,9 @@ class SweepView(Observer):
             self.show_start(self.running[trial_id])
         elif isinstance(event, Finished):
             self.finish(trial_id, event.row)
+        elif isinstance(event, Noted):
+            label = self.running[trial_id].label if trial_id in self.running else trial_id
+            say(self.console, f"note     {label}: {event.text}")
         elif trial_id in self.running:
             self.running[trial_id].update(event)
             self.show_update(self.running[trial_id])

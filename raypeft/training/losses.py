@@ -1,0 +1,83 @@
+"""The loss of answers: of a batch for training, of a split, of single examples.
+
+    answer_loss(model, collate_for(model, prompts, pad_token_id))
+
+The vocabulary's logits are computed only where some example of the batch has an answer token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from raypeft.models import virtual_tokens
+from raypeft.records import Prompt
+from raypeft.training.batches import IGNORED, collate_for
+
+
+def answer_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many tokens of the prompts' answers carry a loss."""
+    return sum(len(prompt.answer_ids) for prompt in prompts)
+
+
+@torch.inference_mode()
+def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int) -> float:
+    """Mean loss over all answer tokens of `prompts`, in nats per token."""
+    model.eval()
+    by_length = sorted(prompts, key=len)
+    total = 0.0
+    for start in range(0, len(by_length), batch_size):
+        batch = by_length[start : start + batch_size]
+        total += answer_loss(model, collate_for(model, batch, pad_token_id)).item()
+    return total / answer_tokens(prompts)
+
+
+@torch.inference_mode()
+def example_losses(
+    model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int
+) -> list[tuple[float, int]]:
+    """For each prompt the sum of its answer tokens' losses, in nats, and their number."""
+    model.eval()
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    found = [(0.0, 0)] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        logits, targets = answer_logits(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        for place, loss in zip(places, losses.view(targets.shape).sum(dim=1).tolist(), strict=True):
+            found[place] = loss, len(prompts[place].answer_ids)
+    return found
+
+
+def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sum over the batch of the answer tokens' negative log-likelihood, in nats."""
+    logits, targets = answer_logits(model, batch)
+    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (batch, positions, vocabulary) in float32, and targets (batch, positions), where there is an answer.
+
+    Of a decoder, logits are asked for only at the positions before some example's answer token (`logits_to_keep`): the
+    vocabulary's projection is a fifth of a small model's work and, in float32, most of its activation memory. An
+    encoder-decoder's decoder reads nothing but answers.
+    """
+    inputs: dict[str, Any] = dict(batch)
+    targets = inputs.pop("labels")
+    if not model.config.is_encoder_decoder:
+        targets = targets[:, 1:]
+        positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
+        targets = targets[:, positions]
+        inputs["logits_to_keep"] = positions + virtual_tokens.in_logits(model)
+    if not virtual_tokens.needs_cache(model):
+        inputs["use_cache"] = False
+    device = targets.device.type
+    # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32.
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        output = model(**inputs)
+    return output.logits.float(), targets

@@ -1,0 +1,126 @@
+"""What a running trial keeps so that the same command goes on from it: `checkpoints/<trial id>/` in the results.
+
+    keeper = training_checkpoints(context, base, recipe, encoded)
+    drop_checkpoints(context, row)
+
+A checkpoint is used only where nothing that it depends on has changed since: fields, data, model, code and versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import raypeft
+from raypeft.events import Noted
+from raypeft.models.loading import Base
+from raypeft.records import Prompt
+from raypeft.results.statuses import STATUSES
+from raypeft.results.store import ResultStore
+from raypeft.trial.context import TrialContext
+from raypeft.trial.provenance import versions
+
+if TYPE_CHECKING:
+    from raypeft.training.loop import Recipe
+    from raypeft.training.state import Checkpoints
+
+TRAINING = "training.pt"
+LAST = "last.pt"
+"""What `keep_checkpoints: last` leaves of a finished trial. No trial goes on from it."""
+
+
+class StoredCheckpoint:
+    """A `raypeft.training.state.Place` in the results, on a disk or behind a URL."""
+
+    def __init__(self, store: ResultStore, trial_id: str) -> None:
+        self.store, self.name = store, f"{folder_of(trial_id)}/{TRAINING}"
+
+    def exists(self) -> bool:
+        return self.store.exists(self.name)
+
+    def reading(self) -> AbstractContextManager[Any]:
+        return self.store.reading(self.name)
+
+    def writing(self) -> AbstractContextManager[Any]:
+        return self.store.writing(self.name)
+
+
+def folder_of(trial_id: str) -> str:
+    """The folder of a trial's checkpoints in the store."""
+    return f"checkpoints/{trial_id}"
+
+
+def training_checkpoints(
+    context: TrialContext, base: Base, recipe: Recipe, encoded: Mapping[str, Sequence[Prompt]]
+) -> Checkpoints:
+    """When and where the trial's training is saved, as its options ask for it."""
+    from raypeft.training.state import Checkpoints
+
+    known = made_by(context, base, ("training", "methods", "models")) | {
+        "gradient_checkpointing_used": str(recipe.gradient_checkpointing),
+        "micro_batch_size": str(recipe.micro_batch_size),
+        "data": data_hash(each for prompts in encoded.values() for each in prompts),
+    }
+    return Checkpoints(
+        StoredCheckpoint(context.store, context.trial.id),
+        known,
+        context.options.checkpoint_minutes,
+        context.stop,
+        lambda text: context.listener(Noted(text)),
+    )
+
+
+def made_by(context: TrialContext, base: Base, wings: Sequence[str]) -> dict[str, str]:
+    """All that must be the same where a trial goes on, but its data. `wings` are the packages whose code counts."""
+    known = {
+        "model_resolved_revision": base.revision,
+        "code": code_hash(*wings),
+        **{name: str(value) for name, value in versions().items() if name.endswith("_version")},
+        **{f"{package}_version": _version(package) for package in ("numpy", "bitsandbytes")},
+    }
+    fields = {name: json.dumps(value, default=str, sort_keys=True) for name, value in context.trial.fields.items()}
+    return known | fields
+
+
+def data_hash(prompts: Iterable[Prompt]) -> str:
+    """Twelve digits of a hash of the prompts and answers as token ids."""
+    digest = hashlib.sha256()
+    for prompt in prompts:
+        digest.update(f"{prompt.example.id} {prompt.padding} {prompt.prompt_ids} {prompt.answer_ids}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def code_hash(*wings: str) -> str:
+    """Twelve digits of a hash of the source of these packages of raypeft."""
+    digest = hashlib.sha256()
+    root = Path(raypeft.__file__).parent
+    for file in sorted(path for wing in wings for path in (root / wing).rglob("*.py")):
+        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def drop_checkpoints(context: TrialContext, row: Mapping[str, Any]) -> None:
+    """Remove what a finished trial needs no more, once its row stands. A trial that will run again keeps it."""
+    store, folder = context.store, folder_of(context.trial.id)
+    if not STATUSES[row["status"]].is_finished:
+        return
+    with suppress(OSError):  # the row stands, and the next finished run removes what is left
+        if not store.exists(folder):
+            return
+        if context.options.keep_checkpoints == "last" and store.exists(f"{folder}/{TRAINING}"):
+            store.move(f"{folder}/{TRAINING}", f"{folder}.{LAST}")
+        store.remove_folder(folder)

@@ -1,0 +1,85 @@
+"""How a trial looks for candidates: its settings as a `Search`, what ends an answer, and the path of decoding.
+
+Torch is imported only when something is searched for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raypeft.models.loading import Base
+from raypeft.records import Form
+from raypeft.trial.context import TrialContext
+from raypeft.trial.encoders import trial_encoder
+
+if TYPE_CHECKING:
+    from raypeft.decoding.generation import Search
+    from raypeft.decoding.older_search import Version
+    from raypeft.decoding.selfcheck import Chosen
+
+PAPER_TOP_K = 50
+"""The paper's code left top_k out (replication package, commit 3b31320), and Transformers 4 then samples from the 50
+likeliest tokens (`GenerationConfig`)."""
+
+
+def search(context: TrialContext, base: Base) -> Search:
+    """How the trial looks for candidates."""
+    from raypeft.decoding.generation import Search
+    from raypeft.decoding.stopping import Opening
+
+    trial, encoder = context.trial, trial_encoder(context, base)
+    as_paper = trial.fidelity == "paper"
+    older: Version | None = None
+    if as_paper and not trial.do_sample:
+        older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
+    chat_ends = (base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None
+    return Search(
+        max_new_tokens=context.max_new_tokens,
+        num_beams=trial.num_beams,
+        num_return_sequences=trial.num_return_sequences,
+        do_sample=trial.do_sample,
+        temperature=trial.temperature,
+        top_p=trial.top_p,
+        top_k=PAPER_TOP_K if as_paper and trial.do_sample else None,
+        seed=trial.seed,
+        stop=stop_strings(context, encoder.form),
+        older=older,
+        end_ids=base.stored_end_ids if as_paper else chat_ends,
+        opening=None if as_paper else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
+        decode_alone=as_paper,
+        batch_size=context.generation_batch_size,
+    )
+
+
+def blanks_before(form: Form) -> str:
+    """The blanks that are left out where an answer begins. Chat templates write spaces there as well."""
+    return " \t\n" if form.chat else "\n"
+
+
+def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
+    """What ends an answer besides the end-of-sequence token."""
+    if form.stop is not None:
+        return form.stop
+    if context.trial.fidelity == "paper":
+        return context.dataset.paper_stop
+    if context.trial.method.trains:
+        return ()
+    # A chat model often answers in a code fence, and explains below it.
+    return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
+
+
+def chosen_path(context: TrialContext, model: Any, base: Base) -> Chosen:
+    """How the trial's candidates are decoded (`raypeft.decoding.selfcheck`), found out once for a base.
+
+    `model` is the base with the trial's adapter, trained or not. Raises ValueError where it cannot be decoded at all.
+    """
+    from raypeft.decoding.selfcheck import choose_path
+    from raypeft.models import virtual_tokens
+
+    wanted = search(context, base)
+    kind = wanted.do_sample, wanted.num_beams > 1, wanted.older is not None
+    key = kind, virtual_tokens.count(model), virtual_tokens.needs_cache(model)
+    if key not in base.decoding:
+        base.decoding[key] = choose_path(model, base.tokenizer, wanted)
+    chosen: Chosen = base.decoding[key]
+    return chosen
