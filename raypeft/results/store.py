@@ -84,7 +84,8 @@ class ResultStore(Folder):
 
     def set_aside_parts(self, table: str, trial_id: str) -> None:
         """Move the parts of a trial to `superseded/<time>/`, where they cannot be used."""
-        self._move_aside(f"{table}.partial/{trial_id}")
+        if self.exists(name := f"{table}.partial/{trial_id}"):
+            self._move_aside(name, _stamp())
 
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
@@ -167,29 +168,30 @@ class ResultStore(Folder):
 
         With `but_the_row`, the trial's row stays, and a copy of it is set aside.
         """
+        stamp = _stamp()
         for name in self.names_of(trial_id):
             if but_the_row and name.startswith("trials/"):
-                self.keep_copy(trial_id, ["trials"])
+                self._copy_aside(name, stamp)
             else:
-                self._move_aside(name, into)
-
-    def _move_aside(self, name: str, into: ResultStore | None = None) -> None:
-        """Move a file or folder to `superseded/<time>/`."""
-        if self.exists(name):
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-            target = f"{(into or self).root}/superseded/{stamp}/{name}"
-            self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-            self.move_any(f"{self.root}/{name}", target)
-            self.made.discard(name)
+                self._move_aside(name, stamp, into)
 
     def keep_copy(self, trial_id: str, tables: Iterable[str]) -> None:
         """Copy a trial's files of these tables to `superseded/<time>/`, before they are replaced."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        stamp = _stamp()
         for name in [f"{table}/{trial_id}.parquet" for table in tables]:
             if self.exists(name):
-                target = f"{self.root}/superseded/{stamp}/{name}"
-                self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-                self.filesystem.copy_file(f"{self.root}/{name}", target)
+                self._copy_aside(name, stamp)
+
+    def _copy_aside(self, name: str, stamp: str) -> None:
+        target = f"{self.root}/superseded/{stamp}/{name}"
+        self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        self.filesystem.copy_file(f"{self.root}/{name}", target)
+
+    def _move_aside(self, name: str, stamp: str, into: ResultStore | None = None) -> None:
+        target = f"{(into or self).root}/superseded/{stamp}/{name}"
+        self.filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        self.move_any(f"{self.root}/{name}", target)
+        self.made.discard(name)
 
     def take_in(self, inner: ResultStore, name: str) -> None:
         """Move a file or folder of a store inside this one to its own place."""
@@ -243,3 +245,8 @@ class ResultStore(Folder):
         """The path of a trial's file, as a list that is empty if there is no file."""
         path = f"{self.root}/{table}/{trial_id}.parquet"
         return [path] if self.filesystem.get_file_info(path).type == pa.fs.FileType.File else []
+
+
+def _stamp() -> str:
+    """The time as the name of a folder."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
