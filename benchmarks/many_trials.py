@@ -107,17 +107,13 @@ def in_a_process(*words):
 
 
 def one_by_one(folder):
-    """The opponent: each file opened by pyarrow and made into rows."""
-    return [
-        each
-        for path in sorted(Path(folder).glob("trials/*.parquet"))
-        for each in pq.ParquetFile(path).read().to_pylist()
-    ]
+    """The opponent: each file opened by pyarrow and made into rows, which are not kept."""
+    return sum(len(pq.ParquetFile(path).read().to_pylist()) for path in sorted(Path(folder).glob("trials/*.parquet")))
 
 
 def dataset_scan(folder):
     """The other opponent: pyarrow's scan of a folder, on all cores."""
-    return pyarrow.dataset.dataset(f"{folder}/trials").to_table().to_pylist()
+    return len(pyarrow.dataset.dataset(f"{folder}/trials").to_table().to_pylist())
 
 
 def read(folder):

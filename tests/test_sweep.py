@@ -106,7 +106,7 @@ def test_a_killed_trial_becomes_a_lost_row_and_ctrl_c_ends_with_130_keeping_what
 
 
 def test_a_trial_whose_process_is_killed_is_started_again_within_the_sweep(tmp_path):
-    (tmp_path / "small.yaml").write_text(LONG.replace("500, seed: [1, 2]", "40"))
+    (tmp_path / "small.yaml").write_text(LONG.replace("limit: 200", "limit: 40").replace("500, seed: [1, 2]", "20"))
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
