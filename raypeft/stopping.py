@@ -77,7 +77,8 @@ class Stop:
             with last_resort():
                 yield
         finally:
-            signal.alarm(0)
+            if self.number is not None:
+                signal.alarm(0)  # ours; another one stays
             for each, handler in before.items():
                 signal.signal(each, handler)
 
