@@ -124,7 +124,17 @@ def publish(store: ResultStore, trial_id: str) -> None:
         # The row comes last: without it, the next start does this again.
         for name in sorted(own.names_of(trial_id), key=lambda each: each.startswith("trials/")):
             store.take_in(own, name)
+        _take_checkpoints(own, store, f"checkpoints/{trial_id}")
     store.filesystem.delete_dir(own.root)
+
+
+def _take_checkpoints(own: ResultStore, store: ResultStore, name: str) -> None:
+    """Move what is kept of the checkpoints of a finished attempt to its own place."""
+    if own.exists(name):
+        if store.exists(name):
+            store.remove_folder(name)
+        store.make("checkpoints")
+        store.move_any(f"{own.root}/{name}", f"{store.root}/{name}")
 
 
 def unpublished(store: ResultStore) -> list[str]:

@@ -119,30 +119,35 @@ def plain_peft(kind: str, name: str, folder: str, adapter: Path) -> PeftModel:
     return PeftModel.from_pretrained(base, adapter)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("kind", CONFIGS)
+def pairs(names):
+    """Each class with each method. Fast: every method on Llama and T5, and LoRA and prefix tuning on every class."""
+    return pytest.mark.parametrize(("kind", "name"), [
+        pytest.param(kind, name, marks=() if kind in ("llama", "t5") or name in ("lora", "prefix_tuning")
+                     else pytest.mark.slow)
+        for kind in CONFIGS for name in names
+    ])  # fmt: skip
+
+
+@pairs(TRAINED)
 def test_the_validation_loss_falls(kind, name, tuned):
     losses = tuned(kind, name).losses
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("kind", CONFIGS)
+@pairs(TRAINED)
 def test_the_closed_formula_counts_what_is_trained(kind, name, tuned):
     made = tuned(kind, name)
     assert made.counted == made.expected
 
 
 # LLM.int8 looks for outliers over the whole batch, so its products depend on what else is in the batch.
-@pytest.mark.parametrize("name", [name for name in TRAINED if METHODS[name].base_weights != "int8"])
-@pytest.mark.parametrize("kind", CONFIGS)
+@pairs([name for name in TRAINED if METHODS[name].base_weights != "int8"])
 def test_a_batch_decodes_as_its_prompts_do_alone(kind, name, tuned):
     made = tuned(kind, name)
     assert made.together == made.alone
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
-@pytest.mark.parametrize("kind", CONFIGS)
+@pairs(ADAPTERS)
 def test_a_saved_adapter_gives_the_same_logits_in_plain_peft(kind, name, tuned):
     made = tuned(kind, name)
     plain = plain_peft(kind, name, made.folder, made.adapter)

@@ -183,8 +183,15 @@ ODD = {
 }
 
 
-@EVERY
-@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+HARDEST = ("10,000 nested brackets", "long chain of assignments", "lone surrogates")
+"""Of each kind of trouble (depth, length, text) the worst: these are fast tests for every reading."""
+
+
+@pytest.mark.parametrize(("text", "reading"), [
+    pytest.param(text, reading, id=f"{name}-{reading.value}",
+                 marks=() if reading is Reading.CORRECTED or name in HARDEST else pytest.mark.slow)
+    for name, text in ODD.items() for reading in Reading
+])  # fmt: skip
 def test_any_prediction_scores_and_quickly(text, reading):
     start = time.process_time()
     scores = one(PROGRAM, text, reading)

@@ -204,3 +204,19 @@ def test_the_trial_of_a_killed_command_is_taken_over(tmp_path: Path) -> None:
     go(second)
     assert second.wait(timeout=120) == 0
     assert (tmp_path / "ran").read_text().split() == ["t00", "t01", "t01", "t02"]
+
+
+def test_an_interrupted_rerun_finds_its_checkpoint_again_and_what_is_kept_of_it_stays(store: ResultStore) -> None:
+    with attempt(store, "a", "one", None) as running:
+        assert running
+        fill(running.store)
+    name = "checkpoints/a/training.pt"
+    with attempt(store, "a", "two", seen(store)) as running:
+        assert running
+        running.store.put(name, b"state")  # and no row: it was interrupted
+    with attempt(store, "a", "three", seen(store)) as running:
+        assert running
+        with running.store.reading(name) as stream:
+            assert stream.read() == b"state"
+        fill(running.store, minute=5, text="new")
+    assert texts(store) == ["new"] and store.exists(name)

@@ -218,7 +218,7 @@ SAVINGS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["llama", "codegen", "t5"])
+@pytest.mark.parametrize("kind", ["llama", pytest.param("codegen", marks=pytest.mark.slow), "t5"])
 @pytest.mark.parametrize("saving", SAVINGS, ids=["checkpointing", "parts", "both"])
 def test_saving_memory_changes_no_loss(kind, saving, small_model):
     def losses(**saving):
@@ -237,7 +237,7 @@ def test_saving_memory_changes_no_loss(kind, saving, small_model):
     assert losses(**saving) == pytest.approx(losses(), rel=1e-5)
 
 
-@pytest.mark.parametrize("optim", ["adamw_8bit", "paged_adamw_8bit"])
+@pytest.mark.parametrize("optim", ["adamw_8bit", pytest.param("paged_adamw_8bit", marks=pytest.mark.slow)])
 def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
     def last_loss(optim):
         method = Full(learning_rate=1e-3, num_train_epochs=2, optim=optim, eval_every_epochs=2)
