@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from raypeft.events import KINDS, Evaluated, Finished, Stage, Started, Step, from_plain, to_plain
+from raypeft.events import KINDS, Evaluated, Finished, Noted, Stage, Started, Step, from_plain, to_plain
 
 EVENTS = [
     Started("lora r 16", {"lora_r": 16}),
     Stage("train", 3, 10),
     Step(3, 10, 0.5, 1e-3),
     Evaluated(3, 0.3, 0.6, 0.7, 1e-3, 12.5),
+    Noted("a checkpoint is left out"),
     Finished({"status": "ok", "em_at_1": 0.25}),
 ]
 

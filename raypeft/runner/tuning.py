@@ -18,7 +18,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.events import Event, Finished, Started
+from raypeft.events import Event, Finished, Noted, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
@@ -156,6 +156,7 @@ class Watcher(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         ours = self.trials[trial.config["planned"]["id"]]
         self.running.add(ours.id)
+        self.silent.discard(ours.id)
         self.heard[ours.id] = time.monotonic()
         if self.ending and self.ending.stop.number:
             return  # it ends at once
@@ -166,6 +167,11 @@ class Watcher(tune.Callback):
     ) -> None:
         for event in events_of(result):
             self._tell(trial.config["planned"]["id"], event)
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
+        trial_id = trial.config["planned"]["id"]
+        self.running.discard(trial_id)
+        self._tell(trial_id, Noted(f"{self._why(trial_id)}; it is started again"))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
@@ -187,11 +193,11 @@ class Watcher(tune.Callback):
     def _why(self, trial_id: str) -> str:
         """Why a trial's process is gone."""
         if trial_id in self.silent:
-            return (f"the trial said nothing for {self.run.options.stall_minutes:g} minutes and was ended; if it is "
-                    f"only slow, raise stall_minutes")  # fmt: skip
+            return (f"the trial said nothing for {self.run.options.stall_minutes:g} minutes and was ended (if it is "
+                    f"only slow, raise stall_minutes)")  # fmt: skip
         return (
             "the trial's process died before it could record anything; most often the machine ran out of "
-            "memory. Run it alone to see why: python -m raypeft.trial SWEEP --index N"
+            "memory (to see why, run it alone: python -m raypeft.trial SWEEP --index N)"
         )
 
     def _tell(self, trial_id: str, event: Event) -> None:

@@ -70,7 +70,7 @@ def tune(method: TrainedMethod, folder: str, adapter: Path, model: str = "") -> 
         "total_params": architecture.total_params + method.added_params(architecture),
     }
     with method.applied(base) as tuned:
-        counted = counted_params(tuned)
+        counted = {name: count for name, count in counted_params(tuned).items() if name in expected}
         result = train_model(tuned, train, train, Recipe(method, 1, base.tokenizer.pad_token_id))
         if isinstance(method, Adapter):
             method.save(tuned, adapter)

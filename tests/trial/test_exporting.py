@@ -1,8 +1,7 @@
 """An exported model answers without raypeft as it does with it, from any folder."""
 
 import json
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -45,13 +44,17 @@ def exported(store: ResultStore, method: str, folder: Path, *more: str) -> Path:
 
 @pytest.mark.parametrize("method, more", [("lora", ()), ("lora", ("--merged",)), ("full", ())])
 def test_the_snippet_of_the_card_gives_the_answer_of_the_trial(
-    store: ResultStore, tmp_path: Path, method: str, more: tuple[str, ...]
-) -> None:
+    store: ResultStore, tmp_path: Path, method: str, more: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     folder = exported(store, method, tmp_path / "model", *more)
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    found = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    (folder / "snippet.py").write_text(code)
+    monkeypatch.chdir(folder)
+    runpy.run_path("snippet.py")
+    printed = capsys.readouterr().out.partition("\n")[2]  # the first line is that of the export
     asked = Asked.of(store, id_of(store, method)).answers(["sort the list `x`"])[0][0]
-    assert found.stdout.rstrip("\n").lstrip("\n") == asked and asked
+    assert printed.strip("\n") == asked and asked
 
 
 def test_an_adapter_names_its_base_by_an_absolute_path(store: ResultStore, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ grids:
 resources: {cpus_per_trial: 1, generation_batch_size: 2}
 checkpoint_minutes: 0
 """
-TIMES = ("_seconds", "_per_second", "started_at", "resumed_from_step")
+TIMES = ("_seconds", "_per_second", "started_at", "resumed_from_step", "attempts")
+pytestmark = pytest.mark.slow
 
 
 def start(folder):
@@ -67,7 +68,9 @@ def assert_same_results(folder, unbroken):
     for table in ("trials", "evals", "candidates", "example_scores"):
         assert rows(folder, table) == rows(unbroken, table), table
     left = {path.name for path in (folder / "small").iterdir() if any(path.rglob("*"))}
-    assert left - {"superseded"} == {"adapters", "trials", "evals", "candidates", "example_scores"}, "no checkpoint"
+    assert left - {"superseded", ".gathered"} == {"adapters", "trials", "evals", "candidates", "example_scores"}, (
+        "no checkpoint"
+    )
 
 
 def test_a_trial_killed_in_training_and_again_while_decoding_ends_as_an_unbroken_one(tmp_path, unbroken):
@@ -84,9 +87,9 @@ def test_a_trial_killed_in_training_and_again_while_decoding_ends_as_an_unbroken
     ("number", "code"),
     [
         (signal.SIGTERM, 143),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.slow),
+        (signal.SIGINT, 130),
+        (signal.SIGHUP, 129),
+        (signal.SIGUSR1, 138),
     ],
 )
 def test_a_signal_ends_a_trial_cleanly_and_the_same_command_goes_on(tmp_path, unbroken, number, code):
