@@ -68,7 +68,7 @@ def assert_same_results(folder, unbroken):
     for table in ("trials", "evals", "candidates", "example_scores"):
         assert rows(folder, table) == rows(unbroken, table), table
     left = {path.name for path in (folder / "small").iterdir() if any(path.rglob("*"))}
-    assert left - {"superseded", ".gathered"} == {"adapters", "trials", "evals", "candidates", "example_scores"}, (
+    assert left - {"superseded", ".gathered", ".leases"} == {"adapters", "trials", "evals", "candidates", "example_scores"}, (
         "no checkpoint"
     )
 
