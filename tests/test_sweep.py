@@ -14,6 +14,7 @@ import pytest
 
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import find_sweep_file
 from raypeft.sweep import describe_plan, main
 from raypeft.trial.columns import tables
@@ -112,9 +113,13 @@ def test_a_trial_whose_process_is_killed_is_started_again_within_the_sweep(tmp_p
     for line in process.stderr:
         if line.startswith("started  lora"):
             break
-    children = psutil.Process(process.pid).children(recursive=True)
-    trials = [each for each in children if any("ImplicitFunc" in part for part in each.cmdline())]
-    max(trials, key=psutil.Process.create_time).kill()
+    trial = next(each.id for each in plan_trials(load_config(tmp_path / "small.yaml")) if each.method.trains)
+    lease = tmp_path / "small" / ".leases" / f"{trial}.json"
+    until = time.monotonic() + 60
+    while not lease.exists():  # the process that runs it has begun
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    psutil.Process(json.loads(lease.read_text())["pid"]).kill()
     said = process.stderr.read()
     assert process.wait(200) == 0, said
     rows = {row["tuning_method"]: row for row in rows_in(tmp_path).values()}
@@ -122,6 +127,7 @@ def test_a_trial_whose_process_is_killed_is_started_again_within_the_sweep(tmp_p
     assert (rows["zero_shot"]["status"], rows["zero_shot"]["attempts"]) == ("ok", 1)
 
 
+@pytest.mark.slow
 def test_two_sweeps_on_one_folder_at_once_run_each_trial_once(tmp_path):
     (tmp_path / "small.yaml").write_text(LONG.replace("500, seed: [1, 2]", "1, seed: [1, 2, 3]"))
     environment = os.environ | {"RAY_ADDRESS": "local"}
@@ -163,6 +169,7 @@ def training(folder, stall_minutes=120):
     return process, psutil.Process(process.pid).children(recursive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scratch(tmp_path, number, code):
     process, children = training(tmp_path)
@@ -191,6 +198,7 @@ def test_a_lost_raylet_with_trials_waiting_ends_the_sweep_with_a_line(tmp_path):
     assert "Ray's raylet ended" in said and "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_trial_of_which_nothing_is_heard_is_ended_and_started_again(tmp_path):
     process, children = training(tmp_path, stall_minutes=0.5)
     next(each for each in children if "ImplicitFunc" in " ".join(each.cmdline())).suspend()

@@ -68,9 +68,8 @@ def assert_same_results(folder, unbroken):
     for table in ("trials", "evals", "candidates", "example_scores"):
         assert rows(folder, table) == rows(unbroken, table), table
     left = {path.name for path in (folder / "small").iterdir() if any(path.rglob("*"))}
-    assert left - {"superseded", ".gathered", ".leases"} == {"adapters", "trials", "evals", "candidates", "example_scores"}, (
-        "no checkpoint"
-    )
+    results = {"adapters", "trials", "evals", "candidates", "example_scores"}
+    assert left - {"superseded", ".gathered", ".leases"} == results, "no checkpoint"
 
 
 def test_a_trial_killed_in_training_and_again_while_decoding_ends_as_an_unbroken_one(tmp_path, unbroken):
