@@ -44,7 +44,7 @@ def made_row(
 
 def add_row(store: ResultStore, row: dict[str, Any]) -> str:
     """Store a trial's row; trials start one second after another."""
-    count = len(store.read_rows())
+    count = len(store.infos("trials"))  # reading the rows would take most of a test's time
     store.write_rows("trials", row["id"], [{**row, "started_at": START + timedelta(seconds=count)}])
     return row["id"]
 

@@ -190,6 +190,7 @@ def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scr
     assert len(rows) == 3 and any(row["resumed_from_step"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_lost_raylet_with_trials_waiting_ends_the_sweep_with_a_line(tmp_path):
     process, children = training(tmp_path)
     next(each for each in children if each.name() == "raylet").kill()
