@@ -106,6 +106,7 @@ def test_a_killed_trial_becomes_a_lost_row_and_ctrl_c_ends_with_130_keeping_what
     assert "process died" in rows[0]["error"]
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_is_killed_is_started_again_within_the_sweep(tmp_path):
     (tmp_path / "small.yaml").write_text(LONG.replace("limit: 200", "limit: 40").replace("500, seed: [1, 2]", "20"))
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
