@@ -49,7 +49,7 @@ def test_showing_prompts_imports_a_tokenizer_but_not_torch() -> None:
 
 RUNNERS = {"exec", "eval", "compile", "execfile", "__import__"}
 RUNNING_MODULES = {"subprocess", "runpy", "code", "codeop", "multiprocessing", "pty"}
-MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"multiprocessing"}}
+MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}}
 """provenance.py asks git for the commit; sandbox_check.py keeps cores busy with a loop of its own."""
 
 
