@@ -124,16 +124,18 @@ def publish(store: ResultStore, trial_id: str) -> None:
         # The row comes last: without it, the next start does this again.
         for name in sorted(own.names_of(trial_id), key=lambda each: each.startswith("trials/")):
             store.take_in(own, name)
-        _take_checkpoints(own, store, f"checkpoints/{trial_id}")
+        _take_checkpoints(own, store)
     store.filesystem.delete_dir(own.root)
 
 
-def _take_checkpoints(own: ResultStore, store: ResultStore, name: str) -> None:
-    """Move what is kept of the checkpoints of a finished attempt to its own place."""
-    if own.exists(name):
-        if store.exists(name):
-            store.remove_folder(name)
+def _take_checkpoints(own: ResultStore, store: ResultStore) -> None:
+    """Move what is kept of the checkpoints of an attempt to its own place: the last one of a finished trial, which is a
+    file, or the folder from which a failed trial goes on.
+    """
+    for name in own.names("checkpoints"):
         store.make("checkpoints")
+        if store.filesystem.get_file_info(f"{store.root}/{name}").type == pyarrow.fs.FileType.Directory:
+            store.remove_folder(name)
         store.move_any(f"{own.root}/{name}", f"{store.root}/{name}")
 
 

@@ -218,5 +218,6 @@ def test_an_interrupted_rerun_finds_its_checkpoint_again_and_what_is_kept_of_it_
         assert running
         with running.store.reading(name) as stream:
             assert stream.read() == b"state"
+        running.store.put("checkpoints/a.last.pt", b"last")  # what `keep_checkpoints: last` leaves
         fill(running.store, minute=5, text="new")
-    assert texts(store) == ["new"] and store.exists(name)
+    assert texts(store) == ["new"] and store.exists(name) and store.exists("checkpoints/a.last.pt")
