@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raypeft.analysis.claims.planning import check_claims, undecidable
+from raypeft.analysis.claims.planning import check_claims
 from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
@@ -69,8 +69,9 @@ def run_sweep(
     missing = standing.to_run([trial.id for trial in chosen], asked.retry, asked.rerun)
     say(console, f"{config.name}: {len(chosen)} trials, {len(chosen) - len(missing)} of them done before; "
                  f"results in {results}")  # fmt: skip
-    for sentence, reason in undecidable(claims, trials):
-        say(console, f"warning: these trials cannot decide whether {sentence}: {reason}")
+    for each in claims:
+        if each.hindrance:
+            say(console, f"warning: these trials cannot decide whether {each.sentence}: {each.hindrance}")
     say_incomplete(console, standing, missing)
     for place, ids in other_data(() if asked.rerun else trials, store.read_rows).items():
         named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")

@@ -85,7 +85,7 @@ def _line(each: Comparison) -> list[str]:
     shows = "" if each.is_significant else score.text(each.detectable)
     against = f"{each.baseline.label} ({each.baseline.ids})"
     return [each.condition.label, each.condition.ids, against, score.title, seeds, difference,
-            each.effect, _p(each.p_value), _p(each.p_holm), shows, each.would_decide]  # fmt: skip
+            each.effect, p_text(each.p_value), p_text(each.p_holm), shows, each.would_decide]  # fmt: skip
 
 
 def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
@@ -100,7 +100,8 @@ def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
     ]
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p-value as tables show it."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

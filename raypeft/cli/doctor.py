@@ -17,9 +17,11 @@ from typing import Literal
 
 from rich.console import Console
 
+from raypeft.machine import GIB
+from raypeft.services.queue import cpu_count
+
 State = Literal["ok", "note", "fault"]
 COLOURS: dict[str, str] = {"ok": "green", "note": "yellow", "fault": "red"}
-GIB = 2**30
 LITTLE_DISK = 20
 """GiB of free disk below which downloaded models hardly fit."""
 LONGEST_PATH = 107
@@ -77,7 +79,7 @@ def _version(name: str) -> str:
 
 
 def processor() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpu_count()
     memory = _memory_gib()
     told = f"{cores} cores" + (f", {memory:.0f} GiB of memory" if memory else "")
     few = memory is not None and memory < 4

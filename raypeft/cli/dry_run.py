@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from raypeft.analysis.claims.planning import check_claims, sentence_of, undecidable
+from raypeft.analysis.claims.planning import check_claims
 from raypeft.analysis.settings import settings
 from raypeft.cli.data_report import data_report
 from raypeft.models.kinds import is_slow
@@ -30,8 +30,7 @@ def describe_plan(sweep: LoadedSweep, planned: Sequence[Trial] | None = None) ->
         trials.append({"id": trial.id, **trial.fields, **counts, "predicted_peak_memory_gb": peak, "fits": fits})
     described = {"sweep": sweep.config.name, "gpu_memory_gb": sweep.config.resources.gpu_memory_gb, "trials": trials}
     claims = check_claims(sweep, planned)
-    open_ones = dict(undecidable(claims, planned))
-    told = [{"claim": sentence, "undecidable": open_ones.get(sentence)} for sentence in map(sentence_of, claims)]
+    told = [{"claim": each.sentence, "undecidable": each.hindrance or None} for each in claims]
     return {**described, "claims": told}
 
 

@@ -26,6 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from raypeft.machine import is_running
 from raypeft.results.store import ResultStore
 
 FOLDER = ".leases"
@@ -62,7 +63,7 @@ class Lease:
     @property
     def is_dead(self) -> bool:
         """Whether its holder is gone."""
-        return time.time() - self.beat > DEAD_AFTER or (self.machine == this_machine() and not _runs(self.pid))
+        return time.time() - self.beat > DEAD_AFTER or (self.machine == this_machine() and not is_running(self.pid))
 
 
 @contextmanager
@@ -190,16 +191,3 @@ def this_machine() -> str:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip())
         parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
     return " ".join(parts)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with contextlib.suppress(OSError):
-        # A process that ended and was not asked for its exit code yet is a zombie.
-        return Path(f"/proc/{pid}/stat").read_text("ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
-    return True

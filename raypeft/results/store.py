@@ -89,10 +89,8 @@ class ResultStore(Folder):
 
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
-        folder = f"{self.root}/{table}.partial/{trial_id}"
-        if self.filesystem.get_file_info(folder).type != pa.fs.FileType.NotFound:
-            self.filesystem.delete_dir(folder)
-        self.made.discard(f"{table}.partial/{trial_id}")
+        if self.exists(name := f"{table}.partial/{trial_id}"):
+            self.remove_folder(name)
 
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
         """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table.

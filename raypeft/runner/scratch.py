@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from raypeft.machine import is_running
+
 PREFIX = "raypeft-tune"
 
 
@@ -23,14 +25,3 @@ def scratch_folder() -> Iterator[str]:
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}+{host}+{os.getpid()}+", ignore_cleanup_errors=True) as folder:
         yield folder
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

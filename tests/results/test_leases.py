@@ -42,21 +42,26 @@ def test_a_trial_that_another_command_runs_is_left_to_it(store: ResultStore) -> 
     assert [path.name for path in (Path(store.root) / ".leases").iterdir() if path.name != ".lock"] == []
 
 
+def winners(store: ResultStore, trial: str) -> list[int]:
+    """Which of eight that ask for a trial at the same moment get it."""
+    start, got = threading.Barrier(8), []
+
+    def ask(name: int) -> None:
+        start.wait()
+        if take(store, trial, f"driver {name}"):
+            got.append(name)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return got
+
+
 def test_of_many_that_ask_at_once_one_gets_the_trial(store: ResultStore) -> None:
     for number in range(20):
-        start, got = threading.Barrier(8), []
-
-        def ask(name: int, number: int = number, start: threading.Barrier = start, got: list[int] = got) -> None:
-            start.wait()
-            if take(store, f"t{number}", f"driver {name}"):
-                got.append(name)
-
-        threads = [threading.Thread(target=ask, args=(name,)) for name in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(got) == 1
+        assert len(winners(store, f"t{number}")) == 1
 
 
 def test_of_many_that_take_over_a_dead_lease_one_gets_the_trial(store: ResultStore) -> None:
@@ -64,19 +69,7 @@ def test_of_many_that_take_over_a_dead_lease_one_gets_the_trial(store: ResultSto
     assert lease
     for _ in range(20):
         left(store, replace(lease, token="old", beat=0.0))
-        start, got = threading.Barrier(8), []
-
-        def ask(name: int, start: threading.Barrier = start, got: list[int] = got) -> None:
-            start.wait()
-            if take(store, "a", f"driver {name}"):
-                got.append(name)
-
-        threads = [threading.Thread(target=ask, args=(name,)) for name in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(got) == 1
+        assert len(winners(store, "a")) == 1
 
 
 def test_a_lease_whose_process_is_gone_from_this_machine_is_free_at_once(store: ResultStore) -> None:

@@ -126,18 +126,14 @@ def tested(block: str, found: Contrast | str, score: Score, region: tuple[float,
     if isinstance(found, str):
         return Part(block, lacks=found)
     low, high = region
-    inside = [found.p_above(low)] if low > -1e300 else []
-    inside += [found.p_below(high)] if high < 1e300 else []
-    outside = [found.p_below(low)] if low > -1e300 else []
-    outside += [found.p_above(high)] if high < 1e300 else []
-    distance = min((abs(found.difference - limit) for limit in region if abs(limit) < 1e300), default=0.0)
+    distance = min(abs(found.difference - limit) for limit in region)
     least, most = found.interval
     unit = "points" if score.unit == "fraction" else score.unit
     return Part(
         block,
         f"{score.text(found.difference, '+')} [{score.text(least, '+')}, {score.text(most, '+')}]",
-        max(inside, default=1.0),
-        min(outside, default=1.0),
+        max(found.p_above(low), found.p_below(high)),
+        min(found.p_below(low), found.p_above(high)),
         f"{rule}{'; ' if rule else ''}chance: {found.chance} ({_amount(found)})",
         found.would_decide(distance),
         values={"effect": found.difference, "low": least, "high": most, "unit": unit},

@@ -169,9 +169,15 @@ def _over_seeds(one: Condition, other: Condition, score: Score, pairs: int) -> C
         gains = [same[0][seed] - same[1][seed] for seed in common]
         variance, n = float(np.var(gains, ddof=1)), len(gains)
         return Contrast(difference, (variance / n) ** 0.5, n - 1, SEEDS_ALONE, n, 0, variance)
+    return unpaired(ours, theirs, pairs)
+
+
+def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Contrast:
+    """The difference of the means of two independent samples, one value a seed (Welch's t)."""
     parts = [float(np.var(side, ddof=1)) / len(side) for side in (ours, theirs)]
-    return Contrast(difference, sum(parts) ** 0.5, welch(parts, [len(ours) - 1, len(theirs) - 1]), SEEDS_ALONE,
-                    pairs, 0, sum(parts) * pairs)  # fmt: skip
+    degrees = welch(parts, [len(ours) - 1, len(theirs) - 1])
+    difference = float(np.mean(ours) - np.mean(theirs))
+    return Contrast(difference, sum(parts) ** 0.5, degrees, SEEDS_ALONE, seeds, 0, sum(parts) * seeds)
 
 
 def welch(variances: Sequence[float], degrees: Sequence[float]) -> float:

@@ -25,10 +25,8 @@ from raypeft.analysis.claims.claim import Claim, Part, Side, told
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative
 from raypeft.analysis.conditions import Condition
 from raypeft.analysis.settings import SHORT
-from raypeft.analysis.statistics.optima import Curve, curve, draws
+from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws
 from raypeft.metrics.metric import Score
-
-FEWEST_VALUES = 3
 
 
 class Optimum(Claim):

@@ -1,24 +1,25 @@
 """Claims before anything runs: mistakes in them, and those that the planned trials cannot decide.
 
-check_claims(sweep, trials)                     # raises ConfigError with the lines
-for sentence, reason in undecidable(sweep, trials):
-    ...
+for planned in check_claims(sweep, trials):     # raises ConfigError with the lines
+    print(planned.sentence, planned.hindrance)
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.claim import told
 from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES, has_chance
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks, fitting
-from raypeft.analysis.claims.optimum import FEWEST_VALUES, Optimum
+from raypeft.analysis.claims.optimum import Optimum
 from raypeft.analysis.claims.saves import Saves
 from raypeft.analysis.claims.stops_growing import StopsGrowing
 from raypeft.analysis.claims.verdicts import make_evidence, read_claim
 from raypeft.analysis.conditions import SEEDS, Condition
+from raypeft.analysis.statistics.optima import FEWEST_VALUES
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics import METRICS
 from raypeft.metrics.metric import Score
@@ -34,40 +35,36 @@ USUAL_DIFFERENCE = 0.1
 CoNaLa two tuned models differed on 5 to 20 % of them."""
 
 
-def check_claims(sweep: LoadedSweep, trials: Sequence[Trial]) -> list[Claim]:
+@dataclass(frozen=True, slots=True)
+class PlannedClaim:
+    """A claim of a sweep that has not run yet."""
+
+    claim: Claim
+    sentence: str
+    hindrance: str
+    """Why the planned trials cannot decide it, and what to do; empty where they can."""
+
+
+def check_claims(sweep: LoadedSweep, trials: Sequence[Trial]) -> list[PlannedClaim]:
     """The claims of a sweep. Raises ConfigError with all mistakes in them, each with its line."""
     if not sweep.config.claims:
         return []
-    evidence = _planned(trials)
-    fractions = {score.name: score.unit == "fraction" for score in evidence.declared.scores}
+    evidence, by_id = _planned(trials), {trial.id: trial for trial in trials}
+    scores = {score.name: score for score in evidence.declared.scores}
     claims, problems = [], []
     for index, data in enumerate(sweep.config.claims):
         where = sweep.document.where(("claims", index))
         try:
-            claim = read_claim(data, lambda name: fractions.get(name, True))
+            claim = read_claim(data, lambda name: name not in scores or scores[name].unit == "fraction")
         except ValueError as error:
             problems += [f"{where}: {line}" for line in str(error).splitlines()]
             continue
-        found = list(_mistakes(claim, evidence, {trial.id: trial for trial in trials}))
-        problems += [f"{where}: {problem}" for problem in found]
+        problems += [f"{where}: {problem}" for problem in _mistakes(claim, evidence, by_id)]
         claims.append(claim)
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
-    return claims
-
-
-def undecidable(claims: Sequence[Claim], trials: Sequence[Trial]) -> list[tuple[str, str]]:
-    """The claims that these trials cannot decide, in words, each with the reason and what to do."""
-    if not claims:
-        return []
-    evidence, by_id = _planned(trials), {trial.id: trial for trial in trials}
-    reasons = [next(_hindrances(claim, evidence, by_id), "") for claim in claims]
-    return [(sentence_of(claim), reason) for claim, reason in zip(claims, reasons, strict=True) if reason]
-
-
-def sentence_of(claim: Claim) -> str:
-    """A planned claim in words."""
-    return claim.words(own_declarations().score(claim.on, "on"))
+    return [PlannedClaim(claim, claim.words(scores[claim.on]), next(_hindrances(claim, evidence, by_id), ""))
+            for claim in claims]  # fmt: skip
 
 
 def _planned(trials: Sequence[Trial]) -> Evidence:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.claim import Claim, Part, Side, amount, tested, told
-from raypeft.analysis.claims.contrast import SEEDS_ALONE, Contrast, contrast, welch
+from raypeft.analysis.claims.contrast import SEEDS_ALONE, Contrast, contrast, unpaired
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks, fitting, representative
 from raypeft.analysis.conditions import Condition
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
@@ -90,12 +90,6 @@ def _mean(values: list[Any]) -> float:
 
 def _log_ratio(more: list[Any], less: list[Any]) -> Contrast | None:
     """The logarithm of how many times the first is the second; None for fewer than three seeds a side."""
-    import numpy as np
-
     if min(len(more), len(less)) < FEWEST_SEEDS:
         return None
-    logs = [np.log(np.array(side, float)) for side in (more, less)]
-    parts = [float(each.var(ddof=1)) / len(each) for each in logs]
-    n = min(len(more), len(less))
-    return Contrast(float(logs[0].mean() - logs[1].mean()), sum(parts) ** 0.5,
-                    welch(parts, [len(each) - 1 for each in logs]), SEEDS_ALONE, n, 0, sum(parts) * n)  # fmt: skip
+    return unpaired([math.log(each) for each in more], [math.log(each) for each in less], min(len(more), len(less)))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from raypeft.analysis.claims.claim import Part
 from raypeft.analysis.claims.verdicts import Finding
+from raypeft.analysis.findings import p_text
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.report.tables import Line, Table, TableColumn
 
@@ -89,8 +90,3 @@ def _part_lines(findings: Sequence[Finding]) -> Iterator[Line]:
             yield Line(cells, (None, None, None, part.supports, part.refutes, None),
                        values={"claim": found.sentence, "part": part.block, **part.values, "p_supports": part.supports,
                                "p_refutes": part.refutes, "missing": told, "rule": part.rule})  # fmt: skip
-
-
-def p_text(value: float) -> str:
-    """A p-value as tables show it."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

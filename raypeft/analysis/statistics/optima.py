@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 DRAWS = 4000
+FEWEST_VALUES = 3
+"""Values of a field from which there is an optimum between them."""
 INTERPOLATION = 0.1
 """Standard deviation of the vertex's error, as a share of the distance between two values of the field."""
 
@@ -60,8 +62,8 @@ def curve(values: Sequence[float], scores: Sequence[Sequence[float]], examples: 
 
     Raises ValueError for fewer than three values.
     """
-    if len(values) < 3:
-        raise ValueError(f"a curve must have at least 3 values but got {len(values)}")
+    if len(values) < FEWEST_VALUES:
+        raise ValueError(f"a curve must have at least {FEWEST_VALUES} values but got {len(values)}")
     order = np.argsort(values)
     return Curve(
         np.log10(np.array(values, float)[order]),

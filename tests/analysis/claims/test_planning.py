@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.analysis.claims.planning import check_claims, undecidable
+from raypeft.analysis.claims.planning import check_claims
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
@@ -34,8 +34,8 @@ def mistakes(tmp_path: Path, claims: str, *overrides: str) -> list[str]:
 
 
 def open_ones(tmp_path: Path, claims: str, *overrides: str) -> list[str]:
-    sweep, trials = loaded(tmp_path, claims, *overrides)
-    return [reason for _, reason in undecidable(check_claims(sweep, trials), trials)]
+    planned = check_claims(*loaded(tmp_path, claims, *overrides))
+    return [each.hindrance for each in planned if each.hindrance]
 
 
 @pytest.mark.parametrize("claim, message", [
@@ -114,4 +114,4 @@ def test_an_optimum_of_one_seed_or_two_rates_is_told(tmp_path: Path) -> None:
 
 def test_a_sweep_without_claims_has_none(tmp_path: Path) -> None:
     sweep, trials = loaded(tmp_path, "", "claims=[]")
-    assert check_claims(sweep, trials) == [] and undecidable([], trials) == []
+    assert check_claims(sweep, trials) == []

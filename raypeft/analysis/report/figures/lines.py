@@ -27,8 +27,6 @@ from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
 
 MOST_LINES = 12
-FEWEST_VALUES = 3
-"""Values of a field from which there is an optimum between them."""
 FEWEST_SEEDS = 2
 """Seeds from which an optimum has an interval."""
 OPTIMA = "optima"
@@ -125,7 +123,7 @@ def _bar(up: Any, group: Any, field: Across) -> Any:
 
 def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[dict[str, Any]]:
     """The optimum of each line with its 95 % interval, for each score; none for a line whose best value is an end."""
-    from raypeft.analysis.statistics.optima import curve, draws
+    from raypeft.analysis.statistics.optima import FEWEST_VALUES, curve, draws
 
     rows = []
     for score in panel.scores:
