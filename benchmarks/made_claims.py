@@ -16,7 +16,7 @@ import numpy as np
 
 from raypeft.analysis.claims.evidence import Evidence
 from raypeft.analysis.claims.verdicts import judged, make_evidence, read_claim
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
 
 SEED_DEVIATION = 0.01

@@ -79,6 +79,16 @@ class Finished:
 Event = Started | Stage | Step | Evaluated | Noted | Finished
 Listener = Callable[[Event], None]
 
+
+class Pruned(Exception):
+    """Raised by a listener that ends a training early. The trial is over, with a row of what it has measured so far."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.measured: dict[str, Any] = {}
+        """What was measured until then, by column."""
+
+
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Started, Stage, Step, Evaluated, Noted, Finished)}
 
 

@@ -30,9 +30,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 class Stopped(BaseException):
     """The process was told to stop. As KeyboardInterrupt it is no Exception: no handler of faults takes it for one."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, is_time_over: bool = False) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
+        self.number, self.is_time_over = number, is_time_over
 
     @property
     def exit_code(self) -> int:
@@ -45,13 +45,15 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.is_time_over = False
+        """Whether it was the time budget that set the flag."""
         self.polling = 0
         """How many blocks are entered that poll the flag."""
 
     def check(self) -> None:
         """Raise Stopped where a signal has come."""
         if self.number is not None:
-            raise Stopped(self.number)
+            raise Stopped(self.number, self.is_time_over)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -97,6 +99,23 @@ class Stop:
             raise Stopped(self.number)
         signal.signal(signal.SIGALRM, self._told)
         signal.alarm(GRACE)
+
+
+@contextmanager
+def time_budget(hours: float | None) -> Iterator[Stop]:
+    """A `Stop` that is set after so many hours, as by SIGUSR1. None: by signals alone."""
+    stop, over = Stop(), threading.Event()
+
+    def wait() -> None:
+        if not over.wait(3600 * (hours or 0)) and stop.number is None:
+            stop.is_time_over, stop.number = True, int(signal.SIGUSR1)
+
+    if hours is not None:
+        threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield stop
+    finally:
+        over.set()
 
 
 @contextmanager

@@ -16,38 +16,34 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from raypeft.analysis.claims.planning import check_claims
-from raypeft.analysis.folder import say_damaged
-from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.settings import labels
+from raypeft.cli.closing import say_end
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
-from raypeft.cli.report import report_lines
-from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete
+from raypeft.cli.searching import result_lines, search_as_run
+from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete, say_other_data, say_reused
 from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
 from raypeft.results.standing import look_at
-from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.lines import LineView
 from raypeft.runner.observers.live import LiveView
 from raypeft.runner.observers.view import say
 from raypeft.runner.others import await_others
 from raypeft.runner.run import SweepRun
-from raypeft.stopping import Stop, Stopped
+from raypeft.stopping import Stop, Stopped, time_budget
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
-from raypeft.trial.declarations import own_declarations, prepare_store
-from raypeft.trial.stale import other_data
+from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials
 
 
 def run_sweep(
@@ -55,55 +51,52 @@ def run_sweep(
 ) -> int:
     """Run the trials that have no result yet, print the table of all trials, and return the exit code."""
     config, asked = sweep.config, asked or Asked()
-    trials = plan_trials(sweep)
-    claims = check_claims(sweep, trials)
-    chosen = only(trials, asked.only, sweep.document.source)
+    plan = plan_sweep(sweep)
+    claims = check_claims(sweep, plan.trials)
     results = sweep_url(config.results, config.name)
-    store = prepare_store(results, sweep, trials)
+    store = prepare_store(results, sweep, plan.trials, plan.suggesting)
     console = Console(stderr=True)
+    suggested = suggested_trials(store, plan.suggesting)
+    trials = [*plan.trials, *suggested]
+    chosen = only(trials, asked.only, sweep.document.source)
     if asked.prune:
         prune(store, {trial.id for trial in trials}, console)
     if config.reuse and not asked.rerun:
         say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))
     standing = look_at(store)
-    missing = standing.to_run([trial.id for trial in chosen], asked.retry, asked.rerun)
-    say(console, f"{config.name}: {len(chosen)} trials, {len(chosen) - len(missing)} of them done before; "
-                 f"results in {results}")  # fmt: skip
+    # Without a scheduler, every trial is to be trained to its end.
+    retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
+    missing = standing.to_run([trial.id for trial in chosen], retry, asked.rerun)
+    unsuggested = 0 if asked.only else plan.total - len(trials)
+    say(console, f"{config.name}: {len(chosen) + unsuggested} trials, {len(chosen) - len(missing)} of them done "
+                 f"before; results in {results}")  # fmt: skip
     for each in claims:
         if each.hindrance:
             say(console, f"warning: these trials cannot decide whether {each.sentence}: {each.hindrance}")
     say_incomplete(console, standing, missing)
-    for place, ids in other_data(() if asked.rerun else trials, store.read_rows).items():
-        named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
-        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
-                     f"other data; --rerun runs them again")  # fmt: skip
+    say_other_data(console, () if asked.rerun else trials, store)
     stopped: Stopped | None = None
-    if missing:
-        options = options or config.run_options()
+    if missing or unsuggested > 0:
         names = labels([trial.fields for trial in trials], own_declarations())
-        by_id = dict(zip((trial.id for trial in trials), names, strict=True))
-        run = SweepRun(config.name, results, config.resources, options, by_id, verbose, standing.versions)
+        run = SweepRun(
+            config.name,
+            results,
+            config.resources,
+            options or config.run_options(),
+            dict(zip((trial.id for trial in trials), names, strict=True)),
+            verbose,
+            standing.versions,
+            search_as_run(config, plan, unsuggested > 0),
+            config.max_concurrent_trials,
+            config.time_budget_hours,
+        )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
-    return say_end(store, chosen, console, stopped)
+        chosen = chosen if asked.only else [*plan.trials, *suggested_trials(store, plan.suggesting)]
+    return say_end(store, chosen, console, stopped, partial(result_lines, store, plan, config))
 
 
-def say_end(store: ResultStore, trials: Sequence[Trial], console: Console, stopped: Stopped | None) -> int:
-    """Print the table of the trials and what to do next; returns the exit code."""
-    planned = {trial.id: index for index, trial in enumerate(trials)}
-    rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
-    print_summary(rows)
-    say_damaged(store)
-    if stopped:
-        say(console, f"interrupted: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
-        return stopped.exit_code
-    if rows:
-        for line in report_lines(store.url):
-            say(console, line)
-    if failed := sum(row["status"] in ("failed", "oom") for row in rows):
-        say(console, f"{failed} trials failed and are not run again by themselves: --retry all does that, "
-                      f"with --only ID for single ones")  # fmt: skip
-    say_next_steps(console, store.url, rows)
-    return 0 if len(rows) == len(trials) and not any(is_fault(row["status"]) for row in rows) else 1
+def _reused(config: SweepConfig) -> dict[str, str]:
+    return {name: sweep_url(config.results, name) for name in config.reuse if name != config.name}
 
 
 def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> Stopped | None:
@@ -111,10 +104,13 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
     from raypeft.runner.session import RayLost
 
     try:
-        while trials:
-            run_missing(run, trials, console)
-            with Stop().on_signals():
-                trials = await_others(run.driver, trials, store, console)
+        with time_budget(run.time_budget_hours) as stop:
+            searches = bool(run.search and run.search.points)
+            while trials or searches:
+                run_missing(run, trials, console, stop)
+                searches = False
+                with stop.on_signals():
+                    trials = await_others(run.driver, trials, store, console, stop)
     except Stopped as stopped:
         return stopped
     except RayLost as lost:
@@ -122,40 +118,16 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
     return None
 
 
-def _reused(config: SweepConfig) -> dict[str, str]:
-    return {name: sweep_url(config.results, name) for name in config.reuse if name != config.name}
-
-
-def say_reused(console: Console, taken: Mapping[str, str]) -> None:
-    """Say how many trials were copied from which sweep."""
-    for name, count in Counter(taken.values()).items():
-        say(console, f"{count} trials were finished by {name} and are copied from its results")
-
-
-def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console) -> None:
+def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: Stop) -> None:
     """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
-    view = (LiveView if console.is_terminal else LineView)(len(trials), console)
-    stop = Stop()
+    unsuggested = sum(point.num_samples for point in run.search.points) if run.search else 0
+    view = (LiveView if console.is_terminal else LineView)(len(trials) + unsuggested, console)
     say(console, "starting Ray")
     with stop.on_signals(), ray_session(run.verbose), view:
         tune_trials(run, trials, [view], stop)
-
-
-def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the commands that are useful next."""
-    if not rows:
-        return
-    say(
-        console,
-        f"""
-next steps:
-  raypeft findings {results}     significance of the differences between trials
-  raypeft report {results} --markdown     these tables in Markdown
-  pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
-    )
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from typing import Any
 from raypeft.records import Column
 from raypeft.results.manifest import Manifest
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 
 
 def add(store: ResultStore, name: str, hits: list[int], row: dict[str, Any] | None = None, **fields: Any) -> str:

@@ -88,10 +88,10 @@ def _told(row: Row, varying: set[str], declared: Declarations, brief: bool = Fal
             continue
         always = name in varying or (name in ALWAYS_SETTINGS and value)
         if always or (not brief and value != usual.get(name, _UNKNOWN)):
-            parts.append(f"{SHORT.get(name, name)} {_shown(value)}")
+            parts.append(f"{SHORT.get(name, name)} {shown(value)}")
     return ", ".join(parts)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value on one line: prompt templates have line breaks."""
     return f"{value:g}" if isinstance(value, float) else str(value).replace("\n", "\\n")

@@ -8,12 +8,13 @@ from rich.console import Console
 from raypeft.analysis.claims.planning import check_claims
 from raypeft.analysis.settings import settings
 from raypeft.cli.data_report import data_report
+from raypeft.cli.searching import plan_lines
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.memory import predict
-from raypeft.study.plan import parameter_counts, plan_trials
+from raypeft.study.plan import parameter_counts, plan_sweep, plan_trials
 from raypeft.trial.declarations import own_declarations
 
 
@@ -39,7 +40,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
 
     With `verbose` examples of the prompts follow (`raypeft.cli.prompts`).
     """
-    planned = plan_trials(sweep)
+    whole = plan_sweep(sweep)
+    planned = whole.trials
     plan = describe_plan(sweep, planned)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
     print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
@@ -49,6 +51,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
         parts = [row["id"], row["model"], row["dataset"], row["tuning_method"], shown_settings, trained, needs]
         print(f"{index:4}  " + "  ".join(part for part in parts if part))
+    for line in plan_lines(sweep.config, whole):
+        print(line)
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip

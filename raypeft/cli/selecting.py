@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
+from raypeft.trial.stale import other_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry",
         action="append",
-        choices=["failed", "oom", "all"],
+        choices=["failed", "oom", "pruned", "all"],
         default=[],
-        help="also run trials again that failed, or ran out of GPU memory, or both; lost ones run again anyway",
+        help="also run trials again that failed, ran out of GPU memory or were pruned (all: those that failed or ran "
+        "out of memory); lost ones run again anyway",
     )
     parser.add_argument(
         "--only",
@@ -84,3 +87,17 @@ def say_incomplete(console: Console, standing: Standing, missing: Collection[str
         if ids:
             named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
             say(console, f"{len(ids)} finished trials lack their {what} and are run again ({named})")
+
+
+def say_reused(console: Console, taken: Mapping[str, str]) -> None:
+    """Say how many trials were copied from which sweep."""
+    for name, count in Counter(taken.values()).items():
+        say(console, f"{count} trials were finished by {name} and are copied from its results")
+
+
+def say_other_data(console: Console, trials: Sequence[Trial], store: ResultStore) -> None:
+    """Name the finished trials whose data has changed since they ran."""
+    for place, ids in other_data(trials, store.read_rows).items():
+        named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
+        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
+                     f"other data; --rerun runs them again")  # fmt: skip

@@ -10,14 +10,17 @@ methods, scores, statuses and columns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from raypeft.records import Column
 from raypeft.results.declarations import Declarations, DeclaredMethod
 from raypeft.results.schema import ARROW
+
+if TYPE_CHECKING:
+    from raypeft.results.store import ResultStore
 
 FORMAT = 1
 """Counted up when an older raypeft could no longer read a manifest; what is merely added leaves it as it is."""
@@ -85,6 +88,13 @@ class Manifest:
             self.sweep or older.sweep,
             self.plan or older.plan,
         )
+
+
+def add_to_plan(store: ResultStore, trial_id: str, fields: Mapping[str, Any]) -> None:
+    """Add a trial to the plan of a folder whose manifest is there."""
+    manifest = store.read_manifest()
+    if manifest is not None:
+        store.write_manifest(replace(manifest, plan={**manifest.plan, trial_id: fields}))
 
 
 def _declared_over(new: Declarations, old: Declarations) -> Declarations:

@@ -11,6 +11,8 @@ STATUSES: dict[str, Status] = {
         Status("infeasible", "predicted not to fit in GPU memory", runs_again=True),
         # Only its scores are missing. `raypeft score` computes them.
         Status("generated", "not scored yet", is_finished=True, is_fault=False),
+        # A result of its search: settings that were not promising enough to be trained to the end.
+        Status("pruned", "stopped early by the scheduler of its search", is_finished=True, is_fault=False),
         # The same trial would fail again, so it is only run again on demand (`--retry failed`).
         Status("failed"),
         Status("lost", "its process, its node or the results were lost", runs_again=True),

@@ -11,14 +11,15 @@ from raypeft.results.leases import running_elsewhere
 from raypeft.results.standing import look_at
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
+from raypeft.stopping import Stop
 from raypeft.study.config import Trial
 
 POLL = 5.0
 """Seconds between two looks at the trials that other commands run."""
 
 
-def await_others(driver: str, trials: Sequence[Trial], store: ResultStore, console: Console) -> list[Trial]:
-    """Wait for the trials that other commands run; returns those that they left without a row."""
+def await_others(driver: str, trials: Sequence[Trial], store: ResultStore, console: Console, stop: Stop) -> list[Trial]:
+    """Wait for the trials that other commands run; returns those that they left without a row. Raises Stopped."""
     ours = {trial.id: trial for trial in trials}
     awaited: set[str] = set()
     while others := {trial: lease for trial, lease in running_elsewhere(store, driver).items() if trial in ours}:
@@ -27,6 +28,7 @@ def await_others(driver: str, trials: Sequence[Trial], store: ResultStore, conso
             say(console, f"waiting for {len(others)} trials that another command runs ({holders})")
         awaited |= others.keys()
         time.sleep(POLL)
+        stop.check()
     if not awaited:
         return []
     standing = look_at(store)

@@ -19,7 +19,9 @@ INTERVAL = 0.5
 class Relay(Observer):
     """Reports every event to Tune, several in one report where they come fast. It loses none."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: tuple[type[Any], ...] = ()) -> None:
+        """`at_once` are kinds of events that are reported as they come, besides those that always are."""
+        self.at_once = (Noted, Finished, *at_once)
         self.waiting: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
@@ -32,7 +34,7 @@ class Relay(Observer):
             event = Finished({name: event.row.get(name) for name in names})
         self.waiting.append(to_plain(event))
         stage_begins = isinstance(event, Stage) and event.done == 0
-        if stage_begins or isinstance(event, Noted | Finished) or time.monotonic() - self.last >= INTERVAL:
+        if stage_begins or isinstance(event, self.at_once) or time.monotonic() - self.last >= INTERVAL:
             tune.report({"events": self.waiting})
             self.waiting, self.last = [], time.monotonic()
 

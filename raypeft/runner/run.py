@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raypeft.study.config import Resources, RunOptions
+from raypeft.analysis.settings import SHORT, shown
+from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.study.parameters import Asha
+from raypeft.study.searching import SearchPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The search of a sweep, as it is run."""
+
+    column: str
+    """The column of a row that it goes by."""
+    lower_is_better: bool
+    asha: Asha | None = None
+    of: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> the key of its search, of the trials that are planned beforehand."""
+    points: Sequence[SearchPoint] = ()
+    """Where Optuna suggests trials."""
+
+    def label(self, trial: Trial, key: str) -> str:
+        """A short name of a suggested trial: what is searched tells it from the others."""
+        names = next((point.parameters for point in self.points if point.key == key), ())
+        told = ", ".join(f"{SHORT.get(name, name)} {shown(trial.fields[name])}" for name in names)
+        return f"{trial.label} {told}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,5 +46,9 @@ class SweepRun:
     verbose: bool = False
     seen: Mapping[str, str] = field(default_factory=dict)
     """Trial id -> which row stood when it was decided to run the trial (`raypeft.results.attempts.version`)."""
+    search: Search | None = None
+    """None: the trials of the grids are all."""
+    max_concurrent_trials: int | None = None
+    time_budget_hours: float | None = None
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     """This command, for the leases of its trials."""

@@ -18,7 +18,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.events import Event, Finished, Noted, Started
+from raypeft.events import Evaluated, Event, Finished, Noted, Started
 from raypeft.machine import enforce_budget, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
@@ -29,6 +29,8 @@ from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
 from raypeft.runner.scratch import scratch_folder
+from raypeft.runner.search.halving import PrunedByNote
+from raypeft.runner.search.setup import tune_search
 from raypeft.runner.session import check_ray_lives, trial_resources
 from raypeft.services.cluster import ClusterServices
 from raypeft.stopping import Stop, Stopped
@@ -59,23 +61,25 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "folder": str(Path.cwd()),
         "options": run.options.model_dump(),
         "driver": run.driver,
+        "prunes": bool(run.search and run.search.asha),
     }
-    planned = [{"id": trial.id, "trial": trial.model_dump(), "seen": run.seen.get(trial.id)} for trial in trials]
     store = ResultStore(run.results, tables())
     watcher = Watcher(run, trials, store, observers)
     ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
+    resources = trial_resources(run.resources)
+    search = tune_search(run, trials, store, stop, resources)
     with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
-            tune.with_resources(run_tune_trial, trial_resources(run.resources)),
-            param_space={**settings, "planned": tune.grid_search(planned)},
-            tune_config=tune.TuneConfig(reuse_actors=True),
+            tune.with_resources(run_tune_trial, resources),
+            param_space={**settings, **search.planned},
+            tune_config=search.config,
             run_config=tune.RunConfig(
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere
                 verbose=2 if run.verbose else 0,
                 # A trial's own exceptions are rows: what Tune sees failing is a lost process or node.
                 failure_config=tune.FailureConfig(max_failures=run.options.max_failures),
-                callbacks=[watcher],
+                callbacks=[watcher, *search.callbacks],
                 stop=ending,
             ),
         )
@@ -94,11 +98,12 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
-    relay = Relay()
+    relay = Relay(at_once=(Evaluated,) if settings["prunes"] else ())
+    pruning = [PrunedByNote(store, settings["driver"])] if settings["prunes"] else []
     try:
         with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
             if running is not None:
-                listener = listener_to(trial.id, EvaluationWriter(running.store), relay)
+                listener = listener_to(trial.id, EvaluationWriter(running.store), relay, *pruning)
                 context = TrialContext(trial, settings["sweep"], running.store, BASES, SERVICES, resources, options,
                                        listener, attempt=running.number)  # fmt: skip
                 with stopped_by_note(store, settings["driver"], context.stop):
@@ -154,13 +159,13 @@ class Watcher(tune.Callback):
         self.running.discard(trial.config["planned"]["id"])
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
-        ours = self.trials[trial.config["planned"]["id"]]
+        ours = self._of(trial)
         self.running.add(ours.id)
         self.silent.discard(ours.id)
         self.heard[ours.id] = time.monotonic()
         if self.ending and self.ending.stop.number:
             return  # it ends at once
-        self._tell(ours.id, Started(self.run.labels.get(ours.id, ours.label), ours.fields))
+        self._tell(ours.id, Started(self._label(ours, trial), ours.fields))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
@@ -175,7 +180,7 @@ class Watcher(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.
-        ours = self.trials[trial.config["planned"]["id"]]
+        ours = self._of(trial)
         self.running.discard(ours.id)
         row: dict[str, Any] = {
             "id": ours.id,
@@ -189,6 +194,18 @@ class Watcher(tune.Callback):
         except (OSError, pa.ArrowException) as error:  # an error here would end the trials beside it
             row["error"] += f" (its row could not be written: {error})"
         self._tell(ours.id, Finished(row))
+
+    def _of(self, trial: TuneTrial) -> Trial:
+        """The trial that a trial of Tune's is: a planned one, or one that the search has suggested since."""
+        planned = trial.config["planned"]
+        if planned["id"] not in self.trials:
+            self.trials[planned["id"]] = Trial.model_validate(planned["trial"])
+        return self.trials[planned["id"]]
+
+    def _label(self, ours: Trial, trial: TuneTrial) -> str:
+        search = trial.config["planned"]["search"]
+        known = self.run.labels.get(ours.id)
+        return known or (self.run.search.label(ours, search) if self.run.search else ours.label)
 
     def _why(self, trial_id: str) -> str:
         """Why a trial's process is gone."""

@@ -6,7 +6,7 @@ grid_points({"tuning_method": ["full", {"name": "lora", "lora_r": [4, 8]}], "see
 from itertools import product
 from typing import Any
 
-from raypeft.study.checking import as_axis, is_coupled
+from raypeft.study.values import as_axis, is_coupled
 
 
 def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,21 +11,20 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ValidationError
 
-from raypeft.data import DATASETS
 from raypeft.data.declared.declaration import Declaration, DeclaredData, Split
 from raypeft.methods import METHODS
-from raypeft.mistakes import described, must_be_one_of, nearest
-from raypeft.models.table import MODELS, folder_problem, is_known
+from raypeft.mistakes import described, nearest
 from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
 from raypeft.study.datasets import collect, settle
 from raypeft.study.other_styles import other_style
+from raypeft.study.parameters import Asha, Goal, Parameter
+from raypeft.study.search_checks import search_problems
 from raypeft.study.sweepfile import ConfigError, Document, Place, apply_override, read_sweep_file
+from raypeft.study.values import as_axis, explain, is_axis, is_coupled, value_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,12 @@ def _problems(document: Document) -> Iterator[str]:
         SweepConfig.model_validate(document.data)
     except ValidationError as error:
         for problem in error.errors():
-            yield _explain(document, tuple(problem["loc"]), problem, _known_beside(problem["loc"]))
+            yield explain(document, tuple(problem["loc"]), problem, _known_beside(problem["loc"]))
     listed = document.data.get("grids")
     grids = {
-        index: grid for index, grid in enumerate(listed if isinstance(listed, list) else []) if isinstance(grid, dict)
+        index: {key: value for key, value in grid.items() if key != "parameters"}  # `search_problems` looks at those
+        for index, grid in enumerate(listed if isinstance(listed, list) else [])
+        if isinstance(grid, dict)
     }
     defaults = document.data.get("defaults")
     defaults = defaults if isinstance(defaults, dict) else {}
@@ -94,25 +95,15 @@ def _problems(document: Document) -> Iterator[str]:
         yield from _missing_problems(document, index, {**defaults, **grid})
         yield from _untaken_problems(document, ("grids", index), grid, chosen)
     yield from _untaken_problems(document, ("defaults",), defaults, everywhere)
+    yield from search_problems(document)
 
 
 def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:
-    sections: dict[str, type[BaseModel]] = {"resources": Resources, "sandbox": SandboxOptions}
+    sections: dict[str, type[BaseModel]] = {"resources": Resources, "sandbox": SandboxOptions, "parameters": Parameter,
+                                            "metric": Goal, "scheduler": Asha}  # fmt: skip
     if place[0] == "datasets":
         return (Split if "split" in place else Declaration).model_fields
     return sections[place[0]].model_fields if place[0] in sections else SweepConfig.model_fields
-
-
-def _explain(document: Document, place: Place, problem: Any, known: Iterable[str]) -> str:
-    """One pydantic error as `line 7, grids.0.seed: must be ... but got ...`."""
-    if problem["type"] == "extra_forbidden":
-        return f"{document.where(place)}: unknown key{nearest(str(place[-1]), known)}"
-    if problem["type"] == "missing":
-        return f"{document.where(place)}: is required"
-    message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
-    # Messages of raypeft's own validators may already say what was given.
-    got = "" if " but got " in message else f" but got {described(problem['input'])}"
-    return f"{document.where(place)}: {message}{got}"
 
 
 def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> Iterator[str]:
@@ -127,7 +118,7 @@ def _field_problems(document: Document, place: Place, grid: dict[str, Any]) -> I
             if is_coupled(key, entry):
                 yield from _coupled_problems(document, at, key, entry)
             else:
-                yield from _value_problems(document, at, key, entry)
+                yield from value_problems(document, at, key, entry)
 
 
 def _empty_problems(document: Document, place: Place, value: Any) -> Iterator[str]:
@@ -148,7 +139,7 @@ def _coupled_problems(document: Document, place: Place, key: str, entry: dict[st
         yield f"{document.where(place)}: a mapping on an axis must give {key} as name"
     rest = {other: value for other, value in entry.items() if other != "name"}
     if "name" in entry:
-        yield from _value_problems(document, (*place, "name"), key, entry["name"])
+        yield from value_problems(document, (*place, "name"), key, entry["name"])
     method = METHODS.get(str(entry.get("name"))) if key == "tuning_method" else None
     for other, value in rest.items():
         if other not in trial_fields():
@@ -158,48 +149,7 @@ def _coupled_problems(document: Document, place: Place, key: str, entry: dict[st
         else:
             yield from _empty_problems(document, (*place, other), value)
             for at, each in _entries((*place, other), value):
-                yield from _value_problems(document, at, other, each)
-
-
-def _value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:
-    """Check one value: names must be known, paths must exist, other values must match the type of the field."""
-    own = document.data.get("datasets")
-    datasets = [*DATASETS, *(own if isinstance(own, dict) else ())]
-    menus: dict[str, Iterable[str]] = {"dataset": datasets, "tuning_method": METHODS.keys()}
-    if key in menus and value not in list(menus[key]):
-        yield f"{document.where(place)}: {must_be_one_of(menus[key], value)}"
-    elif key == "model" and not (isinstance(value, str) and is_known(value)):
-        yield (f"{document.where(place)}: must be a model of the table, a hub id (owner/name), or a folder or GGUF "
-               f"file that exists but got {described(value)}{nearest(value, MODELS)}")  # fmt: skip
-    elif key == "model_path" and isinstance(value, str) and not is_known(value):
-        yield f"{document.where(place)}: must be a hub id, or a folder or GGUF file that exists but got {value!r}"
-    elif key in ("model", "model_path") and isinstance(value, str) and value not in MODELS and folder_problem(value):
-        yield f"{document.where(place)}: the folder {value} {folder_problem(value)}"
-    elif (
-        key == "dataset_path"
-        and isinstance(value, str)
-        and "://" not in value
-        and not Path(value).expanduser().exists()
-    ):
-        yield f"{document.where(place)}: must be a URL or a folder that exists but got {value!r}"
-    elif key not in menus and key != "model":
-        # Bounds may differ between methods (num_shots). Planning checks them again for each trial's method.
-        kinds: tuple[type[BaseModel], ...] = (Trial, *METHODS.values())
-        problems = [_refusal(kind.model_fields[key], value) for kind in kinds if key in kind.model_fields]
-        if all(problems):
-            yield _explain(document, place, {**problems[-1], "input": value}, ())
-
-
-def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
-    """The first error of pydantic for a value, or an empty dict. `true` and `"8"` do not count as numbers."""
-    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-    try:
-        TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(
-            value, strict=not isinstance(value, list)
-        )
-    except ValidationError as error:
-        return dict(error.errors()[0])
-    return {}
+                yield from value_problems(document, at, other, each)
 
 
 def _missing_problems(document: Document, index: int, grid: dict[str, Any]) -> Iterator[str]:
@@ -223,40 +173,3 @@ def _chosen_methods(grid: dict[str, Any]) -> list[Any]:
     """The names that a grid gives as tuning methods, known or not."""
     entries = as_axis("tuning_method", grid["tuning_method"]) if "tuning_method" in grid else []
     return [entry.get("name") if is_coupled("tuning_method", entry) else entry for entry in entries]
-
-
-def is_coupled(key: str, entry: Any) -> bool:
-    """Whether an entry of an axis is a mapping that sets several fields. A field that takes a mapping as its value
-    (prompt_template) is coupled only by a `name`."""
-    if not isinstance(entry, dict):
-        return False
-    info = trial_fields().get(key)
-    return "name" in entry or info is None or not _is_mapping(info.annotation)
-
-
-def is_axis(key: str, value: Any) -> bool:
-    """Whether a value is an axis. For a field that is a list (target_modules), only a list of lists is an axis."""
-    if not isinstance(value, list):
-        return False
-    info = trial_fields().get(key)
-    return info is None or not _is_list(info.annotation) or any(isinstance(entry, list) for entry in value)
-
-
-def _is_list(kind: Any) -> bool:
-    """Whether a type is a tuple or a list, or a union with one of them."""
-    origin = get_origin(kind)
-    if origin in (Annotated, Union, UnionType):
-        return any(_is_list(part) for part in get_args(kind))
-    return (origin or kind) in (tuple, list)
-
-
-def _is_mapping(kind: Any) -> bool:
-    """Whether a type is a pydantic model, or a union with one."""
-    if get_origin(kind) in (Annotated, Union, UnionType):
-        return any(_is_mapping(part) for part in get_args(kind))
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def as_axis(key: str, value: Any) -> list[Any]:
-    """The values of an axis; a single value makes a list of one."""
-    return list(value) if is_axis(key, value) else [value]

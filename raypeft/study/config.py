@@ -20,6 +20,7 @@ from raypeft.prompting.forms import PromptForm
 from raypeft.prompting.templates import PromptTemplate, as_text, read_template
 from raypeft.records import Column, Dataset
 from raypeft.sandbox import Limits, SandboxSettings
+from raypeft.study.parameters import SearchFields
 
 TUNING_METHOD = "Tuning method: how the model is specialised"
 
@@ -252,7 +253,7 @@ class RunOptions(BaseModel):
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(SearchFields):
     """The top level of a sweep file. Grids are plain mappings here; `raypeft.study.plan` makes trials from them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -22,7 +22,8 @@ def fields_without_effect(sweep: LoadedSweep) -> Iterator[str]:
     method of its trials takes it. A default that every grid overrules is a mistake only on the command line.
     """
     defaults, unused = sweep.config.defaults, set(sweep.config.defaults)
-    for index, grid in enumerate(sweep.config.grids):
+    for index, given in enumerate(sweep.config.grids):
+        grid = {key: value for key, value in given.items() if key != "parameters"}
         used = _used({**defaults, **grid})
         unused -= used - set(grid)
         for key in grid:

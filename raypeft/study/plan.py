@@ -1,4 +1,4 @@
-"""Makes the trials of a sweep. Loads no weights and does not import torch.
+"""Makes the trials of a sweep, and finds where it searches for more. Loads no weights and does not import torch.
 
 Of a model outside the model table only its config.json is read.
 
@@ -6,56 +6,121 @@ trials = plan_trials(load_config(path))
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from raypeft.data import dataset_of
-from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
 from raypeft.models import kinds
 from raypeft.models.table import chat_refusal, config_of, family_of, total_params
-from raypeft.study.axes import grid_points
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
 from raypeft.study.idle_fields import fields_without_effect
+from raypeft.study.parameters import Goal
+from raypeft.study.searching import SearchPoint, grid_searches, search_key, search_points
 from raypeft.study.sweepfile import ConfigError
+from raypeft.study.trials import make_trial
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sweep runs."""
+
+    trials: list[Trial]
+    """All trials that are known beforehand, each once."""
+    searches: list[SearchPoint]
+    """Where the sweep searches."""
+    is_suggested: bool
+    """Whether Optuna suggests the trials of the searches while the sweep runs."""
+    search_of: dict[str, str]
+    """Trial id -> the key of its search, of the trials of a random search."""
+
+    @property
+    def suggesting(self) -> list[SearchPoint]:
+        """The searches whose trials are not known beforehand."""
+        return self.searches if self.is_suggested else []
+
+    @property
+    def total(self) -> int:
+        """Number of trials at most."""
+        return len(self.trials) + sum(point.num_samples for point in self.suggesting)
 
 
 def plan_trials(sweep: LoadedSweep) -> list[Trial]:
-    """All trials of all grids, each once. Trials of one base model follow each other; else the file's order is kept.
+    """The trials of `plan_sweep` that are known beforehand."""
+    return plan_sweep(sweep).trials
+
+
+def plan_sweep(sweep: LoadedSweep) -> Plan:
+    """All trials of all grids, each once, those of a random search among them. Trials of one base model follow each
+    other; else the file's order is kept.
 
     Raises ConfigError that lists all impossible combinations of values, each with the line of its grid.
     """
     trials: dict[str, Trial] = {}
-    problems = list(fields_without_effect(sweep))
-    for index, grid in enumerate(sweep.config.grids):
-        for point in grid_points({**sweep.config.defaults, **grid}):
-            where = f"{sweep.document.where(('grids', index))}: {point['tuning_method']}"
+    problems = [*fields_without_effect(sweep), *_untaken(sweep)]
+    searches, search_of = search_points(sweep), {}
+    drawn = {}
+    for search in searches:
+        problems.extend(f"{search.where}: {problem}" for problem in _goal_problems(search, sweep.config.metric))
+        configurations = search.drawn() if sweep.config.search == "random" else search.examples()
+        drawn[search.key] = [{**search.fixed, **values} for values in configurations]
+    for where, point, parameters in grid_searches(sweep):
+        for fields in drawn[search_key(point, parameters)] if parameters else [point]:
             try:
-                trial = make_trial(point, sweep.declared)
+                trial = make_trial(fields, sweep.declared)
             except ValidationError as error:
                 problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
                 continue
-            if refusal := trial.method.refusal(family_of(trial.model, trial.model_path)):
-                problems.append(f"{where}: {refusal}")
-            beams = trial.num_beams > 1 and not trial.do_sample and (trial.decode or bool(trial.validation_limit))
-            config = config_of(trial.model, trial.model_path)
-            if refusal := kinds.problem(config, trial.tuning_method, beams):
-                problems.append(f"{where}: {refusal}")
-            if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
-                problems.append(f"{where}: {refusal}")
-            problems.extend(f"{where}: {problem}" for problem in misfits(trial))
-            if trial.validation_limit and "reference" not in trial.data.judged_by:
-                problems.append(f"{where}: validation_limit must be left out for {trial.dataset}, whose answers are "
-                                f"judged by tests alone, but got {trial.validation_limit}")  # fmt: skip
-            problems.extend(f"{where}: {problem}" for problem in unstorable(trial))
-            trials.setdefault(trial.id, trial)
+            problems.extend(f"{where}: {problem}" for problem in trial_problems(trial))
+            if not parameters or sweep.config.search == "random":
+                trials.setdefault(trial.id, trial)
+                if parameters:
+                    search_of[trial.id] = search_key(point, parameters)
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
-    return _by_model(list(trials.values()))
+    return Plan(_by_model(list(trials.values())), searches, sweep.config.search == "optuna", search_of)
+
+
+def trial_problems(trial: Trial) -> Iterator[str]:
+    """Why a trial cannot run, as far as its fields and the model's configuration tell."""
+    if refusal := trial.method.refusal(family_of(trial.model, trial.model_path)):
+        yield refusal
+    beams = trial.num_beams > 1 and not trial.do_sample and (trial.decode or bool(trial.validation_limit))
+    if refusal := kinds.problem(config_of(trial.model, trial.model_path), trial.tuning_method, beams):
+        yield refusal
+    if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
+        yield refusal
+    yield from misfits(trial)
+    if trial.validation_limit and "reference" not in trial.data.judged_by:
+        yield (f"validation_limit must be left out for {trial.dataset}, whose answers are judged by tests alone, but "
+               f"got {trial.validation_limit}")  # fmt: skip
+    yield from unstorable(trial)
+
+
+def _untaken(sweep: LoadedSweep) -> Iterator[str]:
+    """Parameters that no trial of the sweep takes."""
+    taken = {name for search in search_points(sweep) for name in search.parameters}
+    named: list[tuple[str | int, ...]] = [("parameters", name) for name in sweep.config.parameters]
+    for index, grid in enumerate(sweep.config.grids):
+        named += [("grids", index, "parameters", name) for name in grid.get("parameters") or ()]
+    for *place, name in named:
+        if name not in taken:
+            yield (f"{sweep.document.where((*place, name))}: no trial is searched over it: either no chosen method "
+                   f"takes {name}, or every grid sets it")  # fmt: skip
+
+
+def _goal_problems(search: SearchPoint, goal: Goal) -> Iterator[str]:
+    """Why a search has no figure to go by."""
+    trains = METHODS[search.fixed["tuning_method"]].trains
+    if goal.column == "best_eval_loss" and not trains:
+        yield (f"a search over {', '.join(search.parameters)} needs a metric such as em_at_1_validation, with "
+               f"validation_limit: {search.fixed['tuning_method']} trains nothing and has no eval_loss")  # fmt: skip
+    elif goal.column != "best_eval_loss" and not search.fixed.get("validation_limit"):
+        yield f"a search by {goal.name} needs validation_limit: the number of validation examples to decode"
 
 
 def unstorable(trial: Trial) -> Iterator[str]:
@@ -66,32 +131,6 @@ def unstorable(trial: Trial) -> Iterator[str]:
         texts = [value] if isinstance(value, str) else value if isinstance(value, tuple) else []
         if any(re.search("[\0\ud800-\udfff]", text) for text in texts):
             yield f"{name} must be text without NUL and halves of surrogate pairs but got {value!r}"
-
-
-def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
-    """A trial from its fields. Fields of other methods, and fields without effect, are left out.
-
-    `datasets` are those of the user's own.
-    """
-    name, declared = point["tuning_method"], datasets.get(point["dataset"], point.get("declared"))
-    dataset = dataset_of(point["dataset"], declared)
-    method, point = METHODS[name], _with_decoding(point, dataset.decoding)
-    method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
-    if point.get("fidelity") == "paper":
-        method_fields = {**method.paper_defaults, **dataset.paper_defaults.get(name, {}), **method_fields}
-    trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
-    idle = method(**method_fields).idle_fields
-    effective = {key: value for key, value in method_fields.items() if key not in idle}
-    return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
-
-
-def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the dataset's defaults for decoding. They are meant for sampling, so beam search does not use them."""
-    if not usual or point.get("do_sample", True) != usual["do_sample"]:
-        return point
-    # A number of beams in the sweep is meant for its other datasets.
-    beams = {} if "do_sample" in point else {"num_beams": usual["num_beams"]}
-    return {**usual, **point, **beams}
 
 
 def parameter_counts(trial: Trial) -> dict[str, int | None]:

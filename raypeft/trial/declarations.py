@@ -1,6 +1,6 @@
 """What this version of raypeft declares at this moment, and a folder's manifest made of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 import yaml
@@ -14,6 +14,7 @@ from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import NOT_SET, Trial
+from raypeft.study.searching import SearchPoint
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
@@ -42,7 +43,9 @@ def _declared(method: type[Method]) -> DeclaredMethod:
     return DeclaredMethod(names, defaults, method.trains)
 
 
-def prepare_store(results: str, sweep: LoadedSweep, trials: Iterable[Trial]) -> ResultStore:
+def prepare_store(
+    results: str, sweep: LoadedSweep, trials: Iterable[Trial], searches: Sequence[SearchPoint] = ()
+) -> ResultStore:
     """The store of a sweep, ready for its rows: its folders made, older files upgraded, the manifest written.
 
     Raises ConfigError where the folder cannot be made or holds a file that cannot be read.
@@ -50,10 +53,19 @@ def prepare_store(results: str, sweep: LoadedSweep, trials: Iterable[Trial]) -> 
     try:
         store = ResultStore(results, tables())
         store.upgrade()
-        write_manifest(store, sweep, trials)
+        write_manifest(store, sweep, [*trials, *suggested_trials(store, searches)])
     except (OSError, ValueError) as error:
         raise ConfigError(sweep.document.source, [f"results: {results} cannot be used: {error}"]) from error
     return store
+
+
+def suggested_trials(store: ResultStore, searches: Sequence[SearchPoint]) -> list[Trial]:
+    """The trials that Optuna has suggested until now, by the stored plan. Raises ValueError for a damaged manifest."""
+    manifest = store.read_manifest() if searches else None
+    if manifest is None:
+        return []
+    found = {trial: (point, values) for point in searches for trial, values in point.known(manifest.plan).items()}
+    return [point.trial(values) for point, values in found.values()]
 
 
 def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials: Iterable[Trial] = ()) -> Manifest:

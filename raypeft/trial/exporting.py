@@ -17,7 +17,7 @@ from typing import Any
 from raypeft.methods import Adapter
 from raypeft.records import Example
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.model_card import card
 from raypeft.trial.searching import stop_strings

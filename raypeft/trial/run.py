@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from raypeft import machine
-from raypeft.events import Finished, Started
+from raypeft.events import Finished, Pruned, Started
 from raypeft.methods import TrainedMethod
 from raypeft.prompting.shots import pick_shots, prompt_columns
 from raypeft.records import Candidate, Prompt
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 
 def run_and_record(context: TrialContext) -> Row:
-    """Run a trial, write its row whatever happens, and return it: ok, generated, oom, infeasible or failed.
+    """Run a trial, write its row whatever happens, and return it: ok, generated, pruned, oom, infeasible or failed.
 
     On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless forced.
     Raises for no fault of a trial; Stopped, without a row, where it was told to stop.
@@ -63,6 +63,8 @@ def run_and_record(context: TrialContext) -> Row:
         check_columns(context)
         row |= provenance() | parameter_counts(trial)
         row |= run_within_budget(context)
+    except Pruned as pruned:
+        row |= {"status": "pruned", "error": str(pruned), **pruned.measured}
     except Exception as error:
         traceback.print_exc()  # to the process's log; the row has the message
         row |= failure(error)

@@ -19,7 +19,7 @@ from raypeft.models.loading import Base
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Example, Splits
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial import examples
 from raypeft.trial.answer import ask, found_for, longest_answer
 from raypeft.trial.context import TrialContext

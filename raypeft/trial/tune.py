@@ -10,8 +10,9 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from raypeft.events import Pruned
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, cut_as_paper, padded_as_paper
@@ -22,6 +23,9 @@ from raypeft.trial.checkpoints import training_checkpoints
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.scores import write_example_scores
+
+if TYPE_CHECKING:
+    from raypeft.training.loop import Recipe, TrainingResult
 
 COLUMNS = (
     Column(
@@ -98,7 +102,11 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         check_ids(prompts, base.token_count, base.tokenizer)
     training = Training(model, encoded["train"], recipe)
     checkpoints = training_checkpoints(context, base, recipe, encoded)
-    result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
+    try:
+        result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
+    except Pruned as pruned:
+        pruned.measured = {**left_out, **training_columns(training.result, recipe)}
+        raise
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
@@ -106,8 +114,15 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     return {
         "kept": keep_weights(context, method, model, base),
         **left_out,
+        **training_columns(result, recipe),
+    }
+
+
+def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
+    """What came of a training, or of the part of it that was run, by column."""
+    return {
         "gradient_checkpointing_used": recipe.gradient_checkpointing,
-        "micro_batch_size": recipe.micro_batch_size or method.per_device_train_batch_size,
+        "micro_batch_size": recipe.micro_batch_size or recipe.method.per_device_train_batch_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,
         "test_loss": result.test_loss,

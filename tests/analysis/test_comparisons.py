@@ -9,7 +9,7 @@ from result_folders import add, rows_of
 from raypeft.analysis.comparisons import compare, values_of
 from raypeft.analysis.conditions import parse_baseline
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
 

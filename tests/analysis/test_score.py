@@ -16,7 +16,7 @@ from raypeft.records import Candidate
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import Limits, SandboxSettings
 from raypeft.study.config import RunOptions
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record

@@ -4,7 +4,7 @@ from typing import Any
 
 from raypeft.analysis.settings import settings
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
 
 

@@ -10,7 +10,8 @@ from raypeft.results.standing import look_at
 from raypeft.results.statuses import STATUSES, is_fault, status_column
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
-from raypeft.study.plan import make_trial, plan_trials
+from raypeft.study.plan import plan_trials
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 
 SWEEP = "name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot}]\n"

@@ -20,7 +20,7 @@ from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
 from raypeft.results.places import sweep_url
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.answer import CANDIDATES
 from raypeft.trial.columns import tables
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from raypeft.models.table import TOY_FOLDER
-from raypeft.study import checking
+from raypeft.study import values
 from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.sweepfile import ConfigError
 
@@ -230,10 +230,10 @@ def test_a_list_of_modules_is_one_value_and_a_list_of_lists_an_axis(tmp_path: Pa
 def test_a_field_takes_a_list_as_one_value_by_its_type_and_not_by_its_words(
     kind: Any, one_value: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "trial_fields", lambda: {"field": FieldInfo(annotation=kind)})
-    assert checking.is_axis("field", ["tuple"]) is not one_value
-    assert checking.is_axis("field", [["tuple"], ["list"]])
-    assert not checking.is_axis("field", "tuple")
+    monkeypatch.setattr(values, "trial_fields", lambda: {"field": FieldInfo(annotation=kind)})
+    assert values.is_axis("field", ["tuple"]) is not one_value
+    assert values.is_axis("field", [["tuple"], ["list"]])
+    assert not values.is_axis("field", "tuple")
 
 
 @pytest.mark.parametrize(("field", "value"), [("seed", "true"), ("limit", "'8'"), ("seed", "-1"), ("limit", "0")])

@@ -9,8 +9,9 @@ import pytest
 from raypeft.study.axes import grid_points
 from raypeft.study.checking import load_config
 from raypeft.study.config import Trial
-from raypeft.study.plan import make_trial, parameter_counts, plan_trials
+from raypeft.study.plan import parameter_counts, plan_trials
 from raypeft.study.sweepfile import ConfigError
+from raypeft.study.trials import make_trial
 
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\n"
 SHIPPED = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))

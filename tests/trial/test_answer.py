@@ -9,7 +9,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding.stopping import Opening
 from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.answer import candidate_columns
 from raypeft.trial.context import TrialContext
 from raypeft.trial.searching import search, stop_strings

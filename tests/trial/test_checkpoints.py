@@ -9,7 +9,7 @@ from raypeft.records import Example, Prompt
 from raypeft.results.store import ResultStore
 from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import RunOptions, SweepConfig
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial import checkpoints
 from raypeft.trial.checkpoints import code_hash, data_hash
 from raypeft.trial.columns import tables

@@ -10,7 +10,7 @@ from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.forms import CORRECTED, NAMED
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext

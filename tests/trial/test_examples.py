@@ -6,7 +6,7 @@ import pytest
 
 from raypeft.data import DATASETS
 from raypeft.records import Example
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial import examples
 
 SHORT = "x = 1"

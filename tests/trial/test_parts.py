@@ -15,7 +15,7 @@ from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import TestResult
 from raypeft.stopping import Stopped
 from raypeft.study.config import Resources
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.parts import Parts, Verdicts

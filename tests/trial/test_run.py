@@ -27,7 +27,8 @@ from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.checking import load_config
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
-from raypeft.study.plan import make_trial, plan_trials
+from raypeft.study.plan import plan_trials
+from raypeft.study.trials import make_trial
 from raypeft.training import loop
 from raypeft.training.loop import Training
 from raypeft.trial import run as running

@@ -14,7 +14,7 @@ from raypeft.data import DATASETS
 from raypeft.metrics import METRICS
 from raypeft.metrics.metric import Answers, Metric, Score
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record

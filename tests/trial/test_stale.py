@@ -6,7 +6,7 @@ from typing import Any
 
 from raypeft.data.revision import splits_revision
 from raypeft.study.config import Trial
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.stale import other_data
 
 

@@ -10,7 +10,7 @@ from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.context import TrialContext
 from raypeft.trial.tune import training_prompts
 

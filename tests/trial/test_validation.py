@@ -5,7 +5,7 @@ from result_folders import rows_of
 
 from raypeft.analysis.score import score_again
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record

@@ -9,7 +9,7 @@ from scipy import stats
 from benchmarks.made_claims import DECLARED, two_methods
 from raypeft.analysis.claims.contrast import BOTH, EXAMPLES, SEEDS_ALONE, Contrast, contrast, mean_contrast, welch
 from raypeft.analysis.claims.verdicts import make_evidence
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 
 CODEBLEU, EM, LOSS = (DECLARED.score(name, "test") for name in ("codebleu", "em_at_1", "test_loss"))
 

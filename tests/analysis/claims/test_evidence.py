@@ -5,7 +5,7 @@ import pytest
 from benchmarks.made_claims import DECLARED
 from raypeft.analysis.claims.evidence import blocks, fitting, representative, rivals
 from raypeft.analysis.claims.verdicts import make_evidence
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 
 LORA, ICL = {"tuning_method": "lora"}, {"tuning_method": "icl"}
 EM = DECLARED.score("em_at_10", "test")

@@ -10,7 +10,7 @@ from rich.console import Console
 from raypeft.analysis.report.terminal import markdown, print_summary, summary_table
 from raypeft.cli.report import main
 from raypeft.results.store import ResultStore
-from raypeft.study.plan import make_trial
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.provenance import git_state
 

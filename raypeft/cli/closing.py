@@ -1,0 +1,63 @@
+"""What `raypeft sweep` prints at its end: the table, the best of each search, what failed, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from raypeft.analysis.folder import say_damaged
+from raypeft.analysis.report.terminal import print_summary
+from raypeft.cli.report import report_lines
+from raypeft.results.statuses import is_fault
+from raypeft.results.store import ResultStore
+from raypeft.runner.observers.view import say
+from raypeft.stopping import Stopped
+from raypeft.study.config import Trial
+
+Row = Mapping[str, Any]
+
+
+def say_end(
+    store: ResultStore,
+    trials: Sequence[Trial],
+    console: Console,
+    stopped: Stopped | None,
+    search_lines: Callable[[Sequence[Row]], Iterable[str]],
+) -> int:
+    """Print the table of the trials and what to do next; returns the exit code."""
+    planned = {trial.id: index for index, trial in enumerate(trials)}
+    rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
+    print_summary(rows)
+    say_damaged(store)
+    for line in search_lines(rows):
+        say(console, line)
+    if stopped:
+        why = "the time budget is used up" if stopped.is_time_over else "interrupted"
+        say(console, f"{why}: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
+    if stopped and not stopped.is_time_over:
+        return stopped.exit_code
+    if rows:
+        for line in report_lines(store.url):
+            say(console, line)
+    if failed := sum(row["status"] in ("failed", "oom") for row in rows):
+        say(console, f"{failed} trials failed and are not run again by themselves: --retry all does that, "
+                      f"with --only ID for single ones")  # fmt: skip
+    say_next_steps(console, store.url, rows)
+    are_done = len(rows) == len(trials) or stopped
+    return 0 if are_done and not any(is_fault(row["status"]) for row in rows) else 1
+
+
+def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the commands that are useful next."""
+    if not rows:
+        return
+    say(
+        console,
+        f"""
+next steps:
+  raypeft findings {results}     significance of the differences between trials
+  raypeft report {results} --markdown     these tables in Markdown
+  pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
+    )

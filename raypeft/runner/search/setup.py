@@ -1,0 +1,82 @@
+"""What a sweep's search tells Ray Tune: where trials come from, which are stopped early, how many run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import ray
+from ray import tune
+
+from raypeft.results.store import ResultStore
+from raypeft.runner.run import SweepRun
+from raypeft.runner.search.halving import Halving, HalvingNotes
+from raypeft.runner.search.suggesting import Study, Suggestions
+from raypeft.stopping import Stop
+from raypeft.study.config import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSearch:
+    """The parts of a Tune run that depend on the search."""
+
+    planned: dict[str, Any]
+    """What goes into `param_space`."""
+    config: tune.TuneConfig
+    callbacks: list[tune.Callback]
+
+
+def tune_search(
+    run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop: Stop, resources: Mapping[str, float]
+) -> TuneSearch:
+    """How Tune comes to the trials of `run`. `trials` are those that are known and have no result yet."""
+    halving = make_halving(run, store)
+    config: dict[str, Any] = {"reuse_actors": True, "max_concurrent_trials": run.max_concurrent_trials}
+    if halving:
+        config["scheduler"] = halving
+    callbacks: list[tune.Callback] = [HalvingNotes(halving)] if halving else []
+    search = run.search
+    if search is None or not search.points:
+        of = search.of if search else {}
+        planned = [plain(run, trial, of.get(trial.id, "")) for trial in trials]
+        return TuneSearch({"planned": tune.grid_search(planned)}, tune.TuneConfig(**config), callbacks)
+    studies = [Study(point, search.column, search.lower_is_better, store) for point in search.points]
+    # A suggestion that is made before there is room for it knows less than it could.
+    config["max_concurrent_trials"] = run.max_concurrent_trials or room_for(resources)
+    config["search_alg"] = Suggestions(trials, studies, store, partial(plain, run), lambda: stop.number is not None)
+    config["num_samples"] = -1  # until nothing is left to suggest
+    return TuneSearch({}, tune.TuneConfig(**config), callbacks)
+
+
+def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
+    """A trial as Tune carries it to its process. `search` is the key of the search that it is part of, if any."""
+    return {"id": trial.id, "trial": trial.model_dump(), "seen": run.seen.get(trial.id), "search": search}
+
+
+def room_for(resources: Mapping[str, float]) -> int:
+    """How many trials fit the cluster as it is."""
+    names = {"cpu": "CPU", "gpu": "GPU"}
+    there = ray.cluster_resources()
+    return max(1, min(int(there.get(names[name], 0) / need) for name, need in resources.items() if need))
+
+
+def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:
+    """The scheduler of the sweep, which knows the curves of the trials that ended before."""
+    if run.search is None or run.search.asha is None:
+        return None
+    halving = Halving(run.search.asha, store, run.driver)
+    of = dict(run.search.of)
+    manifest = store.read_manifest()
+    for point in run.search.points:
+        of |= dict.fromkeys(point.known(manifest.plan) if manifest else (), point.key)
+    fields = {row["id"]: row for row in store.read_rows() if row["id"] in of}
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in sorted(store.read_rows("evals"), key=lambda each: each["step"]):
+        if trial := fields.get(row["id"]):
+            share = row["epoch"] / trial["num_train_epochs"]
+            curves.setdefault(of[row["id"]], {}).setdefault(row["id"], []).append((share, row["eval_loss"]))
+    for search, each in curves.items():
+        halving.remember(search, each)
+    return halving

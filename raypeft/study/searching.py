@@ -1,0 +1,137 @@
+"""The points of a sweep at which it searches, and the trials of a random search, which planning knows.
+
+    for point in search_points(sweep):
+        point.where, point.drawn(16)
+
+Every point of the grids is a search of its own with `num_samples` trials, so that two methods or two models are tuned
+at equal cost. Where a point's method does not take a parameter, the parameter is left out there; a point that takes
+none of them is an ordinary trial.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from raypeft.data.declared.declaration import DeclaredData
+from raypeft.methods import METHODS
+from raypeft.study.axes import grid_points
+from raypeft.study.checking import LoadedSweep
+from raypeft.study.config import Trial
+from raypeft.study.parameters import Parameter
+from raypeft.study.search_checks import parameters_in
+from raypeft.study.trials import make_trial
+
+TRIES = 50
+"""Draws for each trial that is asked for, until a search counts as exhausted."""
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """One point of the grids, and the parameters that are searched there."""
+
+    where: str
+    """Its place in the sweep file, for messages."""
+    fixed: Mapping[str, Any]
+    """The fields that all its trials have."""
+    parameters: Mapping[str, Parameter]
+    num_samples: int
+    seed: int
+    datasets: Mapping[str, DeclaredData]
+
+    def trial(self, values: Mapping[str, Any]) -> Trial:
+        """The trial with these values of the parameters. Raises ValidationError for an impossible combination."""
+        return make_trial({**self.fixed, **values}, self.datasets)
+
+    def draw(self, index: int) -> dict[str, Any]:
+        """The values of one random draw.
+
+        They depend on the seed, the field and the index alone: points that share a parameter try the same values, and
+        more trials, or another parameter, leave the earlier draws as they are.
+        """
+        return {name: parameter.draw(random.Random(f"{self.seed}/{name}/{index}"))
+                for name, parameter in self.parameters.items()}  # fmt: skip
+
+    def draws(self) -> Iterator[dict[str, Any]]:
+        """Random draws, each configuration once, until there seem to be no others."""
+        seen: set[str] = set()
+        for index in range(TRIES * self.num_samples):
+            values = self.draw(index)
+            try:
+                key = self.trial(values).id  # a parameter may be without effect beside the others
+            except ValidationError:  # planning reports it
+                key = json.dumps(values, sort_keys=True, default=str)
+            if key not in seen:
+                seen.add(key)
+                yield values
+
+    def drawn(self) -> list[dict[str, Any]]:
+        """The configurations of a random search: `num_samples`, or all if there are fewer."""
+        return list(itertools.islice(self.draws(), self.num_samples))
+
+    def known(self, plan: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Trial id -> the parameters' values, of those trials of a stored plan that this search may run."""
+        found = {}
+        for trial_id, fields in plan.items():
+            # A field that is left out has no effect beside the others: any value will do.
+            values = {**self.draw(0), **{name: fields[name] for name in self.parameters if name in fields}}
+            if all(parameter.holds(values[name]) for name, parameter in self.parameters.items()):
+                try:
+                    same = self.trial(values).id == trial_id
+                except ValidationError:
+                    continue
+                if same:
+                    found[trial_id] = values
+        return found
+
+    def examples(self) -> list[dict[str, Any]]:
+        """Some configurations that a search may come to: the smallest values, the largest, and random ones."""
+        ends = [{name: parameter.ends[side] for name, parameter in self.parameters.items()} for side in (0, 1)]
+        return [*ends, *itertools.islice(self.draws(), 8)]
+
+    @property
+    def key(self) -> str:
+        """Tells the search from the sweep's others."""
+        return search_key(self.fixed, self.parameters)
+
+    @property
+    def label(self) -> str:
+        """For people: what is fixed and short."""
+        return " ".join(str(self.fixed[name]) for name in ("model", "dataset", "tuning_method"))
+
+
+def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Parameter]]]:
+    """Every point of the grids: its place, its fields, and the parameters that are searched there (often none)."""
+    for index, grid in enumerate(sweep.config.grids):
+        fields = {**sweep.config.defaults, **{key: value for key, value in grid.items() if key != "parameters"}}
+        parameters = {**sweep.config.parameters, **parameters_in(grid)} if sweep.config.search else {}
+        for point in grid_points(fields):
+            method = METHODS[point["tuning_method"]]
+            taken = {
+                name: parameter
+                for name, parameter in parameters.items()
+                if name not in point and (name in Trial.model_fields or name in method.model_fields)
+            }
+            yield f"{sweep.document.where(('grids', index))}: {point['tuning_method']}", point, taken
+
+
+def search_points(sweep: LoadedSweep) -> list[SearchPoint]:
+    """The points at which the sweep searches, each once."""
+    config = sweep.config
+    found: dict[str, SearchPoint] = {}
+    for where, point, parameters in grid_searches(sweep) if config.search else ():
+        if parameters:
+            search = SearchPoint(where, point, parameters, config.num_samples or 1, config.search_seed, sweep.declared)
+            found.setdefault(search.key, search)
+    return list(found.values())
+
+
+def search_key(point: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> str:
+    """Tells one search of a sweep from the others."""
+    return json.dumps([point, sorted(parameters)], sort_keys=True, default=str)

@@ -1,0 +1,38 @@
+"""Makes a trial from the fields of one point of a grid.
+
+trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "lora", "lora_r": 8})
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from raypeft.data import dataset_of
+from raypeft.data.declared.declaration import DeclaredData
+from raypeft.methods import METHODS
+from raypeft.study.config import Trial
+
+
+def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
+    """A trial from its fields. Fields of other methods, and fields without effect, are left out.
+
+    `datasets` are those of the user's own.
+    """
+    name, declared = point["tuning_method"], datasets.get(point["dataset"], point.get("declared"))
+    dataset = dataset_of(point["dataset"], declared)
+    method, point = METHODS[name], _with_decoding(point, dataset.decoding)
+    method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
+    if point.get("fidelity") == "paper":
+        method_fields = {**method.paper_defaults, **dataset.paper_defaults.get(name, {}), **method_fields}
+    trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
+    idle = method(**method_fields).idle_fields
+    effective = {key: value for key, value in method_fields.items() if key not in idle}
+    return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
+
+
+def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the dataset's defaults for decoding. They are meant for sampling, so beam search does not use them."""
+    if not usual or point.get("do_sample", True) != usual["do_sample"]:
+        return point
+    # A number of beams in the sweep is meant for its other datasets.
+    beams = {} if "do_sample" in point else {"num_beams": usual["num_beams"]}
+    return {**usual, **point, **beams}
