@@ -284,6 +284,36 @@ def test_running_again_on_the_cluster_that_the_first_run_left_runs_what_failed_o
     assert len(list((folder / "small" / "superseded").rglob("trials/*.parquet"))) == 1
 
 
+SEARCH = """
+name: small
+search: optuna
+num_samples: 6
+scheduler: {name: asha, grace_period: 0.2, reduction_factor: 2}
+defaults: {model: toy, dataset: toy, limit: 40, decode: false, num_train_epochs: 2}
+grids: [{tuning_method: lora}]
+parameters: {learning_rate: {min: 1.0e-4, max: 1.0e-1, distribution: log_uniform}, lora_r: [4, 8, 16]}
+resources: {cpus_per_trial: 1}
+"""
+
+
+def test_a_search_trains_promising_settings_to_the_end_and_goes_on_with_what_it_knows(tmp_path):
+    (tmp_path / "small.yaml").write_text(SEARCH)
+    first = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280)
+    assert first.returncode == 0, first.stderr
+    rows = rows_in(tmp_path)
+    assert len(rows) == 6
+    statuses = [row["status"] for row in rows.values()]
+    assert set(statuses) == {"ok", "pruned"}
+    pruned = [row for row in rows.values() if row["status"] == "pruned"]
+    assert all(0 < row["steps"] < max(each["steps"] for each in rows.values()) for row in pruned)
+    best = min((row for row in rows.values() if row["status"] == "ok"), key=lambda row: row["best_eval_loss"])
+    assert f"the best of 6 trials ({len(pruned)} pruned) by eval_loss is {best['id']}" in first.stderr
+    assert not list((tmp_path / "small" / ".stop").glob("*"))
+    second = subprocess.run(command(tmp_path, "num_samples=7"), capture_output=True, text=True, timeout=280)
+    assert "7 trials, 6 of them done before" in second.stderr and second.returncode == 0, second.stderr
+    assert len(rows_in(tmp_path)) == 7 and rows.items() <= rows_in(tmp_path).items()
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -30,7 +30,7 @@ class Relay(Observer):
             return  # the command knows: it started the trial
         if isinstance(event, Finished):
             # The whole row is in the store.
-            names = ("status", "error", *(score.name for score in headline_scores()))
+            names = ("status", "error", "test_loss", *(score.name for score in headline_scores()))
             event = Finished({name: event.row.get(name) for name in names})
         self.waiting.append(to_plain(event))
         stage_begins = isinstance(event, Stage) and event.done == 0

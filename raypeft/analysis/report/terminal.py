@@ -4,6 +4,7 @@ raypeft report results/quickstart             # on the terminal
 raypeft report results/quickstart --markdown  # for a README or a paper's draft
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -164,7 +165,11 @@ def print_summary(
         console.print(_table(headings, lines, console.width))
     for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
-    unscored = [row for row in rows if not declared.status(row["status"]).is_scored]
+    every = [row for row in rows if not declared.status(row["status"]).is_scored]
+    unscored = [row for row in every if declared.status(row["status"]).is_fault]
+    for status, count in Counter(row["status"] for row in every if row not in unscored).items():
+        verb = "trial is" if count == 1 else "trials are"
+        console.print(Text(f"{count} {verb} {status}: {declared.status(status).description}"), soft_wrap=True)
     for row in unscored[:most]:
         name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
         console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
@@ -210,9 +215,11 @@ def headline_scores() -> list[Score]:
 
 
 def headline(row: Row) -> str:
-    """One line of the scores that a reader looks for first, in percent."""
-    return ", ".join(
+    """One line of the scores that a reader looks for first, in percent; of a trial without answers, its test loss."""
+    told = ", ".join(
         f"{score.title} {score.scale * row[score.name]:.1f} {'%' if score.unit == 'fraction' else score.unit}"
         for score in headline_scores()
         if row.get(score.name) is not None
     )
+    loss = row.get("test_loss")
+    return told or (f"test loss {loss:.4f}" if loss is not None else "")

@@ -87,9 +87,8 @@ class Halving(FIFOScheduler):
 
     def _stop(self, trial_id: str, share: float) -> None:
         self.stopped.add(trial_id)
-        reason = (f"ASHA stopped it after {100 * share:.0f} % of its training: its validation loss of "
-                  f"{self.best[trial_id]:.4g} was not among the best 1 in {self.asha.reduction_factor:g} of its search "
-                  f"there")  # fmt: skip
+        reason = (f"after {100 * share:.0f} % of its training its validation loss, {self.best[trial_id]:.4g}, was not "
+                  f"among the best 1 in {self.asha.reduction_factor:g}")  # fmt: skip
         with self.store.writing(note_of(self.driver, trial_id)) as stream:
             stream.write(reason.encode())
 

@@ -1,0 +1,140 @@
+"""The points at which a sweep searches, and the trials of a random search."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypeft.study.checking import load_config
+from raypeft.study.plan import Plan, plan_sweep
+from raypeft.study.sweepfile import ConfigError
+
+HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\nsearch: random\nnum_samples: 6\n"
+RATE = "  learning_rate: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform}\n"
+
+
+def plan(folder: Path, text: str, head: str = HEAD) -> Plan:
+    file = folder / "study.yaml"
+    file.write_text(head + text)
+    return plan_sweep(load_config(file))
+
+
+def problems(folder: Path, text: str, head: str = HEAD) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        plan(folder, text, head)
+    return caught.value.problems
+
+
+def values(made: Plan, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(trial.fields[name] for name in names) for trial in made.trials]
+
+
+def test_a_random_search_has_its_number_of_different_trials_at_each_point(tmp_path: Path) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: [lora, ia3]}}]\nparameters:\n{RATE}")
+    assert [trial.tuning_method for trial in made.trials] == 6 * ["lora"] + 6 * ["ia3"]
+    assert len({trial.id for trial in made.trials}) == made.total == 12
+
+
+def test_draws_do_not_change_from_one_planning_to_the_next_and_points_try_the_same_values(tmp_path: Path) -> None:
+    text = f"grids: [{{tuning_method: lora, seed: [1, 2]}}]\nparameters:\n{RATE}  lora_r: [4, 8, 16]\n"
+    first, second = plan(tmp_path, text), plan(tmp_path, text)
+    assert [trial.id for trial in first.trials] == [trial.id for trial in second.trials]
+    pairs = values(first, "learning_rate", "lora_r")
+    assert pairs[:6] == pairs[6:]
+
+
+def test_more_samples_and_further_parameters_leave_the_earlier_draws_as_they_are(tmp_path: Path) -> None:
+    text = f"grids: [{{tuning_method: lora}}]\nparameters:\n{RATE}"
+    few, many = plan(tmp_path, text), plan(tmp_path, text, HEAD.replace("6", "9"))
+    assert [trial.id for trial in many.trials][:6] == [trial.id for trial in few.trials]
+    other = plan(tmp_path, f"{text}  lora_r: [4, 8]\n")
+    assert values(other, "learning_rate") == values(few, "learning_rate")
+
+
+def test_another_search_seed_draws_other_values(tmp_path: Path) -> None:
+    text = f"grids: [{{tuning_method: lora}}]\nparameters:\n{RATE}"
+    one, other = plan(tmp_path, text), plan(tmp_path, f"search_seed: 1\n{text}")
+    assert not set(values(one, "learning_rate")) & set(values(other, "learning_rate"))
+
+
+def test_a_search_with_fewer_configurations_than_samples_has_each_once(tmp_path: Path) -> None:
+    made = plan(tmp_path, "grids: [{tuning_method: lora}]\nparameters: {lora_r: [4, 8], lora_alpha: [8, 16]}\n")
+    assert sorted(values(made, "lora_r", "lora_alpha")) == [(4, 8), (4, 16), (8, 8), (8, 16)]
+
+
+def test_a_parameter_that_a_method_does_not_take_is_left_out_there(tmp_path: Path) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: [zero_shot, full, lora]}}]\nparameters:\n{RATE}  lora_r: [4, 8]\n")
+    methods = [trial.tuning_method for trial in made.trials]
+    assert sorted(methods) == [*6 * ["full"], *6 * ["lora"], "zero_shot"]
+
+
+def test_a_grids_own_parameters_and_values_come_before_the_sweeps(tmp_path: Path) -> None:
+    made = plan(tmp_path, f"""grids:
+  - {{tuning_method: lora, parameters: {{learning_rate: [0.25, 0.5]}}}}
+  - {{tuning_method: lora, learning_rate: 0.125}}
+parameters:
+{RATE}  lora_alpha: [8, 16, 32]
+""")  # fmt: skip
+    assert set(values(made, "learning_rate")) == {(0.25,), (0.5,), (0.125,)}
+
+
+def test_the_trials_of_optuna_are_not_planned_but_counted(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    head = HEAD.replace("random", "optuna")
+    made = plan(tmp_path, f"grids: [{{tuning_method: [zero_shot, lora]}}]\nparameters:\n{RATE}", head)
+    assert [trial.tuning_method for trial in made.trials] == ["zero_shot"]
+    assert (made.total, [point.label for point in made.suggesting]) == (7, ["toy toy lora"])
+
+
+def test_a_stored_plan_tells_which_of_its_trials_belong_to_a_search(tmp_path: Path) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: lora, seed: [1, 2]}}]\nparameters:\n{RATE}")
+    stored = {trial.id: trial.fields for trial in made.trials}
+    first = made.searches[0]
+    assert list(first.known(stored)) == [trial.id for trial in made.trials if trial.seed == 1]
+    narrow = plan(tmp_path, "grids: [{tuning_method: lora, seed: 1}]\nparameters:\n"
+                            "  learning_rate: {min: 1.0e-3, max: 1.0e-2, distribution: log_uniform}\n")  # fmt: skip
+    kept = narrow.searches[0].known(stored)
+    assert 0 < len(kept) < 6 and all(each["learning_rate"] >= 1e-3 for each in kept.values())
+
+
+GRID = "grids: [{tuning_method: lora}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (GRID, "line 3, search: needs parameters"),
+        (f"{GRID}parameters: {{seed: [1, 2]}}\n", "line 6, parameters.seed: must not be searched over: it is chance"),
+        (f"{GRID}parameters: {{dataset: [toy, conala]}}\n", "must not be searched over: it is a condition"),
+        (f"{GRID}parameters: {{limit: [1, 2]}}\n", "it changes what the metric is measured on"),
+        (f"{GRID}parameters: {{lora_rr: [1, 2]}}\n", "unknown key; did you mean lora_r?"),
+        (f"{GRID}parameters: {{lora_r: [4, many]}}\n", "line 6, parameters.lora_r.values.1: must be a valid integer"),
+        (f"{GRID}parameters: {{lora_r: {{min: 2.5, max: 9.5}}}}\n", "(distribution: int, or q_log_uniform with q: 1)"),
+        (f"{GRID}parameters: {{lora_r: {{mn: 2, max: 9}}}}\n", "unknown key; did you mean min?"),
+        (f"{GRID}parameters: {{num_virtual_tokens: [4, 8]}}\n", "no trial is searched over it"),
+        ("grids: [{tuning_method: lora, lora_r: 4}]\nparameters: {lora_r: [4, 8]}\n", "no trial is searched over it"),
+        ("grids: [{tuning_method: icl}]\nparameters: {num_shots: [4, 8]}\n", "trains nothing and has no eval_loss"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: {{name: em_at_1}}\n", "line 7, metric.name: must be a figure of"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: {{name: test_loss}}\n", "write eval_loss"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: {{name: lucky}}\n", "must be eval_loss or a score"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: {{name: em_at_1_validation}}\n", "needs validation_limit"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nscheduler: {{name: asha, grace_periods: 1}}\n", "did you mean grace_p"),
+        ("grids: [{tuning_method: lora, parameters: {lora_r: [4, x]}}]\n", "grids.0.parameters.lora_r.values.1"),
+        ("grids: [{tuning_method: lora, lora_r: 4, parameters: {lora_r: [4, 8]}}]\n", "not both"),
+    ],
+)  # fmt: skip
+def test_a_search_that_cannot_be_is_refused_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    assert any(told in each for each in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+def test_keys_of_a_search_without_one_have_no_effect_and_are_refused(tmp_path: Path) -> None:
+    head = HEAD.replace("search: random\n", "")
+    found = problems(tmp_path, f"{GRID}parameters: {{lora_r: [4, 8]}}\nscheduler: asha\n", head)
+    assert len(found) == 3 and all("has no effect without search" in each for each in found)
+
+
+def test_claims_beside_optuna_are_refused(tmp_path: Path) -> None:
+    text = f"{GRID}parameters: {{lora_r: [4, 8]}}\nclaims: [{{stops_growing: lora_r, after: 4, on: test_loss}}]\n"
+    assert any(
+        "claims: must be left out" in each for each in problems(tmp_path, text, HEAD.replace("random", "optuna"))
+    )
