@@ -21,7 +21,7 @@ from reports import add_numbers, add_out, arguments, command, flags, head, publi
 
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import prepare_store
 
@@ -78,8 +78,9 @@ def make_folder(folder, trials):
     """A results folder of so many finished trials; returns the seconds that the store needed for one."""
     path = sweep_file(folder, trials)
     sweep = planned(path, folder)
-    plan = plan_trials(sweep)
-    store = prepare_store(f"{folder}/many", sweep, plan)
+    whole = plan_sweep(sweep)
+    plan = whole.trials
+    store = prepare_store(f"{folder}/many", sweep, whole)
     started = time.perf_counter()
     for place, trial in enumerate(plan):
         write_trial(store, trial, place)
@@ -89,9 +90,9 @@ def make_folder(folder, trials):
 def part_of(folder, whole, trials):
     """A folder of the first trials of a larger one: hard links, and a manifest of its own."""
     sweep = planned(sweep_file(folder, trials), folder)
-    plan = plan_trials(sweep)
+    plan = plan_sweep(sweep)
     store = prepare_store(f"{folder}/many", sweep, plan)
-    ids = {trial.id for trial in plan}
+    ids = {trial.id for trial in plan.trials}
     for source in sorted(Path(whole).rglob("*")):
         target = Path(store.root) / source.relative_to(whole)
         if source.is_file() and source.name.partition(".")[0] in ids:

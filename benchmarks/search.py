@@ -6,8 +6,8 @@ The grid has 48 points: LoRA's learning rate (8, from 1e-4 to 1e-1), r (3) and a
 way of searching the same ranges is run with five search seeds, as a sweep of its own under Ray Tune. What a search
 chooses by its validation loss is then trained with five further seeds, as the grid's best is, and their test losses are
 compared: "as good" is a mean test loss that is not above the upper end of the 95 % interval of the grid's best (Student's
-t over its seeds). Steps are optimiser steps, those of pruned trials among them. Sweeps that have run before are not run
-again.
+t over its seeds). Steps are optimiser steps, those of pruned trials among them. Sweeps that have run before are not
+run again.
 """
 
 import subprocess
@@ -28,7 +28,7 @@ RANGES = {
     "lora_r": RANKS,
     "lora_alpha": ALPHAS,
 }
-BASE = {"model": "toy", "dataset": "toy", "decode": False, "num_train_epochs": 3, "eval_every_epochs": 0.25}
+BASE = {"model": "toy", "dataset": "toy", "decode": False, "num_train_epochs": 3, "eval_every_epochs": 0.5}
 WAYS = {
     "random": {"search": "random", "num_samples": 16},
     "optuna": {"search": "optuna", "num_samples": 16},
@@ -54,10 +54,14 @@ def best_of(rows):
     return {name: found[name] for name in SEARCHED}
 
 
-def test_losses(folder, name, limit, settings):
-    """The test losses of these settings with seeds that no search has seen."""
-    rows = run_sweep(folder, name, limit, {"grids": [{"tuning_method": "lora", "seed": [1, 2, 3, 4, 5], **settings}]})
-    return [each["test_loss"] for each in rows]
+def test_losses(folder, limit, chosen):
+    """The mean test loss of each of these settings with seeds that no search has seen, and the spread of that mean."""
+    unique = list({text(each): {"name": "lora", **each} for each in chosen}.values())
+    rows = run_sweep(folder, "chosen", limit, {"grids": [{"tuning_method": unique, "seed": [1, 2, 3, 4, 5]}]})
+    found = {}
+    for each in rows:
+        found.setdefault(text(each), []).append(each["test_loss"])
+    return {name: (mean(losses), stats.sem(losses)) for name, losses in found.items()}
 
 
 def text(settings):
@@ -67,7 +71,7 @@ def text(settings):
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for sweep files and results")
-    parser.add_argument("--limit", type=int, default=160, help="examples of each split (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=96, help="examples of each split (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     add_out(parser)
     options = parser.parse_args()
@@ -77,28 +81,29 @@ def main():
     grid = run_sweep(folder, "grid", limit, {"grids": [{"tuning_method": "lora", **axes}]})
     steps = sum(each["steps"] or 0 for each in grid)
     best = best_of(grid)
-    losses = test_losses(folder, "grid-best", limit, best)
-    upper = stats.t.interval(0.95, len(losses) - 1, mean(losses), stats.sem(losses))[1]
+    searches = []
+    for way in options.ways:
+        for seed in range(5):
+            fields = {"grids": [{"tuning_method": "lora"}], "search_seed": seed, "parameters": RANGES, **WAYS[way]}
+            searches.append((way, seed, run_sweep(folder, f"{way.replace(' + ', '-')}-{seed}", limit, fields)))
+            print(way, seed, text(best_of(searches[-1][2])), flush=True)
+    losses = test_losses(folder, limit, [best, *(best_of(rows) for _, _, rows in searches)])
+    center, spread = losses[text(best)]
+    upper = stats.t.interval(0.95, 4, center, spread)[1]
     lines = [
-        f"The grid: {len(grid)} trials, {steps:,} steps; its best is {text(best)}, mean test loss {mean(losses):.4f}, "
-        f"upper end of its interval {upper:.4f}.",
+        f"The grid: {len(grid)} trials, {steps:,} steps; its best is {text(best)}, mean test loss {center:.4f}, upper end "
+        f"of its interval {upper:.4f}.",
         "",
         *head(
             "way", "> seed", "> trials", "> pruned", "> share of the grid's steps", "chosen", "> test loss", "as good"
         ),
     ]
-    for way in options.ways:
-        for seed in range(5):
-            name = f"{way.replace(' + ', '-')}-{seed}"
-            rows = run_sweep(folder, name, limit, {"grids": [{"tuning_method": "lora"}], "search_seed": seed,
-                                                   "parameters": RANGES, **WAYS[way]})  # fmt: skip
-            chosen = best_of(rows)
-            found = mean(test_losses(folder, f"{name}-best", limit, chosen))
-            pruned = sum(each["status"] == "pruned" for each in rows)
-            share = sum(each["steps"] or 0 for each in rows) / steps
-            lines.append(row(way, seed, len(rows), pruned, f"{share:.1%}", text(chosen), f"{found:.4f}",
-                             "yes" if found <= upper else "no"))  # fmt: skip
-            print(lines[-1], flush=True)
+    for way, seed, rows in searches:
+        chosen = text(best_of(rows))
+        pruned = sum(each["status"] == "pruned" for each in rows)
+        share = sum(each["steps"] or 0 for each in rows) / steps
+        as_good = "yes" if losses[chosen][0] <= upper else "no"
+        lines.append(row(way, seed, len(rows), pruned, f"{share:.1%}", chosen, f"{losses[chosen][0]:.4f}", as_good))
     publish(lines, options.out)
 
 

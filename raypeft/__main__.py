@@ -12,6 +12,7 @@ VERBS = {
     "trial": "run one trial of a sweep file in this process, without Ray",
     "score": "compute the scores of stored candidates again, without a model",
     "report": "the results of sweeps as a table, a page, and files for a paper",
+    "status": "how far a sweep is: done, running, waiting and failed trials, and the time left",
     "try": "ask the model of a finished trial something new",
     "export": "the model of a finished trial as a folder that works without raypeft",
     "doctor": "what works on this machine and what does not, and what to do",

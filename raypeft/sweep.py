@@ -54,7 +54,7 @@ def run_sweep(
     plan = plan_sweep(sweep)
     claims = check_claims(sweep, plan.trials)
     results = sweep_url(config.results, config.name)
-    store = prepare_store(results, sweep, plan.trials, plan.suggesting)
+    store = prepare_store(results, sweep, plan)
     console = Console(stderr=True)
     suggested = suggested_trials(store, plan.suggesting)
     trials = [*plan.trials, *suggested]

@@ -1,16 +1,21 @@
 """`raypeft sweep NAME --dry-run`: list the trials of a sweep. Downloads nothing and does not import torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from raypeft.analysis.claims.planning import check_claims
 from raypeft.analysis.settings import settings
+from raypeft.analysis.timing import Timing
 from raypeft.cli.data_report import data_report
 from raypeft.cli.searching import plan_lines
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of
+from raypeft.results.store import ResultStore
+from raypeft.runner.observers.view import duration
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.memory import predict
@@ -56,6 +61,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
+    for line in time_lines(planned, sweep.config.results):
+        print(line)
     console = Console(highlight=False, soft_wrap=True)
     for line, warns in data_report(planned):
         console.print(line, style="red" if warns else "", markup=False)
@@ -68,6 +75,26 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         from raypeft.cli.prompts import print_prompts
 
         print_prompts(planned)
+
+
+def time_lines(planned: Sequence[Trial], results: str) -> Iterator[str]:
+    """How long the trials will probably take, by those like them in the same folder of results. Nothing where that is
+    not known, or not on this machine's disk."""
+    folder = Path(results).expanduser()
+    if "://" in results or not folder.is_dir():
+        return
+    rows: list[Mapping[str, Any]] = []
+    for place in sorted(folder.iterdir()):
+        with suppress(FileNotFoundError, ValueError, OSError):
+            rows += ResultStore.existing(str(place), {}).read_rows()
+    timing, done = Timing(rows), {row["id"] for row in rows if row["status"] == "ok"}
+    seconds = [timing.expected(trial.fields) for trial in planned if trial.id not in done]
+    known = [each for each in seconds if each is not None]
+    if known:
+        devices = ", ".join(sorted({str(row["device"]) for row in rows if row.get("device")}))
+        of = f"the {len(known)} trials" if len(known) == len(seconds) else f"{len(known)} of the {len(seconds)} trials"
+        yield (f"{of} without a result will take about {duration(sum(known))}, one after the other, by the time of "
+               f"trials like them in {results} ({devices})")  # fmt: skip
 
 
 def print_claims(claims: Sequence[Mapping[str, str | None]]) -> None:

@@ -21,15 +21,16 @@ from raypeft.results.statuses import is_fault
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import TrialLines
+from raypeft.runner.observers.progress import Progress
 from raypeft.study.checking import load_config
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.context import TrialContext
-from raypeft.trial.declarations import prepare_store
+from raypeft.trial.declarations import prepare_store, suggested_trials
 from raypeft.trial.run import run_and_record
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft trial",
         description="Run one trial of a sweep file in this process, without Ray.",
@@ -53,14 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--generate-only", action="store_true", help="store candidates without scores; `raypeft score` adds them later"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show the messages of Transformers and PEFT")
-    options = parser.parse_intermixed_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = make_parser().parse_intermixed_args(arguments)
     overrides = [*options.overrides, *([f"results={json.dumps(options.results)}"] if options.results else [])]
     try:
         sweep = load_config(find_sweep_file(options.sweep), overrides, options.limit)
-        trials = plan_trials(sweep)
+        plan = plan_sweep(sweep)
+        store = prepare_store(sweep_url(sweep.config.results, sweep.config.name), sweep, plan)
+        trials = [*plan.trials, *suggested_trials(store, plan.suggesting)]
+        if not trials:
+            raise ConfigError(options.sweep, ["its trials are suggested while raypeft sweep runs; there is none yet"])
         if not 0 <= options.index < len(trials):
             raise ConfigError(options.sweep, [f"--index must be 0 to {len(trials) - 1} but got {options.index}"])
-        store = prepare_store(sweep_url(sweep.config.results, sweep.config.name), sweep, trials)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -71,9 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")
     run_options = config.run_options(options.force, options.generate_only)
-    with attempt(store, trial.id, uuid.uuid4().hex, look_at(store).versions.get(trial.id)) as running:
+    progress = Progress(trial.label)
+    seen = look_at(store).versions.get(trial.id)
+    with attempt(store, trial.id, uuid.uuid4().hex, seen, progress.plain) as running:
         if running is not None:
-            listener = listener_to(trial.id, EvaluationWriter(running.store), TrialLines())
+            listener = listener_to(trial.id, EvaluationWriter(running.store), progress, TrialLines())
             context = TrialContext(
                 trial, config.name, running.store, resources=config.resources, options=run_options, listener=listener,
                 attempt=running.number,

@@ -11,7 +11,7 @@ the earlier row when the new one is there. A trial with a finished row, which is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,12 +38,19 @@ class Attempt:
 
 
 @contextmanager
-def attempt(store: ResultStore, trial_id: str, driver: str, seen: str | None) -> Iterator[Attempt | None]:
+def attempt(
+    store: ResultStore,
+    trial_id: str,
+    driver: str,
+    seen: str | None,
+    progress: Callable[[], Mapping[str, Any]] = dict,
+) -> Iterator[Attempt | None]:
     """Run a trial within the block, which writes the trial's row. None: another command runs it, or has run it.
 
     `seen` is the `version` of the row that stood when it was decided to run the trial. `driver` names the command.
+    `progress` says how far the trial is, for `raypeft status`.
     """
-    with leased(store, trial_id, driver) as lease:
+    with leased(store, trial_id, driver, progress) as lease:
         if lease is None:
             yield None
             return

@@ -19,9 +19,9 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ class Lease:
     """When the holder last gave a sign of life, in seconds since 1970."""
     attempt: int = 1
     """How many times the trial was started until now, as far as leases tell."""
+    since: float = 0.0
+    """When the trial was started, in seconds since 1970."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """How far the trial was at the last sign of life, as `raypeft.runner.observers.progress` tells it."""
 
     @property
     def holder(self) -> str:
@@ -67,14 +71,19 @@ class Lease:
 
 
 @contextmanager
-def leased(store: ResultStore, trial_id: str, driver: str) -> Iterator[Lease | None]:
-    """Hold the lease of a trial while the block runs. None: another command holds it."""
+def leased(
+    store: ResultStore, trial_id: str, driver: str, progress: Callable[[], Mapping[str, Any]] = dict
+) -> Iterator[Lease | None]:
+    """Hold the lease of a trial while the block runs. None: another command holds it.
+
+    `progress` says how far the trial is, as JSON has it; each sign of life carries it.
+    """
     lease = take(store, trial_id, driver)
     if lease is None:
         yield None
         return
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(store, lease, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(store, lease, stop, progress), daemon=True)
     beating.start()
     try:
         yield lease
@@ -96,7 +105,7 @@ def take(store: ResultStore, trial_id: str, driver: str) -> Lease | None:
     if found is not None and not (found.is_dead or found.driver == driver):
         return None
     lease = Lease(trial_id, uuid.uuid4().hex, driver, this_machine(), socket.gethostname(), os.getpid(), time.time(),
-                  found.attempt + 1 if found else 1)  # fmt: skip
+                  found.attempt + 1 if found else 1, time.time())  # fmt: skip
     if not store.is_local:
         _write(store, lease)
         time.sleep(SETTLING)
@@ -118,12 +127,17 @@ def holder(store: ResultStore, trial_id: str) -> Lease | None:
 
 def running_elsewhere(store: ResultStore, driver: str) -> dict[str, Lease]:
     """Trial id -> the lease, of the trials that other live commands run."""
+    return {trial: lease for trial, lease in running(store).items() if lease.driver != driver}
+
+
+def running(store: ResultStore) -> dict[str, Lease]:
+    """Trial id -> the lease, of the trials that live commands run."""
     from pyarrow.fs import FileSelector
 
     files = store.filesystem.get_file_info(FileSelector(f"{store.root}/{FOLDER}", allow_not_found=True))
     names = [info.base_name.removesuffix(".json") for info in files if info.base_name.endswith(".json")]
     leases = [lease for name in names if (lease := holder(store, name)) is not None]
-    return {lease.trial: lease for lease in leases if not lease.is_dead and lease.driver != driver}
+    return {lease.trial: lease for lease in leases if not lease.is_dead}
 
 
 def _lease(plain: Mapping[str, Any]) -> Lease:
@@ -173,14 +187,14 @@ def _removed(store: ResultStore, dead: Lease) -> bool:
         return True
 
 
-def _beat(store: ResultStore, lease: Lease, stop: threading.Event) -> None:
+def _beat(store: ResultStore, lease: Lease, stop: threading.Event, progress: Callable[[], Mapping[str, Any]]) -> None:
     """Give a sign of life until `stop`, or until another command has taken over. A store that is away may come back."""
     while not stop.wait(BEAT):
         with contextlib.suppress(OSError):
             found = holder(store, lease.trial)
             if found is not None and found.token != lease.token:
                 return
-            _write(store, replace(lease, beat=time.time()))
+            _write(store, replace(lease, beat=time.time(), progress=progress()))
 
 
 @cache

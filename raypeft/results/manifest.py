@@ -38,9 +38,16 @@ class Manifest:
     made_by: Mapping[str, Any] = field(default_factory=dict)
     """Version and commit of raypeft, versions of the libraries."""
     sweep: Mapping[str, str] = field(default_factory=dict)
-    """`name`, `file`, and `text`: the sweep file as it was run, its overrides applied."""
+    """`name`, `file`, `text` (the sweep file as it was run, its overrides applied), and `trials`: how many there will
+    be, with those that a search has not suggested yet."""
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Trial id -> the trial's fields."""
+
+    @property
+    def planned(self) -> int:
+        """Number of trials, with those that a search has not suggested yet."""
+        told = self.sweep.get("trials", "")
+        return max(len(self.plan), int(told) if told.isdecimal() else 0)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""

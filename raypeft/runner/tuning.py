@@ -26,6 +26,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
+from raypeft.runner.observers.progress import Progress
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
 from raypeft.runner.scratch import scratch_folder
@@ -98,12 +99,13 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     SERVICES.sandbox_workers = options.sandbox.workers
     enforce_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
+    progress = Progress(settings["planned"]["label"])
     relay = Relay(at_once=(Evaluated,) if settings["prunes"] else ())
     pruning = [PrunedByNote(store, settings["driver"])] if settings["prunes"] else []
     try:
-        with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"]) as running:
+        with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"], progress.plain) as running:
             if running is not None:
-                listener = listener_to(trial.id, EvaluationWriter(running.store), relay, *pruning)
+                listener = listener_to(trial.id, EvaluationWriter(running.store), progress, relay, *pruning)
                 context = TrialContext(trial, settings["sweep"], running.store, BASES, SERVICES, resources, options,
                                        listener, attempt=running.number)  # fmt: skip
                 with stopped_by_note(store, settings["driver"], context.stop):
@@ -165,7 +167,7 @@ class Watcher(tune.Callback):
         self.heard[ours.id] = time.monotonic()
         if self.ending and self.ending.stop.number:
             return  # it ends at once
-        self._tell(ours.id, Started(self._label(ours, trial), ours.fields))
+        self._tell(ours.id, Started(trial.config["planned"]["label"], ours.fields))
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
@@ -201,11 +203,6 @@ class Watcher(tune.Callback):
         if planned["id"] not in self.trials:
             self.trials[planned["id"]] = Trial.model_validate(planned["trial"])
         return self.trials[planned["id"]]
-
-    def _label(self, ours: Trial, trial: TuneTrial) -> str:
-        search = trial.config["planned"]["search"]
-        known = self.run.labels.get(ours.id)
-        return known or (self.run.search.label(ours, search) if self.run.search else ours.label)
 
     def _why(self, trial_id: str) -> str:
         """Why a trial's process is gone."""

@@ -14,6 +14,7 @@ from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import NOT_SET, Trial
+from raypeft.study.plan import Plan
 from raypeft.study.searching import SearchPoint
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.columns import SCORES
@@ -43,9 +44,7 @@ def _declared(method: type[Method]) -> DeclaredMethod:
     return DeclaredMethod(names, defaults, method.trains)
 
 
-def prepare_store(
-    results: str, sweep: LoadedSweep, trials: Iterable[Trial], searches: Sequence[SearchPoint] = ()
-) -> ResultStore:
+def prepare_store(results: str, sweep: LoadedSweep, plan: Plan) -> ResultStore:
     """The store of a sweep, ready for its rows: its folders made, older files upgraded, the manifest written.
 
     Raises ConfigError where the folder cannot be made or holds a file that cannot be read.
@@ -53,7 +52,7 @@ def prepare_store(
     try:
         store = ResultStore(results, tables())
         store.upgrade()
-        write_manifest(store, sweep, [*trials, *suggested_trials(store, searches)])
+        write_manifest(store, sweep, plan)
     except (OSError, ValueError) as error:
         raise ConfigError(sweep.document.source, [f"results: {results} cannot be used: {error}"]) from error
     return store
@@ -68,18 +67,18 @@ def suggested_trials(store: ResultStore, searches: Sequence[SearchPoint]) -> lis
     return [point.trial(values) for point, values in found.values()]
 
 
-def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials: Iterable[Trial] = ()) -> Manifest:
+def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, plan: Plan | None = None) -> Manifest:
     """Write `manifest.json` of this version and this sweep over the one that is there; returns what it now says.
 
-    Declarations that only the older manifest has are kept, for the rows of its version. Without a sweep the older one's
-    stays. Raises ValueError where the older manifest cannot be read.
+    Declarations that only the older manifest has are kept, for the rows of its version, as are the suggestions of the
+    plan's searches. Without a sweep the older one's stays. Raises ValueError where the older manifest cannot be read.
     """
-    trials = list(trials)
+    trials = [*plan.trials, *suggested_trials(store, plan.suggesting)] if plan else []
     manifest = Manifest(
         declarations=own_declarations(trials),
         tables={name: tuple(columns) for name, columns in tables().items()},
         made_by=versions(),
-        sweep=_as_run(sweep) if sweep else {},
+        sweep=_as_run(sweep, plan) if sweep else {},
         plan={trial.id: trial.fields for trial in trials},
     )
     manifest = manifest.over(store.read_manifest())
@@ -87,11 +86,12 @@ def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, trials:
     return manifest
 
 
-def _as_run(sweep: LoadedSweep) -> dict[str, str]:
+def _as_run(sweep: LoadedSweep, plan: Plan | None) -> dict[str, str]:
     """The sweep file with its overrides applied. Where the results went is left out: a URL may hold a password."""
     data = {name: value for name, value in sweep.document.data.items() if name != "results"}
     return {
         "name": sweep.config.name,
         "file": sweep.document.source,
         "text": yaml.safe_dump(data, sort_keys=False, allow_unicode=True),
+        **({"trials": str(plan.total)} if plan else {}),
     }

@@ -41,7 +41,7 @@ class Folder:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     made = Folder(tmp_path)
 
-    def run_missing(run: SweepRun, trials: Sequence[Trial], console: object) -> bool:
+    def run_missing(run: SweepRun, trials: Sequence[Trial], console: object, stop: object) -> bool:
         made.ran += [trial.id for trial in trials]
         return False
 

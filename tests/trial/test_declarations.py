@@ -11,7 +11,7 @@ from raypeft.metrics.scoring import declared_scores
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep, plan_trials
 from raypeft.training.columns import SCORES
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import write_manifest
@@ -35,8 +35,9 @@ def sweep(tmp_path, *overrides):
 
 def test_it_holds_the_sweep_as_it_was_run_and_its_plan(tmp_path, store):
     given = sweep(tmp_path, "defaults.limit=7", "results=s3://key:secret@bucket")
-    trials = plan_trials(given)
-    write_manifest(store, given, trials)
+    plan = plan_sweep(given)
+    trials = plan.trials
+    write_manifest(store, given, plan)
     found = store.read_manifest()
     assert yaml.safe_load(found.sweep["text"])["defaults"] == {"model": "toy", "dataset": "toy_apps", "limit": 7}
     assert "secret" not in Path(store.root, "manifest.json").read_text()
@@ -61,7 +62,7 @@ def test_it_holds_everything_that_this_version_declares(tmp_path, store):
 
 def test_scoring_again_keeps_the_sweep_and_the_plan(tmp_path, store):
     given = sweep(tmp_path)
-    write_manifest(store, given, plan_trials(given))
+    write_manifest(store, given, plan_sweep(given))
     first = store.read_manifest()
     write_manifest(store)
     assert store.read_manifest() == first

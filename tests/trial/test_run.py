@@ -27,7 +27,7 @@ from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.checking import load_config
 from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep
 from raypeft.study.trials import make_trial
 from raypeft.training import loop
 from raypeft.training.loop import Training
@@ -465,8 +465,9 @@ grids: [{model: toy, dataset: mine, tuning_method: {name: lora, num_train_epochs
          num_return_sequences: 2}]
 """)
     sweep = load_config(tmp_path / "s.yaml")
-    (trial,) = plan_trials(sweep)
-    store = prepare_store(str(tmp_path / "results"), sweep, [trial])
+    plan = plan_sweep(sweep)
+    (trial,) = plan.trials
+    store = prepare_store(str(tmp_path / "results"), sweep, plan)
     row = run_and_record(TrialContext(trial, "s", store))
     assert (row["status"], row["error"]) == ("ok", None)
     assert 3 <= row["max_new_tokens_used"] <= 12 and row["references_too_long"] == 0

@@ -46,7 +46,7 @@ class Sweep:
     @property
     def planned(self) -> int | None:
         """Number of trials in the plan. None: the folder has no plan."""
-        return len(self.manifest.plan) if self.manifest and self.manifest.plan else None
+        return self.manifest.planned or None if self.manifest else None
 
     @property
     def missing(self) -> list[str]:
@@ -204,7 +204,7 @@ def _state(sweep: Sweep, named: bool) -> str:
     prefix = f"{sweep.name}: " if named else ""
     if sweep.planned is None:
         return f"{prefix}{len(sweep.rows)} {'trial' if len(sweep.rows) == 1 else 'trials'}"
-    done = sweep.planned - len(sweep.missing)
+    done = len(sweep.manifest.plan) - len(sweep.missing) if sweep.manifest else 0
     others = len(sweep.rows) - done
     more = f", and {others} of an earlier plan" if others > 0 else ""
     return f"{prefix}{done} of {sweep.planned} trials{more}"

@@ -1,0 +1,51 @@
+"""How long a trial will probably take, by the trials like it that have ended.
+
+    Timing(rows).expected({"model": "toy", "dataset": "toy", "tuning_method": "lora", ...})      # seconds, or None
+
+Trials are alike if they agree in model, dataset, method, numbers of examples and decoding. Training time is scaled with
+the number of epochs. It is a guess: shots, early stops and other trials on the same machine change it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+Row = Mapping[str, Any]
+ALIKE = ("model", "model_path", "dataset", "declared", "tuning_method", "limit", "test_limit", "validation_limit",
+         "decode", "num_beams", "num_return_sequences", "do_sample", "fidelity")  # fmt: skip
+EPOCHS = "num_train_epochs"
+
+
+class Timing:
+    """What ended trials say of the time of others."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self.times: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
+        """What makes trials alike -> the seconds of an epoch, and of the rest, of each of them."""
+        for row in rows:
+            if (
+                row.get("status") in ("ok", "generated")
+                and row.get("total_seconds")
+                and (row.get("attempts") or 1) == 1
+            ):
+                training = (row.get("train_seconds") or 0.0) + (row.get("eval_seconds") or 0.0)
+                epochs = row.get(EPOCHS) or 1
+                self.times[_kind(row)].append((training / epochs, row["total_seconds"] - training))
+
+    def expected(self, fields: Row) -> float | None:
+        """The median over the trials like it, in seconds; None where there is none."""
+        found = self.times.get(_kind(fields))
+        if not found:
+            return None
+        return median(epoch * (fields.get(EPOCHS) or 1) + rest for epoch, rest in found)
+
+    def count(self, fields: Row) -> int:
+        """How many trials like it there are."""
+        return len(self.times.get(_kind(fields), ()))
+
+
+def _kind(row: Row) -> tuple[Any, ...]:
+    return tuple(row.get(name) for name in ALIKE)
