@@ -25,6 +25,7 @@ from raypeft.metrics.metric import READINGS
 from raypeft.prompting.templates import PromptTemplate
 from raypeft.records import Column
 from raypeft.study.config import NOT_SET, Resources, SandboxOptions, SweepConfig, Trial
+from raypeft.study.parameters import Asha, Goal, Parameter
 from raypeft.trial.columns import tables
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -77,6 +78,11 @@ def fields_page() -> str:
             *_section("## Top level", _field_rows(SweepConfig)),
             *_section("## `resources`", _field_rows(Resources)),
             *_section("## `sandbox`", _field_rows(SandboxOptions)),
+            "\n## `parameters`\n",
+            "A parameter of a search has the name of a trial field, and these fields. A list stands for `values`.",
+            *_table(FIELD_HEADINGS, _field_rows(Parameter)),
+            *_section("### `metric`", _field_rows(Goal)),
+            *_section("### `scheduler`", _field_rows(Asha)),
             "\n## `datasets`\n",
             "Each dataset of your own has a name, and these fields.",
             *_table(FIELD_HEADINGS, _field_rows(Declaration)),
@@ -120,6 +126,9 @@ def models_with_fields() -> list[type[BaseModel]]:
         SweepConfig,
         Resources,
         SandboxOptions,
+        Parameter,
+        Goal,
+        Asha,
         Declaration,
         Split,
         Trial,
@@ -191,8 +200,11 @@ def _type(field: Mapping[str, Any]) -> str:
 def _type_of_option(option: Mapping[str, Any]) -> str:
     if "$ref" in option:
         return "mapping (see below)"
+    if "type" not in option:
+        return "any"
     if option["type"] == "array":
-        return {"text": "list of text", "mapping": "list of mappings"}[_type_of_option(option["items"])]
+        of = {"text": "list of text", "mapping": "list of mappings", "any": "list"}
+        return of[_type_of_option(option["items"])]
     return TYPES[option["type"]]
 
 

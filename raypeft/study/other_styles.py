@@ -22,8 +22,10 @@ STYLES = (
     Style(
         "a sweep of Weights & Biases",
         frozenset({"program", "method", "metric", "parameters", "command", "early_terminate"}),
-        ("parameters: {lr: {values: [1e-4, 3e-4]}}   ->   grids: [{tuning_method: lora, "
+        ("method: grid, parameters: {lr: {values: [1e-4, 3e-4]}}   ->   grids: [{tuning_method: lora, "
          "learning_rate: [1.0e-4, 3.0e-4]}]",
+         "method: random or bayes   ->   search: random or optuna, num_samples: 24, parameters as they are "
+         "(docs/search.md), grids: [{tuning_method: lora}]",
          "program, command   ->   (none: python -m raypeft.sweep FILE)"),
     ),
     Style(

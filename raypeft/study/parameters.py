@@ -176,9 +176,9 @@ class Asha(BaseModel):
     """Asynchronous successive halving (Li et al. 2020, arXiv 1810.05934): trials that lag behind are stopped early."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Literal["asha"] = "asha"
+    name: Literal["asha"] = Field("asha", description="The scheduler")
     grace_period: float = Field(
-        1 / 9, gt=0, lt=1, description="Share of its training after which a trial may be stopped for the first time"
+        0.12, gt=0, lt=1, description="Share of its training after which a trial may be stopped for the first time"
     )
     reduction_factor: float = Field(
         3, gt=1, description="One trial in so many goes on past each rung; each rung is so many times as late"

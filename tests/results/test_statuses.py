@@ -48,7 +48,8 @@ def test_a_settled_trial_is_not_run_again_and_a_fault_is_the_exit_code(tmp_path,
 def test_the_column_is_described_by_the_statuses():
     assert status_column().description == (
         "How the trial ended: ok, oom (the GPU ran out of memory), infeasible (predicted not to fit in GPU memory), "
-        "generated (not scored yet), pruned (stopped early by the scheduler of its search), failed or lost (its process, its node or the results were lost)"
+        "generated (not scored yet), pruned (stopped early by the scheduler of its search), failed or "
+        "lost (its process, its node or the results were lost)"
     )
 
 
