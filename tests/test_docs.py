@@ -12,7 +12,7 @@ import yaml
 
 from raypeft.methods import METHODS
 from raypeft.study.checking import load_config
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep
 from raypeft.sweep import main
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def test_every_tuning_method_is_in_the_page_on_sweeps() -> None:
 
 def test_every_sweep_that_is_shipped_is_in_the_page_on_sweeps_with_its_number_of_trials() -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", (ROOT / "docs/sweeps.md").read_text("utf-8"), re.MULTILINE)
-    planned = {path.stem: str(len(plan_trials(load_config(path)))) for path in (ROOT / "sweeps").glob("*.yaml")}
+    planned = {path.stem: str(plan_sweep(load_config(path)).total) for path in (ROOT / "sweeps").glob("*.yaml")}
     assert dict(rows) == planned
 
 
@@ -123,5 +123,5 @@ def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, mo
     assert main(command.split()) == 0
     made = load_config(Path("mine.yaml"))
     (trials,) = re.findall(r"plans (\d+) trials", text)
-    assert len(plan_trials(made)) == int(trials)
+    assert plan_sweep(made).total == int(trials)
     assert made.document.data["datasets"] == yaml.safe_load(blocks["yaml"])["datasets"]

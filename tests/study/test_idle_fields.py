@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raypeft.study.checking import load_config
-from raypeft.study.plan import plan_trials
+from raypeft.study.plan import plan_sweep, plan_trials
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 
 HEAD = "name: s\ndefaults: {model: toy, dataset: toy}\n"
@@ -66,4 +66,4 @@ def test_a_field_is_set_by_its_own_mappings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sweep", sorted(Path(__file__).parents[2].glob("sweeps/*.yaml")), ids=lambda path: path.stem)
 def test_no_shipped_sweep_has_such_a_field(sweep: Path) -> None:
-    assert plan_trials(load_config(sweep))
+    assert plan_sweep(load_config(sweep)).total

@@ -9,7 +9,7 @@ import pytest
 from raypeft.study.axes import grid_points
 from raypeft.study.checking import load_config
 from raypeft.study.config import Trial
-from raypeft.study.plan import parameter_counts, plan_trials
+from raypeft.study.plan import parameter_counts, plan_sweep, plan_trials
 from raypeft.study.sweepfile import ConfigError
 from raypeft.study.trials import make_trial
 
@@ -321,7 +321,7 @@ def test_a_grids_points_are_flat_mappings_of_every_key() -> None:
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
 def test_a_shipped_sweep_plans_under_its_own_name(file: Path) -> None:
     sweep = load_config(file)
-    assert plan_trials(sweep)
+    assert plan_sweep(sweep).total
     assert sweep.config.name == file.stem
 
 
