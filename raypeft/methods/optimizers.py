@@ -36,9 +36,9 @@ class Optimizer:
 
 
 def _adafactor(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:
-    from transformers.optimization import Adafactor
+    from raypeft.methods.adafactor import StackedAdafactor
 
-    return Adafactor(parameters, lr=lr, weight_decay=weight_decay, scale_parameter=False, relative_step=False)
+    return StackedAdafactor(parameters, lr=lr, weight_decay=weight_decay)
 
 
 def _adamw(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:

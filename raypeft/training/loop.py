@@ -308,7 +308,8 @@ def optimise_step(
     one divisor for each batch, the loss that is minimised is what is returned. Raises FloatingPointError where the loss
     has no finite gradient.
     """
-    model.train()
+    if not model.training:  # to set it in every module takes 9 ms with an adapter on 135M parameters
+        model.train()
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):
