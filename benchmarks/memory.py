@@ -31,7 +31,7 @@ from transformers import AutoTokenizer
 
 from raypeft.decoding.generation import Search, generate
 from raypeft.events import Evaluated
-from raypeft.machine import Meter, enforce_budget, is_out_of_memory
+from raypeft.gpu import Meter, is_out_of_memory, take_budget
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import training_steps
@@ -80,7 +80,7 @@ def measured_lengths(rows, source, tokenizer):
 
 def run_bar(bar, options):
     """Everything measured of one bar, in this process."""
-    enforce_budget(options.budget)
+    take_budget(options.budget)
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"

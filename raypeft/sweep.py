@@ -120,6 +120,7 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: Stop) -> None:
     """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
+    from raypeft.runner.cards import card_notes
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
@@ -127,6 +128,8 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     view = (LiveView if console.is_terminal else LineView)(len(trials) + unsuggested, console)
     say(console, "starting Ray")
     with stop.on_signals(), ray_session(run.verbose), view:
+        for note in card_notes(run.resources.gpu_memory_gb):
+            say(console, note)
         tune_trials(run, trials, [view], stop)
 
 

@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from figure1.bars import BATCH, PADDED, origin_columns, planned
 from figure1.models import build_base
-from raypeft.machine import GIB
+from raypeft.gpu import GIB
 from raypeft.training.loop import checkpointing, make_optimizer
 
 IN_FLOAT32 = {"__pow__", "cumsum", "exp", "layer_norm", "log_softmax", "norm", "pow", "prod", "rsqrt", "softmax", "sum"}

@@ -17,7 +17,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from raypeft.machine import GIB
+from raypeft.gpu import GIB
 from raypeft.services.queue import cpu_count
 
 State = Literal["ok", "note", "fault"]

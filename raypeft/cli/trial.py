@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
-from raypeft.machine import enforce_budget, quiet_libraries, use_threads
+from raypeft.gpu import take_budget
+from raypeft.machine import quiet_libraries, use_threads
 from raypeft.results.attempts import attempt, left_alone
 from raypeft.results.places import sweep_url
 from raypeft.results.standing import look_at
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     trial, config = trials[options.index], sweep.config
     use_threads(config.resources.cpus_per_trial)
-    enforce_budget(config.resources.gpu_memory_gb)
+    take_budget(config.resources.gpu_memory_gb)
     if not options.verbose:
         quiet_libraries()
     print(f"trial {options.index}, {trial.id}: {trial.label}")

@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
-
 from raypeft import events
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Search
 from raypeft.events import Listener, Stage
-from raypeft.machine import free_memory
+from raypeft.gpu import free_memory, is_out_of_memory
 from raypeft.records import Candidate, Prompt
 
 __all__ = ["Keep", "Search", "batches", "decoding_order", "generate"]
@@ -81,8 +79,8 @@ def batches(
         batch = order[done : done + batch_size]
         try:
             found = decoder.decode([prompts[index] for index in batch])
-        except torch.cuda.OutOfMemoryError:
-            if batch_size == 1:
+        except RuntimeError as error:
+            if batch_size == 1 or not is_out_of_memory(error):
                 raise
             batch_size //= 2
             free_memory()

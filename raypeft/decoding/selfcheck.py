@@ -21,6 +21,7 @@ import torch
 
 from raypeft.decoding.decoders import decoder_for, paths
 from raypeft.decoding.search import Decoder, Path, Search
+from raypeft.gpu import is_out_of_memory
 from raypeft.records import Example, Prompt
 
 TOKENS = 3
@@ -103,9 +104,9 @@ def _expected(model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prom
     alone = replace(search, path="alone")
     try:
         found = [_sums(model, tokenizer, alone, [prompt])[0] for prompt in prompts[: len(TEXTS)]]
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         kind = "beam search" if search.num_beams > 1 and not search.do_sample else "sampling or greedy search"
         raise ValueError(f"Transformers must be able to decode the model by {kind} with this method, but one of the "
                          f"type {model.config.model_type} fails: {_message(error)}") from error  # fmt: skip
@@ -127,9 +128,9 @@ def _problem(
             along = replace(search, max_new_tokens=tokens)
             for found, wanted in zip(_sums(model, tokenizer, along, batch, beside), expected, strict=False):
                 compared += differences(found, wanted, beams, ends)
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return f"it fails ({_message(error)})"
     worst, limit = max(compared), _tolerance(model)
     if all(each <= limit for each in compared):  # not of NaN

@@ -244,12 +244,17 @@ class BaseCache:
     def get(self, model: str, path: str | None = None, revision: str | None = None, weights: Weights = "half") -> Base:
         """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
         key = (model, path, revision, weights)
-        if self.key != key or self.base is None or not self.base.intact:
-            self.drop()
+        self.make_room(*key)
+        if self.base is None:
             self.base = load_base(model, path, revision, weights)
             self.key = key
             self.base.decoding = self.decoding.setdefault((*key, self.base.revision), {})
         return self.base
+
+    def make_room(self, model: str, path: str | None, revision: str | None, weights: Weights) -> None:
+        """Drop the base that is held unless `get` would give it."""
+        if self.base is not None and (self.key != (model, path, revision, weights) or not self.base.intact):
+            self.drop()
 
     def drop(self) -> None:
         """Forget the base and free its memory."""

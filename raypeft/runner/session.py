@@ -1,20 +1,18 @@
-"""Ray: joining or starting it, and a trial's share of a GPU."""
+"""Ray: joining it or starting it."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
 from ray._common.utils import get_ray_address_file
 
-from raypeft.machine import GIB
 from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
-from raypeft.study.config import Resources
 from raypeft.study.sweepfile import ConfigError
 
 
@@ -129,44 +127,3 @@ def left_by_a_dead_cluster(file: Path) -> bool:
     except OSError:
         return True
     return False
-
-
-def trial_resources(resources: Resources) -> dict[str, float]:
-    """What a Tune trial asks Ray for: a share of a GPU, or CPU cores where the cluster has no GPU.
-
-    The share is min(1, budget / smallest eligible card); a card is eligible if it has the budget, and where none has
-    it, the smallest counts. On an 80 GB card, 24 GB ask for 0.3 of it, so three trials share it.
-    """
-    available = ray.cluster_resources()
-    cpus = available.get("CPU", 1)
-    if not available.get("GPU"):
-        return {"cpu": min(resources.cpus_per_trial, cpus)}
-    return {"cpu": 1, "gpu": gpu_share(resources.gpu_memory_gb, card_sizes())}
-
-
-def gpu_share(budget_gb: float, cards_gb: Sequence[float]) -> float:
-    """The share of one GPU that a budget in GiB asks for, given the sizes of the cluster's cards in GiB."""
-    eligible = [size for size in cards_gb if size >= budget_gb] or list(cards_gb)
-    # Rounded up to a thousandth, Ray's grain being a ten-thousandth: a share must never exceed what the card can hold.
-    return min(1.0, -(-1000 * budget_gb // min(eligible)) / 1000)
-
-
-def card_sizes() -> list[float]:
-    """Memory of one card of each GPU node, in GiB, asked of the nodes themselves."""
-
-    @ray.remote(num_cpus=0, num_gpus=0.001)
-    def size() -> float:
-        import torch
-
-        return torch.cuda.get_device_properties(0).total_memory / GIB
-
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    asked = [
-        size.options(
-            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                node["NodeID"], soft=False
-            )
-        ).remote()
-        for node in nodes
-    ]
-    return ray.get(asked)

@@ -19,10 +19,12 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypeft.events import Evaluated, Event, Finished, Noted, Started
-from raypeft.machine import enforce_budget, use_threads
+from raypeft.gpu import take_budget
+from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
+from raypeft.runner.cards import trial_resources
 from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
@@ -32,7 +34,7 @@ from raypeft.runner.run import SweepRun
 from raypeft.runner.scratch import scratch_folder
 from raypeft.runner.search.halving import PrunedByNote
 from raypeft.runner.search.setup import tune_search
-from raypeft.runner.session import check_ray_lives, trial_resources
+from raypeft.runner.session import check_ray_lives
 from raypeft.services.cluster import ClusterServices
 from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import Resources, RunOptions, Trial
@@ -55,6 +57,7 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
 
     Raises Stopped where `stop` was set, once the running trials have come to an end.
     """
+    resources = trial_resources(run.resources)
     settings = {
         "sweep": run.name,
         "results": run.results,
@@ -62,13 +65,14 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "folder": str(Path.cwd()),
         "options": run.options.model_dump(),
         "driver": run.driver,
+        "verbose": run.verbose,
+        "use_gpu": "gpu" in resources,
         "prunes": bool(run.search and run.search.asha),
     }
     store = ResultStore(run.results, tables())
     watcher = Watcher(run, trials, store, observers)
     ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
-    resources = trial_resources(run.resources)
     search = tune_search(run, trials, store, stop, resources)
     with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
@@ -92,12 +96,16 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     """The function that Ray Tune runs in a worker process: one trial, from settings to its row in the store."""
     if Path(settings["folder"]).is_dir():
         os.chdir(settings["folder"])
+    if not settings["use_gpu"]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not share out the cards that there may be
     trial = Trial.model_validate(settings["planned"]["trial"])
     resources = Resources.model_validate(settings["resources"])
     options = RunOptions.model_validate(settings["options"])
     use_threads(resources.cpus_per_trial)
+    if not settings["verbose"]:
+        quiet_libraries()
     SERVICES.sandbox_workers = options.sandbox.workers
-    enforce_budget(resources.gpu_memory_gb)
+    take_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
     progress = Progress(settings["planned"]["label"])
     relay = Relay(at_once=(Evaluated,) if settings["prunes"] else ())

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from raypeft.machine import GIB
+from raypeft.gpu import CONTEXT_GB, GIB
 from raypeft.methods import TrainedMethod
 from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.architectures import Architecture
@@ -22,8 +22,9 @@ from raypeft.prompting.templates import chosen_form
 if TYPE_CHECKING:
     from raypeft.study.config import Resources, Trial
 
-CONTEXT_GB = 0.5
-"""Memory of the CUDA context, which is part of the budget. `enforce_budget` measures the real value."""
+MARGIN = 1.05
+"""What the allocator loses to holes and rounding: reserved memory was at most 4 % above that of tensors in training
+(ten models on an H200, benchmarks/memory.py)."""
 HALF, SINGLE = 2, 4
 CHAT_TOKENS = 48
 """Room for what a chat template writes around a query and its answer; a default system prompt is most of it."""
@@ -52,7 +53,7 @@ class Prediction:
         return max(self.weights_gb, self.train_gb or 0.0, self.generate_gb)
 
     def fits(self, budget_gb: float) -> bool:
-        return self.peak_gb + CONTEXT_GB <= budget_gb
+        return MARGIN * self.peak_gb + CONTEXT_GB <= budget_gb
 
 
 def predict(trial: Trial, resources: Resources) -> Prediction | None:
@@ -64,7 +65,7 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
     architecture = family_of(trial.model, trial.model_path).architecture
     if architecture is None:
         return None
-    method, room = trial.method, (resources.gpu_memory_gb - CONTEXT_GB) * GIB
+    method, room = trial.method, (resources.gpu_memory_gb - CONTEXT_GB) / MARGIN * GIB
     weights = weight_bytes(architecture, method.base_weights)
     train, checkpointing, part = None, False, 1
     if isinstance(method, TrainedMethod):
@@ -86,9 +87,9 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
     return Prediction(weights / GIB, train, generate / GIB, checkpointing, part, batch_size)
 
 
-def on_card(resources: Resources, card_gb: float | None) -> Resources:
-    """The resources, with a budget of at most `card_gb`, the memory of the GPU in GiB. None: no GPU, no change."""
-    budget = min(resources.gpu_memory_gb, card_gb) if card_gb else resources.gpu_memory_gb
+def on_card(resources: Resources, free_gb: float | None) -> Resources:
+    """The resources, with a budget of at most `free_gb`, what the GPU has for it in GiB. None: no GPU, no change."""
+    budget = min(resources.gpu_memory_gb, free_gb) if free_gb else resources.gpu_memory_gb
     return resources.model_copy(update={"gpu_memory_gb": budget})
 
 

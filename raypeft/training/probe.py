@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from raypeft.gpu import is_out_of_memory
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.losses import answer_loss
@@ -32,9 +33,9 @@ def check_trainable(model: Any, prompts: Sequence[Prompt], pad_token_id: int, me
         with torch.random.fork_rng():
             loss = answer_loss(model, collate_for(model, prompts, pad_token_id))
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    except torch.cuda.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise ValueError(f"{method} must be able to train a model of the type {model.config.model_type}, but a first "
                          f"pass fails: {type(error).__name__}: {str(error)[:300]}") from error  # fmt: skip
     if not math.isfinite(loss.item()):

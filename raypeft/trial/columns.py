@@ -5,7 +5,7 @@ store = ResultStore("results/rq2", tables())
 
 from datetime import datetime
 
-from raypeft import machine
+from raypeft import gpu
 from raypeft.metrics.scoring import score_columns
 from raypeft.prompting import shots
 from raypeft.records import Column
@@ -87,6 +87,6 @@ def measured() -> list[Column]:
         *tune.COLUMNS,
         *examples.COLUMNS,
         *shots.COLUMNS,
-        *machine.COLUMNS,
+        *gpu.COLUMNS,
         *provenance.COLUMNS,
     ]

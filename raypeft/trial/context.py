@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from raypeft import events
 from raypeft.events import Listener, Stage
-from raypeft.machine import Meter
+from raypeft.gpu import Meter
 from raypeft.models.loading import BaseCache
 from raypeft.records import Dataset
 from raypeft.results.store import ResultStore

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from raypeft import __version__, machine
+from raypeft import __version__, gpu, machine
 from raypeft.records import Column
 
 COLUMNS = (
@@ -32,7 +32,7 @@ def provenance() -> dict[str, Any]:
 
     return {
         "device": machine.device_name(),
-        "device_memory_gb": machine.card_gb(),
+        "device_memory_gb": gpu.card_gb(),
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         **versions(),

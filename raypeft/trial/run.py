@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from raypeft import machine
+from raypeft import gpu
 from raypeft.events import Finished, Pruned, Started
 from raypeft.methods import TrainedMethod
 from raypeft.prompting.shots import pick_shots, prompt_columns
@@ -67,13 +67,13 @@ def run_and_record(context: TrialContext) -> Row:
         row |= {"status": "pruned", "error": str(pruned), **pruned.measured}
     except Exception as error:
         traceback.print_exc()  # to the process's log; the row has the message
-        row |= failure(error)
+        row |= failure(error, context.resources.gpu_memory_gb)
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **context.meter.columns()}
     row = record(context, row)
     drop_checkpoints(context, row)
     # Only now: while an exception is handled, its traceback holds the frames that hold the tensors.
-    machine.free_memory()
+    gpu.free_memory()
     context.listener(Finished(row))
     return row
 
@@ -88,10 +88,18 @@ def check_columns(context: TrialContext) -> None:
                              f"or a metric that fills them was added")  # fmt: skip
 
 
-def failure(error: Exception) -> Row:
-    """What a row says of the error that ended its trial."""
-    status = "oom" if machine.is_out_of_memory(error) else "lost" if is_loss(error) else "failed"
-    return {"status": status, "error": f"{type(error).__name__}: {error}"}
+def failure(error: Exception, gpu_memory_gb: float) -> Row:
+    """What a row says of the error that ended its trial, which asked for so much memory, in GiB.
+
+    Out of memory is a result only where the process had that memory.
+    """
+    told = f"{type(error).__name__}: {error}"
+    if not gpu.is_out_of_memory(error):
+        return {"status": "lost" if is_loss(error) else "failed", "error": told}
+    if gpu.had_its_budget(gpu_memory_gb):
+        return {"status": "oom", "error": told}
+    held = f"other processes held GPU memory of this trial, which had {gpu.budget_gb():.1f} of {gpu_memory_gb:g} GiB"
+    return {"status": "lost", "error": f"{held}: {told}"}
 
 
 def is_loss(error: Exception) -> bool:
@@ -106,7 +114,7 @@ def record(context: TrialContext, row: Row) -> Row:
     except Exception as error:
         traceback.print_exc()
         kept = {name: row[name] for name in ("id", "sweep", "started_at", "attempts", *context.trial.fields)}
-        row = kept | failure(error)
+        row = kept | failure(error, context.resources.gpu_memory_gb)
         try:
             context.store.write_rows("trials", context.trial.id, [row])
         except Exception:
@@ -117,17 +125,17 @@ def record(context: TrialContext, row: Row) -> Row:
 
 def run_within_budget(context: TrialContext) -> Row:
     """`run_trial` with a plan for the GPU's memory, or, for a trial that cannot fit it, the reason."""
-    card_gb = machine.card_gb()
-    resources = memory.on_card(context.resources, card_gb)
+    budget_gb = gpu.budget_gb()
+    resources = memory.on_card(context.resources, budget_gb)
     prediction = memory.predict(context.trial, resources)
     row: Row = {
         "predicted_peak_memory_gb": prediction.peak_gb if prediction else None,
-        "gpu_memory_gb": resources.gpu_memory_gb if card_gb else None,
+        "gpu_memory_gb": resources.gpu_memory_gb if budget_gb else None,
     }
-    if card_gb and not context.options.force and (too_large := memory.refusal(prediction, resources)):
+    if budget_gb and not context.options.force and (too_large := memory.refusal(prediction, resources)):
         return row | {"status": "infeasible", "error": too_large}
     # Only a GPU has a budget to keep; elsewhere batches stay as asked and activations are kept.
-    context = replace(context, resources=resources, memory_plan=prediction if card_gb else None)
+    context = replace(context, resources=resources, memory_plan=prediction if budget_gb else None)
     return row | run_trial(context)
 
 
@@ -138,6 +146,7 @@ def run_trial(context: TrialContext) -> Row:
     SandboxUnavailable where tests cannot be run safely.
     """
     trial, method = context.trial, context.trial.method
+    context.bases.make_room(*trial.base_key)  # before the meter starts
     with context.stage("load"):
         splits, measured = examples.load(trial, context.dataset)
         base = context.bases.get(*trial.base_key)

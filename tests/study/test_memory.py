@@ -9,7 +9,7 @@ from small_models import make_small_model
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from raypeft import machine
+from raypeft import gpu
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
 from raypeft.models.classes import from_folder
 from raypeft.models.loading import load_base
@@ -173,8 +173,8 @@ def store(tmp_path):
 
 
 def test_a_trial_that_cannot_fit_is_recorded_and_not_run(store, monkeypatch):
-    monkeypatch.setattr(machine, "has_gpu", lambda: True)
-    monkeypatch.setattr(machine, "card_gb", lambda: 80.0)
+    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpu, "card_gb", lambda: 80.0)
     row = run_and_record(TrialContext(trial(Full()), "s", store))
     assert row["status"] == "infeasible"
     assert "more than the 24.0 GiB of its budget; --force" in row["error"]

@@ -1,0 +1,174 @@
+"""This process's GPU: the memory budget that is enforced, the peak that is measured, and what a failure of it means.
+
+    take_budget(24)
+    with meter.stage("train"): ...
+    meter.columns()["train_peak_memory_reserved_gb"]
+
+Without CUDA nothing is enforced and nothing measured (None). Torch is imported only when a function is called.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from raypeft.records import Column
+
+GIB = 2**30
+METERED = ("load", "train", "generate")
+"""The stages of a trial that need GPU memory."""
+PEAKS = (("allocated", "allocated to tensors"), ("reserved", "reserved by PyTorch"))
+COLUMNS = (
+    Column("peak_memory_allocated_gb", float, "Peak GPU memory allocated to tensors", "GiB"),
+    Column("peak_memory_reserved_gb", float, "Peak GPU memory reserved by PyTorch", "GiB"),
+    *(
+        Column(f"{stage}_peak_memory_{kind}_gb", float, f"Peak GPU memory {what} in the {stage} stage", "GiB")
+        for stage in METERED
+        for kind, what in PEAKS
+    ),
+)
+"""What a `Meter` puts into the row."""
+
+
+CONTEXT_GB = 0.6
+"""Memory of the CUDA context, which is part of the budget: 0.51 GiB on an H200 with CUDA 13, and a little room."""
+SPARE_GB = 0.25
+"""Free memory of the card that is left to libraries (cuBLAS's workspaces) and to a display."""
+ITS_BUDGET = 0.8
+"""A process that holds this share of its budget when an allocation fails has run out of its own memory."""
+OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone."""
+
+_granted: float | None = None
+
+
+def has_gpu() -> bool:
+    """Whether torch has a CUDA device to use."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def card_gb() -> float | None:
+    """Memory of the card that this process uses, in GiB; None without a GPU."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory / GIB if has_gpu() else None
+
+
+def prepare() -> None:
+    """Settings that must be made before CUDA starts. What the user has set stays."""
+    # Caches that grow leave holes of every size: without this, decoding reserved up to four times what it needed.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    # Ray counts cards as NVML does; CUDA would put the fastest first.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+
+
+def take_budget(gpu_memory_gb: float) -> float | None:
+    """Cap this process's allocations; returns the budget that it got, in GiB (2**30 bytes). None without a GPU.
+
+    The budget is what was asked for, or what the card has free where that is less; the CUDA context is part of it.
+    The paper's condition, one 24 GB card, then holds on a larger one: beyond the cap an allocation raises
+    torch.cuda.OutOfMemoryError.
+    """
+    global _granted
+    import torch
+
+    prepare()
+    if not torch.cuda.is_available():
+        _granted = None
+        return None
+    # cuDNN's attention makes a plan for every new length, 1.4 to 1.8 s each on an H200.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.cuda.init()
+    free, total = torch.cuda.mem_get_info()
+    there = (free + torch.cuda.memory_reserved()) / GIB - SPARE_GB
+    cap = max(0.0, min(gpu_memory_gb - CONTEXT_GB, there))
+    torch.cuda.set_per_process_memory_fraction(min(1.0, cap * GIB / total))
+    _granted = cap + CONTEXT_GB
+    return _granted
+
+
+def budget_gb() -> float | None:
+    """The budget of this process, in GiB: what `take_budget` gave, else all of the card. None without a GPU."""
+    return _granted if _granted is not None else card_gb()
+
+
+@dataclass(slots=True)
+class Meter:
+    """Peak GPU memory by stage, in GiB; empty without CUDA. A stage that fails is measured up to its end as well."""
+
+    peaks: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Stage -> allocated by tensors, reserved from the card."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        import torch
+
+        if name not in METERED or not torch.cuda.is_available():
+            yield
+            return
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        try:
+            yield
+        finally:
+            peak = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+            self.peaks[name] = max(peak, self.peaks.get(name, peak))
+
+    def columns(self) -> dict[str, float | None]:
+        """The row's columns: of the whole trial, and of its stages."""
+        row: dict[str, float | None] = {}
+        for place, (kind, _) in enumerate(PEAKS):
+            values = {stage: peak[place] for stage, peak in self.peaks.items()}
+            row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items()}
+            row[f"peak_memory_{kind}_gb"] = max(values.values(), default=None)
+        return row
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the GPU's (not the host's) lack of memory, in any of the forms that it comes in."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY) and is_of_cuda(error)
+
+
+def is_of_cuda(error: BaseException) -> bool:
+    """Whether an error of PyTorch's comes from CUDA or its libraries."""
+    return any(text in str(error) for text in ("CUDA", "CUBLAS", "CUDNN", "cuda"))
+
+
+def had_its_budget(asked_gb: float) -> bool:
+    """Whether this process, of which an allocation failed, had the memory that it was to have.
+
+    Otherwise other processes held it, and the failure says nothing of the trial.
+    """
+    import torch
+
+    card, granted = card_gb(), budget_gb()
+    if card is None or granted is None:
+        return True
+    if granted < ITS_BUDGET * min(asked_gb, card):
+        return False
+    with suppress(RuntimeError):  # a broken context answers nothing
+        free, _ = torch.cuda.mem_get_info()
+        held = torch.cuda.max_memory_reserved() / GIB + CONTEXT_GB
+        return held >= ITS_BUDGET * granted or free / GIB > granted - held
+    return True
+
+
+def free_memory() -> None:
+    """Give cached GPU memory back, so that the next trial of this process starts from what the base takes."""
+    import torch
+
+    gc.collect()
+    # A CUDA context that an error has broken raises here. The trial's row must not be lost with it: the next trial
+    # finds the context broken in `take_budget`, and Ray gives it another process.
+    with suppress(RuntimeError):
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

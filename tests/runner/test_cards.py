@@ -1,0 +1,67 @@
+"""A trial's share of a GPU, and what is said of a cluster's cards."""
+
+import pytest
+
+from raypeft.runner import cards
+from raypeft.runner.cards import card_notes, gpu_share, nvidia_smi, trial_resources
+from raypeft.study.config import Resources
+
+
+@pytest.mark.parametrize(
+    ("budget", "sizes", "share"),
+    [
+        (24, [24.0], 1.0),
+        (24, [80.0], 0.3),
+        (24, [79.1], 0.304),
+        (24, [80.0, 48.0], 0.5),
+        (24, [80.0, 16.0], 1.0),
+        (24, [79.2, 23.65], 1.0),
+        (24, [16.0, 12.0], 1.0),
+        (12, [24.0], 0.5),
+        (24, [], 1.0),
+    ],
+    ids=["exact", "80 GB", "rounded up", "smallest counts", "a smaller card", "a real 24 GB card", "all too small",
+         "half", "not known"],
+)  # fmt: skip
+def test_the_share_is_the_budget_over_the_smallest_card(budget, sizes, share):
+    assert gpu_share(budget, sizes) == share
+
+
+@pytest.mark.parametrize("budget", [7.3, 11, 24, 33.3])
+@pytest.mark.parametrize("card", [15.8, 24.0, 39.4, 79.1, 139.8])
+def test_as_many_trials_as_share_a_card_fit_its_memory(budget, card):
+    share = gpu_share(budget, [card])
+    assert share == 1.0 or int(1 / share) * budget <= card
+
+
+def test_without_a_gpu_a_trial_asks_for_cpus_but_never_for_more_than_there_are(monkeypatch):
+    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    assert trial_resources(Resources(cpus_per_trial=8)) == {"cpu": 2.0}
+    assert trial_resources(Resources(cpus_per_trial=1)) == {"cpu": 1}
+
+
+def test_with_gpus_a_trial_asks_for_its_share_of_the_smallest_one(monkeypatch):
+    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
+    monkeypatch.setattr(cards, "card_sizes", lambda: [80.0, 40.0])
+    assert trial_resources(Resources(gpu_memory_gb=24)) == {"cpu": 1, "gpu": 0.6}
+    assert not list(card_notes(24))
+    monkeypatch.setattr(cards, "card_sizes", lambda: [80.0, 23.65, 16.0])
+    assert list(card_notes(24)) == [
+        "some GPUs have 16 GiB, less than the 24 GiB of a trial: trials that Ray places there have that much (start "
+        "Ray with --num-gpus 0 on such nodes to leave them out)"
+    ]
+
+
+def test_a_machine_whose_gpu_ray_does_not_offer_is_told(monkeypatch):
+    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(cards, "nvidia_smi", lambda: [24.0])
+    assert any("Ray offers no GPU though this machine has one" in note for note in card_notes(24))
+
+
+def test_the_driver_names_every_card_of_a_machine(tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 24564\necho 81559\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert nvidia_smi() == [pytest.approx(23.99, abs=0.01), pytest.approx(79.65, abs=0.01)]
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert nvidia_smi() == []
