@@ -1,4 +1,4 @@
-"""Whether a method can train a loaded model at all, by one forward and one backward pass. Changes nothing.
+"""Whether a method can train a loaded model at all, and in what memory, by a forward and a backward pass.
 
     check_trainable(model, prompts[:2], pad_token_id, "prefix_tuning")
 
@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from raypeft.gpu import is_out_of_memory
+from raypeft.gpu import free_memory, is_out_of_memory
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.losses import answer_loss
+
+if TYPE_CHECKING:
+    from raypeft.training.loop import Recipe
 
 MOST = 20_000_000
 """Parameters whose gradients are computed at most; those of a few tensors are enough."""
@@ -43,6 +48,50 @@ def check_trainable(model: Any, prompts: Sequence[Prompt], pad_token_id: int, me
     if not any(gradient is not None and gradient.any() for gradient in gradients):
         raise ValueError(f"{method} must change what a model of the type {model.config.model_type} says, but no "
                          f"gradient reaches what it trains: the model does not read it")  # fmt: skip
+
+
+def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
+    """The recipe, changed where the longest batch does not fit the GPU: activations are computed a second time, and then
+    passes are halved. Gradients are the same sums. Leaves the model as it was.
+
+    One forward and one backward pass are tried, beside as much memory as the optimiser will hold. Raises torch's error
+    where nothing fits.
+    """
+    longest = sorted(train, key=len, reverse=True)
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    state = int(OPTIMIZERS[recipe.method.optim].state_bytes * trained)
+    while True:
+        size = recipe.micro_batch_size or recipe.method.per_device_train_batch_size
+        try:
+            _one_pass(model, longest[:size], recipe, state)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or (smaller := _smaller(recipe, size)) is None:
+                raise
+            recipe = smaller
+        else:
+            return recipe
+        free_memory()  # here the exception holds no tensors any more
+
+
+def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> None:
+    from raypeft.training.loop import checkpointing
+
+    model.train()
+    held = torch.empty(state, dtype=torch.uint8, device=model.device)
+    try:
+        with torch.random.fork_rng(), checkpointing(model, recipe.gradient_checkpointing):
+            answer_loss(model, collate_for(model, batch, recipe.pad_token_id)).backward()
+    finally:
+        model.zero_grad()
+        del held
+
+
+def _smaller(recipe: Recipe, size: int) -> Recipe | None:
+    """A recipe that needs less memory; None where there is none."""
+    method = recipe.method
+    if not recipe.gradient_checkpointing and method.gradient_checkpointing is None and method.checkpoints:
+        return replace(recipe, gradient_checkpointing=True)
+    return replace(recipe, micro_batch_size=-(-size // 2)) if size > 1 else None
 
 
 def _smallest(model: Any) -> Iterator[torch.nn.Parameter]:

@@ -14,6 +14,8 @@ from raypeft.records import Column
 COLUMNS = (
     Column("device", str, "Name of the GPU, or of the CPU if there is no GPU"),
     Column("device_memory_gb", float, "Memory of the whole GPU. null without a GPU", "GiB"),
+    Column("compute_capability", str, "Compute capability of the GPU, such as 9.0. null without a GPU"),
+    Column("cuda_version", str, "Version of CUDA that torch was built for. null without a GPU"),
     Column("threads", int, "Number of CPU threads used by torch", "threads"),
     Column("host", str, "Name of the machine"),
     Column("raypeft_version", str, "Version of raypeft"),
@@ -23,6 +25,7 @@ COLUMNS = (
     Column("torch_version", str, "Version of torch"),
     Column("transformers_version", str, "Version of transformers"),
     Column("peft_version", str, "Version of peft"),
+    Column("bitsandbytes_version", str, "Version of bitsandbytes"),
 )
 
 
@@ -33,6 +36,8 @@ def provenance() -> dict[str, Any]:
     return {
         "device": machine.device_name(),
         "device_memory_gb": gpu.card_gb(),
+        "compute_capability": ".".join(map(str, torch.cuda.get_device_capability())) if gpu.has_gpu() else None,
+        "cuda_version": torch.version.cuda if gpu.has_gpu() else None,
         "threads": torch.get_num_threads(),
         "host": socket.gethostname(),
         **versions(),
@@ -47,7 +52,7 @@ def versions() -> dict[str, Any]:
         "git_commit": commit,
         "git_dirty": dirty,
         "python_version": platform.python_version(),
-        **{f"{package}_version": version(package) for package in ("torch", "transformers", "peft")},
+        **{f"{package}_version": version(package) for package in ("torch", "transformers", "peft", "bitsandbytes")},
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raypeft import gpu
 from raypeft.events import Pruned
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
@@ -87,6 +88,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     """Train `model`, keep the adapter of the best evaluation in PEFT's format; what was measured, by column."""
     from raypeft.models import virtual_tokens
     from raypeft.training.loop import Recipe, Training
+    from raypeft.training.probe import fitted
 
     trial, plan = context.trial, context.memory_plan
     recipe = Recipe(
@@ -100,6 +102,8 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     for prompts in encoded.values():
         check_ids(prompts, base.token_count, base.tokenizer)
+    if gpu.has_gpu():  # the plan is a prediction
+        recipe = fitted(model, encoded["train"], recipe)
     training = Training(model, encoded["train"], recipe)
     checkpoints = training_checkpoints(context, base, recipe, encoded)
     try:

@@ -173,7 +173,6 @@ def store(tmp_path):
 
 
 def test_a_trial_that_cannot_fit_is_recorded_and_not_run(store, monkeypatch):
-    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
     monkeypatch.setattr(gpu, "card_gb", lambda: 80.0)
     row = run_and_record(TrialContext(trial(Full()), "s", store))
     assert row["status"] == "infeasible"

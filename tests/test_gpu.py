@@ -1,0 +1,143 @@
+"""The budget of a process on a card that others use as well, and what errors of CUDA mean. The card is a stand-in."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from raypeft import gpu
+from raypeft.gpu import CONTEXT_GB, GIB, SPARE_GB, budget_gb, had_its_budget, is_out_of_memory, take_budget
+from raypeft.trial.run import failure
+
+
+class Card:
+    """A GPU with `total` GiB, of which other processes hold `others`, and this one its context and `held`."""
+
+    def __init__(self, total: float, others: float = 0.0, held: float = 0.0) -> None:
+        self.total, self.others, self.held, self.cap = total, others, held, total
+        self.is_broken = False
+
+    def install(self, patch: pytest.MonkeyPatch) -> "Card":
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "init", lambda: None)
+        patch.setattr(torch.cuda, "mem_get_info", self.info)
+        patch.setattr(torch.cuda, "memory_reserved", lambda: int(self.held * GIB))
+        patch.setattr(torch.cuda, "max_memory_reserved", lambda: int(self.held * GIB))
+        patch.setattr(torch.cuda, "empty_cache", lambda: self.info() and None)
+        patch.setattr(torch.cuda, "set_per_process_memory_fraction", self.set_cap)
+        patch.setattr(gpu, "card_gb", lambda: self.total)
+        return self
+
+    def info(self) -> tuple[int, int]:
+        if self.is_broken:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return int((self.total - self.others - self.held - CONTEXT_GB) * GIB), int(self.total * GIB)
+
+    def set_cap(self, fraction: float) -> None:
+        self.cap = fraction * self.total
+
+
+@pytest.fixture
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "_granted", None)
+        patch.setenv("PYTORCH_ALLOC_CONF", "")
+        patch.setenv("CUDA_DEVICE_ORDER", "")
+        yield patch
+
+
+def test_on_a_free_large_card_the_budget_is_what_was_asked(patch: pytest.MonkeyPatch) -> None:
+    card = Card(80).install(patch)
+    assert take_budget(24) == pytest.approx(24) == budget_gb()
+    assert card.cap == pytest.approx(24 - CONTEXT_GB)
+
+
+def test_a_card_that_is_partly_used_gives_what_is_free(patch: pytest.MonkeyPatch) -> None:
+    card = Card(23.65, others=10).install(patch)
+    assert take_budget(24) == pytest.approx(13.65 - SPARE_GB)
+    assert card.cap == pytest.approx(13.65 - SPARE_GB - CONTEXT_GB)
+
+
+def test_what_a_neighbour_holds_is_not_taken_for_this_processs_context(patch: pytest.MonkeyPatch) -> None:
+    caps = []
+    for others in (0.0, 0.5, 8.0):
+        card = Card(80, others=others).install(patch)
+        take_budget(1.4)
+        caps.append(card.cap)
+    assert caps == [pytest.approx(1.4 - CONTEXT_GB)] * 3
+
+
+def test_what_the_process_holds_already_is_part_of_its_budget(patch: pytest.MonkeyPatch) -> None:
+    Card(24, held=12).install(patch)
+    assert take_budget(24) == pytest.approx(24 - SPARE_GB)
+
+
+def test_without_a_gpu_there_is_no_budget(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    assert take_budget(24) is None and budget_gb() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+    ids=["allocator", "driver", "cuBLAS", "cuDNN"],
+)
+def test_every_form_of_a_full_card_is_known(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        MemoryError("out of memory"),
+        ValueError("CUDA out of memory"),
+    ],
+    ids=["the host's", "a broken context", "Python's", "no error of PyTorch"],
+)
+def test_other_errors_are_not_taken_for_a_full_card(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_out_of_memory_is_a_result_where_the_process_held_its_budget(patch: pytest.MonkeyPatch) -> None:
+    card = Card(80).install(patch)
+    take_budget(24)
+    card.held = 23
+    assert had_its_budget(24)
+    assert failure(torch.cuda.OutOfMemoryError("CUDA out of memory"), 24)["status"] == "oom"
+
+
+def test_one_large_allocation_beyond_the_budget_is_the_trials_own(patch: pytest.MonkeyPatch) -> None:
+    card = Card(80).install(patch)
+    take_budget(24)
+    card.held = 3
+    assert had_its_budget(24)
+
+
+def test_out_of_memory_because_of_a_neighbour_is_no_result_of_the_trial(patch: pytest.MonkeyPatch) -> None:
+    card = Card(24).install(patch)
+    take_budget(24)
+    card.held, card.others = 6, 17
+    assert not had_its_budget(24)
+    row = failure(torch.cuda.OutOfMemoryError("CUDA out of memory"), 24)
+    assert row["status"] == "lost" and "other processes held GPU memory of this trial" in row["error"]
+
+
+def test_a_card_that_was_full_at_the_start_is_no_result_of_the_trial(patch: pytest.MonkeyPatch) -> None:
+    Card(24, others=15).install(patch)
+    take_budget(24)
+    assert "which had 8.7 of 24 GiB" in failure(torch.cuda.OutOfMemoryError("CUDA out of memory"), 24)["error"]
+
+
+def test_a_broken_context_raises_nothing_while_memory_is_freed(patch: pytest.MonkeyPatch) -> None:
+    card = Card(24).install(patch)
+    card.is_broken = True
+    gpu.free_memory()
+    with pytest.raises(torch.AcceleratorError):
+        take_budget(24)
