@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,9 +58,6 @@ class Ends:
     which is left out of its text; where it has opened a code fence, the closing one ends the answer as well. With
     `skip_blanks` the white space that an answer begins with ends nothing, but stays in the text: the paper's code
     stripped a text before it cut it (RQ2, replication package, commit e7971c0).
-
-    `end_ids` are such tokens; None: the tokenizer's own. With `skip_blanks` the white space that an answer begins with
-    ends nothing: the paper's code stripped a text before it cut it (RQ2, replication package, commit e7971c0).
     """
 
     def __init__(
@@ -82,7 +80,12 @@ class Ends:
         """What `generate` asks at every step; answers begin at position `start` of its sequences."""
         if not self.stop:
             return []
-        return [StopAfterOpening(self, start) if self.opening else StopStringCriteria(self.tokenizer, list(self.stop))]
+        return [StopAfterOpening(self, start) if self.opening else self.strings]
+
+    @cached_property
+    def strings(self) -> StopStringCriteria:
+        """Looks for stop strings at the end of sequences. To make it takes half a second at 49,000 tokens."""
+        return StopStringCriteria(self.tokenizer, [*dict.fromkeys([*self.stop, *([FENCE] if self.opening else [])])])
 
     def has_stop(self, tokens: list[int]) -> bool:
         """Whether the text of these tokens has a stop string."""
@@ -137,10 +140,9 @@ class StopAfterOpening(StoppingCriteria):
 
     def __init__(self, ends: Ends, start: int) -> None:
         self.ends, self.start = ends, start
-        self.strings = StopStringCriteria(ends.tokenizer, [*dict.fromkeys([*ends.stop, FENCE])])
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        done = torch.as_tensor(self.strings(input_ids, scores))
+        done = torch.as_tensor(self.ends.strings(input_ids, scores))
         for row in done.nonzero().flatten().tolist():
             done[row] = self.ends.has_stop(input_ids[row, self.start :].tolist())
         return done
@@ -155,8 +157,9 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
 
     def __init__(self, num_beams: int, prompt_length: int) -> None:
         self.num_beams, self.prompt_length = num_beams, prompt_length
-        self.sums: dict[tuple[int, tuple[int, ...]], float] = {}
-        """(example, generated tokens) -> sum of log-probabilities, of every continuation that was ever chosen."""
+        self.steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """For each step the continuations that were chosen, (examples, continuations, generated tokens), and the sums
+        of their log-probabilities, (examples, continuations). They stay on the device until they are asked for."""
         self.running = self.scores = self.so_far = torch.empty(0)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any) -> Any:
@@ -168,23 +171,43 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
         examples = len(generated) // self.num_beams
         self.running = generated.reshape(examples, self.num_beams, generated.shape[1])
         self.scores = scores.reshape(examples, self.num_beams, -1)
-        rows = self.running.tolist()
-        sums = [[self.sums.get((example, tuple(beam)), 0.0) for beam in beams] for example, beams in enumerate(rows)]
-        self.so_far = torch.tensor(sums, device=scores.device)
+        if self.steps:  # each running beam is one of the continuations that were chosen last
+            chosen, sums = self.steps[-1]
+            self.so_far = sums.gather(1, _places(self.running, chosen))
+        else:
+            self.so_far = scores.new_zeros(examples, self.num_beams, dtype=torch.float32)
         return scores
 
     def _chosen(self, input_ids: torch.Tensor) -> torch.Tensor:
         examples, _, length = self.running.shape
         continuations = len(input_ids) // examples
         chosen = input_ids[:, self.prompt_length :].reshape(examples, continuations, length + 1)
-        same = (chosen[:, :, None, :-1] == self.running[:, None, :, :]).all(dim=-1)
-        parent = same.int().argmax(dim=-1)
+        parent = _places(chosen[:, :, :-1], self.running)
         each = torch.arange(examples, device=input_ids.device)[:, None]
         sums = self.so_far[each, parent] + self.scores[each, parent, chosen[:, :, -1]]
-        for example, (beams, values) in enumerate(zip(chosen.tolist(), sums.tolist(), strict=True)):
-            self.sums |= {(example, tuple(beam)): value for beam, value in zip(beams, values, strict=True)}
+        self.steps.append((chosen, sums))
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    @property
+    def sums(self) -> dict[tuple[int, tuple[int, ...]], float]:
+        """(example, generated tokens) -> sum of log-probabilities, of every continuation that was ever chosen."""
+        return {
+            (example, tuple(beam)): value
+            for chosen, sums in self.steps
+            for example, (beams, values) in enumerate(zip(chosen.tolist(), sums.tolist(), strict=True))
+            for beam, value in zip(beams, values, strict=True)
+        }
 
     def sum_of(self, example: int, tokens: Sequence[int]) -> float | None:
         """The sum of log-probabilities, in nats, of a candidate's tokens, its end included."""
-        return self.sums.get((example, tuple(tokens)))
+        if not 0 < len(tokens) <= len(self.steps):
+            return None
+        step = len(tokens) - 1
+        chosen, sums = self.steps[step] = tuple(each.cpu() for each in self.steps[step])  # type: ignore[assignment]
+        same = (chosen[example] == torch.tensor(tokens)).all(dim=-1).nonzero()
+        return float(sums[example, same[-1, 0]]) if len(same) else None
+
+
+def _places(wanted: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """(examples, n) places of (examples, n, tokens) sequences among others of their example, (examples, m, tokens)."""
+    return (wanted[:, :, None, :] == among[:, None, :, :]).all(dim=-1).int().argmax(dim=-1)

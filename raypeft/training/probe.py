@@ -51,7 +51,7 @@ def check_trainable(model: Any, prompts: Sequence[Prompt], pad_token_id: int, me
 
 
 def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
-    """The recipe, changed where the longest batch does not fit the GPU: activations are computed a second time, and then
+    """The recipe, changed where the longest batch does not fit the GPU: activations are computed a second time, then
     passes are halved. Gradients are the same sums. Leaves the model as it was.
 
     One forward and one backward pass are tried, beside as much memory as the optimiser will hold. Raises torch's error
