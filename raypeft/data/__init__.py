@@ -3,12 +3,12 @@
 `declared` has those of the user's own.
 """
 
-from raypeft.data import apps, codealpacapy, conala, humaneval, mbpp, odex, toy, toy_apps
+from raypeft.data import apps, codealpacapy, conala, conala_tests, humaneval, mbpp, odex, toy, toy_apps
 from raypeft.data.declared.dataset import as_dataset
 from raypeft.data.declared.declaration import DeclaredData, read_declared
 from raypeft.records import Dataset
 
-_ALL = (toy, toy_apps, conala, codealpacapy, apps, mbpp, humaneval, odex)
+_ALL = (toy, toy_apps, conala, conala_tests, codealpacapy, apps, mbpp, humaneval, odex)
 DATASETS: dict[str, Dataset] = {each.DATASET.name: each.DATASET for each in _ALL}
 """Name in a sweep file -> dataset."""
 
