@@ -33,6 +33,13 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     return [_told(row, varying[_kind(row)], declared) for row in rows]
 
 
+def changed(row: Row, declared: Declarations) -> dict[str, Any]:
+    """A row's fields that are not at the defaults of its method and dataset, with their values."""
+    usual = _usual(row, declared)
+    names = dict.fromkeys(["model", "dataset", "tuning_method", *declared.method(row["tuning_method"]).fields])
+    return {name: row[name] for name in names if row.get(name) is not None and row[name] != usual.get(name, _UNKNOWN)}
+
+
 def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
     """For each row a short name that tells it from the others: "lora lr 0.002, r 16".
 
