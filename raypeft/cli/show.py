@@ -13,6 +13,7 @@ from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.examples import Answer, AnsweredExample, cut, examples_of
 from raypeft.analysis.report.one_trial import tables_of
 from raypeft.analysis.report.study import Row, Study, open_study
+from raypeft.analysis.settings import data_of
 from raypeft.analysis.warnings import warnings
 from raypeft.data.text import visible
 from raypeft.mistakes import nearest
@@ -72,7 +73,7 @@ def _picked(examples: Sequence[AnsweredExample], options: argparse.Namespace) ->
 
 def print_trial(console: Console, study: Study, row: Row) -> None:
     """How a trial ended, and its tables. Text that a model or a file wrote reaches the terminal as `visible` has it."""
-    parts = (row["id"], row["model"], row["dataset"], row["tuning_method"])
+    parts = (row["id"], row["model"], data_of(row), row["tuning_method"])
     console.print(visible(" ".join(map(str, parts))), style="bold", markup=False)
     console.print(visible(f"status: {row['status']}{': ' + row['error'] if row.get('error') else ''}"), markup=False)
     for title, headings, lines in tables_of(study, row):

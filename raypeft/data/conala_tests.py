@@ -22,6 +22,7 @@ from typing import Any
 
 from raypeft.data import conala, odex
 from raypeft.data.samples import SAMPLES
+from raypeft.data.stack_overflow import question_of
 from raypeft.data.text import plain
 from raypeft.records import Example, Splits
 
@@ -46,14 +47,9 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
     splits = conala.load(source, revision)
     problems: dict[tuple[str, str], list[tuple[str, odex.Row]]] = {}
     for name, row in odex.problems(f"{source}/{ODEX_FILE}" if source else None):
-        problems.setdefault((name.partition("#")[0], plain(row["intent"])), []).append((name, row))
+        problems.setdefault((question_of(name), plain(row["intent"])), []).append((name, row))
     paired = ((each, problems.get((question_of(each.id), plain(each.nl)))) for each in splits["test"])
     return {**splits, "test": [_tested(each, *_best(each, found)) for each, found in paired if found]}
-
-
-def question_of(example_id: str) -> str:
-    """The question of Stack Overflow that an example of CoNaLa or ODEX is from: 123 for `123-45` and `123#2`."""
-    return re.split("[-#]", example_id)[0]
 
 
 def _best(example: Example, found: list[tuple[str, odex.Row]]) -> tuple[str, odex.Row]:

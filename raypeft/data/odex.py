@@ -17,8 +17,8 @@ program may read or write files or use the network there. So 77 problems that ne
 more whose official solution does not pass, mostly since it opens a file. The row counts both in
 `problems_without_tests`. The official solutions of the other 323 pass.
 
-The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A model that was trained on CoNaLa
-must not be tested on them.
+The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A trial that trains on CoNaLa and
+tests on ODEX (`test_dataset`) leaves their training examples out.
 """
 
 import ast
@@ -28,6 +28,7 @@ from typing import Any
 
 from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of, unique
+from raypeft.data.stack_overflow import question_of
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox.asserts import from_check
 
@@ -131,4 +132,5 @@ DATASET = Dataset(
     judged_by=("tests",),
     splits=("test",),
     decoding=SAMPLES,
+    source_of=question_of,
 )

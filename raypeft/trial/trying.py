@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from raypeft.results.chosen import chosen
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial import examples
-from raypeft.trial.answer import ask, found_for, longest_answer
+from raypeft.trial.answer import ask, found_for, with_room_for_answers
 from raypeft.trial.context import TrialContext
 
 Row = Mapping[str, Any]
@@ -52,10 +52,9 @@ class Asked:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
         context = TrialContext(trial, row["sweep"], store)
-        splits, _ = examples.load(trial, context.dataset)
+        splits, _ = examples.load(trial)
         base = _base(context, store, None if adapts else kept)
-        if context.dataset.max_new_tokens is None:
-            context = replace(context, longest_answer=longest_answer(context, base, splits))
+        context = with_room_for_answers(context, base, splits)
         return cls(context, base, splits, kept if adapts else None)
 
     def answers(self, instructions: Sequence[str]) -> list[list[str]]:

@@ -34,7 +34,7 @@ def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted
         "validation": [problem(3)],
         "test": [problem(4, tests="{}"), problem(5, SHORT, defect="broken"), problem(6), problem(7, defect="broken")],
     }
-    kept, columns = examples.usable(splits, DATASETS["apps"])
+    kept, columns = examples.usable(splits, DATASETS["apps"], DATASETS["apps"])
     assert {split: [each.id for each in found] for split, found in kept.items()} == {
         "train": ["1"], "validation": [], "test": ["4"],
     }  # fmt: skip
@@ -44,24 +44,28 @@ def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted
         "problems_without_tests": 3,
         "without_tests_because": "2 x broken; 1 x no tests",
     }
-    assert examples.usable(splits, DATASETS["conala"]) == (splits, {}), "nothing is judged by tests there"
+    assert examples.usable(splits, DATASETS["conala"], DATASETS["conala"]) == (splits, {}), (
+        "nothing is judged by tests there"
+    )
 
 
 def test_where_a_dataset_is_judged_in_both_ways_an_example_needs_a_reference_and_tests():
     both = replace(DATASETS["apps"], judged_by=("reference", "tests"))
     test = [problem(1, SHORT, tests="{}"), problem(2, tests="{}"), problem(3, SHORT)]
-    kept, columns = examples.usable({"train": [], "validation": [], "test": test}, both)
+    kept, columns = examples.usable({"train": [], "validation": [], "test": test}, both, both)
     assert [each.id for each in kept["test"]] == ["1"]
     assert columns["without_tests_because"] == "1 x no reference; 1 x no tests"
 
 
 def test_a_dataset_of_which_nothing_can_be_judged_is_refused():
     with pytest.raises(ValueError, match="must have test examples with tests but all 1 lack them: 1 x broken"):
-        examples.usable({"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"])
+        examples.usable(
+            {"train": [], "validation": [], "test": [problem(1, defect="broken")]}, DATASETS["apps"], DATASETS["apps"]
+        )
 
 
 def test_half_of_a_surrogate_pair_is_refused_with_its_example_before_anything_is_loaded(tmp_path):
     for split in ("train", "validation", "test"):
         (tmp_path / f"{split}.jsonl").write_text('{"question_id": "q1", "nl": "print \\ud83d", "cmd": "x"}\n')
     with pytest.raises(ValueError, match=r"conala: train example 'q1' must be text but has '\\ud83d'"):
-        examples.load(trial("conala", dataset_path=str(tmp_path)), DATASETS["conala"])
+        examples.load(trial("conala", dataset_path=str(tmp_path)))

@@ -19,6 +19,7 @@ from typing import Any
 
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Row, Study
+from raypeft.results.declarations import tested_on
 
 MOST_CHARACTERS = 4_000
 """Of a text that a page shows. What is longer is cut, and the page says so."""
@@ -140,7 +141,7 @@ def choose(study: Study, panels: Iterable[Panel], most_bytes: int = MOST_BYTES) 
         shortened += len(found) > MOST_EXAMPLES
         found = found[:MOST_EXAMPLES]
         task = packed([[each.id, cut(each.instruction), cut(each.reference)] for each in found])
-        key = known.setdefault(task, f"{row['dataset']}-{len(known)}")
+        key = known.setdefault(task, f"{tested_on(row)}-{len(known)}")
         blob = packed({"task": key, "answers": [[_plain(each) for each in one.answers] for one in found]})
         added = len(blob) + (0 if key in tasks else len(task))
         if size + added > most_bytes:
