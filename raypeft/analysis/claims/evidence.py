@@ -101,22 +101,24 @@ def blocks(
 
 
 def _labels(groups: Sequence[Sequence[Condition]], names: Sequence[str]) -> list[str]:
-    """A name for each block: its model, dataset and method as far as they differ, and other fields where needed."""
+    """A name for each block: its model, data and method as far as they differ, and other fields where needed."""
+    fields = [found[0].fields for found in groups]
     own = [name for name in names if name in BLOCK_FIELDS]
+    if all(each["test_dataset"] == each["dataset"] for each in fields):
+        own.remove("test_dataset")  # it would be a second name for the same
     others = [name for name in names if name not in BLOCK_FIELDS]
     labels = ["" for _ in groups]
     for name in [*own, *others]:
-        values = [_named(name, found[0].fields) for found in groups]
+        values = [_named(name, each.get(name)) for each in fields]
         if len(set(values)) > 1 and (name in own or len(set(labels)) < len(labels)):
             labels = [", ".join(filter(None, pair)) for pair in zip(labels, values, strict=True)]
     return labels
 
 
-def _named(name: str, fields: Mapping[str, Any]) -> str:
-    value = fields.get(name)
-    if name == "test_dataset":  # a dataset that is tested on itself needs no second name
-        return "" if value == fields["dataset"] else f"tested on {value}"
+def _named(name: str, value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    if name == "test_dataset":
+        return f"tested on {text}"
     return text if name in BLOCK_FIELDS else f"{SHORT.get(name, name)} {text}"
 
 

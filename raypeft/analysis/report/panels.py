@@ -21,7 +21,7 @@ from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
 
-NEVER_SWEPT = {"model", "dataset", "test_dataset", "tuning_method", *PLACES}
+NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
 FEWEST_SEEDS = 3
 """Seeds from which an interval counts them."""
 
