@@ -46,7 +46,12 @@ def data_report(trials: Sequence[Trial]) -> Iterator[Line]:
                 yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
         elif path is not None and "://" not in path:
             yield f"\ndata {name}: {path}", False
-            yield from _of_splits(of_data[0].data.load(path, None), of_data, "")
+            try:
+                splits = of_data[0].data.load(path, of_data[0].dataset_revision)
+            except (OSError, ValueError) as error:
+                yield f"  cannot be read, so that its trials will fail: {error}", True
+            else:
+                yield from _of_splits(splits, of_data, "")
     places = ("data_name", "dataset_path", "test_dataset_path", "declared", "test_declared")
     pairs = {repr([getattr(trial, name) for name in places]): trial for trial in trials if trial.test_dataset}
     for trial in pairs.values():
@@ -63,7 +68,11 @@ def _of_pair(trial: Trial) -> Iterator[Line]:
     if missing := [side[0].name for side in sides if not is_here(*side)]:
         yield f"  leakage: not known, since {' and '.join(missing)} cannot be read without a download", False
         return
-    splits = examples.loaded(trial)
+    try:
+        splits = examples.loaded(trial)
+    except (OSError, ValueError) as error:
+        yield f"  cannot be read, so that its trials will fail: {error}", True
+        return
     kept, columns = examples.without_same_sources(splits, trial)
     counts = ", ".join(f"{split} {len(found):,}" for split, found in splits.items())
     yield f"  examples: {counts} (of {trial.test_dataset})", False

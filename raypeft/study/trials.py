@@ -37,9 +37,12 @@ def _with_test_data(point: dict[str, Any], datasets: Mapping[str, DeclaredData])
     """The point with the declaration of its other dataset for testing, or without all its fields where it has none.
 
     A dataset that is tested on itself is none: `test_dataset: [toy, odex]` is an axis whose first trial is a plain one.
+    From another place it is another one.
     """
     name = point.get("test_dataset")
-    if name in (None, point["dataset"]):
+    places = ("dataset_path", "dataset_revision")
+    is_same = all(point.get(f"test_{place}") in (None, point.get(place)) for place in places)
+    if name is None or (name == point["dataset"] and is_same):
         return {key: value for key, value in point.items() if key not in TEST_FIELDS}
     return {**point, "test_declared": datasets.get(name, point.get("test_declared"))}
 

@@ -124,3 +124,15 @@ def test_leakage_from_a_test_dataset_that_is_elsewhere_is_not_known(tmp_path, ca
         "name: s\ngrids: [{model: toy, dataset: toy, test_dataset: odex, tuning_method: lora}]\n")  # fmt: skip
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     assert "leakage: not known, since odex cannot be read without a download" in capsys.readouterr().out
+
+
+FROM = ["dataset: conala, dataset_path", "dataset: toy, test_dataset: odex, test_dataset_path"]
+
+
+@pytest.mark.parametrize("fields", FROM)
+def test_data_that_cannot_be_read_is_told(tmp_path, capsys, fields):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"x": 1}) + "\n")
+    path = tmp_path / ("rows.jsonl" if "odex" in fields else "")
+    (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{{model: toy, {fields}: {path}, tuning_method: lora}}]\n")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    assert "cannot be read, so that its trials will fail: " in capsys.readouterr().out

@@ -11,8 +11,11 @@ def trial(**fields: object) -> Trial:
 
 
 def test_a_dataset_that_is_tested_on_itself_is_a_plain_trial() -> None:
-    assert trial(test_dataset="toy", test_dataset_path="anywhere").id == trial(test_dataset=None).id == trial().id
+    assert trial(test_dataset="toy").id == trial(test_dataset=None, test_dataset_path="x").id == trial().id
     assert trial(test_dataset="toy_apps").id != trial().id
+    conala = {"dataset": "conala", "dataset_path": "a", "test_dataset": "conala"}
+    same, other = (trial(**conala, test_dataset_path=path) for path in "ab")
+    assert same.test_dataset is None and other.test_dataset == "conala"
 
 
 def test_decoding_is_that_of_the_dataset_that_is_tested_on() -> None:
