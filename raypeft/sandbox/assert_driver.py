@@ -68,7 +68,7 @@ def as_function(snippet: str, head: str, end: str) -> Any:
     Raises SyntaxError.
     """
     module = ast.parse(head + " pass")
-    body = ast.parse(textwrap.dedent(snippet).strip()).body
+    body = ast.parse(textwrap.dedent(snippet).strip(), "program.py").body
     (final,) = ast.parse(end.strip() or "return").body
     last = body[-1] if body else None
     if isinstance(final, ast.Return) and final.value is None:
