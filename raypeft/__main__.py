@@ -13,6 +13,7 @@ VERBS = {
     "score": "compute the scores of stored candidates again, without a model",
     "report": "the results of sweeps as a table, a page, and files for a paper",
     "status": "how far a sweep is: done, running, waiting and failed trials, and the time left",
+    "show": "one trial: its fields, scores, cost and curve, and its answers to some examples",
     "try": "ask the model of a finished trial something new",
     "export": "the model of a finished trial as a folder that works without raypeft",
     "doctor": "what works on this machine and what does not, and what to do",

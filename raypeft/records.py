@@ -106,6 +106,10 @@ class Dataset:
     """How its answers are judged. Every metric that needs one of these is computed."""
     levels: tuple[str, ...] = ()
     """Possible values of `Example.level`, easiest first. Some scores are also computed for each level."""
+    source_of: Callable[[str], str] | None = None
+    """Example id -> the source that it was made from, in a collection that several datasets share by sharing this
+    function. What one of them trains on must not have the source of what another one tests. None: a source of its own.
+    """
     paper_training: Literal["cut", "drawn"] = "cut"
     """How the paper's code prepared training examples. `cut`: it truncated long ones (RQ2). `drawn`: it chose one
     answer at random, and left the example out if that answer was too long (RQ4)."""

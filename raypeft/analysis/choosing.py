@@ -15,6 +15,7 @@ from typing import Any
 
 from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.conditions import Condition, Row, conditions
+from raypeft.analysis.settings import data_of
 from raypeft.analysis.statistics.optimism import optimism
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
@@ -35,7 +36,7 @@ def best_table(
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for each in conditions(rows, declared):
         if mean_of(each, name) is not None:
-            key = tuple(str(each.fields[part]) for part in ("model", "dataset", "tuning_method"))
+            key = (str(each.fields["model"]), data_of(each.fields), str(each.fields["tuning_method"]))
             groups.setdefault(key, []).append(each)
     lines = [_line(key, found, store, declared, score) for key, found in groups.items() if len(found) > 1]
     title = (

@@ -113,7 +113,7 @@ def values_of(
         values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
     if values:
         return values
-    dataset = declared.dataset(row["dataset"])
+    dataset = declared.tested(row)
     answers = Answers.from_rows(
         store.read_rows("candidates", row["id"]), store.read_rows("tests", row["id"]), dataset.levels
     )

@@ -14,15 +14,20 @@ from typing import Any
 
 from raypeft.analysis.settings import labels
 from raypeft.mistakes import nearest
-from raypeft.results.declarations import Declarations
+from raypeft.results.declarations import Declarations, tested_on
 
 Row = Mapping[str, Any]
 ALWAYS = ("model", "dataset", "tuning_method")
 SEEDS = ("seed", "icl_seed")
-PLACES = ("model_path", "dataset_path", "model_revision", "dataset_revision", "declared")
+PLACES = ("model_path", "dataset_path", "test_dataset_path", "model_revision", "dataset_revision",
+          "test_dataset_revision", "declared", "test_declared")  # fmt: skip
 """Where model and data were loaded from. Two places can hold the same, which `VERSIONS` tells."""
-VERSIONS = ("dataset_resolved_revision", "model_resolved_revision")
-"""Columns that say which data and which weights were loaded."""
+VERSIONS = {
+    "test_resolved_revision": ("test_dataset", "versions of the data"),
+    "dataset_resolved_revision": ("dataset", "versions of the data"),
+    "model_resolved_revision": ("model", "weights"),
+}
+"""Columns that say which data and which weights were loaded: the field that they are versions of, and what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +155,31 @@ def baseline_of(
 
 def _same_versions(condition: Condition, other: Condition) -> str:
     """Why two conditions cannot be compared although their fields agree; empty where they can."""
-    for name in VERSIONS:
-        ours, theirs = ({row.get(name) for row in each.rows} - {None} for each in (condition, other))
-        if ours and theirs and ours != theirs and name.split("_")[0] != "model":
-            return f"their {name} differs: they were loaded from different versions of the data"
-        if ours and theirs and ours != theirs and condition.fields["model"] == other.fields["model"]:
-            return f"their {name} differs: they were loaded from different weights"
+    names = [tested_on(each.fields) for each in (condition, other)]
+    if names[0] != names[1]:
+        return f"they were tested on different datasets, {names[0]} and {names[1]}"
+    for column, (field_, what) in VERSIONS.items():
+        ours, theirs = ({row.get(column) for row in each.rows} - {None} for each in (condition, other))
+        if ours and theirs and ours != theirs and condition.fields[field_] == other.fields[field_]:
+            return f"their {column} differs: they were loaded from different {what}"
     return ""
 
 
 def _fields(row: Row, declared: Declarations) -> dict[str, Any]:
-    """The fields of a row's trial; one that its version of raypeft lacked has its default."""
+    """The fields of a row's trial; one that its version of raypeft lacked has its default.
+
+    `test_dataset` is always the name of the dataset that it was tested on, by which conditions are kept apart.
+    """
     method = declared.method(row["tuning_method"])
-    usual = {**method.defaults, **declared.dataset(row["dataset"]).decoding}
+    usual = {**method.defaults, **declared.tested(row).decoding}
     names = dict.fromkeys([*ALWAYS, *(name for name in method.fields if name not in (*SEEDS, *PLACES))])
-    return {name: usual.get(name) if row.get(name) is None else row[name] for name in names}
+    fields = {name: usual.get(name) if row.get(name) is None else row[name] for name in names}
+    return {**fields, "test_dataset": tested_on(row)}
 
 
 def _shared_fields(declared: Declarations) -> list[str]:
-    return [name for name in declared.trial_fields if name not in (*SEEDS, *PLACES)]
+    names = dict.fromkeys([*declared.trial_fields, "test_dataset"])
+    return [name for name in names if name not in (*SEEDS, *PLACES)]
 
 
 def _first_difference(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from raypeft.analysis.conditions import Condition, Row, conditions
+from raypeft.analysis.settings import data_of
 from raypeft.results.declarations import Declarations
 
-BLOCK = ("model", "dataset", "fidelity", "limit", "test_limit")
+BLOCK = ("model", "dataset", "test_dataset", "fidelity", "limit", "test_limit")
 """Trials that agree in these fields answer the same questions with the same base model."""
 
 
@@ -56,7 +57,7 @@ def ranks_table(rows: Sequence[Row], declared: Declarations, score: str) -> tupl
 
 
 def _treatment(condition: Condition) -> str:
-    shared = {str(condition.fields[name]) for name in ("model", "dataset")}
+    shared = {str(condition.fields["model"]), data_of(condition.fields)}
     words = condition.label.split(" ")
     while words and words[0] in shared:
         words = words[1:]

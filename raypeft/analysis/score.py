@@ -19,6 +19,7 @@ from raypeft.events import Listener
 from raypeft.methods import METHODS
 from raypeft.metrics.scoring import score_columns
 from raypeft.records import Candidate, Example
+from raypeft.results.declarations import tested_on
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import SandboxSettings
@@ -53,12 +54,12 @@ def score_again(
         candidates = store.read_rows("candidates", row["id"]) if not is_fault(row["status"]) else []
         if not candidates:
             continue
-        known = row["dataset"] in DATASETS or row.get("declared")
+        known = tested_on(row) in DATASETS or _declaration(row)
         if not known or row["tuning_method"] not in METHODS:
             print(f"{row['id']}: not scored again, since this version of raypeft does not know its dataset or its "
-                  f"method ({row['dataset']}, {row['tuning_method']})")  # fmt: skip
+                  f"method ({tested_on(row)}, {row['tuning_method']})")  # fmt: skip
             continue
-        dataset, measured = dataset_of(row["dataset"], row.get("declared")), {}
+        dataset, measured = dataset_of(tested_on(row), _declaration(row)), {}
         tested = store.read_rows("tests", row["id"]) if "tests" in dataset.judged_by else []
         if "tests" in dataset.judged_by and (rerun_tests or not tested):
             with CandidateTests(services, settings, row["fidelity"] == "paper") as tests:
@@ -98,14 +99,21 @@ def _candidate(stored: Row) -> Candidate:
 
 
 def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row]) -> None:
-    examples = _test_split(row["dataset"], row.get("declared"), row["dataset_path"], row["dataset_revision"])
+    side = "test_dataset" if row.get("test_dataset") else "dataset"
+    path, revision = row.get(f"{side}_path"), row.get(f"{side}_revision")
+    examples = _test_split(tested_on(row), _declaration(row), path, revision)
     for example_id, found in groupby(stored, key=lambda each: each["example_id"]):
         example = examples.get(example_id)
         if example is None or not example.tests:
-            where = row["dataset_path"] or "the hub"
-            raise ValueError(f"{row['dataset']} at {where} must have example {example_id} and its tests, "
+            raise ValueError(f"{tested_on(row)} at {path or 'the hub'} must have example {example_id} and its tests, "
                              f"as when trial {row['id']} ran, but has not; is it another version?")  # fmt: skip
         tests.begin(example, [_candidate(each) for each in found])
+
+
+def _declaration(row: Row) -> str | None:
+    """How the dataset that a row was tested on is declared, as JSON. None: it is built in."""
+    found: str | None = row.get("test_declared" if row.get("test_dataset") else "declared")
+    return found
 
 
 @cache

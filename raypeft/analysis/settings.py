@@ -2,13 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
+from raypeft.data import data_name
 from raypeft.results.declarations import Declarations
 
 Row = Mapping[str, Any]
 
-NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "declared", "tuning_method", "limit", "test_limit",
+NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "declared", "test_dataset",
+                  "test_dataset_path", "test_declared", "tuning_method", "limit", "test_limit",
                   "validation_limit"}  # fmt: skip
 ALWAYS_SETTINGS = {"num_shots", "lora_r"}
 """Told wherever they are not 0."""
@@ -24,6 +27,11 @@ SHORT = {
 _UNKNOWN = object()
 
 
+def data_of(row: Row) -> str:
+    """The data of a row for people: `toy`, or `toy->odex` where it was trained on one and tested on the other."""
+    return data_name(row["dataset"], row.get("test_dataset"))
+
+
 def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     """For each row, its fields that are not their default or that differ between the trials of its method and dataset.
 
@@ -33,23 +41,33 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     return [_told(row, varying[_kind(row)], declared) for row in rows]
 
 
+def changed(row: Row, declared: Declarations) -> dict[str, Any]:
+    """A row's fields that are not at the defaults of its method and dataset, with their values."""
+    usual = _usual(row, declared)
+    names = dict.fromkeys(
+        ["model", "dataset", "test_dataset", "tuning_method", *declared.method(row["tuning_method"]).fields]
+    )
+    return {name: row[name] for name in names if row.get(name) is not None and row[name] != usual.get(name, _UNKNOWN)}
+
+
 def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
     """For each row a short name that tells it from the others: "lora lr 0.002, r 16".
 
     It has what differs between the rows of its method and dataset. Model and dataset are part of it only where the rows
     differ in them.
     """
-    shared = [name for name in ("model", "dataset") if len({row[name] for row in rows}) > 1]
+    names = [[str(row["model"]), data_of(row)] for row in rows]
+    varied = [len({each[place] for each in names}) > 1 for place in range(2)]
     varying = _varying_by_kind(rows, declared)
     texts = [_told(row, varying[_kind(row)], declared, brief=True) for row in rows]
     return [
-        " ".join(part for part in (*(row[name] for name in shared), row["tuning_method"], text) if part)
-        for row, text in zip(rows, texts, strict=True)
+        " ".join(part for part in (*compress(name, varied), row["tuning_method"], text) if part)
+        for row, name, text in zip(rows, names, texts, strict=True)
     ]
 
 
 def _kind(row: Row) -> tuple[str, str]:
-    return row["tuning_method"], row["dataset"]
+    return row["tuning_method"], data_of(row)
 
 
 def _varying_by_kind(rows: Sequence[Row], declared: Declarations) -> dict[tuple[str, str], set[str]]:
@@ -68,7 +86,7 @@ def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
 
 def _usual(row: Row, declared: Declarations) -> Mapping[str, Any]:
     """The defaults of a row's method on its dataset."""
-    return {**declared.method(row["tuning_method"]).defaults, **declared.dataset(row["dataset"]).decoding}
+    return {**declared.method(row["tuning_method"]).defaults, **declared.tested(row).decoding}
 
 
 def _hashable(row: Row, name: str, usual: Mapping[str, Any]) -> Any:

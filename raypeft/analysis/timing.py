@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any
 
 Row = Mapping[str, Any]
-ALIKE = ("model", "model_path", "dataset", "declared", "tuning_method", "limit", "test_limit", "validation_limit",
-         "decode", "num_beams", "num_return_sequences", "do_sample", "fidelity")  # fmt: skip
+ALIKE = ("model", "model_path", "dataset", "declared", "test_dataset", "test_declared", "tuning_method", "limit",
+         "test_limit", "validation_limit", "decode", "num_beams", "num_return_sequences", "do_sample",
+         "fidelity")  # fmt: skip
 EPOCHS = "num_train_epochs"
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from raypeft.analysis.settings import data_of
+
 Row = Mapping[str, Any]
 
 DIVERGED = 1.5
@@ -99,7 +101,8 @@ def mixed(rows: Sequence[Row]) -> list[str]:
         groups: dict[Any, dict[Any, list[str]]] = {}
         for row in rows:
             if row.get(version):
-                groups.setdefault(row.get(name), {}).setdefault(row[version], []).append(row["id"])
+                key = data_of(row) if name == "dataset" else row.get(name)
+                groups.setdefault(key, {}).setdefault(row[version], []).append(row["id"])
         for value, versions in groups.items():
             if len(versions) > 1:
                 parts = "; ".join(f"{version} ({_some(ids, 0)})" for version, ids in versions.items())

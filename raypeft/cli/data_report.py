@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from raypeft.data import is_here
 from raypeft.data.declared.dataset import Loaded, load
 from raypeft.data.declared.files import told
 from raypeft.data.text import plain
@@ -20,13 +21,14 @@ from raypeft.models.table import family_of
 from raypeft.records import Example, Splits
 from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study.config import Trial
+from raypeft.trial import examples
 
 Line = tuple[str, bool]
 """A line of the report, and whether it warns."""
 
 
-def data_report(trials: Iterable[Trial]) -> Iterator[Line]:
-    """The lines on each dataset that is declared, or read from a folder on this machine."""
+def data_report(trials: Sequence[Trial]) -> Iterator[Line]:
+    """The lines on each dataset that is declared, or read from a folder on this machine, and each test_dataset."""
     groups: dict[tuple[str, str | None, str | None], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.dataset, trial.fields["declared"], trial.dataset_path), []).append(trial)
@@ -44,7 +46,40 @@ def data_report(trials: Iterable[Trial]) -> Iterator[Line]:
                 yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
         elif path is not None and "://" not in path:
             yield f"\ndata {name}: {path}", False
-            yield from _of_splits(of_data[0].data.load(path, None), of_data, "")
+            try:
+                splits = of_data[0].data.load(path, of_data[0].dataset_revision)
+            except (OSError, ValueError) as error:
+                yield f"  cannot be read, so that its trials will fail: {error}", True
+            else:
+                yield from _of_splits(splits, of_data, "")
+    places = ("data_name", "dataset_path", "test_dataset_path", "declared", "test_declared")
+    pairs = {repr([getattr(trial, name) for name in places]): trial for trial in trials if trial.test_dataset}
+    for trial in pairs.values():
+        yield from _of_pair(trial)
+
+
+def _of_pair(trial: Trial) -> Iterator[Line]:
+    """The lines on a trial that is tested on another dataset: what of the test split could be learned in training."""
+    yield f"\ndata {trial.data_name}", False
+    sides = [
+        (trial.data, trial.declared, trial.dataset_path),
+        (trial.test_data, trial.test_declared, trial.test_dataset_path),
+    ]
+    if missing := [side[0].name for side in sides if not is_here(*side)]:
+        yield f"  leakage: not known, since {' and '.join(missing)} cannot be read without a download", False
+        return
+    try:
+        splits = examples.loaded(trial)
+    except (OSError, ValueError) as error:
+        yield f"  cannot be read, so that its trials will fail: {error}", True
+        return
+    kept, columns = examples.without_same_sources(splits, trial)
+    counts = ", ".join(f"{split} {len(found):,}" for split, found in splits.items())
+    yield f"  examples: {counts} (of {trial.test_dataset})", False
+    if columns:
+        yield (f"  {columns['train_of_test_sources']:,} examples to train or validate on are left out: they have the "
+               f"source of a test example"), True  # fmt: skip
+    yield from _repeated(kept)
 
 
 def _rows(loaded: Loaded) -> Iterator[Line]:

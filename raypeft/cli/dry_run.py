@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from raypeft.analysis.claims.planning import check_claims
-from raypeft.analysis.settings import settings
+from raypeft.analysis.settings import data_of, settings
 from raypeft.analysis.timing import Timing
 from raypeft.cli.data_report import data_report
 from raypeft.cli.searching import plan_lines
@@ -54,7 +54,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
         peak = row["predicted_peak_memory_gb"]
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
-        parts = [row["id"], row["model"], row["dataset"], row["tuning_method"], shown_settings, trained, needs]
+        parts = [row["id"], row["model"], data_of(row), row["tuning_method"], shown_settings, trained, needs]
         print(f"{index:4}  " + "  ".join(part for part in parts if part))
     for line in plan_lines(sweep.config, whole):
         print(line)

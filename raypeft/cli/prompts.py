@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from raypeft.data import dataset_of
+from raypeft.data import dataset_of, is_here
 from raypeft.data.declared.declaration import read_declared
 from raypeft.models.table import family_of
 from raypeft.prompting.encoding import Encoder
@@ -40,7 +40,7 @@ def kinds_of_prompts(trials: Iterable[Trial]) -> list[list[Trial]]:
     for trial in trials:
         forms = [_form(trial, training) for training in (False, True)]
         method = trial.method
-        data = (trial.dataset, trial.fields["declared"], trial.dataset_path)
+        data = (*_home(trial), *_tested(trial))
         key = (*trial.base_key[:3], *data, trial.fidelity, method.trains, *forms)
         kinds.setdefault((*key, bool(method.num_shots)), []).append(trial)
     return list(kinds.values())
@@ -48,9 +48,12 @@ def kinds_of_prompts(trials: Iterable[Trial]) -> list[list[Trial]]:
 
 def _described(kind: Sequence[Trial]) -> Iterator[str]:
     trial, methods = kind[0], ", ".join(dict.fromkeys(each.tuning_method for each in kind))
-    given = trial.prompt_form or ("own template" if trial.prompt_template else f"{trial.dataset}'s own form")
-    yield f"{trial.model} on {trial.dataset}, {methods}: {given}, fidelity {trial.fidelity}"
-    splits, source = _splits(trial.dataset, trial.fields["declared"], trial.dataset_path, trial.dataset_revision)
+    given = trial.prompt_form or ("own template" if trial.prompt_template else f"{trial.data_name}'s own form")
+    yield f"{trial.model} on {trial.data_name}, {methods}: {given}, fidelity {trial.fidelity}"
+    splits, source = _splits(*_home(trial))
+    if trial.test_dataset:
+        tested, other = _splits(*_tested(trial))
+        splits, source = {**splits, "test": tested["test"]}, source or other
     tokenizer = _tokenizer(trial.model_path or family_of(trial.model).home)
     yield from [f"  {source}"] if source else []
     if tokenizer is None:
@@ -90,7 +93,7 @@ def _chat_lines(example: Example, shots: Sequence[Example], form: Form) -> str:
 
 
 def _form(trial: Trial, training: bool) -> Form:
-    return trial_form(trial, trial.data, _is_encoder_decoder(trial), training)
+    return trial_form(trial, trial.data if training else trial.test_data, _is_encoder_decoder(trial), training)
 
 
 def _is_encoder_decoder(trial: Trial) -> bool:
@@ -102,15 +105,26 @@ def _shots(trial: Trial, train: Sequence[Example]) -> list[Example]:
     return random_shots(train, min(trial.method.num_shots, len(train)), trial.method.icl_seed)
 
 
+Place = tuple[str, str | None, str | None, str | None]
+"""Of a dataset: its name, its declaration as JSON, its path and its revision."""
+
+
+def _home(trial: Trial) -> Place:
+    return trial.dataset, trial.fields["declared"], trial.dataset_path, trial.dataset_revision
+
+
+def _tested(trial: Trial) -> Place:
+    if trial.test_dataset is None:
+        return _home(trial)
+    return trial.test_dataset, trial.fields["test_declared"], trial.test_dataset_path, trial.test_dataset_revision
+
+
 @cache
 def _splits(name: str, declared: str | None, path: str | None, revision: str | None) -> tuple[Splits, str | None]:
     """The dataset's splits where they lie on this machine, or else a made-up example and the reason."""
     dataset = dataset_of(name, declared)
     made_up = {"train": [MADE_UP], "test": [MADE_UP]}
-    is_here = dataset.embedded or (path is not None and "://" not in path)
-    if declared:
-        is_here = read_declared(declared).content is not None
-    if not is_here:
+    if not is_here(dataset, read_declared(declared) if declared else None, path):
         return made_up, f"the example is made up: a dry run downloads nothing (dataset_path names a copy of {name})"
     try:
         return dataset.load(path, revision), None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from raypeft.data.text import visible
 from raypeft.machine import quiet_libraries
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
@@ -50,4 +51,4 @@ def show(prompt: str, candidates: Sequence[str]) -> None:
     for number, candidate in enumerate(candidates, start=1):
         if len(candidates) > 1:
             console.print(f"# {number}", style="dim", markup=False)
-        console.print(candidate, markup=False)
+        console.print(visible(candidate) if console.is_terminal else candidate, markup=False)

@@ -10,6 +10,7 @@ https://huggingface.co/datasets/neulab/docprompting-conala: 2,135 / 201 / 543 ro
 """
 
 from raypeft.data.sources import Columns, read_splits
+from raypeft.data.stack_overflow import question_of
 from raypeft.records import Dataset, Splits
 
 HUB_ID = "neulab/docprompting-conala"
@@ -32,4 +33,5 @@ DATASET = Dataset(
     # have several lines.
     untuned_stop=("\n",),
     paper_stop=("<|endoftext|>", "</s>", "\n"),
+    source_of=question_of,
 )

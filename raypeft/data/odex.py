@@ -17,8 +17,8 @@ program may read or write files or use the network there. So 77 problems that ne
 more whose official solution does not pass, mostly since it opens a file. The row counts both in
 `problems_without_tests`. The official solutions of the other 323 pass.
 
-The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A model that was trained on CoNaLa
-must not be tested on them.
+The questions are those of CoNaLa: 333 of the 439 stand in CoNaLa's training split. A trial that trains on CoNaLa and
+tests on ODEX (`test_dataset`) leaves their training examples out.
 """
 
 import ast
@@ -28,8 +28,11 @@ from typing import Any
 
 from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of, unique
+from raypeft.data.stack_overflow import question_of
 from raypeft.records import Dataset, Example, Form, Forms, Splits
 from raypeft.sandbox.asserts import from_check
+
+Row = dict[str, Any]
 
 NAME = "odex"
 HOME = ("neulab/odex", "en")
@@ -60,29 +63,37 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
 
     Raises ValueError for missing columns or broken tests, and FileNotFoundError if the source does not exist.
     """
+    return {"train": [], "validation": [], "test": [_example(*each) for each in problems(source, revision)]}
+
+
+def problems(source: str | None = None, revision: str | None = None) -> list[tuple[str, Row]]:
+    """All rows, each with its id, which is the question's, with a number behind it for its further problems."""
     rows = rows_of(NAME, HOME, source, revision)
     require(NAME, rows, COLUMNS)
-    ids = unique([str(row["task_id"]) for row in rows])
-    return {"train": [], "validation": [], "test": [_example(*each) for each in zip(ids, rows, strict=True)]}
+    return [*zip(unique([str(row["task_id"]) for row in rows]), rows, strict=True)]
 
 
-def _example(example_id: str, row: dict[str, Any]) -> Example:
+def _example(example_id: str, row: Row) -> Example:
     defect = left_out(example_id, row)
-    try:
-        tests = "" if defect else json.dumps(_tests(row))
-    except ValueError as error:
-        raise ValueError(f"{NAME}: {example_id}: {error}") from None
     return Example(
         id=example_id,
         nl=row["intent"],
         code=row["prompt"] + row["canonical_solution"] + row["suffix"],
         starter_code=row["prompt"],
-        tests=tests,
+        tests="" if defect else json.dumps(tests_of(example_id, row)),
         defect=defect,
     )
 
 
-def left_out(example_id: str, row: dict[str, Any]) -> str:
+def tests_of(example_id: str, row: Row) -> dict[str, Any]:
+    """The tests of a problem. Raises ValueError, which names the problem, where they are broken."""
+    try:
+        return _tests(row)
+    except ValueError as error:
+        raise ValueError(f"{NAME}: {example_id}: {error}") from None
+
+
+def left_out(example_id: str, row: Row) -> str:
     """Why a problem cannot be judged in the sandbox. Empty if it can."""
     others = sorted({name.partition(".")[0] for name in row["library"]} - AT_HAND)
     if others:
@@ -90,7 +101,7 @@ def left_out(example_id: str, row: dict[str, Any]) -> str:
     return "the official solution does not pass in the sandbox" if example_id in FAILING else ""
 
 
-def _tests(row: dict[str, Any]) -> dict[str, Any]:
+def _tests(row: Row) -> dict[str, Any]:
     """All tests of a problem. Where each is its own set of assertions, they are joined; else each check runs whole."""
     parts = [from_check(row["test_start"] + part, row["entry_point"]) for part in row["test"]]
     setups = list(dict.fromkeys(part["setup"] for part in parts))
@@ -121,4 +132,5 @@ DATASET = Dataset(
     judged_by=("tests",),
     splits=("test",),
     decoding=SAMPLES,
+    source_of=question_of,
 )

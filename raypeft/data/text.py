@@ -12,6 +12,16 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def visible(text: str) -> str:
+    """A text that a terminal can show: what is neither printable nor a line break or tab is written as its escape.
+
+    So a text that a model wrote can neither move the cursor, nor turn the direction of writing, nor change a title.
+    """
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def half_of_a_pair(text: str) -> str | None:
     """The first half of a surrogate pair, which is no text to any tokenizer. None where there is none."""
     try:

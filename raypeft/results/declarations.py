@@ -13,6 +13,12 @@ from raypeft.metrics.metric import Score
 from raypeft.records import Status
 
 
+def tested_on(row: Mapping[str, Any]) -> str:
+    """The name of the dataset whose test split a trial answered, from its row or its fields. Older rows have one
+    dataset."""
+    return str(row.get("test_dataset") or row["dataset"])
+
+
 @dataclass(frozen=True, slots=True)
 class DeclaredDataset:
     """The properties of a dataset that its scores and default values depend on."""
@@ -64,6 +70,10 @@ class Declarations:
     def dataset(self, name: str) -> DeclaredDataset:
         """The dataset of this name. One that is not declared has default properties."""
         return self.datasets.get(name, DeclaredDataset())
+
+    def tested(self, row: Mapping[str, Any]) -> DeclaredDataset:
+        """The dataset that a row's scores are of."""
+        return self.dataset(tested_on(row))
 
     def method(self, name: str) -> DeclaredMethod:
         """The method of this name. One that is not declared has the fields of all other methods."""

@@ -5,11 +5,13 @@ expression whose value is written out, or statements after which a word is writt
 The expected value of an expression does not come in: it is compared outside.
 """
 
+import ast
 import builtins
 import io
 import json
 import operator
 import sys
+import textwrap
 import types
 from collections.abc import Mapping, Set
 from decimal import Decimal
@@ -57,15 +59,51 @@ def canonical_number(value: Any) -> str:
         return "<" + type(value).__name__ + ">"
 
 
-def run_test(source: str) -> None:
-    """Run the program, then the test, and write the answer; a failed assertion of the test writes nothing."""
+def as_function(snippet: str, head: str, end: str) -> Any:
+    """The syntax tree of a function with this head (`def f(x):`) whose body is a snippet, which names its arguments.
+
+    It returns what `end` says (`return x`). Where `end` returns nothing, it returns what the snippet comes to: the
+    value of its last line, or of the name that this line sets; what a last line prints is its value.
+
+    Raises SyntaxError.
+    """
+    module = ast.parse(head + " pass")
+    body = ast.parse(textwrap.dedent(snippet).strip(), "program.py").body
+    (final,) = ast.parse(end.strip() or "return").body
+    last = body[-1] if body else None
+    if isinstance(final, ast.Return) and final.value is None:
+        if isinstance(last, ast.Expr):
+            body[-1] = ast.copy_location(ast.Return(_printed(last.value)), last)
+        elif isinstance(last, ast.Assign) and isinstance(last.targets[0], ast.Name):
+            body.append(ast.Return(ast.Name(last.targets[0].id, ast.Load())))
+    else:
+        body.append(final)
+    function: Any = module.body[0]
+    function.body = body or [ast.Pass()]
+    return ast.fix_missing_locations(module)
+
+
+def _printed(value: Any) -> Any:
+    """What a call of print with one argument prints; else the value itself."""
+    is_print = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
+    if is_print and len(value.args) == 1 and not value.keywords and not isinstance(value.args[0], ast.Starred):
+        return value.args[0]
+    return value
+
+
+def run_test(source: str, head: str = "", end: str = "") -> None:
+    """Run the program, then the test, and write the answer; a failed assertion of the test writes nothing.
+
+    With a `head` the program is a snippet, of which `as_function` makes a function.
+    """
     given = json.loads(sys.stdin.read())
     answer_to, run, compile_, evaluate = sys.stdout, builtins.exec, builtins.compile, builtins.eval
     sys.stdin, sys.stdout = io.StringIO(), io.StringIO()
     module = types.ModuleType("program")
     sys.modules["program"] = module
     names = vars(module)
-    run(compile_(source, "program.py", "exec", dont_inherit=True), names)
+    program = as_function(source, head, end) if head else source
+    run(compile_(program, "program.py", "exec", dont_inherit=True), names)
     run(compile_(given["setup"], "setup.py", "exec", dont_inherit=True), names)
     if "expression" in given:
         answer = "=" + canonical(evaluate(compile_(given["expression"], "test.py", "eval", dont_inherit=True), names))

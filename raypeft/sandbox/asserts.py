@@ -1,6 +1,8 @@
 """Tests that are written as code: {"asserts": ["assert f(1) == 2", ...], "setup": "import math", "suffix": ""}.
 
-`setup` runs after the program, and `suffix` is the end of the program, where a model writes only its middle.
+`setup` runs after the program, and `suffix` is the end of the program, where a model writes only its middle. With a
+`head`, such as "def f(x):", the program is a snippet without a function: `assert_driver.as_function` makes it the body
+of one.
 
     tests = parse_asserts({"asserts": ["assert f(2) == 4", "assert abs(f(2) - 4) < 1"], "setup": ""})
     [test.expected for test in tests]        # ["=4", None]
@@ -56,12 +58,16 @@ def parse_asserts(tests: Mapping[str, Any]) -> list[AssertTest]:
     asserts, setup = tests["asserts"], tests.get("setup") or ""
     if not isinstance(asserts, list) or not all(isinstance(each, str) for each in asserts):
         raise ValueError(f"asserts must be a list of texts but got {type(asserts).__name__}")
-    for name in ("setup", "suffix"):
+    for name in ("setup", "suffix", "head"):
         if not isinstance(tests.get(name) or "", str):
             raise ValueError(f"{name} must be a text but got {type(tests[name]).__name__}")
-    if unknown := set(tests) - {"asserts", "setup", "suffix"}:
-        raise ValueError(f"tests must have asserts, setup and suffix but got {', '.join(sorted(unknown))} as well")
+    if unknown := set(tests) - {"asserts", "setup", "suffix", "head"}:
+        raise ValueError(
+            f"tests must have asserts, setup, suffix and head but got {', '.join(sorted(unknown))} as well"
+        )
     _parsed(setup)
+    if tests.get("head"):
+        _check_head(tests["head"], tests.get("suffix") or "")
     return [_as_test(each, setup) for each in asserts]
 
 
@@ -70,6 +76,15 @@ def _parsed(code: str) -> list[ast.stmt]:
         return ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"a test must be Python but {code[:60]!r} is not: {error}") from None
+
+
+def _check_head(head: str, suffix: str) -> None:
+    """Raise ValueError where a head is not the head of one function, or where more than one statement ends it."""
+    body = _parsed(f"{head} pass")
+    if len(body) != 1 or not isinstance(body[0], ast.FunctionDef):
+        raise ValueError(f"head must be that of one function, such as 'def f(x):', but got {head!r}")
+    if suffix.strip() and len(_parsed(suffix.strip())) != 1:
+        raise ValueError(f"suffix must be one statement where there is a head but got {suffix!r}")
 
 
 def _as_test(code: str, setup: str) -> AssertTest:
@@ -132,6 +147,8 @@ def with_driver(program: str, tests: Mapping[str, Any]) -> str:
     """The program within the driver. Its lines stay lines, and the imports of the tests follow as comments, so that all
     imports can be seen in the text (`raypeft.sandbox.modules.needs_full`)."""
     test_code = "\n".join([tests.get("setup") or "", *tests.get("asserts", ())])
-    quoted = (program + (tests.get("suffix") or "")).replace("\\", "\\\\").replace('"', '\\"')
+    head, suffix = tests.get("head") or "", tests.get("suffix") or ""
+    quoted = (program if head else program + suffix).replace("\\", "\\\\").replace('"', '\\"')
+    placed = f", {head!r}, {suffix!r}" if head else ""
     noted = "".join(f"# {line}\n" for line in test_code.splitlines() if "import" in line)
-    return f'{_DRIVER}\n\nrun_test("""{quoted}""")\n{noted}'
+    return f'{_DRIVER}\n\nrun_test("""{quoted}"""{placed})\n{noted}'

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from raypeft.data import DATASETS, dataset_of
+from raypeft.data import DATASETS, data_name, dataset_of
 from raypeft.data.declared.declaration import Declaration, DeclaredData, read_declared
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
@@ -39,6 +39,18 @@ class Trial(BaseModel):
     dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
     declared: Annotated[DeclaredData | None, BeforeValidator(read_declared)] = Field(
         None, description="Declaration of the dataset, as JSON, with what was read from its files. null: a built-in one"
+    )
+    test_dataset: str | None = Field(
+        None,
+        description="Name of another dataset, whose test split is answered: prompts, stop strings, defaults of "
+        "decoding, tests and scores are its own. null: dataset",
+    )
+    test_dataset_path: str | None = Field(
+        None, description="Folder or URL to load test_dataset from, if not its usual place"
+    )
+    test_dataset_revision: str | None = Field(None, description="Branch, tag or commit of test_dataset on the hub")
+    test_declared: Annotated[DeclaredData | None, BeforeValidator(read_declared)] = Field(
+        None, description="Declaration of test_dataset, as declared is that of dataset. null: a built-in one, or none"
     )
     method: TuningMethod = Field(description=TUNING_METHOD)
     fidelity: Literal["corrected", "paper"] = Field(
@@ -137,6 +149,7 @@ class Trial(BaseModel):
         method = self.method.model_dump()
         own = {**self.model_dump(exclude={"method"}), "prompt_template": as_text(self.prompt_template)}
         own["declared"] = self.declared.text if self.declared else None
+        own["test_declared"] = self.test_declared.text if self.test_declared else None
         return {**own, "tuning_method": method.pop("name"), **method}
 
     @property
@@ -147,12 +160,24 @@ class Trial(BaseModel):
         written = {**self.model_dump(exclude={"method"}, exclude_defaults=True), **method, "method": self.tuning_method}
         if self.declared:
             written["declared"] = self.declared.identity
+        if self.test_declared:
+            written["test_declared"] = self.test_declared.identity
         return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
     def data(self) -> Dataset:
-        """The dataset: a declared one, or a built-in one."""
+        """The dataset that is trained on, that shots are drawn from, and that is validated on: declared or built-in."""
         return dataset_of(self.dataset, self.declared)
+
+    @property
+    def test_data(self) -> Dataset:
+        """The dataset whose test split is answered."""
+        return dataset_of(self.test_dataset, self.test_declared) if self.test_dataset else self.data
+
+    @property
+    def data_name(self) -> str:
+        """`toy`, or `toy->odex` for a trial that trains on one dataset and is tested on another."""
+        return data_name(self.dataset, self.test_dataset)
 
     @property
     def base_key(self) -> tuple[str, str | None, str | None, Weights]:
@@ -163,7 +188,7 @@ class Trial(BaseModel):
     def label(self) -> str:
         """A short name for people. Several trials may have the same one."""
         shots = f" {self.method.num_shots}-shot" if self.method.num_shots else ""
-        return f"{self.model} {self.dataset} {self.tuning_method}{shots}"
+        return f"{self.model} {self.data_name} {self.tuning_method}{shots}"
 
 
 class Resources(BaseModel):
@@ -324,7 +349,7 @@ def place_problem(place: str) -> str | None:
     return None
 
 
-NOT_SET = ("method", "declared")
+NOT_SET = ("method", "declared", "test_declared")
 """Fields of a trial that planning fills: tuning_method names the method, and `datasets` declares the data."""
 
 
@@ -339,9 +364,10 @@ def trial_fields() -> dict[str, Any]:
 def trial_columns() -> list[Column]:
     """The columns of the results for the trial fields. Types and descriptions come from the fields."""
     fields = trial_fields()
-    order = ["model", "dataset", "tuning_method", "seed", *fields, "declared"]
+    order = ["model", "dataset", "tuning_method", "seed", *fields, "declared", "test_declared"]
     fields["tuning_method"] = FieldInfo(annotation=str, description=TUNING_METHOD)
-    fields["declared"] = FieldInfo(annotation=str, description=Trial.model_fields["declared"].description)
+    for name in ("declared", "test_declared"):
+        fields[name] = FieldInfo(annotation=str, description=Trial.model_fields[name].description)
     return [
         Column(name, _kind(fields[name].annotation), fields[name].description or "") for name in dict.fromkeys(order)
     ]

@@ -23,7 +23,7 @@ from raypeft.study.sweepfile import Document, Place
 
 
 def is_declaration(value: Any) -> bool:
-    """Whether a value of `dataset` declares a dataset, and does not merely name one."""
+    """Whether a value of `dataset` or `test_dataset` declares a dataset, and does not merely name one."""
     return isinstance(value, dict) and "path" in value
 
 
@@ -39,15 +39,14 @@ def collect(document: Document) -> list[str]:
     mappings: list[tuple[Place, Any]] = [(("defaults",), document.data.get("defaults"))]
     mappings += [(("grids", index), grid) for index, grid in enumerate(grids if isinstance(grids, list) else [])]
     for place, mapping in mappings:
-        if not isinstance(mapping, dict) or "dataset" not in mapping:
-            continue
-        at, value = (*place, "dataset"), mapping["dataset"]
-        if is_declaration(value):
-            mapping["dataset"] = _named(document, at, value, problems)
-        elif isinstance(value, list):
-            for index, entry in enumerate(value):
-                if is_declaration(entry):
-                    value[index] = _named(document, (*at, index), entry, problems)
+        for key in ("dataset", "test_dataset") if isinstance(mapping, dict) else ():
+            at, value = (*place, key), mapping.get(key)
+            if is_declaration(value):
+                mapping[key] = _named(document, at, value, problems)
+            elif isinstance(value, list):
+                for index, entry in enumerate(value):
+                    if is_declaration(entry):
+                        value[index] = _named(document, (*at, index), entry, problems)
     return problems
 
 
@@ -89,20 +88,33 @@ def settle(document: Document, found: dict[str, DeclaredData]) -> Iterator[str]:
 
 
 def misfits(trial: Trial) -> Iterator[str]:
-    """What a trial asks of its dataset that this has not."""
-    data = trial.declared
+    """What a trial asks of its datasets that these have not."""
     needed = ["train", "validation"] if trial.method.trains else ["train"] if trial.method.num_shots else []
-    for split in needed:
+    if trial.validation_limit and trial.test_dataset:
+        needed.append("validation")
+    for split in dict.fromkeys(needed):
         if split not in trial.data.splits:
             yield f"{trial.dataset} must have {split} examples for {trial.tuning_method} but has none"
-    if data is None:
-        return
+    if trial.test_dataset and trial.fidelity == "paper":
+        yield (f"test_dataset must be left out under fidelity: paper, whose code tested on the dataset that it trained "
+               f"on, but got {trial.test_dataset}")  # fmt: skip
+    if trial.declared is not None:
+        yield from _of_declared(trial, "dataset")
+        if trial.method.trains and "reference" not in trial.declared.judged_by:
+            method = trial.tuning_method
+            yield f"{trial.dataset} must have an answer (or messages) for {method}, which trains on answers"
+    if trial.test_declared is not None:
+        yield from _of_declared(trial, "test_dataset")
+    tested = trial.test_declared if trial.test_dataset else trial.declared
+    if tested and "reference" not in tested.judged_by and trial.max_new_tokens is None:
+        name = trial.test_data.name
+        yield f"max_new_tokens must be given for {name}, which has no reference answers to derive it from"
+
+
+def _of_declared(trial: Trial, field: str) -> Iterator[str]:
+    """Fields that a trial must not have beside a declared dataset, which `field` names."""
     if trial.fidelity == "paper":
         yield "fidelity must be corrected for a declared dataset, which the paper's code never read, but got paper"
-    for name in ("dataset_path", "dataset_revision"):
+    for name in (f"{field}_path", f"{field}_revision"):
         if getattr(trial, name) is not None:
             yield f"{name} must be left out for a declared dataset, whose declaration says where it is"
-    if "reference" not in data.judged_by and trial.max_new_tokens is None:
-        yield f"max_new_tokens must be given for {trial.dataset}, which has no reference answers to derive it from"
-    if trial.method.trains and "reference" not in data.judged_by:
-        yield f"{trial.dataset} must have an answer (or messages) for {trial.tuning_method}, which trains on answers"

@@ -11,6 +11,7 @@ from raypeft.study.axes import settings_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 
+TEST_PLACES = ("test_dataset_path", "test_dataset_revision")
 ALWAYS_USED = {"model", "dataset", "tuning_method", "limit"}
 """`limit` may be given on the command line beside grids that have their own."""
 
@@ -39,11 +40,19 @@ def fields_without_effect(sweep: LoadedSweep) -> Iterator[str]:
                 yield f"{place}: has no effect: every grid sets it itself"
 
 
+def _lacks_test_dataset(key: str, grid: dict[str, Any]) -> bool:
+    """Whether a field says where another dataset for testing is, and no trial of the grid names one."""
+    settings = [setting for other, value in grid.items() for setting in settings_of(other, value)]
+    return key in TEST_PLACES and not any(setting.get("test_dataset") for setting in settings)
+
+
 def _used(grid: dict[str, Any]) -> set[str]:
     """The fields of a grid (with its defaults) that reach some trial."""
     mappings = {key: settings_of(key, value) for key, value in grid.items()}
     used = set()
     for key in grid:
+        if _lacks_test_dataset(key, grid):
+            continue
         others = [settings for other, settings in mappings.items() if other != key]
         # Some combination leaves the field to its plain value, and its method takes it.
         if all(any(key not in setting for setting in settings) for settings in others):
@@ -56,6 +65,8 @@ def _used(grid: dict[str, Any]) -> set[str]:
 def _reason(key: str, grid: dict[str, Any]) -> str:
     takers = [setting for setting in settings_of("tuning_method", grid.get("tuning_method", []))
               if key in Trial.model_fields or key in METHODS[setting["tuning_method"]].model_fields]  # fmt: skip
+    if _lacks_test_dataset(key, grid):
+        return "has no effect without test_dataset"
     named = ", ".join(dict.fromkeys(setting["tuning_method"] for setting in takers if key in setting))
     if named:
         return f"has no effect: {named} has a {key} of its own in its mapping, and no other method takes it"

@@ -18,6 +18,7 @@ from raypeft.models.classes import class_of
 from raypeft.models.table import family_of
 from raypeft.prompting.forms import CORRECTED
 from raypeft.prompting.templates import chosen_form
+from raypeft.records import Dataset
 
 if TYPE_CHECKING:
     from raypeft.study.config import Resources, Trial
@@ -115,7 +116,7 @@ def training_bytes(
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
-    length = trial.max_length or dataset.longest_tokens + extra_tokens(trial)
+    length = trial.max_length or dataset.longest_tokens + extra_tokens(trial, dataset)
     length += getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
         # Encoder and decoder read prompt and answer separately: the longest of CoNaLa have 84 and 82 tokens, the
@@ -154,7 +155,7 @@ def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int)
     )
 
 
-def extra_tokens(trial: Trial) -> int:
+def extra_tokens(trial: Trial, dataset: Dataset) -> int:
     """Tokens that the trial's form of prompt takes for an example beyond the dataset's own form. At least 0.
 
     A template in the text is counted as a token for each two characters, which is more than tokenizers make of it.
@@ -162,7 +163,7 @@ def extra_tokens(trial: Trial) -> int:
     form = chosen_form(trial.prompt_form, trial.prompt_template)
     if form is None:
         return 0
-    own = trial.data.forms
+    own = dataset.forms
     usual = own.corrected if own else CORRECTED
     asked, before = (max(len(each.query + each.answer), len(each.shot)) for each in (form, usual))
     longer = math.ceil((asked - before) / 2)
@@ -171,11 +172,13 @@ def extra_tokens(trial: Trial) -> int:
 
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
     """Bytes of decoding `batch_size` examples, without weights and adapter."""
-    dataset = trial.data
+    shots, asked = trial.method.num_shots, [trial.test_data, *([trial.data] if trial.validation_limit else [])]
     beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
-    prompt = (dataset.longest_tokens + extra_tokens(trial)) * (1 + trial.method.num_shots)
+    # Shots are examples to train on, in the form of those that are asked.
+    prompt = max(each.longest_tokens + (1 + shots) * extra_tokens(trial, each) for each in asked)
+    prompt += shots * trial.data.longest_tokens
     prompt += getattr(trial.method, "num_virtual_tokens", 0)
-    generated = trial.max_new_tokens or dataset.max_new_tokens or dataset.longest_answer
+    generated = trial.max_new_tokens or max(each.max_new_tokens or each.longest_answer for each in asked)
     if architecture.context_length:  # what does not fit is cut or refused
         prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width

@@ -21,8 +21,8 @@ from raypeft.study.values import explain, value_problems
 PARAMETERS = TypeAdapter(dict[str, Annotated[Parameter, BeforeValidator(read_parameter)]])
 VALIDATION = "_validation"
 """The end of the names of scores on the validation split."""
-CONDITIONS = ("model", "model_path", "model_revision", "dataset", "dataset_path", "dataset_revision", "tuning_method",
-              "fidelity")  # fmt: skip
+CONDITIONS = ("model", "model_path", "model_revision", "dataset", "dataset_path", "dataset_revision", "test_dataset",
+              "test_dataset_path", "test_dataset_revision", "tuning_method", "fidelity")  # fmt: skip
 MEASURES = ("limit", "test_limit", "validation_limit", "decode", "max_length")
 CONDITION = "is a condition of the study: put its values in a grid, and each of them is searched at equal cost"
 SEED = "is chance: a search would choose the luckiest seed; put seeds in a grid, or run the best configuration again"

@@ -11,6 +11,8 @@ from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
 from raypeft.study.config import Trial
 
+TEST_FIELDS = ("test_dataset", "test_dataset_path", "test_dataset_revision", "test_declared")
+
 
 def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
     """A trial from its fields. Fields of other methods, and fields without effect, are left out.
@@ -19,7 +21,9 @@ def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {})
     """
     name, declared = point["tuning_method"], datasets.get(point["dataset"], point.get("declared"))
     dataset = dataset_of(point["dataset"], declared)
-    method, point = METHODS[name], _with_decoding(point, dataset.decoding)
+    point = _with_test_data(point, datasets)
+    tested = dataset_of(point["test_dataset"], point["test_declared"]) if "test_dataset" in point else dataset
+    method, point = METHODS[name], _with_decoding(point, tested.decoding)
     method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
         method_fields = {**method.paper_defaults, **dataset.paper_defaults.get(name, {}), **method_fields}
@@ -27,6 +31,20 @@ def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {})
     idle = method(**method_fields).idle_fields
     effective = {key: value for key, value in method_fields.items() if key not in idle}
     return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
+
+
+def _with_test_data(point: dict[str, Any], datasets: Mapping[str, DeclaredData]) -> dict[str, Any]:
+    """The point with the declaration of its other dataset for testing, or without all its fields where it has none.
+
+    A dataset that is tested on itself is none: `test_dataset: [toy, odex]` is an axis whose first trial is a plain one.
+    From another place it is another one.
+    """
+    name = point.get("test_dataset")
+    places = ("dataset_path", "dataset_revision")
+    is_same = all(point.get(f"test_{place}") in (None, point.get(place)) for place in places)
+    if name is None or (name == point["dataset"] and is_same):
+        return {key: value for key, value in point.items() if key not in TEST_FIELDS}
+    return {**point, "test_declared": datasets.get(name, point.get("test_declared"))}
 
 
 def _with_decoding(point: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

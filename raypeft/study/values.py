@@ -37,6 +37,8 @@ def value_problems(document: Document, place: Place, key: str, value: Any) -> It
     own = document.data.get("datasets")
     datasets = [*DATASETS, *(own if isinstance(own, dict) else ())]
     menus: dict[str, Iterable[str]] = {"dataset": datasets, "tuning_method": METHODS.keys()}
+    if value is not None:
+        menus["test_dataset"] = datasets
     if key in menus and value not in list(menus[key]):
         yield f"{document.where(place)}: {must_be_one_of(menus[key], value)}"
     elif key == "model" and not (isinstance(value, str) and is_known(value)):
@@ -47,7 +49,7 @@ def value_problems(document: Document, place: Place, key: str, value: Any) -> It
     elif key in ("model", "model_path") and isinstance(value, str) and value not in MODELS and folder_problem(value):
         yield f"{document.where(place)}: the folder {value} {folder_problem(value)}"
     elif (
-        key == "dataset_path"
+        key in ("dataset_path", "test_dataset_path")
         and isinstance(value, str)
         and "://" not in value
         and not Path(value).expanduser().exists()

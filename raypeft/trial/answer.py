@@ -6,7 +6,7 @@ Torch is imported only when something is asked or answered: the columns declared
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -92,10 +92,19 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
     return queries
 
 
-def longest_answer(context: TrialContext, base: Base, splits: Splits) -> int:
-    """Tokens of the longest reference answer of all splits, with its end, as the model's tokenizer has it."""
+def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> TrialContext:
+    """The context with the tokens of the longest reference answer, where the length of answers is derived from it.
+
+    It is that of all splits of the dataset that is asked, with its end, as the model's tokenizer has it.
+    """
+    if context.dataset.max_new_tokens is not None:
+        return context
+    names: Iterable[str] = splits
+    if context.trial.test_dataset:
+        names = ("train", "validation") if context.validates else ("test",)
     encoder = trial_encoder(context, base)
-    return max(len(encoder.encode(each).answer_ids) for examples in splits.values() for each in examples)
+    longest = max(len(encoder.encode(each).answer_ids) for name in names for each in splits[name])
+    return replace(context, longest_answer=longest)
 
 
 def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, str | None]:

@@ -50,6 +50,8 @@ class TrialContext:
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0
     """Tokens of the longest reference answer, known once data and tokenizer are loaded. 0 where nobody needs it."""
+    validates: bool = False
+    """Whether examples of the validation split are asked, and not those of the test split."""
     meter: Meter = field(default_factory=Meter)
     """Peak GPU memory by stage."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -57,7 +59,9 @@ class TrialContext:
 
     @property
     def dataset(self) -> Dataset:
-        return self.trial.data
+        """The dataset whose examples are asked: with a `test_dataset` the test split is of another one than the
+        validation split. What is trained on is `trial.data`."""
+        return self.trial.data if self.validates else self.trial.test_data
 
     @property
     def max_new_tokens(self) -> int:
@@ -71,7 +75,7 @@ class TrialContext:
 
     @property
     def runs_tests(self) -> bool:
-        return "tests" in self.dataset.judged_by and self.trial.decode and not self.options.generate_only
+        return "tests" in self.trial.test_data.judged_by and self.trial.decode and not self.options.generate_only
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -24,7 +24,9 @@ from raypeft.trial.provenance import versions
 
 def own_declarations(trials: Iterable[Trial] = ()) -> Declarations:
     """The datasets, methods, scores and statuses that there are; of declared datasets those of `trials`."""
+    trials = list(trials)
     declared = {trial.dataset: trial.data for trial in trials if trial.declared}
+    declared |= {trial.test_dataset: trial.test_data for trial in trials if trial.test_dataset and trial.test_declared}
     return Declarations(
         scores=(*declared_scores(), *SCORES),
         statuses=dict(STATUSES),

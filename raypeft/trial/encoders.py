@@ -35,7 +35,8 @@ def row_form(row: Mapping[str, Any], dataset: Dataset) -> Form:
 
 def trial_encoder(context: TrialContext, base: Base, training: bool = False) -> Encoder:
     """The encoder of a trial's prompts: those that it is trained on, or those that it answers."""
-    form = trial_form(context.trial, context.dataset, base.is_encoder_decoder, training)
+    dataset = context.trial.data if training else context.dataset
+    form = trial_form(context.trial, dataset, base.is_encoder_decoder, training)
     return Encoder(base.tokenizer, base.is_encoder_decoder, form, apart=context.trial.fidelity == "paper")
 
 

@@ -1,4 +1,4 @@
-"""The examples that a trial takes: its dataset's splits, less what a limit or a missing answer leaves out."""
+"""The examples that a trial takes: its datasets' splits, less what a limit or a missing answer leaves out."""
 
 from __future__ import annotations
 
@@ -35,19 +35,57 @@ COLUMNS = (
         "examples",
     ),
     Column("test_examples", int, "Number of test examples used", "examples"),
+    Column(
+        "train_of_test_sources",
+        int,
+        "Examples to train or validate on that were left out because an example of test_dataset has the same source (a "
+        "question of Stack Overflow). null: no sources are known that the two datasets share",
+        "examples",
+    ),
     Column("dataset_resolved_revision", str, "Hash of the loaded splits"),
+    Column("test_resolved_revision", str, "Hash of the loaded test split"),
 )
 """What `load`, and `raypeft.trial.tune.training_prompts`, put into the row."""
 
 
-def load(trial: Trial, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
+def load(trial: Trial) -> tuple[Splits, dict[str, Any]]:
     """The examples that the trial uses, and the columns on their version and on the number of examples left out."""
-    splits = dataset.load(trial.dataset_path, trial.dataset_revision)
-    check_text(splits, dataset.name)
-    revision = splits_revision(splits)
-    splits, left_out = usable(limited(splits, trial), dataset)
+    splits = loaded(trial)
+    revisions = {
+        "dataset_resolved_revision": splits_revision(splits),
+        "test_resolved_revision": splits_revision({"test": splits["test"]}),
+    }
+    splits, same = without_same_sources(splits, trial)
+    splits, left_out = usable(limited(splits, trial), trial.data, trial.test_data)
     counts = {f"{split}_examples": len(examples) for split, examples in splits.items()}
-    return splits, {"dataset_resolved_revision": revision, **left_out, **counts}
+    return splits, {**revisions, **same, **left_out, **counts}
+
+
+def loaded(trial: Trial) -> Splits:
+    """All examples of a trial's dataset; the test split is that of its `test_dataset`, where it has one.
+
+    Raises ValueError for what is no text, and what loading raises.
+    """
+    splits = trial.data.load(trial.dataset_path, trial.dataset_revision)
+    check_text(splits, trial.dataset)
+    if trial.test_dataset:
+        tested = trial.test_data.load(trial.test_dataset_path, trial.test_dataset_revision)
+        check_text(tested, trial.test_dataset)
+        splits = {**splits, "test": tested["test"]}
+    return splits
+
+
+def without_same_sources(splits: Splits, trial: Trial) -> tuple[Splits, dict[str, int]]:
+    """The splits without the examples to train and validate on that were made from the source of a test example of the
+    other dataset, where the two are known to share their sources; and the column on how many these are.
+    """
+    source_of = trial.data.source_of
+    if not trial.test_dataset or source_of is None or source_of is not trial.test_data.source_of:
+        return splits, {}
+    tested = {source_of(each.id) for each in splits["test"]}
+    kept = {name: [each for each in splits[name] if source_of(each.id) not in tested] for name in splits}
+    kept["test"] = splits["test"]
+    return kept, {"train_of_test_sources": sum(len(splits[name]) - len(kept[name]) for name in splits)}
 
 
 def check_text(splits: Splits, name: str) -> None:
@@ -75,25 +113,29 @@ def sample(examples: list[Example], limit: int | None) -> list[Example]:
     return [example for index, example in enumerate(examples) if index in kept]
 
 
-def usable(splits: Splits, dataset: Dataset) -> tuple[Splits, dict[str, Any]]:
+def usable(splits: Splits, data: Dataset, tested: Dataset) -> tuple[Splits, dict[str, Any]]:
     """The examples that can be used for training or judged, and the columns on those left out.
+
+    `tested` is the dataset of the test split, `data` that of the others.
 
     Raises ValueError if no test example has usable tests.
     """
-    if "tests" not in dataset.judged_by:
-        return splits, {}
-    kept = {split: [each for each in splits[split] if each.code] for split in ("train", "validation")}
-    lacks = [(each, _lack(each, dataset)) for each in splits["test"]]
+    kept, columns = dict(splits), {}
+    if "tests" in data.judged_by:
+        for split in ("train", "validation"):
+            kept[split] = [each for each in splits[split] if each.code]
+            columns[f"{split}_left_out"] = len(splits[split]) - len(kept[split])
+    if "tests" not in tested.judged_by:
+        return kept, columns
+    lacks = [(each, _lack(each, tested)) for each in splits["test"]]
     kept["test"] = [each for each, lack in lacks if not lack]
     reasons = Counter(lack for _, lack in lacks if lack)
     reasons_text = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common())
     if not kept["test"]:
         raise ValueError(
-            f"{dataset.name} must have test examples with tests but all {len(splits['test'])} lack them: {reasons_text}"
+            f"{tested.name} must have test examples with tests but all {len(splits['test'])} lack them: {reasons_text}"
         )
-    return kept, {
-        "train_left_out": len(splits["train"]) - len(kept["train"]),
-        "validation_left_out": len(splits["validation"]) - len(kept["validation"]),
+    return kept, columns | {
         "problems_without_tests": reasons.total(),
         "without_tests_because": reasons_text or None,
     }

@@ -16,12 +16,13 @@ from typing import Any
 
 from raypeft.methods import Adapter
 from raypeft.records import Example
+from raypeft.results.chosen import chosen
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial.encoders import trial_encoder
 from raypeft.trial.model_card import card
 from raypeft.trial.searching import stop_strings
-from raypeft.trial.trying import Asked, row_of
+from raypeft.trial.trying import Asked
 
 PLACEHOLDER = "{nl}"
 PROMPT_FILE = "raypeft_prompt.json"
@@ -35,7 +36,7 @@ def export(store: ResultStore, trial_id: str, folder: Path, merged: bool = False
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"--to must be a new or empty folder but got {folder}")
-    row = dict(row_of(store, trial_id))
+    row = dict(chosen(store.read_rows(), trial_id, store.url))
     trial = make_trial({name: value for name, value in row.items() if value is not None})
     if not trial.method.trains:
         raise ValueError(f"--trial must be one that trained something but {row['id']} is {trial.tuning_method}")

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from raypeft.data import data_name
 from raypeft.trial.declarations import own_declarations
 
 SNIPPET = """import json
@@ -51,7 +52,7 @@ def card(row: Mapping[str, Any], asked: Mapping[str, Any], base: Mapping[str, st
     kind = "The weights of" if merged else "An adapter for"
     return "\n".join([
         *_metadata(row, base, merged),
-        f"# {row['model']}: {row['tuning_method']} on {row['dataset']}",
+        f"# {row['model']}: {row['tuning_method']} on {data_name(row['dataset'], row.get('test_dataset'))}",
         "",
         f"{kind} `{base['source']}`{revision}, trained by raypeft (trial {row['id']}).",
         *([QUANTISED] if merged and str(row["tuning_method"]).startswith("qlora") else []),

@@ -31,9 +31,9 @@ from raypeft.trial.answer import (
     ask,
     candidate_columns,
     candidate_rows,
-    longest_answer,
     lost_references,
     path_columns,
+    with_room_for_answers,
 )
 from raypeft.trial.checkpoints import drop_checkpoints
 from raypeft.trial.columns import tables
@@ -148,13 +148,12 @@ def run_trial(context: TrialContext) -> Row:
     trial, method = context.trial, context.trial.method
     context.bases.make_room(*trial.base_key)  # before the meter starts
     with context.stage("load"):
-        splits, measured = examples.load(trial, context.dataset)
+        splits, measured = examples.load(trial)
         base = context.bases.get(*trial.base_key)
         check_form(trial, base)
         measured |= lost_references(context, base, splits["test"])
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
-    if context.dataset.max_new_tokens is None:
-        context = replace(context, longest_answer=longest_answer(context, base, splits))
+    context = with_room_for_answers(context, base, splits)
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):
         shots = pick_shots(method, splits["train"], splits["test"], context.services)

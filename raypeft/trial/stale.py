@@ -6,8 +6,10 @@ other_data(trials, store.read_rows)       # {"/data/conala": ["61da8be3c4", ...]
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from raypeft.data import is_here
 from raypeft.data.revision import splits_revision
 from raypeft.study.config import Trial
+from raypeft.trial.examples import loaded
 
 
 def other_data(trials: Iterable[Trial], read_rows: Callable[[], Iterable[Mapping[str, Any]]]) -> dict[str, list[str]]:
@@ -15,22 +17,29 @@ def other_data(trials: Iterable[Trial], read_rows: Callable[[], Iterable[Mapping
 
     Only data on this machine is read again. A declared dataset needs no check, since its content is a part of the id.
     """
-    local = [trial for trial in trials if not trial.declared and trial.dataset_path and "://" not in trial.dataset_path]
+    local = [(trial, paths) for trial in trials if (paths := _paths(trial))]
     if not local:
         return {}  # without reading a row
     used = {row["id"]: row.get("dataset_resolved_revision") for row in read_rows()}
-    revisions: dict[tuple[str, str], str] = {}
+    revisions: dict[tuple[Any, ...], str] = {}
     found: dict[str, list[str]] = {}
-    for trial in local:
-        path = trial.dataset_path
-        if path is None or not used.get(trial.id):
+    for trial, paths in local:
+        if not used.get(trial.id):
             continue
-        key = trial.dataset, path
+        key = trial.data_name, *paths
         if key not in revisions:
             try:
-                revisions[key] = splits_revision(trial.data.load(path, trial.dataset_revision))
+                revisions[key] = splits_revision(loaded(trial))
             except (OSError, ValueError):
                 revisions[key] = ""  # gone or broken: a trial that needs it says so
         if revisions[key] and revisions[key] != used[trial.id]:
-            found.setdefault(path, []).append(trial.id)
+            found.setdefault(" or ".join(paths), []).append(trial.id)
     return found
+
+
+def _paths(trial: Trial) -> tuple[str, ...]:
+    """Where a trial's data is on this machine; empty where some of it is elsewhere."""
+    sides = [(trial.data, trial.declared, trial.dataset_path)]
+    if trial.test_dataset:
+        sides.append((trial.test_data, trial.test_declared, trial.test_dataset_path))
+    return tuple(path for *_, path in sides if path) if all(is_here(*side) for side in sides) else ()

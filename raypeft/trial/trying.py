@@ -9,19 +9,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from raypeft.methods import Adapter
-from raypeft.mistakes import nearest
 from raypeft.models.loading import Base
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Example, Splits
+from raypeft.results.chosen import chosen
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial import examples
-from raypeft.trial.answer import ask, found_for, longest_answer
+from raypeft.trial.answer import ask, found_for, with_room_for_answers
 from raypeft.trial.context import TrialContext
 
 Row = Mapping[str, Any]
@@ -43,7 +43,7 @@ class Asked:
 
         Raises ValueError where there is no such trial, or where its weights were not kept, and what loading raises.
         """
-        row = row_of(store, trial_id)
+        row = chosen(store.read_rows(), trial_id, store.url)
         trial = make_trial({name: value for name, value in row.items() if value is not None})
         adapts = isinstance(trial.method, Adapter)
         older = f"adapters/{row['id']}"  # where older versions put it, and did not say so
@@ -52,10 +52,9 @@ class Asked:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
         context = TrialContext(trial, row["sweep"], store)
-        splits, _ = examples.load(trial, context.dataset)
+        splits, _ = examples.load(trial)
         base = _base(context, store, None if adapts else kept)
-        if context.dataset.max_new_tokens is None:
-            context = replace(context, longest_answer=longest_answer(context, base, splits))
+        context = with_room_for_answers(context, base, splits)
         return cls(context, base, splits, kept if adapts else None)
 
     def answers(self, instructions: Sequence[str]) -> list[list[str]]:
@@ -92,14 +91,3 @@ def _base(context: TrialContext, store: ResultStore, folder: str | None) -> Base
     with tempfile.TemporaryDirectory() as local:
         store.read_folder(folder, Path(local))
         return context.bases.get(name, local, None, weights)
-
-
-def row_of(store: ResultStore, trial_id: str) -> Row:
-    """The row of a trial, by its id or the beginning of it. Raises ValueError where no trial or several have it."""
-    rows = {row["id"]: row for row in store.read_rows()}
-    found = [row for each, row in rows.items() if each.startswith(trial_id)]
-    if len(found) != 1:
-        known = ", ".join(list(rows)[:8]) + (" ..." if len(rows) > 8 else "")
-        what = "several have it" if found else f"none has it{nearest(trial_id, rows)}"
-        raise ValueError(f"--trial must be the id of one trial of {store.url} ({known}) but got {trial_id}: {what}")
-    return found[0]

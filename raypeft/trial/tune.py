@@ -18,8 +18,9 @@ from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import Encoder, cut_as_paper, padded_as_paper
 from raypeft.prompting.room import Room, check_ids
-from raypeft.records import Column, Example, Prompt, Splits
+from raypeft.records import Column, Dataset, Example, Prompt, Splits
 from raypeft.results.store import ResultStore
+from raypeft.study.config import Trial
 from raypeft.trial.checkpoints import training_checkpoints
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
@@ -151,12 +152,10 @@ def training_prompts(
     `virtual` tokens stand before every prompt. What exceeds the model's context is left out as well. Raises ValueError
     where all are left out.
     """
-    trial, dataset, paper = context.trial, context.dataset, context.trial.fidelity == "paper"
+    trial, dataset, paper = context.trial, context.trial.data, context.trial.fidelity == "paper"
     encoder = trial_encoder(context, base, training=True)
-    longest = trial.max_length or dataset.max_length
+    longest = _longest(trial, dataset, base, virtual)
     room = Room(base.context_length, base.is_encoder_decoder, virtual)
-    if longest and base.context_length and not base.is_encoder_decoder:
-        longest = min(longest, base.context_length - virtual)
     pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     answer_room = dataset.max_new_tokens or context.max_new_tokens
     encoded: dict[str, list[Prompt]] = {}
@@ -175,8 +174,18 @@ def training_prompts(
                              f"{missing} are longer; raise max_length")  # fmt: skip
         if longest or base.context_length:
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(encoded[split])}
+    if trial.test_dataset:
+        encoder, longest = trial_encoder(context, base), _longest(trial, trial.test_data, base, virtual)
     encoded["test"] = fitting(test_prompts(encoder, splits["test"], longest), room)
     return encoded, left_out
+
+
+def _longest(trial: Trial, dataset: Dataset, base: Base, virtual: int) -> int | None:
+    """Tokens that an example of a dataset may have, prompt and answer. None: as many as fit the model."""
+    longest = trial.max_length or dataset.max_length
+    if longest and base.context_length and not base.is_encoder_decoder:
+        return min(longest, base.context_length - virtual)
+    return longest
 
 
 def fitting(prompts: Sequence[Prompt], room: Room) -> list[Prompt]:

@@ -7,13 +7,14 @@ Untrained methods have no validation loss: without such scores, the number of sh
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from raypeft.metrics.metric import Answers
 from raypeft.metrics.scoring import row_scores, score_columns
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Splits
-from raypeft.trial.answer import ask, candidate_rows, found_for
+from raypeft.trial.answer import ask, candidate_rows, found_for, with_room_for_answers
 from raypeft.trial.context import TrialContext
 from raypeft.trial.examples import sample
 
@@ -28,9 +29,11 @@ def validation_scores(context: TrialContext, model: Any, base: Base, splits: Spl
     """The scores of the first candidates for `validation_limit` examples, by column. Nothing is stored but these.
 
     The examples are a sample with a fixed seed, the same in every trial. Prompts, shots and decoding are those of the
-    test split.
+    test split; with a `test_dataset`, prompts, stop strings and lengths are those of the dataset that is trained on.
     """
     trial = context.trial
+    if trial.test_dataset:
+        context = with_room_for_answers(replace(context, validates=True), base, splits)
     examples = sample([each for each in splits["validation"] if each.code.strip()], trial.validation_limit)
     shots = pick_shots(trial.method, splits["train"], examples, context.services)
     queries = ask(context, model, base, examples, shots)

@@ -130,3 +130,19 @@ def test_a_baseline_that_no_trial_is_is_refused_with_what_there_is(store, words,
         add(store, "lora", [1, 0], lora_r=r)
     with pytest.raises(ValueError, match=told):
         parse_baseline(words, rows_of(store), DECLARED)
+
+
+def test_trials_that_were_tested_on_different_datasets_are_never_compared(store):
+    add(store, "zero_shot", [0, 0])
+    add(store, "lora", [1, 0], test_dataset="toy_apps", do_sample=False, num_beams=10)
+    refused = "no trial with tuning_method=zero_shot agrees in test_dataset (toy_apps)"
+    assert baselines(store) == {"toy->toy_apps lora r 16": refused}
+    other = "they were tested on different datasets, toy_apps and toy"
+    assert baselines(store, "tuning_method=zero_shot", "test_dataset=toy") == {"toy->toy_apps lora r 16": other}
+
+
+def test_what_trials_were_trained_on_can_be_compared_where_they_were_tested_on_the_same(store):
+    data = {"dataset_resolved_revision": "a", "test_resolved_revision": "c"}
+    add(store, "lora", [1, 0], dataset="toy", test_dataset="toy_apps", row=data)
+    add(store, "lora", [1, 1], dataset="toy_apps", row={**data, "dataset_resolved_revision": "b"})
+    assert baselines(store, "dataset=toy_apps") == {"toy->toy_apps lora r 16": "toy_apps lora r 16"}

@@ -93,3 +93,46 @@ grids: [{{model: toy, dataset: conala, dataset_path: {real_data / "conala"}, tun
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "examples: train 2,135, validation 201, test 543\n" in told and "leakage: 0 of 543 test prompts" in told
+
+
+def test_a_test_dataset_is_told_with_its_leakage_and_what_is_left_out(tmp_path, capsys, real_data):
+    conala = f"dataset: conala, dataset_path: {real_data / 'conala'}"
+    odex = f"test_dataset: odex, test_dataset_path: {real_data / 'odex' / 'en_test.jsonl'}"
+    (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{{model: toy, {conala}, {odex}, tuning_method: lora}}]\n")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "data conala->odex\n  examples: train 2,135, validation 201, test 439 (of odex)\n" in told
+    assert "  354 examples to train or validate on are left out: they have the source of a test example\n" in told
+    assert "  leakage: 0 of 439 test prompts are in train as well" in told
+
+
+def test_test_prompts_of_another_dataset_that_stand_in_train_are_counted(tmp_path, capsys):
+    for name, found in (("mine", rows()), ("theirs", rows())):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    seeds = (("mine", 42), ("theirs", 1))
+    data = [f"{{path: {name}.jsonl, prompt: q, answer: a, split: {{seed: {seed}}}}}" for name, seed in seeds]
+    grid = f"{{model: toy, dataset: {data[0]}, test_dataset: {data[1]}, tuning_method: lora}}"
+    (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{grid}]\n")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    (line,) = [line for line in told[told.index("data mine->theirs") :].splitlines() if "leakage" in line]
+    assert int(line.split()[1]) > 0
+
+
+def test_leakage_from_a_test_dataset_that_is_elsewhere_is_not_known(tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ngrids: [{model: toy, dataset: toy, test_dataset: odex, tuning_method: lora}]\n")  # fmt: skip
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    assert "leakage: not known, since odex cannot be read without a download" in capsys.readouterr().out
+
+
+FROM = ["dataset: conala, dataset_path", "dataset: toy, test_dataset: odex, test_dataset_path"]
+
+
+@pytest.mark.parametrize("fields", FROM)
+def test_data_that_cannot_be_read_is_told(tmp_path, capsys, fields):
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"x": 1}) + "\n")
+    path = tmp_path / ("rows.jsonl" if "odex" in fields else "")
+    (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{{model: toy, {fields}: {path}, tuning_method: lora}}]\n")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    assert "cannot be read, so that its trials will fail: " in capsys.readouterr().out

@@ -183,3 +183,30 @@ def test_an_object_that_equals_everything_passes_inside_only_and_is_marked(sandb
     assert [(test.passed, test.judged) for test in result.tests] == [
         (False, "outside"), (False, "outside"), (True, "inside"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("snippet", "suffix", "passed"),
+    [
+        ("2 * x", "", True), ("y = 2 * x", "", True), ("print(2 * x)", "", True), ("return 2 * x", "", True),
+        ("  import math\n  math.prod([2, x])", "", True), ("x *= 2", "\n\treturn x", True),
+        ("2 * x", "\n\treturn x", False), ("x * y", "", False), ("for i in [x]: 2 * i", "", False), ("", "", False),
+        ("def f(x): return 2 * x", "", False), ("print(2 * x, x)", "", False), ("2 *", "", False),
+    ],
+)  # fmt: skip
+def test_a_snippet_is_the_body_of_a_function_that_returns_what_it_comes_to(
+    sandbox: Any, snippet: str, suffix: str, passed: bool
+) -> None:
+    assert passes(sandbox, snippet, "assert f(2) == 4", head="def f(x):", suffix=suffix) == [passed]
+
+
+@pytest.mark.parametrize(
+    ("head", "suffix", "told"),
+    [
+        ("f(x)", "", "a test must be Python"), ("x = 1;", "", "head must be that of one function"),
+        ("def f(x): return 1;", "y = 1\nreturn y", "suffix must be one statement where there is a head"),
+    ],
+)  # fmt: skip
+def test_a_head_is_that_of_one_function(head: str, suffix: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_asserts({"asserts": ["assert f(1)"], "head": head, "suffix": suffix})

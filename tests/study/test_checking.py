@@ -47,8 +47,8 @@ resutls: there
 """
     assert sorted(problems(tmp_path, text)) == [
         "line 1, name: must match pattern '^[A-Za-z0-9][\\w.-]*$' but got 'a/b'",
-        "line 2, defaults.dataset: must be one of toy, toy_apps, conala, codealpacapy, apps, mbpp, humaneval, "
-        "odex but got 'conalla'; did you mean conala?",
+        "line 2, defaults.dataset: must be one of toy, toy_apps, conala, conala_tests, codealpacapy, apps, "
+        "mbpp, humaneval, odex but got 'conalla'; did you mean conala?",
         "line 2, defaults.sead: unknown key; did you mean seed?",
         "line 4, grids.0.model: must be a model of the table, a hub id (owner/name), or a folder or GGUF file that "
         "exists but got 'tooy'; did you mean toy?",

@@ -6,7 +6,7 @@ from raypeft.study.config import SandboxOptions, trial_columns, trial_fields
 
 def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:
     columns = {column.name: column for column in trial_columns()}
-    assert columns.keys() == {"tuning_method", "declared", *trial_fields()}
+    assert columns.keys() == {"tuning_method", "declared", "test_declared", *trial_fields()}
     assert all(column.description for column in columns.values())
     types = {
         "model": str,

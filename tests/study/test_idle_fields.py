@@ -67,3 +67,10 @@ def test_a_field_is_set_by_its_own_mappings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sweep", sorted(Path(__file__).parents[2].glob("sweeps/*.yaml")), ids=lambda path: path.stem)
 def test_no_shipped_sweep_has_such_a_field(sweep: Path) -> None:
     assert plan_sweep(load_config(sweep)).total
+
+
+def test_the_place_of_a_test_dataset_that_no_trial_has_is_told(tmp_path: Path) -> None:
+    place = "test_dataset_revision: main"
+    assert told(tmp_path, f"  - {{tuning_method: lora, {place}}}") == [
+        "line 4, grids.0.test_dataset_revision: has no effect without test_dataset"]  # fmt: skip
+    assert told(tmp_path, f"  - {{tuning_method: lora, test_dataset: [null, odex], {place}}}") == []

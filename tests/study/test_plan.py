@@ -1,5 +1,6 @@
 """From grids to trials: products, merging, ids that never change."""
 
+import re
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -351,3 +352,25 @@ def test_what_a_row_could_not_hold_is_refused_when_it_is_planned(tmp_path, field
 
 def test_the_largest_seed_that_a_row_holds_is_planned(tmp_path):
     assert plan(tmp_path, "  - {tuning_method: lora, seed: 9223372036854775807}\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ("dataset: odex, test_dataset: toy", "odex must have train examples for lora but has none"),
+        ("test_dataset: odx", "test_dataset: must be one of toy, .* but got 'odx'; did you mean odex?"),
+        ("test_dataset: odex, fidelity: paper", "test_dataset must be left out under fidelity: paper"),
+        ("test_dataset: odex, test_dataset_path: /no", "must be a URL or a folder that exists"),
+    ],
+)  # fmt: skip
+def test_a_test_dataset_that_cannot_be_is_refused(tmp_path: Path, fields: str, told: str) -> None:
+    assert any(re.search(told, each) for each in problems(tmp_path, f"  - {{tuning_method: lora, {fields}}}\n"))
+
+
+def test_a_test_dataset_is_an_axis_and_may_be_declared_there(tmp_path: Path) -> None:
+    rows = "".join(f'{{"q": "sort {n}", "a": "x.sort({n})"}}\n' for n in range(30))
+    (tmp_path / "mine.jsonl").write_text(rows)
+    data = "{path: mine.jsonl, prompt: q, answer: a}"
+    trials = plan(tmp_path, f"  - {{tuning_method: lora, test_dataset: [null, toy, toy_apps, {data}]}}\n")
+    assert [each.data_name for each in trials] == ["toy", "toy->toy_apps", "toy->mine"]
+    assert trials[-1].test_data.judged_by == ("reference",) and trials[-1].declared is None

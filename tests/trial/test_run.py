@@ -543,3 +543,59 @@ def test_a_disk_that_is_full_for_the_candidates_only_is_told_by_the_row(store, m
     row = run(quick_trial("zero_shot"), store)
     (stored,) = store.read_rows()
     assert row["status"] == stored["status"] == "lost" and "No space left" in stored["error"]
+
+
+def answers_of(store, row):
+    return [(each["example_id"], each["text"]) for each in store.read_rows("candidates", row["id"])]
+
+
+def test_an_untrained_trial_on_another_test_dataset_answers_it_as_a_trial_of_that_dataset(store):
+    other = run(quick_trial("zero_shot", test_dataset="toy_apps"), store)
+    own = run(quick_trial("zero_shot", dataset="toy_apps"), store)
+    assert (other["status"], other["dataset"], other["test_dataset"]) == ("ok", "toy", "toy_apps")
+    assert answers_of(store, other) == answers_of(store, own)
+    assert "em_at_1" not in other and other["pass_at_1"] == own["pass_at_1"]
+    assert other["test_resolved_revision"] == own["test_resolved_revision"]
+
+
+def test_a_trial_trains_and_validates_on_one_dataset_and_is_tested_on_another(store):
+    bases = BaseCache()
+    plain = run(quick_trial("lora", validation_limit=5), store, bases)
+    more = {"num_beams": 3, "do_sample": False}
+    other = run(quick_trial("lora", validation_limit=5, test_dataset="toy_apps", **more), store, bases)
+    assert other["status"] == "ok", other["error"]
+    assert other["best_eval_loss"] == plain["best_eval_loss"], "it trained on the same"
+    assert other["em_at_1_validation"] == plain["em_at_1_validation"], "and was validated on the same"
+    assert other["pass_at_1"] is not None and other["test_loss"] != plain["test_loss"]
+    assert {each["example_id"] for each in store.read_rows("tests", other["id"])}
+    scored = other["pass_at_1"]
+    assert score_again(store) == 2 and {row["id"]: row for row in store.read_rows()}[other["id"]]["pass_at_1"] == scored
+
+
+def test_shots_are_of_the_dataset_that_is_trained_on(store):
+    row = run(quick_trial("icl", num_shots=2, test_dataset="toy_apps"), store)
+    known = {each.id for each in DATASETS["toy"].load(None, None)["train"]}
+    assert row["status"] == "ok", row["error"]
+    assert all(
+        len(each["shots"]) == 2 and {*each["shots"]} <= known for each in store.read_rows("candidates", row["id"])
+    )
+
+
+def test_of_two_declared_datasets_one_is_trained_on_and_the_other_tested(store, tmp_path):
+    for name, verb in (("mine", "sort"), ("theirs", "reverse")):
+        rows = [{"q": f"{verb} list {n}", "a": f"x{n}.{verb}({n})"} for n in range(30)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.yaml").write_text("""
+name: s
+datasets:
+  mine: {path: mine.jsonl, prompt: q, answer: a}
+  theirs: {path: theirs.jsonl, prompt: q, answer: a}
+grids: [{model: toy, dataset: mine, test_dataset: theirs, tuning_method: lora, num_train_epochs: 1, num_beams: 1,
+         num_return_sequences: 1}]
+""")
+    (trial,) = plan_sweep(load_config(tmp_path / "s.yaml")).trials
+    row = run(trial, store)
+    assert row["status"] == "ok", row["error"]
+    found = store.read_rows("candidates", trial.id)
+    assert found and all(each["instruction"].startswith("reverse") for each in found)
+    assert json.loads(row["test_declared"])["path"] == str(tmp_path / "theirs.jsonl")

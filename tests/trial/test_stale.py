@@ -7,6 +7,7 @@ from typing import Any
 from raypeft.data.revision import splits_revision
 from raypeft.study.config import Trial
 from raypeft.study.trials import make_trial
+from raypeft.trial.examples import loaded
 from raypeft.trial.stale import other_data
 
 
@@ -42,3 +43,13 @@ def test_data_that_is_gone_elsewhere_or_was_never_loaded_is_left_alone(tmp_path:
     assert other_data([planned], lambda: rows) == {}
     toy = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "zero_shot"})
     assert other_data([toy], lambda: [{"id": toy.id, "dataset_resolved_revision": "sha256:0"}]) == {}
+
+
+def test_an_edited_test_dataset_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path)
+    fields = {"test_dataset": "conala", "test_dataset_path": str(tmp_path)}
+    planned = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "zero_shot", **fields})
+    rows = [{"id": planned.id, "dataset_resolved_revision": splits_revision(loaded(planned))}]
+    assert other_data([planned], lambda: rows) == {}
+    write(tmp_path, "total(x)")
+    assert other_data([planned], lambda: rows) == {str(tmp_path): [planned.id]}

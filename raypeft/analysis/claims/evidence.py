@@ -26,7 +26,7 @@ HARMLESS = ("validation_limit",)
 """Fields of all trials that change no test score."""
 Selector = Mapping[str, Any]
 """Field -> value, or a list of values of which one must fit."""
-BLOCK_FIELDS = ("model", "dataset", "tuning_method")
+BLOCK_FIELDS = ("model", "dataset", "test_dataset", "tuning_method")
 """Fields whose values name a block by themselves."""
 
 
@@ -87,12 +87,12 @@ def blocks(
     """The blocks with conditions of every side, in the order of the conditions.
 
     Fields that a side names may differ within a block, and so may those named by `free` and the fields of tuning
-    methods; the tuning method itself only where a side names it.
+    methods; the tuning method itself only where a side names it. Scores on different datasets are never compared.
     """
     compared = {*free, *(name for side in sides for name in side)}
     shared = [name for name in evidence.declared.trial_fields if name not in (*SEEDS, *PLACES, *HARMLESS)]
     names = [*dict.fromkeys([*BLOCK_FIELDS, *shared, *per])]
-    names = [name for name in names if name not in compared]
+    names = [name for name in names if name not in compared or name == "test_dataset"]
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for each in fitting(evidence.conditions, where):
         groups.setdefault(tuple(str(each.fields.get(name)) for name in names), []).append(each)
@@ -101,12 +101,15 @@ def blocks(
 
 
 def _labels(groups: Sequence[Sequence[Condition]], names: Sequence[str]) -> list[str]:
-    """A name for each block: its model, dataset and method as far as they differ, and other fields where needed."""
+    """A name for each block: its model, data and method as far as they differ, and other fields where needed."""
+    fields = [found[0].fields for found in groups]
     own = [name for name in names if name in BLOCK_FIELDS]
+    if all(each["test_dataset"] == each["dataset"] for each in fields):
+        own.remove("test_dataset")  # it would be a second name for the same
     others = [name for name in names if name not in BLOCK_FIELDS]
     labels = ["" for _ in groups]
     for name in [*own, *others]:
-        values = [_named(name, found[0].fields.get(name)) for found in groups]
+        values = [_named(name, each.get(name)) for each in fields]
         if len(set(values)) > 1 and (name in own or len(set(labels)) < len(labels)):
             labels = [", ".join(filter(None, pair)) for pair in zip(labels, values, strict=True)]
     return labels
@@ -114,6 +117,8 @@ def _labels(groups: Sequence[Sequence[Condition]], names: Sequence[str]) -> list
 
 def _named(name: str, value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    if name == "test_dataset":
+        return f"tested on {text}"
     return text if name in BLOCK_FIELDS else f"{SHORT.get(name, name)} {text}"
 
 

@@ -94,7 +94,8 @@ def _mistakes(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> Ite
         return
     found = blocks(evidence, claim.where, claim.sides, claim.per, claim.free)
     if not found:
-        yield "no planned trials that are compared agree in all other fields (model, dataset, number of examples ...)"
+        yield ("no planned trials that are compared agree in all other fields (model, dataset, test_dataset, number of "
+               "examples ...)")  # fmt: skip
         return
     compared = [each for block in found for each in block.conditions if claim.compares(each)]
     yield from _unvaried(claim, compared)
@@ -127,13 +128,13 @@ def _unvaried(claim: Claim, found: Sequence[Condition]) -> Iterator[str]:
 
 def _why_not(trial: Trial, score: Score) -> str:
     """Why a trial will not have a score; empty where it will."""
-    metric = next((each for each in METRICS.values() if score in each.all_scores(trial.data.levels)), None)
+    metric = next((each for each in METRICS.values() if score in each.all_scores(trial.test_data.levels)), None)
     if metric is None:
         return "" if trial.method.trains else "it trains nothing"
     if not trial.decode:
         return "it has decode: false"
-    if metric.needs not in trial.data.judged_by:
-        return f"answers of {trial.dataset} are judged by {' and '.join(trial.data.judged_by)}"
+    if metric.needs not in trial.test_data.judged_by:
+        return f"answers of {trial.test_data.name} are judged by {' and '.join(trial.test_data.judged_by)}"
     most = re.search(r"_at_(\d+)$", score.name)
     if most and int(most[1]) > trial.num_return_sequences:
         return f"it has num_return_sequences: {trial.num_return_sequences}"

@@ -19,6 +19,7 @@ from typing import Any
 
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Row, Study
+from raypeft.results.declarations import tested_on
 
 MOST_CHARACTERS = 4_000
 """Of a text that a page shows. What is longer is cut, and the page says so."""
@@ -38,6 +39,9 @@ class Answer:
     log_probability: float | None = None
     note: str = ""
     """Its tests, or why it ended early."""
+    rank: int = 0
+    tests: tuple[Row, ...] = ()
+    """Its rows of the table `tests`, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class AnsweredExample:
     """Empty where the folder does not hold it."""
     reference: str
     answers: tuple[Answer, ...]
+    shots: tuple[str, ...] = ()
+    """Ids of the training examples in its prompt."""
 
     @property
     def is_right(self) -> bool:
@@ -71,6 +77,7 @@ def examples_of(study: Study, row: Row) -> list[AnsweredExample]:
             found[0].get("instruction") or "",
             found[0].get("reference") or "",
             tuple(_answer(each, tests.get((name, each["rank"]), []), bool(tests)) for each in _by_rank(found)),
+            tuple(found[0].get("shots") or ()),
         )
         for name, found in candidates.items()
     ]
@@ -92,7 +99,7 @@ def _answer(row: Row, tests: Sequence[Row], is_tested: bool) -> Answer:
     notes = [_outcomes(tests)] if tests else []
     if row.get("stop_reason") in ("length", "too_long"):
         notes.append({"length": "cut at max_new_tokens", "too_long": "prompt too long"}[row["stop_reason"]])
-    return Answer(row["text"] or "", right, row.get("log_probability"), "; ".join(notes))
+    return Answer(row["text"] or "", right, row.get("log_probability"), "; ".join(notes), row["rank"], tuple(tests))
 
 
 def _outcomes(tests: Sequence[Row]) -> str:
@@ -133,8 +140,8 @@ def choose(study: Study, panels: Iterable[Panel], most_bytes: int = MOST_BYTES) 
             continue
         shortened += len(found) > MOST_EXAMPLES
         found = found[:MOST_EXAMPLES]
-        task = packed([[each.id, _cut(each.instruction), _cut(each.reference)] for each in found])
-        key = known.setdefault(task, f"{row['dataset']}-{len(known)}")
+        task = packed([[each.id, cut(each.instruction), cut(each.reference)] for each in found])
+        key = known.setdefault(task, f"{tested_on(row)}-{len(known)}")
         blob = packed({"task": key, "answers": [[_plain(each) for each in one.answers] for one in found]})
         added = len(blob) + (0 if key in tasks else len(task))
         if size + added > most_bytes:
@@ -156,10 +163,11 @@ def _left_out(kept: int, lacking: int, shortened: int) -> str:
 
 def _plain(answer: Answer) -> list[Any]:
     probability = None if answer.log_probability is None else round(answer.log_probability, 3)
-    return [_cut(answer.text), int(answer.is_right), probability, answer.note]
+    return [cut(answer.text), int(answer.is_right), probability, answer.note]
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text as far as MOST_CHARACTERS, and how long it is where that is not all."""
     if len(text) <= MOST_CHARACTERS:
         return text
     return f"{text[:MOST_CHARACTERS]}\n… cut here: {len(text):,} characters in all"

@@ -15,13 +15,13 @@ from functools import cached_property
 from typing import Any
 
 from raypeft.analysis.choosing import criterion, is_known, mean_of
-from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
+from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
-from raypeft.results.declarations import Declarations
+from raypeft.results.declarations import Declarations, tested_on
 
-NEVER_SWEPT = {"model", "dataset", "tuning_method", "model_path", "dataset_path", "model_revision", "dataset_revision"}
+NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
 FEWEST_SEEDS = 3
 """Seeds from which an interval counts them."""
 
@@ -65,7 +65,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Panel:
-    """What a report shows of one dataset."""
+    """What a report shows of the trials that were tested on one dataset."""
 
     dataset: str
     rows: tuple[Row, ...]
@@ -95,13 +95,14 @@ class Panel:
 
     @cached_property
     def representatives(self) -> list[Standing]:
-        """One condition for each model and method, best first: the one chosen on validation, or the only one.
+        """One condition for each model, dataset trained on and method, best first.
 
-        Where nothing could be chosen on validation, it is the best one on the test.
+        It is the one chosen on validation, or the only one. Where nothing could be chosen on validation, it is the best
+        one on the test.
         """
-        groups: dict[tuple[str, str], list[Standing]] = {}
+        groups: dict[tuple[str, ...], list[Standing]] = {}
         for each in self.ranked:
-            key = (each.condition.fields["model"], each.condition.fields["tuning_method"])
+            key = kind_of(each.condition)
             groups.setdefault(key, []).append(each)
         return [next((each for each in found if each.is_chosen), found[0]) for found in groups.values()]
 
@@ -132,10 +133,10 @@ def is_number(value: Any) -> bool:
 
 
 def panels(study: Study) -> list[Panel]:
-    """One panel for each dataset that has a row with scores, in the order of the rows."""
+    """One panel for each dataset that was tested on and has a row with scores, in the order of the rows."""
     groups: dict[str, list[Row]] = {}
     for row in study.scored:
-        groups.setdefault(row["dataset"], []).append(row)
+        groups.setdefault(tested_on(row), []).append(row)
     return [made for name, rows in groups.items() if (made := _panel(name, rows, study)) is not None]
 
 
@@ -211,11 +212,16 @@ def measure(condition: Condition, score: Score) -> Measured | None:
     return Measured(mean, low, high, least, most)
 
 
+def kind_of(condition: Condition) -> tuple[str, ...]:
+    """Model, dataset trained on and method: among conditions that agree in these the best is chosen on validation."""
+    return tuple(str(condition.fields[name]) for name in ("model", "dataset", "tuning_method"))
+
+
 def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
     """With the best condition of each model and method marked, by validation alone."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for place, each in enumerate(every):
-        key = (each.condition.fields["model"], each.condition.fields["tuning_method"])
+        key = kind_of(each.condition)
         groups.setdefault(key, []).append(place)
     marked = list(every)
     for places in groups.values():

@@ -35,6 +35,8 @@ def published(fields: Mapping[str, Any], score: str) -> Published | None:
     """The paper's value for a condition's fields and a score; None where it has none that may be compared."""
     if fields.get("limit") is not None or fields.get("test_limit") is not None:
         return None
+    if fields.get("test_dataset") not in (None, fields["dataset"]):
+        return None
     key = (_model_name(str(fields["model"])), fields["dataset"], fields["tuning_method"], score)
     return _values().get(key)
 

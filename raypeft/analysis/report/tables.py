@@ -16,7 +16,7 @@ from raypeft.analysis.report.panels import Measured, Panel, Standing
 from raypeft.analysis.report.paper import published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
-from raypeft.analysis.settings import settings
+from raypeft.analysis.settings import data_of, settings
 from raypeft.metrics.metric import Score
 
 
@@ -83,8 +83,10 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     seeds = any(len(each.condition.rows) > 1 for each in panel.standings)
     costs = [cost for cost in COSTS if any(each.mean(cost[0]) for each in panel.standings)]
     models, folders = len(panel.models) > 1, len(study.sweeps) > 1
+    others = any(row["dataset"] != panel.dataset for row in panel.rows)
     columns = [
         *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
+        *([TableColumn("trained on", False)] if others else []),
         TableColumn("method", False), TableColumn("settings", False), *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(f"{score.title} [95 %]" if score.with_interval else score.title) for score in panel.scores),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
@@ -94,7 +96,8 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     for each, text in zip(panel.standings, told, strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
         before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
-                  fields["tuning_method"], text, *([str(len(each.condition.rows))] if seeds else [])]  # fmt: skip
+                  *([fields["dataset"]] if others else []), fields["tuning_method"], text,
+                  *([str(len(each.condition.rows))] if seeds else [])]  # fmt: skip
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
             *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
@@ -118,7 +121,8 @@ def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any
         for part, end in (("mean", ""), ("low", "_low"), ("high", "_high"))
     }  # fmt: skip
     fields = each.condition.fields
-    return {"model": fields["model"], "dataset": fields["dataset"], "tuning_method": fields["tuning_method"], **swept,
+    return {"model": fields["model"], "dataset": fields["dataset"], "test_dataset": fields["test_dataset"],
+            "tuning_method": fields["tuning_method"], **swept,
             "seeds": len(each.condition.rows), **scores, **{name: each.mean(name) for name, _, _ in COSTS},
             "marks": " ".join(marks), "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
 
@@ -229,7 +233,7 @@ def unscored(study: Study) -> Table | None:
     lines = []
     for row, text in zip(study.unscored, texts, strict=True):
         why = row.get("error") or study.declared.status(row["status"]).description
-        cells = (row["status"], row["model"], row["dataset"], row["tuning_method"], text, str(why), row["id"])
+        cells = (row["status"], row["model"], data_of(row), row["tuning_method"], text, str(why), row["id"])
         values = {name: row.get(name) for name in ("id", "status", "model", "dataset", "tuning_method", "error")}
         lines.append(Line(cells, (), row["id"], (), {**values, "settings": text}))
     titles = ("status", "model", "dataset", "method", "settings", "reason", "trial")

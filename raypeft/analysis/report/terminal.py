@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.analysis.settings import settings
+from raypeft.analysis.settings import data_of, settings
 from raypeft.analysis.warnings import warnings
 from raypeft.metrics.metric import WIDE, Score
 from raypeft.metrics.scoring import declared_scores
@@ -64,7 +64,7 @@ def millions(name: str) -> Callable[[Row], str]:
 
 SHARED = [
     Heading("model", lambda row: row["model"], numeric=False),
-    Heading("dataset", lambda row: row["dataset"], numeric=False),
+    Heading("dataset", data_of, numeric=False),
     Heading("test examples", number("test_examples", "d")),
 ]
 """Columns that move to the table's title where all rows agree."""
@@ -124,7 +124,7 @@ def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
     """The rows whose scores are of one kind together, since a table of both would be half empty."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(declared.dataset(row["dataset"]).judged_by, []).append(row)
+        groups.setdefault(declared.tested(row).judged_by, []).append(row)
     return list(groups.values())
 
 
@@ -171,7 +171,7 @@ def print_summary(
         verb = "trial is" if count == 1 else "trials are"
         console.print(Text(f"{count} {verb} {status}: {declared.status(status).description}"), soft_wrap=True)
     for row in unscored[:most]:
-        name = f"{row['id']} {row['model']} {row['dataset']} {row['tuning_method']}"
+        name = f"{row['id']} {row['model']} {data_of(row)} {row['tuning_method']}"
         console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
     if most is not None and len(unscored) > most:
         console.print(Text(f"and {len(unscored) - most:,} more trials without scores ({SHOWS_ALL})"))

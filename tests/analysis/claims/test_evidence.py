@@ -75,3 +75,23 @@ def test_without_validation_a_rival_is_every_trial() -> None:
     every = made(*({"tuning_method": "icl", "num_shots": count, "em_at_10": 0.1} for count in (1, 2, 4))).conditions
     assert representative(every, EM) is None and len(rivals(every, EM)) == 3
     assert len(rivals(every[:1], EM)) == 1
+
+
+def test_scores_on_different_datasets_are_never_in_one_block() -> None:
+    evidence = made(
+        {"test_dataset": "toy_apps"}, {"tuning_method": "icl"}, {"tuning_method": "icl", "dataset": "conala"}
+    )
+    assert blocks(evidence, {}, [LORA, ICL]) == []
+    sides = [{"test_dataset": "toy_apps"}, {"test_dataset": "toy"}]
+    assert blocks(evidence, {}, [{**LORA, **sides[0]}, {**ICL, **sides[1]}]) == []
+
+
+def test_blocks_are_named_by_the_dataset_that_was_tested_on_where_it_is_another() -> None:
+    trials = [{"test_dataset": data, "tuning_method": name} for data in ("toy", "odex") for name in ("lora", "icl")]
+    assert [each.label for each in blocks(made(*trials), {}, [LORA, ICL])] == ["tested on odex", "tested on toy"]
+
+
+def test_data_to_train_on_is_compared_by_the_scores_on_one_test_dataset() -> None:
+    evidence = made({"test_dataset": "odex"}, {"dataset": "conala", "test_dataset": "odex"})
+    (block,) = blocks(evidence, {"test_dataset": "odex"}, [{"dataset": "toy"}, {"dataset": "conala"}])
+    assert [each.fields["dataset"] for each in block.conditions] == ["toy", "conala"]

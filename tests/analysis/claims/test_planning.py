@@ -115,3 +115,10 @@ def test_an_optimum_of_one_seed_or_two_rates_is_told(tmp_path: Path) -> None:
 def test_a_sweep_without_claims_has_none(tmp_path: Path) -> None:
     sweep, trials = loaded(tmp_path, "", "claims=[]")
     assert check_claims(sweep, trials) == []
+
+
+def test_scores_on_two_test_datasets_cannot_be_compared(tmp_path: Path) -> None:
+    sides = [f"{{tuning_method: lora, test_dataset: {name}}}" for name in ("toy", "conala")]
+    grid = "grids=[{tuning_method: lora, test_dataset: [toy, conala]}]"
+    (found,) = mistakes(tmp_path, f"{{better: {sides[0]}, than: {sides[1]}, on: em_at_10}}", grid)
+    assert "no planned trials that are compared agree in all other fields (model, dataset, test_dataset" in found

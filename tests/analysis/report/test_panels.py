@@ -105,3 +105,21 @@ def test_each_dataset_has_its_panel(tmp_path: Path) -> None:
 def test_rows_without_any_score_make_no_panel(tmp_path: Path) -> None:
     add_row(store_at(tmp_path), made_row())
     assert panels(open_study([str(tmp_path)])) == []
+
+
+def test_trials_stand_in_the_panel_of_the_dataset_that_they_were_tested_on(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for fields in ({}, {"test_dataset": "conala"}, {"dataset": "conala"}):
+        add_row(store, made_row(hits_of_share(0.5), **fields))
+    found = panels(open_study([str(tmp_path)]))
+    assert {panel.dataset: len(panel.rows) for panel in found} == {"toy": 1, "conala": 2}
+    assert found[1].swept() == ["dataset"]
+
+
+def test_nothing_is_chosen_between_datasets_that_were_trained_on(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for data, loss in (("toy", 0.5), ("codealpacapy", 0.9)):
+        more = {"best_eval_loss": loss}
+        add_row(store, made_row(hits_of_share(0.5), more=more, dataset=data, test_dataset="conala"))
+    panel = only_panel(tmp_path)
+    assert not any(each.is_chosen for each in panel.standings) and len(panel.representatives) == 2

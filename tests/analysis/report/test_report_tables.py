@@ -98,3 +98,18 @@ def test_latex_escapes_what_is_special_and_uses_booktabs() -> None:
 def test_markdown_keeps_a_cell_on_its_line() -> None:
     lines = markdown(AWKWARD).splitlines()
     assert lines[2:] == ["| x\\|y | n |", "| --- | ---: |", "| **a\\|b c {d}** | **1** |", "| ~^\\†* | 2 |"]
+
+
+def test_a_table_says_what_was_trained_on_where_it_was_another_dataset(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(share), dataset=data, test_dataset="conala")
+            for data, share in (("conala", 0.5), ("toy", 0.3))]  # fmt: skip
+    table = of_rows(tmp_path, *rows)["results_conala"]
+    assert column(table, "trained on") == ["conala", "toy"]
+    assert [(line.values["dataset"], line.values["test_dataset"]) for line in table.lines] == [
+        ("conala", "conala"), ("toy", "conala")]  # fmt: skip
+
+
+def test_the_paper_is_not_put_beside_a_trial_that_was_trained_on_another_dataset(tmp_path: Path) -> None:
+    fields = {"model": "codet5p-220m", "test_dataset": "conala"}
+    rows = [made_row(hits_of_share(0.5), dataset=data, **fields) for data in ("conala", "toy")]
+    assert len(of_rows(tmp_path, rows[0])) > len(of_rows(tmp_path / "other", rows[1]))
