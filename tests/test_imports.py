@@ -49,8 +49,9 @@ def test_showing_prompts_imports_a_tokenizer_but_not_torch() -> None:
 
 RUNNERS = {"exec", "eval", "compile", "execfile", "__import__"}
 RUNNING_MODULES = {"subprocess", "runpy", "code", "codeop", "multiprocessing", "pty"}
-MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}}
-"""provenance.py asks git for the commit; sandbox_check.py keeps cores busy with a loop of its own."""
+MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}, "cards.py": {"subprocess"}}
+"""provenance.py asks git for the commit; sandbox_check.py keeps cores busy with a loop of its own; cards.py asks the
+GPU's driver."""
 
 
 def runners(tree: ast.Module) -> set[str]:
