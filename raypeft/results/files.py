@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
 from raypeft.results.places import opened, persistently
+
+T = TypeVar("T")
 
 
 class Folder:
@@ -36,17 +39,22 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Whether the store has a file or folder, such as that of an adapter."""
-        return bool(self.filesystem.get_file_info(f"{self.root}/{name}").type != pa.fs.FileType.NotFound)
+        info = self._persist(lambda: self.filesystem.get_file_info(f"{self.root}/{name}"))
+        return bool(info.type != pa.fs.FileType.NotFound)
 
     def infos(self, table: str) -> list[pa.fs.FileInfo]:
         """The Parquet files of a table, by name. Hidden files, such as those of an editor, are not among them."""
         selector = pa.fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
         found = (
             info
-            for info in self.filesystem.get_file_info(selector)
+            for info in self._persist(lambda: self.filesystem.get_file_info(selector))
             if info.path.endswith(".parquet") and not info.base_name.startswith((".", "_"))
         )
         return sorted(found, key=attrgetter("path"))
+
+    def read_bytes(self, name: str) -> bytes:
+        """A small file. Raises FileNotFoundError where there is none."""
+        return self._persist(lambda: self._fetch(f"{self.root}/{name}")).to_pybytes()
 
     def read_file(self, path: str) -> pa.Table:
         """The table of one Parquet file. Raises ValueError if it is damaged."""
@@ -61,13 +69,19 @@ class Folder:
 
     @contextmanager
     def _open_parquet(self, path: str) -> Iterator[pa.NativeFile]:
+        """Raises OSError where an object store is away, which is no damage of its files."""
+        whole = None if self.is_local else pa.BufferReader(self._persist(lambda: self._fetch(path)))
         try:
-            with self.filesystem.open_input_file(path) as stream:
+            with whole or self.filesystem.open_input_file(path) as stream:
                 yield stream
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:  # OSError: a page inside cannot be read
             raise ValueError(f"{path}: must be a Parquet file but is damaged ({error}); move it away") from error
+
+    def _fetch(self, path: str) -> pa.Buffer:
+        with self.filesystem.open_input_file(path) as stream:
+            return stream.read_buffer()
 
     def read_or_leave_out(self, path: str) -> pa.Table | None:
         """The table of a Parquet file. None: it is damaged, which is noted, or was moved away at this moment."""
@@ -94,11 +108,8 @@ class Folder:
 
         self._persist(write)
 
-    def _persist(self, action: Callable[[], None]) -> None:
-        if self.is_local:
-            action()
-        else:
-            persistently(action)
+    def _persist(self, action: Callable[[], T]) -> T:
+        return action() if self.is_local else persistently(action)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:

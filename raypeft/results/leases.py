@@ -119,8 +119,7 @@ def take(store: ResultStore, trial_id: str, driver: str) -> Lease | None:
 def holder(store: ResultStore, trial_id: str) -> Lease | None:
     """The lease of a trial as it stands, of a live holder or of a dead one."""
     try:
-        with store.filesystem.open_input_file(_path(store, trial_id)) as stream:
-            return _lease(json.loads(stream.read()))
+        return _lease(json.loads(store.read_bytes(f"{FOLDER}/{trial_id}.json")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 

@@ -538,6 +538,24 @@ def test_a_store_on_s3_that_was_away_for_a_moment_is_written_to(bucket: str) -> 
         back.stop()
 
 
+def test_the_files_of_a_store_that_is_away_are_not_taken_for_damaged(
+    store: ResultStore, trials: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch, calls = store._fetch, []
+
+    def away_at_first(path: str) -> pa.Buffer:
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError("When reading information: AWS Error NETWORK_CONNECTION")
+        return fetch(path)
+
+    monkeypatch.setattr(store, "is_local", False)  # as an object store's files are read
+    monkeypatch.setattr(store, "_fetch", away_at_first)
+    monkeypatch.setattr("raypeft.results.places.time.sleep", lambda _: None)
+    assert len(store.read_rows("trials", "a")) == 1
+    assert len(calls) == 3 and not store.damaged
+
+
 def test_a_file_that_could_not_be_written_leaves_nothing(store: ResultStore, trials: str, tmp_path: Path) -> None:
     before = files_below(store.root)
     with pytest.raises(RuntimeError), store.writing("trials/d.parquet") as stream:
