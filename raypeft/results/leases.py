@@ -78,7 +78,7 @@ def leased(
 
     `progress` says how far the trial is, as JSON has it; each sign of life carries it.
     """
-    lease = take(store, trial_id, driver)
+    lease = take(store, trial_id, driver, progress())
     if lease is None:
         yield None
         return
@@ -96,7 +96,7 @@ def leased(
                 store.filesystem.delete_file(_path(store, trial_id))
 
 
-def take(store: ResultStore, trial_id: str, driver: str) -> Lease | None:
+def take(store: ResultStore, trial_id: str, driver: str, progress: Mapping[str, Any] = {}) -> Lease | None:
     """The lease of a trial, made now. None: another command holds it, or was faster.
 
     Raises OSError where the folder cannot be written.
@@ -105,7 +105,7 @@ def take(store: ResultStore, trial_id: str, driver: str) -> Lease | None:
     if found is not None and not (found.is_dead or found.driver == driver):
         return None
     lease = Lease(trial_id, uuid.uuid4().hex, driver, this_machine(), socket.gethostname(), os.getpid(), time.time(),
-                  found.attempt + 1 if found else 1, time.time())  # fmt: skip
+                  found.attempt + 1 if found else 1, time.time(), progress)  # fmt: skip
     if not store.is_local:
         _write(store, lease)
         time.sleep(SETTLING)
