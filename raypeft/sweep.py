@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -145,7 +146,7 @@ def make_parser() -> argparse.ArgumentParser:
   python -m raypeft.sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
   python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
   python -m raypeft.sweep --new mine.yaml --data data.jsonl --model Qwen2.5-Coder-0.5B     a sweep for your data
-  RAY_ADDRESS=auto python -m raypeft.sweep quickstart       on the Ray cluster of this machine
+  python -m raypeft.sweep quickstart --address auto         on the Ray cluster of this machine
 
 exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted""",
     )
@@ -160,6 +161,9 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     )
     parser.add_argument(
         "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
+    )
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT (RAY_ADDRESS)"
     )
     add_arguments(parser)
     parser.add_argument(
@@ -192,6 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--json needs --dry-run")
     if options.new:
         return main_new(parser, options)
+    if options.address:
+        os.environ["RAY_ADDRESS"] = options.address
     overrides = list(options.overrides)
     if options.results:
         overrides.append(f"results={json.dumps(options.results)}")
