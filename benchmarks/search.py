@@ -16,10 +16,11 @@ from pathlib import Path
 from statistics import mean
 
 import yaml
-from reports import add_out, arguments, head, publish, row
+from reports import add_out, arguments, command, flags, head, publish, row
 from scipy import stats
 
 from raypeft.analysis.folder import open_results
+from raypeft.machine import device_name
 
 RATES = [float(f"{10 ** (-4 + 3 * place / 7):.3g}") for place in range(8)]
 RANKS, ALPHAS = [4, 8, 16], [16, 32]
@@ -90,7 +91,14 @@ def main():
     losses = test_losses(folder, limit, [best, *(best_of(rows) for _, _, rows in searches)])
     center, spread = losses[text(best)]
     upper = stats.t.interval(0.95, 4, center, spread)[1]
+    how = command(
+        "search", "--folder FOLDER", f"--ways {' '.join(repr(way) for way in options.ways)}", flags(options, "limit")
+    )
     lines = [
+        "# Searches against a grid of 48 points",
+        "",
+        f"{how} on {device_name()}.",
+        "",
         f"The grid: {len(grid)} trials, {steps:,} steps; its best is {text(best)}, mean test loss {center:.4f}, upper end "
         f"of its interval {upper:.4f}.",
         "",
