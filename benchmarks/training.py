@@ -119,6 +119,7 @@ def our_speed(model, prompts, pad_token_id):
     method = Lora(num_train_epochs=1)
     steps = -(-len(prompts) // method.per_device_train_batch_size)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.train()
     started = time.perf_counter()
     optimizer, scheduler = make_optimizer(trainable, method, steps)
     for batches in training_steps(prompts, method, 42, steps):

@@ -121,6 +121,8 @@ class Training:
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
         self.is_finished = False
+        self.in_training_mode = False
+        """Whether all modules of the model are known to be in training mode. The base comes in that of evaluation."""
 
     def run(
         self,
@@ -168,6 +170,9 @@ class Training:
         """One optimiser step over one or more accumulated batches."""
         started, recipe, result = time.perf_counter(), self.recipe, self.result
         number = result.steps + 1
+        if not self.in_training_mode:  # it takes 9 ms with an adapter on 135M parameters
+            self.model.train()
+            self.in_training_mode = True
         split = [[*parts(batch, recipe.micro_batch_size or len(batch))] for batch in batches]
         passes = [part for each in split for part in each]
         divisors: float | list[float] | None = self.tokens
@@ -199,7 +204,7 @@ class Training:
 
     def evaluate(self, validation: Sequence[Prompt]) -> Evaluated:
         """Look at the validation split, and keep the weights if they are the best so far."""
-        started, result = time.perf_counter(), self.result
+        started, result, self.in_training_mode = time.perf_counter(), self.result, False
         loss = self._mean_over_batches(validation) if self.recipe.as_paper else self._loss(validation)
         self._check_finite("validation loss", loss, result.steps)
         result.eval_seconds += time.perf_counter() - started
@@ -304,12 +309,10 @@ def optimise_step(
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
+    `model` must be in training mode. The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
     one divisor for each batch, the loss that is minimised is what is returned. Raises FloatingPointError where the loss
     has no finite gradient.
     """
-    if not model.training:  # to set it in every module takes 9 ms with an adapter on 135M parameters
-        model.train()
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):

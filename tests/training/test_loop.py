@@ -365,3 +365,21 @@ def test_a_gradient_that_is_not_finite_stops_the_training_before_it_reaches_the_
     with pytest.raises(FloatingPointError, match=r"norm of the gradients must be finite but is .* at step 1 of 5"):
         train_model(model, TWO, TWO, Recipe(Full(), 0, 0))
     assert all(torch.equal(was, now) for was, now in zip(before, model.parameters(), strict=True))
+
+
+def test_every_module_is_in_training_mode_at_every_step(base, prompts, monkeypatch):
+    """The base comes in the mode of evaluation, while PEFT's model around it says that it trains."""
+    from raypeft.training import loop
+
+    seen, original = [], loop.optimise_step
+    method = Lora(num_train_epochs=1, eval_every_epochs=0.5)
+    with method.applied(base) as model:
+        base.model.eval()
+
+        def step(*arguments):
+            seen.append({each.training for each in model.modules()})
+            return original(*arguments)
+
+        monkeypatch.setattr(loop, "optimise_step", step)
+        train_model(model, prompts[:32], prompts[32:36], Recipe(method, 42, base.tokenizer.pad_token_id))
+    assert seen == [{True}] * 4
