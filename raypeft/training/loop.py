@@ -309,9 +309,9 @@ def optimise_step(
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    `model` must be in training mode. The loss that is minimised is the sum over the answer tokens, divided by `divisors` (None: by their number). With
-    one divisor for each batch, the loss that is minimised is what is returned. Raises FloatingPointError where the loss
-    has no finite gradient.
+    `model` must be in training mode. The loss that is minimised is the sum over the answer tokens, divided by
+    `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what is returned.
+    Raises FloatingPointError where the loss has no finite gradient.
     """
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
