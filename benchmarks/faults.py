@@ -318,6 +318,8 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="WORD", help="faults whose names have one of these words")
     add_out(parser)
     options = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and `&` let a process and its children ignore them
+        signal.signal(number, signal.SIG_DFL)
     lines = [*head("fault", "> starts of the command", "> seconds", "> went on from step (known before)", "rows")]
     expected = {}
     with tempfile.TemporaryDirectory(prefix="faults") as temporary:

@@ -28,7 +28,7 @@ from raypeft.analysis.settings import labels
 from raypeft.cli.closing import say_end
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
-from raypeft.cli.searching import result_lines, search_as_run
+from raypeft.cli.searching import count_unsuggested, result_lines, search_as_run
 from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete, say_other_data, say_reused
 from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
@@ -68,7 +68,7 @@ def run_sweep(
     # Without a scheduler, every trial is to be trained to its end.
     retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
     missing = standing.to_run([trial.id for trial in chosen], retry, asked.rerun)
-    unsuggested = 0 if asked.only else plan.total - len(trials)
+    unsuggested = 0 if asked.only else count_unsuggested(store, plan)
     say(console, f"{config.name}: {len(chosen) + unsuggested} trials, {len(chosen) - len(missing)} of them done "
                  f"before; results in {results}")  # fmt: skip
     for each in claims:
@@ -77,7 +77,7 @@ def run_sweep(
     say_incomplete(console, standing, missing)
     say_other_data(console, () if asked.rerun else trials, store)
     stopped: Stopped | None = None
-    if missing or unsuggested > 0:
+    if missing or unsuggested:
         names = labels([trial.fields for trial in trials], own_declarations())
         run = SweepRun(
             config.name,
@@ -87,7 +87,7 @@ def run_sweep(
             dict(zip((trial.id for trial in trials), names, strict=True)),
             verbose,
             standing.versions,
-            search_as_run(config, plan, unsuggested > 0),
+            search_as_run(config, plan, unsuggested),
             config.max_concurrent_trials,
             config.time_budget_hours,
         )
@@ -125,8 +125,8 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
-    unsuggested = sum(point.num_samples for point in run.search.points) if run.search else 0
-    view = (LiveView if console.is_terminal else LineView)(len(trials) + unsuggested, console)
+    total = len(trials) + (run.search.unsuggested if run.search else 0)
+    view = (LiveView if console.is_terminal else LineView)(total, console)
     say(console, "starting Ray")
     with stop.on_signals(), ray_session(run.verbose), view:
         for note in card_notes(run.resources.gpu_memory_gb):

@@ -21,12 +21,20 @@ from raypeft.study.searching import SearchPoint
 Row = Mapping[str, Any]
 
 
-def search_as_run(config: SweepConfig, plan: Plan, goes_on: bool) -> Search | None:
-    """The sweep's search for the runner. Without `goes_on` Optuna suggests nothing more."""
+def search_as_run(config: SweepConfig, plan: Plan, unsuggested: int) -> Search | None:
+    """The sweep's search for the runner. `unsuggested`: how many trials Optuna is to suggest."""
     if not config.search:
         return None
-    points = plan.suggesting if goes_on else ()
-    return Search(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points)
+    points = plan.suggesting if unsuggested else ()
+    lower = lower_is_better(config.metric)
+    return Search(config.metric.column, lower, config.scheduler, plan.search_of, points, unsuggested)
+
+
+def count_unsuggested(store: ResultStore, plan: Plan) -> int:
+    """How many trials Optuna has still to suggest, by the stored plan."""
+    manifest = store.read_manifest() if plan.suggesting else None
+    stored = manifest.plan if manifest else {}
+    return sum(max(0, point.num_samples - len(point.known(stored))) for point in plan.suggesting)
 
 
 def lower_is_better(metric: Goal) -> bool:

@@ -24,6 +24,8 @@ class Search:
     """Trial id -> the key of its search, of the trials that are planned beforehand."""
     points: Sequence[SearchPoint] = ()
     """Where Optuna suggests trials."""
+    unsuggested: int = 0
+    """Number of trials that it will suggest."""
 
     def label(self, trial: Trial, key: str) -> str:
         """A short name of a suggested trial: what is searched tells it from the others."""

@@ -75,12 +75,16 @@ class Study:
         for trial_id, values in plan.items():
             if trial_id not in self.known:
                 self.known[trial_id] = ""
-                row = standing_row(self.store, trial_id)
-                if row is not None and row["status"] != "lost":
-                    value, pruned = self._outcome(row)
-                    places = {name: place(self.point.parameters[name], each) for name, each in values.items()}
-                    between = [value] if pruned and value is not None else None
-                    self.inner.add_evaluated_point(places, value, pruned=pruned, intermediate_values=between)
+                self._add(trial_id, values)
+
+    def _add(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """Tell Optuna of a trial that it did not suggest in this command, if there is a row."""
+        row = standing_row(self.store, trial_id)
+        if row is not None and row["status"] != "lost":
+            value, pruned = self._outcome(row)
+            places = {name: place(self.point.parameters[name], each) for name, each in values.items()}
+            between = [value] if pruned and value is not None else None
+            self.inner.add_evaluated_point(places, value, pruned=pruned, intermediate_values=between)
 
     def _outcome(self, row: Mapping[str, Any]) -> tuple[float | None, bool]:
         """What a row says to the search, and whether it is only of a part of a training.
@@ -126,7 +130,8 @@ class Study:
     def complete(self, trial_id: str) -> None:
         """A trial of this command has ended: tell Optuna what came of it."""
         name, row = self.known[trial_id], standing_row(self.store, trial_id)
-        if not name:
+        if not name:  # an earlier command had begun it, or it was drawn at random
+            self._add(trial_id, self.of_plan().get(trial_id, {}))
             return
         if row is None or row["status"] == "lost":
             self.inner.on_trial_complete(name, error=True)

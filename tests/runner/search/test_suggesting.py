@@ -1,5 +1,6 @@
 """Optuna's suggestions: no configuration twice, nothing forgotten, nothing chosen by a test score."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,7 @@ def run(search: Suggestions, store: ResultStore, loss: Callable[[Any], float], m
 
 
 def bowl(trial: Any) -> float:
-    from math import log10
-
-    return (log10(trial.fields["learning_rate"]) + 2) ** 2
+    return (math.log10(trial.fields["learning_rate"]) + 2) ** 2
 
 
 def test_a_study_has_its_number_of_different_trials_and_then_ends(tmp_path: Path, store: ResultStore) -> None:
@@ -96,6 +95,15 @@ def test_a_trial_that_was_suggested_and_has_no_row_is_handed_out_first(tmp_path:
     again = suggestions(found, store).suggest("tune")
     assert isinstance(given, dict) and isinstance(again, dict)
     assert again["planned"]["trial"].id == given["planned"]["trial"].id
+
+
+def test_what_an_interrupted_trial_comes_to_is_told_to_the_search(tmp_path: Path, store: ResultStore) -> None:
+    found = points(tmp_path, RATE)
+    assert suggestions(found, store).suggest("tune")
+    again = suggestions(found, store)
+    run(again, store, bowl, most=1)
+    (told,) = again.studies[0].inner._ot_study.get_trials()
+    assert told.value == pytest.approx((math.log10(told.params["learning_rate"]) + 2) ** 2, abs=0.05)
 
 
 def test_two_commands_share_the_number_of_trials(tmp_path: Path, store: ResultStore) -> None:
