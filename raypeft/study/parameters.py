@@ -90,6 +90,16 @@ class Parameter(BaseModel):
         low, high = self.range
         return self.settled(low), self.settled(high)
 
+    @property
+    def count(self) -> float:
+        """How many values there are; infinite for numbers that are not multiples of q."""
+        if self.values is not None:
+            return len({repr(each) for each in self.values})
+        low, high = self.range
+        if self.is_int:
+            return int(high) - int(low) + 1
+        return math.inf if self.q is None else math.floor(high / self.q) - math.ceil(low / self.q) + 1
+
     def draw(self, chance: random.Random) -> Any:
         """One value, drawn at random."""
         if self.values is not None:

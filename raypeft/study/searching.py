@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
+from raypeft.data import data_name
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS
 from raypeft.study.axes import grid_points
@@ -27,6 +31,7 @@ from raypeft.study.config import Trial
 from raypeft.study.parameters import Parameter
 from raypeft.study.search_checks import parameters_in
 from raypeft.study.trials import make_trial
+from raypeft.study.values import stored
 
 TRIES = 50
 """Draws for each trial that is asked for, until a search counts as exhausted."""
@@ -60,16 +65,39 @@ class SearchPoint:
 
     def draws(self) -> Iterator[dict[str, Any]]:
         """Random draws, each configuration once, until there seem to be no others."""
+        tried: set[str] = set()
         seen: set[str] = set()
         for index in range(TRIES * self.num_samples):
+            if len(tried) == self.combinations:
+                return
             values = self.draw(index)
-            try:
+            key = json.dumps(values, sort_keys=True, default=str)
+            if key in tried:
+                continue
+            tried.add(key)
+            with suppress(ValidationError):  # planning reports it
                 key = self.trial(values).id  # a parameter may be without effect beside the others
-            except ValidationError:  # planning reports it
-                key = json.dumps(values, sort_keys=True, default=str)
             if key not in seen:
                 seen.add(key)
                 yield values
+
+    @property
+    def combinations(self) -> float:
+        """How many combinations of values there are, with those that make the same trial and impossible ones."""
+        return math.prod(parameter.count for parameter in self.parameters.values())
+
+    @cached_property
+    def most(self) -> int:
+        """How many trials the search comes to: `num_samples`, or all configurations if there are fewer."""
+        if math.isinf(self.combinations):
+            return self.num_samples
+        return sum(1 for _ in itertools.islice(self.trials(), self.num_samples))
+
+    def trials(self) -> Iterator[Trial]:
+        """The trials of random draws; what is impossible is passed over."""
+        for values in self.draws():
+            with suppress(ValidationError):
+                yield self.trial(values)
 
     def drawn(self) -> list[dict[str, Any]]:
         """The configurations of a random search: `num_samples`, or all if there are fewer."""
@@ -80,15 +108,21 @@ class SearchPoint:
         found = {}
         for trial_id, fields in plan.items():
             # A field that is left out has no effect beside the others: any value will do.
-            values = {**self.draw(0), **{name: fields[name] for name in self.parameters if name in fields}}
+            values = {**self.draw(0), **{name: given.get(json.dumps(fields[name]), fields[name])
+                                         for name, given in self._listed.items() if name in fields}}  # fmt: skip
             if all(parameter.holds(values[name]) for name, parameter in self.parameters.items()):
-                try:
-                    same = self.trial(values).id == trial_id
-                except ValidationError:
-                    continue
-                if same:
-                    found[trial_id] = values
+                with suppress(ValidationError):
+                    if self.trial(values).id == trial_id:
+                        found[trial_id] = values
         return found
+
+    @cached_property
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        """Parameter -> its listed values, by what a plan stores of them: a prompt template as text, a word for
+        target_modules as a list."""
+        kinds = {**Trial.model_fields, **METHODS[self.fixed["tuning_method"]].model_fields}
+        return {name: {json.dumps(stored(kinds[name], name, value)): value for value in parameter.values or ()}
+                for name, parameter in self.parameters.items()}  # fmt: skip
 
     def examples(self) -> list[dict[str, Any]]:
         """Some configurations that a search may come to: the smallest values, the largest, and random ones."""
@@ -103,7 +137,8 @@ class SearchPoint:
     @property
     def label(self) -> str:
         """For people: what is fixed and short."""
-        return " ".join(str(self.fixed[name]) for name in ("model", "dataset", "tuning_method"))
+        fixed = self.fixed
+        return f"{fixed['model']} {data_name(fixed['dataset'], fixed.get('test_dataset'))} {fixed['tuning_method']}"
 
 
 def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Parameter]]]:
@@ -112,13 +147,11 @@ def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dic
         fields = {**sweep.config.defaults, **{key: value for key, value in grid.items() if key != "parameters"}}
         parameters = {**sweep.config.parameters, **parameters_in(grid)} if sweep.config.search else {}
         for point in grid_points(fields):
-            method = METHODS[point["tuning_method"]]
-            taken = {
-                name: parameter
-                for name, parameter in parameters.items()
-                if name not in point and (name in Trial.model_fields or name in method.model_fields)
-            }
-            yield f"{sweep.document.where(('grids', index))}: {point['tuning_method']}", point, taken
+            known = {*Trial.model_fields, *METHODS[point["tuning_method"]].model_fields, "tuning_method"}
+            taken = {name: each for name, each in parameters.items() if name not in point and name in known}
+            # Two points that differ in a field of other methods are one search.
+            own = {name: value for name, value in point.items() if name in known}
+            yield f"{sweep.document.where(('grids', index))}: {point['tuning_method']}", own, taken
 
 
 def search_points(sweep: LoadedSweep) -> list[SearchPoint]:
@@ -133,5 +166,6 @@ def search_points(sweep: LoadedSweep) -> list[SearchPoint]:
 
 
 def search_key(point: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> str:
-    """Tells one search of a sweep from the others."""
-    return json.dumps([point, sorted(parameters)], sort_keys=True, default=str)
+    """Tells one search of a sweep from the others, also from one of other ranges at the same point."""
+    ranges = {name: parameter.model_dump(exclude_none=True) for name, parameter in parameters.items()}
+    return json.dumps([point, ranges], sort_keys=True, default=str)

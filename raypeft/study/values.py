@@ -16,6 +16,7 @@ from raypeft.data import DATASETS
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, must_be_one_of, nearest
 from raypeft.models.table import MODELS, folder_problem, is_known
+from raypeft.prompting.templates import as_text
 from raypeft.study.config import Trial, trial_fields
 from raypeft.study.sweepfile import Document, Place
 
@@ -65,14 +66,22 @@ def value_problems(document: Document, place: Place, key: str, value: Any) -> It
 
 def _refusal(info: FieldInfo, value: Any) -> dict[str, Any]:
     """The first error of pydantic for a value, or an empty dict. `true` and `"8"` do not count as numbers."""
-    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
-        TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(
-            value, strict=not isinstance(value, list)
-        )
+        _reader(info).validate_python(value, strict=not isinstance(value, list))
     except ValidationError as error:
         return dict(error.errors()[0])
     return {}
+
+
+def stored(info: FieldInfo, name: str, value: Any) -> Any:
+    """What a trial's fields have of a value of the field `name`. Raises ValidationError for one that it cannot have."""
+    read = _reader(info).validate_python(value)
+    return as_text(read) if name == "prompt_template" else read
+
+
+def _reader(info: FieldInfo) -> TypeAdapter[Any]:
+    kind: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
 
 
 def is_coupled(key: str, entry: Any) -> bool:

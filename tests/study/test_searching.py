@@ -1,14 +1,19 @@
 """The points at which a sweep searches, and the trials of a random search."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raypeft.study.checking import load_config
+from raypeft.study.parameters import Parameter
 from raypeft.study.plan import Plan, plan_sweep
+from raypeft.study.searching import SearchPoint
 from raypeft.study.sweepfile import ConfigError
 
+make = SearchPoint.trial
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\nsearch: random\nnum_samples: 6\n"
 RATE = "  learning_rate: {min: 1.0e-4, max: 1.0e-2, distribution: log_uniform}\n"
 
@@ -138,3 +143,48 @@ def test_claims_beside_optuna_are_refused(tmp_path: Path) -> None:
     assert any(
         "claims: must be left out" in each for each in problems(tmp_path, text, HEAD.replace("random", "optuna"))
     )
+
+
+def test_two_grids_with_other_ranges_at_one_point_are_two_searches(tmp_path: Path) -> None:
+    made = plan(tmp_path, """grids:
+  - {tuning_method: lora, parameters: {learning_rate: {min: 1.0e-4, max: 1.0e-3}}}
+  - {tuning_method: lora, parameters: {learning_rate: {min: 1.0e-2, max: 1.0e-1}}}
+""")  # fmt: skip
+    assert len(made.searches) == 2 and sum(rate > 0.005 for (rate,) in values(made, "learning_rate")) == 6
+
+
+def test_points_that_differ_in_a_field_of_other_methods_are_one_search(tmp_path: Path) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: [lora, ia3], lora_r: [4, 8]}}]\nparameters:\n{RATE}")
+    assert [point.fixed["tuning_method"] for point in made.searches] == ["lora", "lora", "ia3"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "target_modules: [q_proj, [v_proj]]",
+        "prompt_template: ['# {nl}\\n', {query: '{nl}', stop: x}]",
+        "lora_r: [2, 4]",
+    ],
+)
+def test_values_that_are_stored_in_another_form_are_known_again(tmp_path: Path, given: str) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: lora}}]\nparameters:\n{RATE}  {given}\n")
+    stored = json.loads(json.dumps({trial.id: trial.fields for trial in made.trials}))
+    assert list(made.searches[0].known(stored)) == [trial.id for trial in made.trials]
+
+
+def test_a_search_with_few_configurations_is_planned_at_once_whatever_its_number_of_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(SearchPoint, "trial", lambda point, values: drawn.append(values) or make(point, values))
+    head = HEAD.replace("6", "100000")
+    point = plan(tmp_path, "grids: [{tuning_method: lora}]\nparameters: {lora_r: [2, 4, 8]}\n", head).searches[0]
+    assert point.most == 3 and len(drawn) < 20
+
+
+def test_impossible_combinations_do_not_count(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    point = plan(tmp_path, f"grids: [{{tuning_method: lora}}]\nparameters:\n{RATE}").searches[0]
+    parameters = {"num_beams": Parameter(values=(1, 2)), "num_return_sequences": Parameter(values=(1, 2))}
+    impossible = replace(point, parameters=parameters)
+    assert impossible.most == len(list(impossible.trials())) == 3

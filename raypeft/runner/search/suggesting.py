@@ -121,8 +121,7 @@ class Study:
 
     def _untried(self) -> Iterator[Trial]:
         """Random configurations that were not tried yet."""
-        for values in self.point.draws():
-            trial = self.point.trial(values)
+        for trial in self.point.trials():
             if trial.id not in self.known:
                 self.known[trial.id] = ""
                 yield trial
