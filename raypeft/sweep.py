@@ -44,7 +44,7 @@ from raypeft.study.checking import LoadedSweep, load_config
 from raypeft.study.config import RunOptions, SweepConfig, Trial
 from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
-from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials
+from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
 
 
 def run_sweep(
@@ -68,8 +68,8 @@ def run_sweep(
     # Without a scheduler, every trial is to be trained to its end.
     retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
     missing = standing.to_run([trial.id for trial in chosen], retry, asked.rerun)
-    unsuggested = 0 if asked.only else count_unsuggested(store, plan)
-    say(console, f"{config.name}: {len(chosen) + unsuggested} trials, {len(chosen) - len(missing)} of them done "
+    open_trials = 0 if asked.only else unsuggested(plan, trials)
+    say(console, f"{config.name}: {len(chosen) + open_trials} trials, {len(chosen) - len(missing)} of them done "
                  f"before; results in {results}")  # fmt: skip
     for each in claims:
         if each.hindrance:
@@ -77,7 +77,7 @@ def run_sweep(
     say_incomplete(console, standing, missing)
     say_other_data(console, () if asked.rerun else trials, store)
     stopped: Stopped | None = None
-    if missing or unsuggested:
+    if missing or open_trials:
         names = labels([trial.fields for trial in trials], own_declarations())
         run = SweepRun(
             config.name,
@@ -87,13 +87,15 @@ def run_sweep(
             dict(zip((trial.id for trial in trials), names, strict=True)),
             verbose,
             standing.versions,
-            search_as_run(config, plan, unsuggested),
+            search_as_run(config, plan, open_trials, standing.pruned(missing)),
             config.max_concurrent_trials,
             config.time_budget_hours,
         )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
-        chosen = chosen if asked.only else [*plan.trials, *suggested_trials(store, plan.suggesting)]
-    return say_end(store, chosen, console, stopped, partial(result_lines, store, plan, config))
+        if not asked.only:
+            chosen = [*plan.trials, *suggested_trials(store, plan.suggesting)]
+            open_trials = unsuggested(plan, chosen)
+    return say_end(store, chosen, open_trials, console, stopped, partial(result_lines, store, plan, config))
 
 
 def _reused(config: SweepConfig) -> dict[str, str]:

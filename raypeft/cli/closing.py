@@ -22,11 +22,16 @@ Row = Mapping[str, Any]
 def say_end(
     store: ResultStore,
     trials: Sequence[Trial],
+    unsuggested: int,
     console: Console,
     stopped: Stopped | None,
     search_lines: Callable[[Sequence[Row]], Iterable[str]],
 ) -> int:
-    """Print the table of the trials and what to do next; returns the exit code."""
+    """Print the table of the trials and what to do next; returns the exit code.
+
+    `unsuggested` trials are still to come from the search.
+    """
+    total = len(trials) + unsuggested
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
     print_summary(rows)
@@ -35,7 +40,7 @@ def say_end(
         say(console, line)
     if stopped:
         why = "the time budget is used up" if stopped.is_time_over else "interrupted"
-        say(console, f"{why}: {len(rows)} of {len(trials)} trials are done; the same command runs the others")
+        say(console, f"{why}: {len(rows)} of {total} trials are done; the same command runs the others")
     if stopped and not stopped.is_time_over:
         return stopped.exit_code
     if rows:
@@ -45,7 +50,7 @@ def say_end(
         say(console, f"{failed} trials failed and are not run again by themselves: --retry all does that, "
                       f"with --only ID for single ones")  # fmt: skip
     say_next_steps(console, store.url, rows)
-    are_done = len(rows) == len(trials) or stopped
+    are_done = len(rows) == total or stopped
     return 0 if are_done and not any(is_fault(row["status"]) for row in rows) else 1
 
 

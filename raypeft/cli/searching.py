@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from raypeft.analysis.choosing import is_known
@@ -21,20 +21,15 @@ from raypeft.study.searching import SearchPoint
 Row = Mapping[str, Any]
 
 
-def search_as_run(config: SweepConfig, plan: Plan, unsuggested: int) -> Search | None:
-    """The sweep's search for the runner. `unsuggested`: how many trials Optuna is to suggest."""
+def search_as_run(config: SweepConfig, plan: Plan, unsuggested: int, pruned: Collection[str]) -> Search | None:
+    """The sweep's search for the runner. Without `unsuggested` trials Optuna suggests nothing more. `pruned` are trials
+    that run again since they were stopped early: this time to the end.
+    """
     if not config.search:
         return None
     points = plan.suggesting if unsuggested else ()
-    lower = lower_is_better(config.metric)
-    return Search(config.metric.column, lower, config.scheduler, plan.search_of, points, unsuggested)
-
-
-def count_unsuggested(store: ResultStore, plan: Plan) -> int:
-    """How many trials Optuna has still to suggest, by the stored plan."""
-    manifest = store.read_manifest() if plan.suggesting else None
-    stored = manifest.plan if manifest else {}
-    return sum(max(0, point.num_samples - len(point.known(stored))) for point in plan.suggesting)
+    return Search(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
+                  unsuggested, frozenset(pruned))  # fmt: skip
 
 
 def lower_is_better(metric: Goal) -> bool:

@@ -51,6 +51,10 @@ class Standing:
             return True
         return not is_settled(row["status"])
 
+    def pruned(self, ids: Iterable[str]) -> list[str]:
+        """Those of these trials that were stopped early."""
+        return [each for each in ids if each in self.rows and self.rows[each]["status"] == "pruned"]
+
     def count(self, ids: Iterable[str], status: str) -> int:
         """How many of these trials have a status."""
         return sum(each in self.rows and self.rows[each]["status"] == status for each in ids)

@@ -25,7 +25,9 @@ class Search:
     points: Sequence[SearchPoint] = ()
     """Where Optuna suggests trials."""
     unsuggested: int = 0
-    """Number of trials that it will suggest."""
+    """How many it has still to suggest."""
+    to_the_end: frozenset[str] = frozenset()
+    """Ids of the trials that ASHA leaves alone."""
 
     def label(self, trial: Trial, key: str) -> str:
         """A short name of a suggested trial: what is searched tells it from the others."""

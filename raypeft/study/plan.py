@@ -6,7 +6,7 @@ trials = plan_trials(load_config(path))
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,13 @@ class Plan:
     @property
     def total(self) -> int:
         """Number of trials at most."""
-        return len(self.trials) + sum(point.num_samples for point in self.suggesting)
+        return len(self.trials) + self.unsuggested({})
+
+    def unsuggested(self, stored: Mapping[str, Mapping[str, Any]]) -> int:
+        """Number of trials that the searches have still to suggest, beside those of a stored plan. One search with
+        more than it now asks for takes nothing from another.
+        """
+        return sum(max(0, point.most - len(point.known(stored))) for point in self.suggesting)
 
 
 def plan_trials(sweep: LoadedSweep) -> list[Trial]:

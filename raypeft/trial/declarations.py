@@ -69,6 +69,11 @@ def suggested_trials(store: ResultStore, searches: Sequence[SearchPoint]) -> lis
     return [point.trial(values) for point, values in found.values()]
 
 
+def unsuggested(plan: Plan, trials: Sequence[Trial]) -> int:
+    """How many trials Optuna has still to suggest beside `trials`."""
+    return plan.unsuggested({trial.id: trial.fields for trial in trials}) if plan.suggesting else 0
+
+
 def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, plan: Plan | None = None) -> Manifest:
     """Write `manifest.json` of this version and this sweep over the one that is there; returns what it now says.
 
@@ -80,7 +85,7 @@ def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, plan: P
         declarations=own_declarations(trials),
         tables={name: tuple(columns) for name, columns in tables().items()},
         made_by=versions(),
-        sweep=_as_run(sweep, plan) if sweep else {},
+        sweep=_as_run(sweep, plan, trials) if sweep else {},
         plan={trial.id: trial.fields for trial in trials},
     )
     manifest = manifest.over(store.read_manifest())
@@ -88,12 +93,12 @@ def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, plan: P
     return manifest
 
 
-def _as_run(sweep: LoadedSweep, plan: Plan | None) -> dict[str, str]:
+def _as_run(sweep: LoadedSweep, plan: Plan | None, trials: Sequence[Trial]) -> dict[str, str]:
     """The sweep file with its overrides applied. Where the results went is left out: a URL may hold a password."""
     data = {name: value for name, value in sweep.document.data.items() if name != "results"}
     return {
         "name": sweep.config.name,
         "file": sweep.document.source,
         "text": yaml.safe_dump(data, sort_keys=False, allow_unicode=True),
-        **({"trials": str(plan.total)} if plan else {}),
+        **({"trials": str(len(trials) + unsuggested(plan, trials))} if plan else {}),
     }

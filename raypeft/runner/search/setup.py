@@ -54,7 +54,8 @@ def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
     """A trial as Tune carries it to its process. `search` is the key of the search that it is part of, if any."""
     label = run.labels.get(trial.id) or (run.search.label(trial, search) if run.search else trial.label)
     seen = run.seen.get(trial.id)
-    return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": search}
+    rivals = "" if run.search and trial.id in run.search.to_the_end else search
+    return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": rivals}
 
 
 def room_for(resources: Mapping[str, float]) -> int:

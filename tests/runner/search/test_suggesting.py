@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from raypeft.results.store import ResultStore
+from raypeft.runner.run import Search, SweepRun
+from raypeft.runner.search.setup import plain
 from raypeft.runner.search.suggesting import Study, Suggestions, distribution, place, value_at
 from raypeft.study.checking import load_config
+from raypeft.study.config import Resources, RunOptions
 from raypeft.study.parameters import Parameter
 from raypeft.study.plan import plan_sweep
 from raypeft.study.searching import SearchPoint
 from raypeft.trial.columns import tables
-from raypeft.trial.declarations import suggested_trials, write_manifest
+from raypeft.trial.declarations import suggested_trials, unsuggested, write_manifest
 
 pytest.importorskip("optuna")
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\nsearch: optuna\ngrids: [{tuning_method: lora}]\n"
@@ -149,3 +152,27 @@ def test_values_that_are_listed_go_to_optuna_and_back(tmp_path: Path) -> None:
         assert [place(listed, value_at(listed, index)) for index in range(len(values))] == list(range(len(values)))
     assert type(distribution(Parameter(values=(4, 8, 16)))).__name__ == "IntDistribution"
     assert type(distribution(Parameter(values=(True, False)))).__name__ == "CategoricalDistribution"
+
+
+def test_a_search_that_has_tried_all_there_is_leaves_nothing_to_suggest(tmp_path: Path, store: ResultStore) -> None:
+    found = points(tmp_path, "lora_r: [4, 8]")
+    trials = run(suggestions(found, store), store, lambda _: 1.0)
+    whole = plan_sweep(load_config(tmp_path / "study.yaml"))
+    assert (len(trials), whole.total, unsuggested(whole, trials)) == (2, 2, 0)
+
+
+def test_a_search_with_more_trials_than_it_asks_for_takes_none_from_another(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        f"{HEAD.replace('lora', '[lora, ia3]')}num_samples: 3\nparameters: {{{RATE}}}\n"
+    )
+    whole = plan_sweep(load_config(tmp_path / "study.yaml"))
+    many = [whole.searches[0].trial({"learning_rate": rate}) for rate in (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3)]
+    assert unsuggested(whole, many) == 3
+
+
+def test_a_pruned_trial_that_runs_again_on_demand_has_no_rivals(tmp_path: Path) -> None:
+    trial = points(tmp_path, RATE)[0].trial({"learning_rate": 0.01})
+    for retried, search in ((frozenset(), "key"), (frozenset({trial.id}), "")):
+        found = Search("best_eval_loss", True, to_the_end=retried)
+        run_of = SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=found)
+        assert plain(run_of, trial, "key")["search"] == search
