@@ -28,7 +28,7 @@ from raypeft.analysis.settings import labels
 from raypeft.cli.closing import say_end
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
-from raypeft.cli.searching import count_unsuggested, result_lines, search_as_run
+from raypeft.cli.searching import result_lines, search_as_run
 from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete, say_other_data, say_reused
 from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
