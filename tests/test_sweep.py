@@ -296,9 +296,11 @@ resources: {cpus_per_trial: 1}
 """
 
 
+@pytest.mark.slow
 def test_a_search_trains_promising_settings_to_the_end_and_goes_on_with_what_it_knows(tmp_path):
     (tmp_path / "small.yaml").write_text(SEARCH)
-    first = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280)
+    local = os.environ | {"RAY_ADDRESS": "local"}
+    first = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280, env=local)
     assert first.returncode == 0, first.stderr
     rows = rows_in(tmp_path)
     assert len(rows) == 6
@@ -309,7 +311,7 @@ def test_a_search_trains_promising_settings_to_the_end_and_goes_on_with_what_it_
     best = min((row for row in rows.values() if row["status"] == "ok"), key=lambda row: row["best_eval_loss"])
     assert f"the best of 6 trials ({len(pruned)} pruned) by eval_loss is {best['id']}" in first.stderr
     assert not list((tmp_path / "small" / ".stop").glob("*"))
-    second = subprocess.run(command(tmp_path, "num_samples=7"), capture_output=True, text=True, timeout=280)
+    second = subprocess.run(command(tmp_path, "num_samples=7"), capture_output=True, text=True, timeout=280, env=local)
     assert "7 trials, 6 of them done before" in second.stderr and second.returncode == 0, second.stderr
     assert len(rows_in(tmp_path)) == 7 and rows.items() <= rows_in(tmp_path).items()
 
