@@ -16,31 +16,34 @@ def must_be_one_of(known: Iterable[str], value: Any) -> str:
 
 
 SYNONYMS = {
-    "alpha": "lora_alpha",
-    "base_model": "model",
-    "column": "prompt",
-    "dropout": "lora_dropout",
-    "epochs": "num_train_epochs",
-    "instruction": "prompt",
-    "lr": "learning_rate",
-    "method": "tuning_method",
-    "methods": "tuning_method",
-    "model_name_or_path": "model",
-    "num_epochs": "num_train_epochs",
-    "output": "answer",
-    "peft": "tuning_method",
-    "qlora": "qlora_4bit",
-    "r": "lora_r",
-    "rank": "lora_r",
-    "shots": "num_shots",
+    "alpha": ("lora_alpha",),
+    "base_model": ("model",),
+    "column": ("prompt",),
+    "count": ("num_samples",),
+    "dropout": ("lora_dropout",),
+    "early_terminate": ("scheduler",),
+    "epochs": ("num_train_epochs",),
+    "instruction": ("prompt",),
+    "lr": ("learning_rate",),
+    "method": ("tuning_method", "search"),
+    "methods": ("tuning_method",),
+    "model_name_or_path": ("model",),
+    "num_epochs": ("num_train_epochs",),
+    "output": ("answer",),
+    "peft": ("tuning_method",),
+    "qlora": ("qlora_4bit",),
+    "r": ("lora_r",),
+    "rank": ("lora_r",),
+    "run_cap": ("num_samples",),
+    "shots": ("num_shots",),
 }
-"""What other tools and papers call it, and its name here."""
+"""What other tools and papers call it, and its name here; where there are several, one that is known at its place."""
 
 
 def nearest(word: Any, known: Iterable[str]) -> str:
     """`; did you mean lora?` where a known name is near enough or has the word as another name, else nothing."""
     names, plain = list(known), str(word).casefold()
-    same = [name for name in names if name.casefold() == plain or SYNONYMS.get(plain) == name]
+    same = [name for name in names if name.casefold() == plain or name in SYNONYMS.get(plain, ())]
     close = same or difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -8,14 +8,13 @@ from typing import Any
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.settings import SHORT, shown
-from raypeft.metrics.scoring import declared_scores
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import Search
 from raypeft.study.config import SweepConfig
 from raypeft.study.parameters import Goal, Parameter
 from raypeft.study.plan import Plan
-from raypeft.study.search_checks import VALIDATION
+from raypeft.study.search_checks import lower_is_better
 from raypeft.study.searching import SearchPoint
 
 Row = Mapping[str, Any]
@@ -30,14 +29,6 @@ def search_as_run(config: SweepConfig, plan: Plan, unsuggested: int, pruned: Col
     points = plan.suggesting if unsuggested else ()
     return Search(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
                   unsuggested, frozenset(pruned))  # fmt: skip
-
-
-def lower_is_better(metric: Goal) -> bool:
-    """As the sweep says, or by the definition of the figure."""
-    if metric.goal:
-        return metric.goal == "minimize"
-    higher = {score.name: score.higher_is_better for score in declared_scores()}
-    return not higher.get(metric.column.removesuffix(VALIDATION), False)
 
 
 def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:

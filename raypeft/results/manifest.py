@@ -97,11 +97,14 @@ class Manifest:
         )
 
 
-def add_to_plan(store: ResultStore, trial_id: str, fields: Mapping[str, Any]) -> None:
-    """Add a trial to the plan of a folder whose manifest is there."""
+def add_to_plan(store: ResultStore, trials: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add trials (id -> fields) that are missing to the plan of a folder whose manifest is there.
+
+    Two commands that write in the same moment may undo each other: each should give all its trials each time.
+    """
     manifest = store.read_manifest()
-    if manifest is not None:
-        store.write_manifest(replace(manifest, plan={**manifest.plan, trial_id: fields}))
+    if manifest is not None and trials.keys() - manifest.plan.keys():
+        store.write_manifest(replace(manifest, plan={**manifest.plan, **trials}))
 
 
 def _declared_over(new: Declarations, old: Declarations) -> Declarations:

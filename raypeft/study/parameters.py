@@ -173,7 +173,7 @@ class Goal(BaseModel):
         "validation_limit, such as em_at_1_validation",
     )
     goal: Literal["minimize", "maximize"] | None = Field(
-        None, description="null: what is better by the definition of the figure"
+        None, description="null: what is better by the definition of the figure, which is all that is accepted"
     )
 
     @property
@@ -195,15 +195,33 @@ class Asha(BaseModel):
     )
 
 
+def read_search(value: Any) -> Any:
+    """The kinds of search that other tools have are answered with what is nearest here."""
+    if value == "grid":
+        raise ValueError("must be left out to try all points of the grids, but got 'grid'")
+    if value in ("bayes", "bayesian", "tpe"):
+        raise ValueError(f"must be optuna, whose TPE is a Bayesian search, but got {value!r}")
+    return value
+
+
+def read_goal(value: Any) -> Any:
+    """A name stands for the figure, better by its definition."""
+    if not isinstance(value, (str, Mapping, Goal)):
+        raise ValueError(f"must be a figure such as eval_loss, or a mapping with its name, but got {value!r}")
+    return {"name": value} if isinstance(value, str) else value
+
+
 def read_scheduler(value: Any) -> Any:
     """`asha` stands for the scheduler with its defaults."""
+    if value is not None and not isinstance(value, (str, Mapping, Asha)):
+        raise ValueError(f"must be asha, or a mapping such as {{name: asha, grace_period: 0.12}}, but got {value!r}")
     return {"name": value} if isinstance(value, str) else value
 
 
 class SearchFields(BaseModel):
     """The keys of a sweep file that make it a search."""
 
-    search: Literal["random", "optuna"] | None = Field(
+    search: Annotated[Literal["random", "optuna"] | None, BeforeValidator(read_search)] = Field(
         None,
         description="Search over `parameters` at each point of the grids. random: all trials are drawn beforehand; "
         "optuna: each trial is suggested by Optuna's TPE from those that have ended. null: the grids are all trials",
@@ -211,9 +229,11 @@ class SearchFields(BaseModel):
     parameters: dict[str, Annotated[Parameter, BeforeValidator(read_parameter)]] = Field(
         {}, description="Field -> the values that the search may give it. A grid may have parameters of its own"
     )
-    num_samples: int | None = Field(None, ge=1, description="Number of trials of the search at each point of the grids")
+    num_samples: int | None = Field(
+        None, ge=1, le=100_000, description="Number of trials of the search at each point of the grids"
+    )
     search_seed: int = Field(0, ge=0, description="Random seed of the search")
-    metric: Goal = Field(Goal(), description="What the search looks for")
+    metric: Annotated[Goal, BeforeValidator(read_goal)] = Field(Goal(), description="What the search looks for")
     scheduler: Annotated[Asha | None, BeforeValidator(read_scheduler)] = Field(
         None, description="asha: stop trials early that lag behind others of the same search. null: none is stopped"
     )

@@ -6,13 +6,14 @@ trials = plan_trials(load_config(path))
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
-from raypeft.methods import METHODS
+from raypeft.data.declared.declaration import DeclaredData
+from raypeft.methods import METHODS, TrainedMethod
 from raypeft.models import kinds
 from raypeft.models.table import chat_refusal, config_of, family_of, total_params
 from raypeft.study.checking import LoadedSweep
@@ -66,29 +67,51 @@ def plan_sweep(sweep: LoadedSweep) -> Plan:
 
     Raises ConfigError that lists all impossible combinations of values, each with the line of its grid.
     """
-    trials: dict[str, Trial] = {}
     problems = [*fields_without_effect(sweep), *_untaken(sweep)]
-    searches, search_of = search_points(sweep), {}
-    drawn = {}
-    for search in searches:
-        problems.extend(f"{search.where}: {problem}" for problem in _goal_problems(search, sweep.config.metric))
-        configurations = search.drawn() if sweep.config.search == "random" else search.examples()
-        drawn[search.key] = [{**search.fixed, **values} for values in configurations]
+    searches, search_of = {search.key: search for search in search_points(sweep)}, {}
+    trials: dict[str, Trial] = {}
     for where, point, parameters in grid_searches(sweep):
-        for fields in drawn[search_key(point, parameters)] if parameters else [point]:
-            try:
-                trial = make_trial(fields, sweep.declared)
-            except ValidationError as error:
-                problems.extend(f"{where}: {_message(problem)}" for problem in error.errors())
-                continue
-            problems.extend(f"{where}: {problem}" for problem in trial_problems(trial))
-            if not parameters or sweep.config.search == "random":
-                trials.setdefault(trial.id, trial)
-                if parameters:
-                    search_of[trial.id] = search_key(point, parameters)
+        key = search_key(point, parameters) if parameters else ""
+        made, found = _search_trials(searches[key], sweep) if parameters else _attempt(point, sweep.declared)
+        problems.extend(f"{where}: {problem}" for problem in found)
+        if parameters and sweep.config.search != "random":
+            continue
+        for trial in made:
+            trials.setdefault(trial.id, trial)
+            if parameters:
+                search_of[trial.id] = key
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
-    return Plan(_by_model(list(trials.values())), searches, sweep.config.search == "optuna", search_of)
+    is_suggested = sweep.config.search == "optuna"
+    return Plan(_by_model(list(trials.values())), list(searches.values()), is_suggested, search_of)
+
+
+def _attempt(fields: dict[str, Any], declared: Mapping[str, DeclaredData]) -> tuple[list[Trial], list[str]]:
+    """The trial with these fields if it can be made, and all reasons why it cannot be made or run."""
+    try:
+        trial = make_trial(fields, declared)
+    except ValidationError as error:
+        return [], [_message(problem) for problem in error.errors()]
+    return [trial], list(trial_problems(trial))
+
+
+def _search_trials(search: SearchPoint, sweep: LoadedSweep) -> tuple[list[Trial], list[str]]:
+    """The trials that a search draws (of Optuna's: some that it may suggest), and what is wrong with the search."""
+    configurations = search.drawn() if sweep.config.search == "random" else search.examples()
+    attempts = [(values, *_attempt({**search.fixed, **values}, sweep.declared)) for values in configurations]
+    trials = [trial for _, made, _ in attempts for trial in made]
+    problems = [*_goal_problems(search, sweep.config.metric)]
+    if sweep.config.scheduler:
+        problems += _halving_problems(search, trials)
+    failed = [(values, found) for values, _, found in attempts if found]
+    for why in dict.fromkeys(each for _, found in failed for each in found):
+        values = next(values for values, found in failed if why in found)
+        count = sum(why in found for _, found in failed)
+        told = ", ".join(f"{name} {value}" for name, value in values.items())
+        problems.append(why if count == len(attempts) else f"{count} of {len(attempts)} configurations that the search "
+                        f"may draw cannot run, such as {told}: {why}; narrow the ranges, or search over values that do "
+                        f"not fit each other in two grids")  # fmt: skip
+    return trials, problems
 
 
 def trial_problems(trial: Trial) -> Iterator[str]:
@@ -127,6 +150,17 @@ def _goal_problems(search: SearchPoint, goal: Goal) -> Iterator[str]:
                f"validation_limit: {search.fixed['tuning_method']} trains nothing and has no eval_loss")  # fmt: skip
     elif goal.column != "best_eval_loss" and not search.fixed.get("validation_limit"):
         yield f"a search by {goal.name} needs validation_limit: the number of validation examples to decode"
+
+
+def _halving_problems(search: SearchPoint, trials: Sequence[Trial]) -> Iterator[str]:
+    """Why ASHA has nothing to stop."""
+    methods = [trial.method for trial in trials if isinstance(trial.method, TrainedMethod)]
+    if not METHODS[search.fixed["tuning_method"]].trains:
+        yield f"scheduler: asha must be left out where nothing is trained, but got {search.fixed['tuning_method']}"
+    elif methods and all(method.eval_every_epochs >= method.num_train_epochs for method in methods):
+        epochs, every = methods[0].num_train_epochs, methods[0].eval_every_epochs
+        yield (f"scheduler: asha needs evaluations before the end of a training: eval_every_epochs must be below "
+               f"num_train_epochs ({epochs:g}) but got {every:g}")  # fmt: skip
 
 
 def unstorable(trial: Trial) -> Iterator[str]:

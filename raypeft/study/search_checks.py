@@ -5,18 +5,19 @@ for problem in search_problems(document): ...
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from raypeft.metrics.scoring import score_columns
+from raypeft.metrics.scoring import declared_scores, score_columns
 from raypeft.mistakes import nearest
 from raypeft.study.config import trial_fields
-from raypeft.study.parameters import Goal, Parameter, SearchFields, read_parameter
+from raypeft.study.parameters import Goal, Parameter, SearchFields, read_goal, read_parameter
 from raypeft.study.sweepfile import Document, Place
-from raypeft.study.values import explain, value_problems
+from raypeft.study.values import explain, is_axis, value_problems
 
 PARAMETERS = TypeAdapter(dict[str, Annotated[Parameter, BeforeValidator(read_parameter)]])
 VALIDATION = "_validation"
@@ -69,11 +70,17 @@ def _optuna_problems(document: Document) -> Iterator[str]:
 
 def _metric_problems(document: Document) -> Iterator[str]:
     try:
-        goal = Goal.model_validate(document.data.get("metric") or {})
-    except ValidationError:
+        goal = Goal.model_validate(read_goal(document.data.get("metric", {})))
+    except ValueError:
         return  # the file's own check reports it
     known = validation_scores()
     if goal.name in ("eval_loss", "best_eval_loss", *known):
+        if goal.goal and (goal.goal == "minimize") != lower_is_better(goal):
+            better = "lower" if lower_is_better(goal) else "higher"
+            yield (
+                f"{document.where(('metric', 'goal'))}: must be left out, or agree with the figure, but got "
+                f"{goal.goal}: a {better} {goal.name} is better, so the search would look for the worst"
+            )
         return
     place = document.where(("metric", "name"))
     if f"{goal.name}{VALIDATION}" in known or goal.name == "test_loss":
@@ -83,6 +90,12 @@ def _metric_problems(document: Document) -> Iterator[str]:
     else:
         yield (f"{place}: must be eval_loss or a score on the validation split, such as em_at_1{VALIDATION}, but got "
                f"{goal.name!r}{nearest(goal.name, ['eval_loss', *known])}")  # fmt: skip
+
+
+def lower_is_better(metric: Goal) -> bool:
+    """By the definition of the figure; a `goal` that says otherwise is refused."""
+    higher = {score.name: score.higher_is_better for score in declared_scores()}
+    return not higher.get(metric.column.removesuffix(VALIDATION), False)
 
 
 def validation_scores() -> list[str]:
@@ -109,6 +122,9 @@ def _parameter_problems(document: Document, place: Place, parameters: Any, fixed
             yield f"{where}: must not be searched over: it {UNSEARCHABLE[name]}"
         elif name in fixed:
             yield f"{where}: must be searched over or set in the grid or the defaults, not both"
+        elif isinstance(given, list) and not is_axis(name, given):
+            yield (f"{where}: must be given as values: [...], since one {name} is a list itself: values: "
+                   f"[{json.dumps(given)}, ...]")  # fmt: skip
         else:
             yield from _value_problems(document, (*place, name), name, given)
 

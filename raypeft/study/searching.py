@@ -14,9 +14,9 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,8 @@ class SearchPoint:
     num_samples: int
     seed: int
     datasets: Mapping[str, DeclaredData]
+    apart: tuple[str, ...] = ()
+    """The fields that tell it from the sweep's other searches, for people."""
 
     def trial(self, values: Mapping[str, Any]) -> Trial:
         """The trial with these values of the parameters. Raises ValidationError for an impossible combination."""
@@ -136,9 +138,10 @@ class SearchPoint:
 
     @property
     def label(self) -> str:
-        """For people: what is fixed and short."""
+        """For people: model, data and method, and what tells the search from others of the same."""
         fixed = self.fixed
-        return f"{fixed['model']} {data_name(fixed['dataset'], fixed.get('test_dataset'))} {fixed['tuning_method']}"
+        name = f"{fixed['model']} {data_name(fixed['dataset'], fixed.get('test_dataset'))} {fixed['tuning_method']}"
+        return " ".join([name, *(f"{field} {fixed[field]}" for field in self.apart if field in fixed)])
 
 
 def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Parameter]]]:
@@ -162,7 +165,15 @@ def search_points(sweep: LoadedSweep) -> list[SearchPoint]:
         if parameters:
             search = SearchPoint(where, point, parameters, config.num_samples or 1, config.search_seed, sweep.declared)
             found.setdefault(search.key, search)
-    return list(found.values())
+    return [replace(search, apart=_apart(search, list(found.values()))) for search in found.values()]
+
+
+def _apart(search: SearchPoint, searches: Sequence[SearchPoint]) -> tuple[str, ...]:
+    """The fields in which a search differs from another of the same model, data and method."""
+    name = replace(search, apart=()).label
+    alike = [other.fixed for other in searches if replace(other, apart=()).label == name]
+    names = dict.fromkeys(field for fixed in alike for field in fixed)
+    return tuple(field for field in names if len({repr(fixed.get(field)) for fixed in alike}) > 1)
 
 
 def search_key(point: Mapping[str, Any], parameters: Mapping[str, Parameter]) -> str:

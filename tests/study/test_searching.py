@@ -126,10 +126,48 @@ GRID = "grids: [{tuning_method: lora}]\n"
         (f"{GRID}parameters: {{lora_r: [4]}}\nscheduler: {{name: asha, grace_periods: 1}}\n", "did you mean grace_p"),
         ("grids: [{tuning_method: lora, parameters: {lora_r: [4, x]}}]\n", "grids.0.parameters.lora_r.values.1"),
         ("grids: [{tuning_method: lora, lora_r: 4, parameters: {lora_r: [4, 8]}}]\n", "not both"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: {{name: eval_loss, goal: maximize}}\n", "look for the worst"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmetric: 3\n", "line 7, metric: must be a figure such as eval_loss"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nscheduler: true\n", "line 7, scheduler: must be asha, or a mapping such"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nearly_terminate: asha\n", "unknown key; did you mean scheduler?"),
+        (f"{GRID}parameters: {{lora_r: [4]}}\nmethod: bayes\n", "unknown key; did you mean search?"),
+        (f"{GRID}parameters: {{target_modules: [q_proj, v_proj]}}\n",
+         'since one target_modules is a list itself: values: [["q_proj", "v_proj"], ...]'),
+        ("grids: [{tuning_method: icl, validation_limit: 9}]\nparameters: {num_shots: [4, 8]}\nscheduler: asha\n"
+         "metric: em_at_1_validation\n", "asha must be left out where nothing is trained"),
+        ("grids: [{tuning_method: lora, num_train_epochs: 1, eval_every_epochs: 1}]\nparameters: {lora_r: [4]}\n"
+         "scheduler: asha\n", "eval_every_epochs must be below num_train_epochs (1) but got 1"),
     ],
 )  # fmt: skip
 def test_a_search_that_cannot_be_is_refused_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     assert any(told in each for each in problems(tmp_path, text)), problems(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("bayes", "must be optuna, whose TPE"), ("grid", "must be left out to try")]
+)
+def test_kinds_of_search_of_other_tools_are_answered(tmp_path: Path, kind: str, told: str) -> None:
+    found = problems(tmp_path, f"{GRID}parameters: {{lora_r: [4]}}\n", HEAD.replace("random", kind))
+    assert any(told in each for each in found), found
+
+
+def test_a_metric_may_be_given_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{HEAD}grids: [{{tuning_method: lora}}]\nparameters: {{lora_r: [4]}}\nmetric: eval_loss\n")
+    assert load_config(path).config.metric.column == "best_eval_loss"
+
+
+def test_configurations_that_cannot_run_are_told_together_with_what_to_do(tmp_path: Path) -> None:
+    text = (f"{GRID}parameters: {{num_beams: {{values: [1, 2]}}, num_return_sequences: {{values: [1, 2]}}, "
+            "lora_r: {min: 4, max: 64}}\n")  # fmt: skip
+    (found,) = [each for each in problems(tmp_path, text) if "configurations" in each]
+    assert "such as num_beams 1, num_return_sequences 2, lora_r " in found and "in two grids" in found
+
+
+def test_searches_of_one_method_are_named_by_what_tells_them_apart(tmp_path: Path) -> None:
+    text = f"grids: [{{tuning_method: [lora, ia3], seed: [1, 2], num_train_epochs: [2, 3]}}]\nparameters:\n{RATE}"
+    names = [point.label for point in plan(tmp_path, text).searches]
+    assert "toy toy lora seed 1 num_train_epochs 2" in names and len(set(names)) == 8
 
 
 def test_keys_of_a_search_without_one_have_no_effect_and_are_refused(tmp_path: Path) -> None:

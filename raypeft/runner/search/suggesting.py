@@ -157,6 +157,8 @@ class Suggestions(Searcher):
         self.waiting, self.studies, self.store, self.plain, self.is_over = list(waiting), studies, store, plain, is_over
         self.given: dict[str, tuple[Study | None, str]] = {}
         """Tune's name of a trial -> its study and its id."""
+        self.suggested: dict[str, dict[str, Any]] = {}
+        """Trial id -> fields, of the suggestions of this command."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.is_over():
@@ -174,7 +176,8 @@ class Suggestions(Searcher):
         for study in self.studies:
             study.learn(study.of_plan())
             if len(study.known) < study.point.num_samples and (trial := study.suggest()) is not None:
-                add_to_plan(self.store, trial.id, trial.fields)
+                self.suggested[trial.id] = trial.fields
+                add_to_plan(self.store, self.suggested)
                 return study, trial
         return None, None
 
@@ -182,6 +185,7 @@ class Suggestions(Searcher):
         study, planned = self.given.pop(trial_id, (None, ""))
         if study is not None:
             study.complete(planned)
+        add_to_plan(self.store, self.suggested)  # another command may have written over one of them
 
     def on_trial_result(self, trial_id: str, result: Any) -> None:
         """Nothing: the row says it all at the end."""

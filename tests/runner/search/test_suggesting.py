@@ -176,3 +176,16 @@ def test_a_pruned_trial_that_runs_again_on_demand_has_no_rivals(tmp_path: Path) 
         found = Search("best_eval_loss", True, to_the_end=retried)
         run_of = SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=found)
         assert plain(run_of, trial, "key")["search"] == search
+
+
+def test_a_suggestion_that_another_command_wrote_over_is_written_again(tmp_path: Path, store: ResultStore) -> None:
+    search = suggestions(points(tmp_path, RATE), store)
+    before = store.read_manifest()
+    given = search.suggest("tune0")
+    assert isinstance(given, dict) and before is not None
+    store.write_manifest(before)  # as a command does that had read the plan before the suggestion stood in it
+    trial = given["planned"]["trial"]
+    write(store, trial, best_eval_loss=0.5)
+    search.on_trial_complete("tune0")
+    after = store.read_manifest()
+    assert after is not None and list(after.plan) == [trial.id]
