@@ -34,8 +34,9 @@ from raypeft.methods import Lora
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
-from raypeft.training.batches import IGNORED, training_steps
+from raypeft.training.batches import IGNORED, collate, training_steps
 from raypeft.training.loop import make_optimizer, optimise_step
+from raypeft.training.packing import can_pack, collate_packed
 
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""
@@ -73,6 +74,7 @@ OPPONENTS = {
     "transformers.Trainer, dynamic padding, grouped by length": {"train_sampling_strategy": "group_by_length"},
 }
 OURS = "raypeft"
+PADDED = "raypeft, without packing"
 
 
 def as_rows(prompts, pad_token_id, fixed):
@@ -114,16 +116,19 @@ def trainer_speed(model, prompts, tokenizer, folder, fixed=False, **how):
     return sum(min(len(prompt), PAPER_LENGTH) for prompt in prompts) / (time.perf_counter() - started)
 
 
-def our_speed(model, prompts, pad_token_id):
-    """The same of our loop's steps, optimiser and schedule included."""
+def our_speed(model, prompts, pad_token_id, packs=True):
+    """The same of our loop's steps, optimiser, schedule and the trial of packing included."""
     method = Lora(num_train_epochs=1)
     steps = -(-len(prompts) // method.per_device_train_batch_size)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.train()
     started = time.perf_counter()
+    make = collate_packed if packs and can_pack(model, prompts, pad_token_id) else collate
+    model.train()
     optimizer, scheduler = make_optimizer(trainable, method, steps)
     for batches in training_steps(prompts, method, 42, steps):
-        optimise_step(model, batches, pad_token_id, optimizer, method.max_grad_norm)
+        optimise_step(
+            model, batches, lambda batch: make(batch, pad_token_id, model.device), optimizer, method.max_grad_norm
+        )
         scheduler.step()
     return sum(map(len, prompts)) / (time.perf_counter() - started)
 
@@ -161,11 +166,13 @@ def main():
 
 def compare(model, prompts, tokenizer, rounds):
     """Tokens a second of each round, by loop."""
-    speeds = {name: [] for name in (*OPPONENTS, OURS)}
+    speeds = {name: [] for name in (*OPPONENTS, PADDED, OURS)}
     for round_number in range(rounds + 1):
         # The first round warms all up and is not counted.
         few = prompts[:16] if round_number == 0 else prompts
-        found = {OURS: our_speed(with_lora(model), few, tokenizer.pad_token_id)}
+        found = {
+            name: our_speed(with_lora(model), few, tokenizer.pad_token_id, name == OURS) for name in (OURS, PADDED)
+        }
         for name, how in OPPONENTS.items():
             found[name] = trainer_speed(with_lora(model), few, tokenizer, "/tmp/raypeft-benchmark", **how)
         if round_number:

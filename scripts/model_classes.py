@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.loop import Recipe, train_model
 from raypeft.training.losses import answer_loss
+from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.probe import check_trainable
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
@@ -140,6 +142,8 @@ class Found:
     note: str | None = None
     equal: bool | None = None
     """Whether the candidates of a batch are those of `generate` for each prompt alone. None: it is refused."""
+    packed: str = ""
+    """`packs`."""
     methods: dict[str, str] = field(default_factory=dict)
     """Method -> `falls`, `stays`, or why it is refused."""
 
@@ -190,9 +194,18 @@ def examine(name: str, folder: Path, methods: Sequence[str] = TUNED) -> Found:
         candidates = generate(base.model, base.tokenizer, prompts, replace(BEAMS, path=chosen.path))
         ours = [[each.text for each in beams] for beams in candidates]
         found = Found(chosen.path, chosen.note, ours == plain_texts(base, prompts))
+    found.packed = packs(base)
     for method in methods:
         found.methods[method] = tuned(folder, method)
     return found
+
+
+def packs(base: Base) -> str:
+    """Whether examples are packed in training: `yes`, or nothing; `NO` where that would change the loss."""
+    prompts, pad = prompts_of(base, "train", PROMPTS), base.tokenizer.pad_token_id
+    if not can_pack(base.model, prompts, pad):
+        return ""
+    return "yes" if sums_up(base.model, prompts, pad, partial(collate_packed, pad_token_id=pad, device="cpu")) else "NO"
 
 
 def tuned(folder: Path, name: str) -> str:
@@ -244,12 +257,13 @@ itself cannot decode, or that a method cannot be applied to, is refused before t
 The table was made with tiny random models: two layers of 64 features, in float32 on a CPU, with the toy model's
 tokenizer and, where the class has a window of attention, one of {WINDOW} tokens, which is shorter than the prompts.
 *Equal* says that {BEAMS.num_beams} beams for {PROMPTS} prompts in one batch gave the candidates of `generate` for each
-prompt alone. A method *falls* if the validation loss was lower after three epochs on 16 examples. *Layers*: it falls
-with `target_modules: all-linear` and `lora_dropout: 0`; without them it is refused. The toy dataset is easy, and the
-models know nothing: the table says that a method works with a class, not how well.
-`tests/models/test_model_classes.py` makes it again.
+prompt alone. *Packed* says that the examples of a training batch stand in rows without padding between them; virtual
+tokens (prompt tuning, prefix tuning) do not allow it. A method *falls* if the validation loss was lower after three
+epochs on 16 examples. *Layers*: it falls with `target_modules: all-linear` and `lora_dropout: 0`; without them it is
+refused. The toy dataset is easy, and the models know nothing: the table says that a method works with a class, not how
+well. `tests/models/test_model_classes.py` makes it again.
 """
-HEADINGS = ("Class", "Beam search", "Equal", *TUNED)
+HEADINGS = ("Class", "Beam search", "Equal", "Packed", *TUNED)
 
 
 def page(found: Mapping[str, Found]) -> str:
@@ -269,7 +283,7 @@ def page(found: Mapping[str, Found]) -> str:
         path = noted("refused", each.path) if each.equal is None else noted(each.path, each.note)
         equal = {True: "yes", False: "NO", None: ""}[each.equal]
         methods = [_cell(outcome, noted) for outcome in each.methods.values()]
-        lines.append(f"| {' | '.join([name, path, equal, *methods])} |")
+        lines.append(f"| {' | '.join([name, path, equal, each.packed, *methods])} |")
     versions = f"Transformers {metadata.version('transformers')}, PEFT {metadata.version('peft')}"
     notes = [f"{number}. {reason.replace('|', '/')}" for number, reason in enumerate(reasons, 1)]
     return "\n".join([*lines, "", f"With {versions}. The numbers in brackets:", "", *notes, ""])
@@ -281,12 +295,13 @@ def _cell(outcome: str, noted: Callable[[str, str], str]) -> str:
     return "layers" if outcome == FALLS_ELSEWHERE else outcome
 
 
-def sums_up(model: Any, prompts: Sequence[Prompt], pad: int) -> bool:
-    """Whether the loss of a batch, padded, is the sum of its prompts' losses."""
+def sums_up(model: Any, prompts: Sequence[Prompt], pad: int, make: Callable[..., Any] | None = None) -> bool:
+    """Whether the loss of a batch, padded or as `make` makes it, is the sum of its prompts' losses."""
+    padded = partial(collate_for, model, pad_token_id=pad)
     model.eval()
     with torch.inference_mode():
-        whole, *alone = (answer_loss(model, collate_for(model, batch, pad)).item()
-                         for batch in (prompts, *([prompt] for prompt in prompts)))  # fmt: skip
+        whole = answer_loss(model, (make or padded)(prompts)).item()
+        alone = [answer_loss(model, padded([prompt])).item() for prompt in prompts]
     return abs(whole - sum(alone)) <= 1e-4 * whole
 
 

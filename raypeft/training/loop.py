@@ -2,9 +2,9 @@
 
     result = train_model(model, train, validation, Recipe(method, seed=42, pad_token_id=0))
 
-Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are padded to
-their longest example, on the right, and the vocabulary's logits are computed only where some example of the batch has
-an answer token; both save time and change no loss. `Recipe.as_paper` weighs and evaluates as the paper's code did.
+Follows `transformers.Trainer` step by step on the same batches (tests/training/test_loop.py). Batches are packed, or
+padded on the right to their longest example, and the vocabulary's logits are computed only where some example has an
+answer token; both save time and change no loss. `Recipe.as_paper` weighs and evaluates as the paper's code did.
 `raypeft.training.state` saves a training and takes it up again.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from raypeft.records import Prompt
 from raypeft.stopping import Stopped
 from raypeft.training.batches import collate_for, parts, training_steps
 from raypeft.training.losses import answer_loss, answer_tokens, evaluate, example_losses
+from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class TrainingResult:
     trained_tensors: int = 0
     unchanged_tensors: int = 0
     """Trained tensors that training left as they were."""
+    packed: bool = False
+    """Whether batches were packed into rows without padding."""
     resumed_from_step: int | None = None
     """The step from which training went on; None where it ran in one piece."""
 
@@ -144,6 +147,7 @@ class Training:
                 listener(evaluated)
         if self.is_finished:
             return self.result
+        self.result.packed = not recipe.as_paper and can_pack(self.model, self.train, recipe.pad_token_id)
         steps = training_steps(self.train, recipe.method, recipe.seed, self.total_steps)
         with checkpoints.stop.deferred():
             for batches in itertools.chain([()], itertools.islice(steps, self.result.steps, None)):
@@ -182,7 +186,7 @@ class Training:
         with checkpointing(self.model, recipe.gradient_checkpointing):
             try:
                 loss = optimise_step(
-                    self.model, passes, recipe.pad_token_id, self.optimizer, recipe.method.max_grad_norm, divisors
+                    self.model, passes, self.collate, self.optimizer, recipe.method.max_grad_norm, divisors
                 )
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} at step {number} of {self.total_steps}") from None
@@ -193,6 +197,12 @@ class Training:
         result.steps, result.tokens = number, result.tokens + sum(len(prompt) for batch in batches for prompt in batch)
         result.train_seconds += time.perf_counter() - started
         return Step(number, self.total_steps, loss, self.learning_rate)
+
+    def collate(self, batch: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+        """The model's inputs of a batch, packed where the model allows it."""
+        if self.result.packed:
+            return collate_packed(batch, self.recipe.pad_token_id, self.model.device)
+        return collate_for(self.model, batch, self.recipe.pad_token_id)
 
     def _evaluated(self, validation: Sequence[Prompt], checkpoints: Checkpoints) -> Evaluated:
         """`evaluate`, with a checkpoint of the step before it where it takes longer than a stop can wait."""
@@ -302,21 +312,22 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
 def optimise_step(
     model: Any,
     batches: Sequence[Sequence[Prompt]],
-    pad_token_id: int,
+    collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]],
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
     divisors: float | Sequence[float] | None = None,
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    `model` must be in training mode. The loss that is minimised is the sum over the answer tokens, divided by
-    `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what is returned.
+    `model` must be in training mode. `collate` makes the model's inputs of a batch. The loss that is minimised is the
+    sum over the answer tokens, divided by `divisors` (None: by their number). With one divisor for each batch, the loss
+    that is minimised is what is returned.
     Raises FloatingPointError where the loss has no finite gradient.
     """
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):
-        loss = answer_loss(model, collate_for(model, batch, pad_token_id)) / divisor
+        loss = answer_loss(model, collate(batch)) / divisor
         loss.backward()
         total += loss.item()
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -127,6 +127,7 @@ def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
     """What came of a training, or of the part of it that was run, by column."""
     return {
         "gradient_checkpointing_used": recipe.gradient_checkpointing,
+        "packed": result.packed,
         "micro_batch_size": recipe.micro_batch_size or recipe.method.per_device_train_batch_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,

@@ -1,13 +1,14 @@
 """What every tuning method trains, and that it leaves the base model as it found it."""
 
 import hashlib
+from functools import partial
 
 import pytest
 import torch
 
 from raypeft.methods import METHODS, Full, Lora, Method
 from raypeft.models.loading import load_base
-from raypeft.training.batches import collate
+from raypeft.training.batches import collate, collate_for
 from raypeft.training.loop import optimise_step
 
 PROMPT_IDS, ANSWER_IDS = [5, 6, 7], [8, 9, 0]
@@ -27,7 +28,9 @@ def tune_a_little(model, method):
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if trainable:
         prompt = Prompt(Example("0", "a", "b"), PROMPT_IDS, ANSWER_IDS)
-        optimise_step(model, [[prompt]], 1, torch.optim.SGD(trainable, lr=10.0), 1.0)
+        optimise_step(
+            model, [[prompt]], partial(collate_for, model, pad_token_id=1), torch.optim.SGD(trainable, lr=10.0), 1.0
+        )
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,5 +1,6 @@
 """An optimiser is one record: what a sweep, planning and training make of one that a test adds."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from raypeft.study.config import Resources, Trial, trial_columns
 from raypeft.study.memory import predict
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
+from raypeft.training.batches import collate_for
 from raypeft.training.loop import make_optimizer, optimise_step
 
 NAMES = "adafactor, adamw_torch, adamw_8bit, paged_adamw_8bit"
@@ -47,7 +49,7 @@ def test_an_added_optimiser_makes_the_step(small_model) -> None:
         before = [each.detach().clone() for each in trainable]
         gradients: list[torch.Tensor] = []
         optimizer.register_step_pre_hook(lambda *_: gradients.extend(each.grad.clone() for each in trainable))
-        optimise_step(model, [[prompt]], 1, optimizer, method.max_grad_norm)
+        optimise_step(model, [[prompt]], partial(collate_for, model, pad_token_id=1), optimizer, method.max_grad_norm)
         assert any(gradient.abs().sum() > 0 for gradient in gradients)
         for weight, old, gradient in zip(trainable, before, gradients, strict=True):
             torch.testing.assert_close(weight.detach(), old - 0.5 * gradient)
