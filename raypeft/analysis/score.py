@@ -17,9 +17,10 @@ from raypeft import events
 from raypeft.data import DATASETS, dataset_of
 from raypeft.events import Listener
 from raypeft.methods import METHODS
-from raypeft.metrics.scoring import score_columns
+from raypeft.metrics.scoring import level_columns, score_columns
 from raypeft.records import Candidate, Example
 from raypeft.results.declarations import tested_on
+from raypeft.results.schema import schema_of
 from raypeft.results.statuses import is_fault
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import SandboxSettings
@@ -71,8 +72,9 @@ def score_again(
         if others := store.read_rows("example_scores", row["id"]):
             staged.write_rows("example_scores", row["id"], others)
         measured |= record_scores(row, staged, dataset, candidates, tested)
+        staged.adopt("trials", schema_of(level_columns(dataset.levels)))
         # A score that is no longer computed is gone. Candidates of the validation split are not stored.
-        names = [column.name for column in score_columns()]
+        names = [column.name for column in score_columns(dataset.levels)]
         older = dict.fromkeys(name for name in names if not name.endswith("_validation"))
         staged.write_rows("trials", row["id"], [row | older | {"status": "ok", "error": None} | measured])
         take_place(store, staged, row["id"])

@@ -6,7 +6,7 @@ row |= row_scores(answers, dataset.judged_by)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from raypeft.data import DATASETS
@@ -15,16 +15,22 @@ from raypeft.metrics.metric import Answers, Metric, Score, Values
 from raypeft.records import Column
 
 
-def declared_scores() -> list[Score]:
-    """Every score of every metric, those of the datasets' levels among them."""
-    levels = _levels()
+def declared_scores(more: Iterable[str] = ()) -> list[Score]:
+    """Every score of every metric, those of the datasets' levels and of `more` levels among them."""
+    levels = _levels(more)
     return [score for metric in METRICS.values() for score in metric.all_scores(levels)]
 
 
-def score_columns() -> list[Column]:
-    """Every column that a metric may fill, those of the datasets' levels among them."""
-    levels = _levels()
+def score_columns(more: Iterable[str] = ()) -> list[Column]:
+    """Every column that a metric may fill, those of the datasets' levels and of `more` levels among them."""
+    levels = _levels(more)
     return [column for metric in METRICS.values() for column in metric.all_columns(levels)]
+
+
+def level_columns(levels: Iterable[str]) -> list[Column]:
+    """The columns that a metric may fill for these levels alone."""
+    return [column for metric in METRICS.values() for level in levels for score in metric.level_scores(level)
+            for column in score.columns]  # fmt: skip
 
 
 def row_scores(answers: Answers, judged_by: Sequence[str]) -> dict[str, Any]:
@@ -54,6 +60,6 @@ def _applying(judged_by: Sequence[str]) -> Iterator[Metric]:
     return (metric for metric in METRICS.values() if metric.needs in judged_by)
 
 
-def _levels() -> list[str]:
-    """The levels of all datasets, each once."""
-    return [*dict.fromkeys(level for dataset in DATASETS.values() for level in dataset.levels)]
+def _levels(more: Iterable[str]) -> list[str]:
+    """The levels of all datasets of raypeft, and more, each once."""
+    return [*dict.fromkeys([*(level for dataset in DATASETS.values() for level in dataset.levels), *more])]

@@ -3,6 +3,7 @@
 store = ResultStore("results/rq2", tables())
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from raypeft import gpu
@@ -64,10 +65,13 @@ OF_THE_RUN = (
 """What `raypeft.trial.run` itself puts into the row."""
 
 
-def tables() -> dict[str, list[Column]]:
-    """The columns of each table by its name, as the metrics, datasets and statuses of this moment have them."""
+def tables(levels: Iterable[str] = ()) -> dict[str, list[Column]]:
+    """The columns of each table by its name, as the metrics, datasets and statuses of this moment have them.
+
+    `levels` are those of a user's datasets, whose scores have columns of their own.
+    """
     return {
-        "trials": [*OWN, *trial_columns(), *measured()],
+        "trials": [*OWN, *trial_columns(), *measured(levels)],
         "candidates": [*answer.CANDIDATES],
         "evals": [*training.EVALUATIONS],
         "tests": [*tests.TESTS],
@@ -75,12 +79,12 @@ def tables() -> dict[str, list[Column]]:
     }
 
 
-def measured() -> list[Column]:
+def measured(levels: Iterable[str] = ()) -> list[Column]:
     """The columns of a trial's row that are found out by running it."""
     return [
         status_column(),
         *OF_THE_RUN,
-        *score_columns(),
+        *score_columns(levels),
         *answer.COLUMNS,
         *tests.COLUMNS,
         *training.COLUMNS,

@@ -28,7 +28,7 @@ def own_declarations(trials: Iterable[Trial] = ()) -> Declarations:
     declared = {trial.dataset: trial.data for trial in trials if trial.declared}
     declared |= {trial.test_dataset: trial.test_data for trial in trials if trial.test_dataset and trial.test_declared}
     return Declarations(
-        scores=(*declared_scores(), *SCORES),
+        scores=(*declared_scores(levels_of(trials)), *SCORES),
         statuses=dict(STATUSES),
         datasets={
             name: DeclaredDataset(**{part.name: getattr(dataset, part.name) for part in fields(DeclaredDataset)})
@@ -37,6 +37,11 @@ def own_declarations(trials: Iterable[Trial] = ()) -> Declarations:
         methods={name: _declared(method) for name, method in METHODS.items()},
         trial_fields=tuple(name for name in Trial.model_fields if name not in NOT_SET),
     )
+
+
+def levels_of(trials: Iterable[Trial]) -> list[str]:
+    """The levels of the datasets that the trials are tested on, each once."""
+    return [*dict.fromkeys(level for trial in trials for level in trial.test_data.levels)]
 
 
 def _declared(method: type[Method]) -> DeclaredMethod:
@@ -83,7 +88,7 @@ def write_manifest(store: ResultStore, sweep: LoadedSweep | None = None, plan: P
     trials = [*plan.trials, *suggested_trials(store, plan.suggesting)] if plan else []
     manifest = Manifest(
         declarations=own_declarations(trials),
-        tables={name: tuple(columns) for name, columns in tables().items()},
+        tables={name: tuple(columns) for name, columns in tables(levels_of(trials)).items()},
         made_by=versions(),
         sweep=_as_run(sweep, plan, trials) if sweep else {},
         plan={trial.id: trial.fields for trial in trials},

@@ -19,9 +19,11 @@ import torch
 from raypeft import gpu
 from raypeft.events import Finished, Pruned, Started
 from raypeft.methods import TrainedMethod
+from raypeft.metrics.scoring import level_columns
 from raypeft.prompting.shots import pick_shots, prompt_columns
 from raypeft.records import Candidate, Prompt
 from raypeft.results import places
+from raypeft.results.schema import schema_of
 from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
@@ -80,7 +82,9 @@ def run_and_record(context: TrialContext) -> Row:
 
 def check_columns(context: TrialContext) -> None:
     """Raise ValueError, before anything is loaded, where the store has no place for what the trial may measure."""
-    for table, columns in tables().items():
+    levels = context.trial.test_data.levels
+    context.store.adopt("trials", schema_of(level_columns(levels)))  # those of a user's dataset are known only now
+    for table, columns in tables(levels).items():
         lacking = {column.name for column in columns} - set(context.store.schemas[table].names)
         if lacking:
             raise ValueError(f"the table {table} of {context.store.url} must have a column for all that a trial "

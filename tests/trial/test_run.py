@@ -599,3 +599,23 @@ grids: [{model: toy, dataset: mine, test_dataset: theirs, tuning_method: lora, n
     found = store.read_rows("candidates", trial.id)
     assert found and all(each["instruction"].startswith("reverse") for each in found)
     assert json.loads(row["test_declared"])["path"] == str(tmp_path / "theirs.jsonl")
+
+
+def test_scores_of_a_users_levels_have_columns_and_are_declared_in_the_manifest(store, tmp_path):
+    from raypeft.trial.declarations import write_manifest
+
+    rows = [{"q": f"add {number}", "t": ["assert f(1) == 2"], "l": level} for number, level in enumerate("aab")]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.yaml").write_text("""name: s
+datasets: {kata: {path: {test: test.jsonl}, prompt: q, tests: t, levels: l}}
+grids: [{model: toy, dataset: kata, tuning_method: zero_shot, num_beams: 1, num_return_sequences: 1, max_new_tokens: 4}]
+""")
+    sweep = load_config(tmp_path / "s.yaml")
+    made = plan_sweep(sweep)
+    row = run_and_record(TrialContext(made.trials[0], "s", store))
+    assert (row["status"], row["pass_at_1_a"], row["pass_at_1_b"]) == ("ok", 0.0, 0.0)
+    assert {each["level"] for each in store.read_rows("tests")} == {"a", "b"}
+    manifest = write_manifest(store, sweep, made)
+    assert manifest.declarations.score("pass_at_1_b", "a test").description.endswith("b problems")
+    assert "pass_at_1_b" in {column.name for column in manifest.tables["trials"]}
+    assert score_again(store) == 1 and store.read_rows("trials")[0]["pass_at_1_a"] == 0.0

@@ -22,6 +22,8 @@ ALIASES = {"valid": "validation", "val": "validation", "dev": "validation", "eva
 """Other names of splits, as files and datasets on the hub have them."""
 CHARACTERS_A_TOKEN = 2
 """For planning, which has no tokenizer: text has more characters a token than this."""
+MOST_LEVELS = 20
+"""Each level has columns of its own in the table of trials."""
 UNREAD_TOKENS = 1024
 """For planning: the length of the longest example of a dataset that is not read before its trials run."""
 
@@ -68,8 +70,21 @@ def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
             "longest_prompt": max(len(each.nl) for each in examples),
             "longest_answer": max(len(each.code) for each in examples),
             "sizes": {split: len(found) for split, found in loaded.splits.items()},
+            "level_names": _levels(name, data, loaded.splits),
         }
     )
+
+
+def _levels(name: str, data: Declaration, splits: Splits) -> tuple[str, ...]:
+    """The levels of the test split: numbers in their order, words as they come."""
+    found = [*dict.fromkeys(example.level for example in splits["test"] if example.level)]
+    if len(found) > MOST_LEVELS:
+        raise DataError([f"{name}: levels must name a column of at most {MOST_LEVELS} different values but "
+                         f"{data.levels} has {len(found)}, such as {', '.join(found[:3])}"])  # fmt: skip
+    try:
+        return tuple(sorted(found, key=float))
+    except ValueError:
+        return tuple(found)
 
 
 def as_dataset(name: str, data: DeclaredData) -> Dataset:
@@ -87,6 +102,7 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
         longest_tokens=_tokens(data.longest_prompt) + answer,
         untuned_stop=data.stop or ("\n### Instruction:",),
         judged_by=data.judged_by,
+        levels=data.level_names,
         splits=tuple(split for split, count in data.sizes.items() if count) if data.sizes else SPLITS,
     )
 

@@ -60,6 +60,11 @@ class Declaration(BaseModel):
         description="Column with tests: a mapping of inputs and outputs as in APPS, a list of assertions (or a mapping "
         "of asserts and setup) as in MBPP, or a mapping of test and entry_point as in HumanEval",
     )
+    levels: str | None = Field(
+        None,
+        description="Column with each problem's level, such as its difficulty: functional scores are also computed for "
+        "each level",
+    )
     id: str | None = Field(None, description="Column with the ids of examples. null: numbers in the order of the rows")
     split: Split = Field(Split(), description="How splits are made that have no file")
     stop: Annotated[tuple[str, ...] | None, BeforeValidator(as_strings)] = Field(
@@ -86,6 +91,8 @@ class Declaration(BaseModel):
             raise ValueError("must have prompt and answer (columns or templates of columns), or messages (a column)")
         if self.messages is None and self.answer is None and self.tests is None:
             raise ValueError("must have answer or tests: nothing else can judge what a model writes")
+        if self.levels is not None and self.tests is None:
+            raise ValueError("levels has no effect without tests: scores that need no tests are not computed by level")
         for name in ("prompt", "answer"):
             if getattr(self, name) is not None:
                 check_template(name, getattr(self, name))
@@ -114,7 +121,7 @@ class Declaration(BaseModel):
             text = getattr(self, name)
             for column in template_columns(text) if text is not None else ():
                 yield name, column
-        for name in ("messages", "tests", "id"):
+        for name in ("messages", "tests", "levels", "id"):
             if column := getattr(self, name):
                 yield name, column
 
@@ -130,11 +137,14 @@ class DeclaredData(Declaration):
     """Characters of the longest reference answer. None where the rows were not read, or have none."""
     sizes: dict[str, int] | None = None
     """Examples in each split. None where the rows were not read."""
+    level_names: tuple[str, ...] = ()
+    """The levels of the test split, numbers in their order, words as they come. Empty where the rows were not read."""
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it this dataset, for a trial's id: what the files hold, and not where they are."""
-        given = self.model_dump(exclude_defaults=True, exclude={"longest_prompt", "longest_answer", "sizes"})
+        read = {"longest_prompt", "longest_answer", "sizes", "level_names"}
+        given = self.model_dump(exclude_defaults=True, exclude=read)
         if self.content:
             given.pop("path")
         return given

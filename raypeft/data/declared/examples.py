@@ -4,7 +4,9 @@ examples, problems = make_examples(table, declaration)
 """
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from raypeft.data.declared.declaration import Declaration, filled, is_template, template_columns
@@ -16,6 +18,8 @@ from raypeft.records import Example
 from raypeft.sandbox import parse_tests
 from raypeft.sandbox.asserts import from_check
 
+RESERVED = ("low", "high", "paper", "validation", "paper_low", "paper_high")
+"""Words that no level may have: its columns would have the names of a score's readings (`pass_at_1_low`)."""
 ASKING, ANSWERING = ("user", "human"), ("assistant", "gpt")
 """Names of the two sides of a chat: those of OpenAI, and those of ShareGPT."""
 
@@ -36,11 +40,8 @@ def make_examples(table: Table, declaration: Declaration) -> tuple[list[Example]
             made.append(_example(number, row.values, declaration))
         except Unusable as error:
             problems.append(Problem(row.place, str(error)))
-    ids = unique([example_id for example_id, *_ in made])
-    examples = [
-        Example(example_id, nl, code, tests=tests) for example_id, (_, nl, code, tests) in zip(ids, made, strict=True)
-    ]
-    return examples, problems
+    ids = unique([example.id for example in made])
+    return [replace(example, id=given) for given, example in zip(ids, made, strict=True)], problems
 
 
 def check_columns(table: Table, declaration: Declaration) -> None:
@@ -54,8 +55,7 @@ def check_columns(table: Table, declaration: Declaration) -> None:
                              f"the columns are {', '.join(map(str, present))}")  # fmt: skip
 
 
-def _example(number: int, values: dict[str, Any], declaration: Declaration) -> tuple[str, str, str, str]:
-    """(id, instruction, answer, tests) of a row."""
+def _example(number: int, values: dict[str, Any], declaration: Declaration) -> Example:
     given = values.get(declaration.id) if declaration.id else None
     example_id = str(number if given is None else given)
     if declaration.messages:
@@ -64,7 +64,18 @@ def _example(number: int, values: dict[str, Any], declaration: Declaration) -> t
         assert declaration.prompt is not None  # the declaration's own check
         nl = _text(declaration.prompt, values)
         code = _text(declaration.answer, values) if declaration.answer else ""
-    return example_id, nl, code, _tests(declaration.tests, values)
+    tests, level = _tests(declaration.tests, values), _level(declaration.levels, values)
+    return Example(example_id, nl, code, tests=tests, level=level)
+
+
+def _level(column: str | None, values: dict[str, Any]) -> str:
+    """The level of a row: a word or a number; it becomes part of the names of columns. Empty where there is none."""
+    value = values.get(column) if column else None
+    level = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value).strip()
+    if not re.fullmatch(r"[\w+.-]{0,40}", level.replace(" ", "_")) or level in RESERVED:
+        raise Unusable(f"{column} must be a word of letters and digits, other than {', '.join(RESERVED)}, but is "
+                       f"{level[:60]!r}")  # fmt: skip
+    return level.replace(" ", "_")
 
 
 def _text(source: str, values: dict[str, Any]) -> str:

@@ -181,3 +181,19 @@ def test_a_dataset_on_the_hub_is_loaded_with_its_splits(tmp_path: Path, monkeypa
 def test_a_private_dataset_without_a_token_is_told_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be loaded from the hub .* needs a token: `hf auth login`"):
         load("mine", declared(tmp_path, "hf://owner/no-such-dataset"))
+
+
+def test_the_levels_of_the_test_split_are_those_of_the_dataset(tmp_path: Path) -> None:
+    tests = {"inputs": ["1\n"], "outputs": ["2\n"]}
+    rows = [{"q": f"task {number}", "t": tests, "l": level} for number, level in enumerate((10, 2, 2, 5))]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = settled("mine", Declaration(path={"test": "test.jsonl"}, prompt="q", tests="t", levels="l"), tmp_path)
+    assert as_dataset("mine", data).levels == ("2", "5", "10")
+    assert data.identity == data.model_copy(update={"level_names": ()}).identity
+
+
+def test_a_column_with_a_level_for_each_row_is_refused(tmp_path: Path) -> None:
+    rows = [{"q": f"task {number}", "t": ["assert f(1) == 2"], "l": number} for number in range(30)]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="at most 20 different values but l has 30, such as 0, 1, 2"):
+        settled("mine", Declaration(path={"test": "test.jsonl"}, prompt="q", tests="t", levels="l"), tmp_path)

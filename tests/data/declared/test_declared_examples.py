@@ -173,3 +173,22 @@ def test_a_column_that_no_row_has_is_named_with_the_nearest() -> None:
 def test_a_declaration_that_says_too_little_or_too_much_is_refused(fields: dict[str, Any], told_: str) -> None:
     with pytest.raises(ValueError, match=told_.replace("{", r"\{")):
         Declaration(path="a.jsonl", **fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "level"), [("hard", "hard"), ("Very hard", "Very_hard"), (3, "3"), (2.0, "2"), (None, "")]
+)
+def test_a_level_is_a_word_or_a_number(given: Any, level: str) -> None:
+    assert made({"q": "q", "t": TESTS, "l": given}, prompt="q", tests="t", levels="l").level == level
+
+
+@pytest.mark.parametrize("given", ["low", "a/b", "x" * 41])
+def test_a_level_that_cannot_be_part_of_a_columns_name_is_refused(given: str) -> None:
+    assert "l must be a word of letters and digits" in refused(
+        {"q": "q", "t": TESTS, "l": given}, prompt="q", tests="t", levels="l"
+    )
+
+
+def test_levels_without_tests_have_no_effect_and_are_refused() -> None:
+    with pytest.raises(ValueError, match="levels has no effect without tests"):
+        Declaration(path="a.jsonl", prompt="q", answer="a", levels="l")
