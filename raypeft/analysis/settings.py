@@ -41,6 +41,19 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     return [_told(row, varying[_kind(row)], declared) for row in rows]
 
 
+def split_settings(rows: Sequence[Row], declared: Declarations) -> tuple[list[str], list[str]]:
+    """The settings in which all rows agree that have such a field, and for each row its others. As `settings`."""
+    varying = _varying_by_kind(rows, declared)
+    told = [_parts(row, varying[_kind(row)], declared) for row in rows]
+    shared = {}
+    for name in dict.fromkeys(name for parts in told for name in parts):
+        having = [parts.get(name) for parts, row in zip(told, rows, strict=True) if row.get(name) is not None]
+        if len(having) > 1 and having[0] and len(set(having)) == 1:
+            shared[name] = having[0]
+    own = [", ".join(text for name, text in parts.items() if name not in shared) for parts in told]
+    return [*shared.values()], own
+
+
 def changed(row: Row, declared: Declarations) -> dict[str, Any]:
     """A row's fields that are not at the defaults of its method and dataset, with their values."""
     usual = _usual(row, declared)
@@ -97,17 +110,22 @@ def _hashable(row: Row, name: str, usual: Mapping[str, Any]) -> Any:
 
 def _told(row: Row, varying: set[str], declared: Declarations, brief: bool = False) -> str:
     """The fields that tell a row apart; `brief`: without those that are merely not the default."""
+    return ", ".join(_parts(row, varying, declared, brief).values())
+
+
+def _parts(row: Row, varying: set[str], declared: Declarations, brief: bool = False) -> dict[str, str]:
+    """The same by the name of the field."""
     method = declared.method(row["tuning_method"])
     usual = _usual(row, declared)
-    parts = []
+    parts = {}
     for name in method.fields:
         value = row.get(name)
         if name in NEVER_SETTINGS or value is None:
             continue
         always = name in varying or (name in ALWAYS_SETTINGS and value)
         if always or (not brief and value != usual.get(name, _UNKNOWN)):
-            parts.append(f"{SHORT.get(name, name)} {shown(value)}")
-    return ", ".join(parts)
+            parts[name] = f"{SHORT.get(name, name)} {shown(value)}"
+    return parts
 
 
 def shown(value: Any) -> str:

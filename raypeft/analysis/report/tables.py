@@ -16,7 +16,7 @@ from raypeft.analysis.report.panels import Measured, Panel, Standing
 from raypeft.analysis.report.paper import published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
-from raypeft.analysis.settings import data_of, settings
+from raypeft.analysis.settings import data_of, settings, split_settings
 from raypeft.metrics.metric import Score
 
 
@@ -130,9 +130,7 @@ def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any
 def _split_settings(panel: Panel, study: Study) -> tuple[list[str], list[str]]:
     """The settings that all conditions have, and each condition's others."""
     rows = [{**each.row, "seed": None, "icl_seed": None} for each in panel.standings]
-    parts = [text.split(", ") if text else [] for text in settings(rows, panel.declared)]
-    shared = [part for part in parts[0] if all(part in each for each in parts)] if len(parts) > 1 else []
-    return shared, [", ".join(part for part in each if part not in shared) for each in parts]
+    return split_settings(rows, panel.declared)
 
 
 def _caption(panel: Panel, shared: Sequence[str]) -> str:

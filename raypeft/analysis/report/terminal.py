@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from math import inf
 from typing import Any, Literal
 
 from rich import box
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.analysis.settings import data_of, settings
+from raypeft.analysis.settings import data_of, split_settings
 from raypeft.analysis.warnings import warnings
 from raypeft.metrics.metric import WIDE, Score
 from raypeft.metrics.scoring import declared_scores
@@ -72,6 +73,7 @@ BEFORE_SCORES = [
     Heading("sweep", lambda row: row.get("folder", ""), numeric=False),
     Heading("method", lambda row: row["tuning_method"], numeric=False),
     Heading("settings", lambda row: row["settings"], numeric=False),
+    Heading("status", lambda row: "" if row["status"] == "ok" else row["status"], numeric=False),
 ]
 AFTER_SCORES = [
     Heading("params", millions("trainable_params")),
@@ -106,12 +108,15 @@ def summary_table(
     `declared` are the declarations of the folder that holds the rows; None: this version's.
     """
     declared = declared or own_declarations()
-    told = [{**row, "settings": text} for row, text in zip(rows, settings(rows, declared), strict=True)]
+    alike, apart = split_settings(rows, declared)
+    told = [{**row, "settings": text} for row, text in zip(rows, apart, strict=True)]
     headings = (*SHARED, *BEFORE_SCORES, *score_headings(declared.scores), *AFTER_SCORES)
     columns = [(heading, [heading.text(row) for row in told]) for heading in headings]
-    common = [(heading, texts[0]) for heading, texts in columns if heading in SHARED and len(set(texts)) == 1]
-    kept = [(heading, texts) for heading, texts in columns if any(texts) and (heading, texts[0]) not in common]
-    title = ", ".join([f"{heading.title} {text}" for heading, text in common if text] + ["scores in percent"])
+    # A trial without a score has no number of test examples.
+    common = {heading.title: text for heading, texts in columns if heading in SHARED and len(set(texts) - {""}) == 1
+              for text in set(texts) - {""}}  # fmt: skip
+    kept = [(heading, texts) for heading, texts in columns if any(texts) and heading.title not in common]
+    title = ", ".join([*(f"{name} {text}" for name, text in common.items()), *alike, "scores in percent"])
     notes = [heading.note for heading, _ in kept if heading.note]
     return (
         "; ".join([title, *([", ".join(notes)] if notes else [])]),
@@ -121,26 +126,40 @@ def summary_table(
 
 
 def by_scores(rows: Sequence[Row], declared: Declarations) -> list[list[Row]]:
-    """The rows whose scores are of one kind together, since a table of both would be half empty."""
+    """The rows whose scores are of one kind together, since a table of both would be half empty; the best first."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(declared.tested(row).judged_by, []).append(row)
-    return list(groups.values())
+    return [best_first(group, declared) for group in groups.values()]
 
 
 def shortened(rows: Sequence[Row], declared: Declarations, most: int | None = MOST_LINES) -> tuple[Sequence[Row], str]:
     """The rows that a terminal shows, and what the title says of the others: of thousands, the best ones."""
     if most is None or len(rows) <= most:
         return rows, ""
-    headline = [
-        score for score in declared.scores if score.in_headline or score.name in ("test_loss", "best_eval_loss")
-    ]
-    score = next((score for score in headline if any(row.get(score.name) is not None for row in rows)), None)
-    if score is None:
-        return rows[:most], f"; the first {most} of {len(rows):,} rows ({SHOWS_ALL})"
+    score = ranked_by(rows, declared)
+    told = f"best {most} of {len(rows):,} rows by {score.title}" if score else f"first {most} of {len(rows):,} rows"
+    return rows[:most], f"; the {told} ({SHOWS_ALL})"
+
+
+def ranked_by(rows: Sequence[Row], declared: Declarations) -> Score | None:
+    """The first score of the headline that some row has, or its losses."""
+    losses = ("test_loss", "best_eval_loss")
+    headline = (score for score in declared.scores if score.in_headline or score.name in losses)
+    return next((score for score in headline if any(row.get(score.name) is not None for row in rows)), None)
+
+
+def best_first(rows: Sequence[Row], declared: Declarations) -> list[Row]:
+    """The rows by `ranked_by`; those without it come last, by their validation loss."""
+    if (score := ranked_by(rows, declared)) is None:
+        return list(rows)
     name, sign = score.name, -1 if score.higher_is_better else 1
-    order = sorted(rows, key=lambda row: (row.get(name) is None, sign * (row.get(name) or 0.0)))
-    return order[:most], f"; the best {most} of {len(rows):,} rows by {score.title} ({SHOWS_ALL})"
+
+    def place(row: Row) -> tuple[bool, float, float]:
+        loss = row.get("best_eval_loss")
+        return row.get(name) is None, sign * (row.get(name) or 0.0), inf if loss is None else loss
+
+    return sorted(rows, key=place)
 
 
 def print_summary(

@@ -53,13 +53,35 @@ def test_what_all_rows_share_stands_in_the_title_and_not_in_a_column() -> None:
 def test_what_rows_differ_in_is_a_column() -> None:
     rows = [row(), row(model="owner/name")]
     title, _, _ = summary_table(rows)
-    assert title == "dataset toy, test examples 200, scores in percent"
+    assert title == "dataset toy, test examples 200, r 16, scores in percent"
     assert [line["model"] for line in cells(rows)] == ["toy", "owner/name"]
 
 
 def test_a_line_is_one_trial_in_the_order_given() -> None:
     methods = ["zero_shot", "icl", "lora", "full"]
     assert [line["method"] for line in cells([row(tuning_method=method) for method in methods])] == methods
+
+
+def test_settings_of_all_rows_that_have_the_field_stand_in_the_title() -> None:
+    rows = [row(num_train_epochs=7, lora_r=r) for r in (2, 4)] + [row(tuning_method="zero_shot")]
+    title, _, _ = summary_table(rows)
+    assert title == "model toy, dataset toy, test examples 200, epochs 7, scores in percent"
+    assert [line["settings"] for line in cells(rows)] == ["r 2", "r 4", ""]
+
+
+def test_a_setting_that_another_row_has_at_its_default_stays_with_its_row() -> None:
+    rows = [row(learning_rate=1e-3), row(tuning_method="full"), row("failed")]
+    assert cells(rows)[0]["settings"].startswith("lr 0.001")
+
+
+def test_the_best_row_comes_first_and_what_has_no_score_last() -> None:
+    losses = [0.5, 0.3, 0.9]
+    rows = [row("pruned", {"best_eval_loss": loss}, lora_r=r) for r, loss in zip((2, 4, 6), losses, strict=True)]
+    rows += [row(measured={"em_at_1": score}, lora_r=r) for r, score in ((8, 0.2), (10, 0.4))]
+    text = printed(rows)
+    places = [text.index(f"r {r} ") for r in (10, 8, 4, 2, 6)]
+    assert places == sorted(places)
+    assert text.count("pruned ") == 3 and "test examples 200" in text.splitlines()[0]
 
 
 def test_fractions_become_percent() -> None:
@@ -136,7 +158,7 @@ def test_nothing_is_printed_for_no_rows() -> None:
 def test_the_markdown_table_has_one_cell_for_every_heading() -> None:
     rows = [row(), row(tuning_method="full", measured={"best_eval_loss": 0.5}), row("failed", tuning_method="icl")]
     title, blank, header, rule, *lines = markdown(rows).splitlines()
-    assert (title, blank) == ("model toy, dataset toy, scores in percent", "")
+    assert (title, blank) == ("model toy, dataset toy, test examples 200, scores in percent", "")
     assert set(rule) == set("|-: ") and len(lines) == 3
     assert {line.count("|") for line in (header, rule, *lines)} == {header.count("|")}
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
