@@ -35,8 +35,8 @@ from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.training.batches import IGNORED, collate, training_steps
-from raypeft.training.loop import make_optimizer, optimise_step
 from raypeft.training.packing import can_pack, collate_packed
+from raypeft.training.step import make_optimizer, optimise_step
 
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""

@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from figure1.bars import BATCH, PADDED, origin_columns, planned
 from figure1.models import build_base
 from raypeft.gpu import GIB
-from raypeft.training.loop import checkpointing, make_optimizer
+from raypeft.training.step import checkpointing, make_optimizer
 
 IN_FLOAT32 = {"__pow__", "cumsum", "exp", "layer_norm", "log_softmax", "norm", "pow", "prod", "rsqrt", "softmax", "sum"}
 """Operations that autocast computes in float32 on a GPU but not on a CPU, as far as our models use them (torch's page
@@ -25,7 +25,7 @@ on amp, "CUDA Ops that can autocast to float32")."""
 def simulate_bar(bar, options):
     """The storages alive at the peak of a second training step of 8 x 128 tokens, on tensors without values.
 
-    The step is that of `raypeft.training.loop.optimise_step`, less what asks for values (which positions have a loss, the
+    The step is that of `raypeft.training.step.optimise_step`, less what asks for values (which positions have a loss, the
     loss as a number). It is taken under the CPU's autocast, then once more with what CUDA's computes in float32.
     """
     from bitsandbytes.functional import quantize_4bit

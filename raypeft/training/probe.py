@@ -19,6 +19,7 @@ from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.losses import answer_loss
+from raypeft.training.step import checkpointing
 
 if TYPE_CHECKING:
     from raypeft.training.loop import Recipe
@@ -74,8 +75,6 @@ def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
 
 
 def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> None:
-    from raypeft.training.loop import checkpointing
-
     model.train()
     held = torch.empty(state, dtype=torch.uint8, device=model.device)
     try:

@@ -9,7 +9,7 @@ import torch
 from raypeft.methods import METHODS, Full, Lora, Method
 from raypeft.models.loading import load_base
 from raypeft.training.batches import collate, collate_for
-from raypeft.training.loop import optimise_step
+from raypeft.training.step import optimise_step
 
 PROMPT_IDS, ANSWER_IDS = [5, 6, 7], [8, 9, 0]
 

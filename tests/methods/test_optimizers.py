@@ -16,7 +16,7 @@ from raypeft.study.memory import predict
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import make_optimizer, optimise_step
+from raypeft.training.step import make_optimizer, optimise_step
 
 NAMES = "adafactor, adamw_torch, adamw_8bit, paged_adamw_8bit"
 

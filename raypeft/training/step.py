@@ -1,0 +1,76 @@
+"""One step of an optimiser: the gradients of a batch, clipped, and the schedule; and how activations are kept.
+
+optimizer, scheduler = make_optimizer(parameters, method, total_steps)
+loss = optimise_step(model, [batch], collate, optimizer, method.max_grad_norm)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from raypeft.methods.optimizers import OPTIMIZERS
+from raypeft.records import Prompt
+from raypeft.training.losses import answer_loss, answer_tokens
+
+if TYPE_CHECKING:
+    from raypeft.methods import TrainedMethod
+
+
+@contextmanager
+def checkpointing(model: Any, enabled: bool) -> Iterator[None]:
+    """Compute activations a second time in the backward pass rather than keep them."""
+    if enabled:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    try:
+        yield
+    finally:
+        if enabled:
+            model.gradient_checkpointing_disable()
+
+
+def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, total_steps: int) -> tuple[Any, Any]:
+    """The optimiser and its learning-rate schedule, as `transformers.Trainer` makes them from the same fields."""
+    from transformers import get_scheduler
+
+    make = OPTIMIZERS[method.optim].make
+    optimizer = make(parameters, lr=method.learning_rate, weight_decay=method.weight_decay)
+    warmup = method.warmup_steps if method.warmup_steps >= 1 else math.ceil(total_steps * method.warmup_steps)
+    scheduler = get_scheduler(
+        method.lr_scheduler_type, optimizer, num_warmup_steps=int(warmup), num_training_steps=total_steps
+    )
+    return optimizer, scheduler
+
+
+def optimise_step(
+    model: Any,
+    batches: Sequence[Sequence[Prompt]],
+    collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]],
+    optimizer: torch.optim.Optimizer,
+    max_grad_norm: float,
+    divisors: float | Sequence[float] | None = None,
+) -> float:
+    """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
+
+    `model` must be in training mode. `collate` makes the model's inputs of a batch. The loss that is minimised is the
+    sum over the answer tokens, divided by `divisors` (None: by their number). With one divisor for each batch, the loss
+    that is minimised is what is returned.
+    Raises FloatingPointError where the loss has no finite gradient.
+    """
+    number, total = sum(map(answer_tokens, batches)), 0.0
+    each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
+    for batch, divisor in zip(batches, each, strict=True):
+        loss = answer_loss(model, collate(batch)) / divisor
+        loss.backward()
+        total += loss.item()
+    trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
+    if math.isfinite(total) and not math.isfinite(norm):
+        raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
+    optimizer.step()
+    optimizer.zero_grad()
+    return total * divisors / number if isinstance(divisors, float) else total
