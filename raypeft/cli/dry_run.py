@@ -13,7 +13,7 @@ from raypeft.analysis.timing import Timing
 from raypeft.cli.data_report import data_report
 from raypeft.cli.searching import plan_lines
 from raypeft.models.kinds import is_slow
-from raypeft.models.table import config_of
+from raypeft.models.table import config_of, looked_up_once
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import duration
 from raypeft.study.checking import LoadedSweep
@@ -23,6 +23,7 @@ from raypeft.study.plan import parameter_counts, plan_sweep, plan_trials
 from raypeft.trial.declarations import own_declarations
 
 
+@looked_up_once()
 def describe_plan(sweep: LoadedSweep, planned: Sequence[Trial] | None = None) -> dict[str, Any]:
     """The plan as one object for JSON. Its keys are the names of the results' columns. `planned`: the plan, if it is
     made already."""

@@ -8,6 +8,9 @@ folder, a GGUF file) works as well; what can be known of it comes from its confi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -166,8 +169,31 @@ def family_of(model: str, path: str | None = None) -> ModelFamily:
     return replace(family, architecture=found or family.architecture, folder=folder) if folder else family
 
 
+_LOOKED_UP: ContextVar[dict[str, Path | None] | None] = ContextVar("looked_up", default=None)
+
+
+@contextmanager
+def looked_up_once() -> Iterator[None]:
+    """Within it, the place of each model is looked up once: a plan of thousands of trials asks seven times for each."""
+    known = _LOOKED_UP.get()
+    token = _LOOKED_UP.set({} if known is None else known)
+    try:
+        yield
+    finally:
+        _LOOKED_UP.reset(token)
+
+
 def config_folder(source: str) -> Path | None:
     """The folder with the config.json of a local model, or of a hub id that was downloaded before."""
+    known = _LOOKED_UP.get()
+    if known is None:
+        return _config_folder(source)
+    if source not in known:
+        known[source] = _config_folder(source)
+    return known[source]
+
+
+def _config_folder(source: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.methods import METHODS, TrainedMethod
 from raypeft.models import kinds
-from raypeft.models.table import chat_refusal, config_of, family_of, total_params
+from raypeft.models.table import chat_refusal, config_of, family_of, looked_up_once, total_params
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
@@ -61,6 +61,7 @@ def plan_trials(sweep: LoadedSweep) -> list[Trial]:
     return plan_sweep(sweep).trials
 
 
+@looked_up_once()
 def plan_sweep(sweep: LoadedSweep) -> Plan:
     """All trials of all grids, each once, those of a random search among them. Trials of one base model follow each
     other; else the file's order is kept.

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from raypeft.models import table
 from raypeft.models.table import MODELS, TOY_FOLDER, family_of, folder_problem, is_known
 
 
@@ -49,3 +50,16 @@ def test_a_folder_with_a_git_lfs_pointer_for_its_weights_is_told_so(tmp_path):
     shutil.copytree(TOY_FOLDER, tmp_path / "copy")
     (tmp_path / "copy" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     assert "model.safetensors is a Git LFS pointer; run `git lfs pull`" in folder_problem(str(tmp_path / "copy"))
+
+
+def test_a_plan_looks_a_model_up_once_and_a_later_one_again(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(table, "_config_folder", lambda source: asked.append(source))
+    with table.looked_up_once():
+        for _ in range(3):
+            table.config_of("owner/name")
+            with table.looked_up_once():
+                table.config_of("owner/name")
+    assert asked == ["owner/name"]
+    table.config_of("owner/name")
+    assert len(asked) > 1, "a model may have been downloaded since"
