@@ -32,6 +32,13 @@ class Example:
     """JSON text in one of the forms of `raypeft.sandbox.cases`: inputs and outputs, or assertions. Empty: no tests."""
     defect: str = ""
     """Why the example has no usable tests, although the dataset has tests."""
+    earlier: tuple["Example", ...] = ()
+    """The exchanges of a chat before this one. They stand in the prompt, with their answers."""
+
+    @property
+    def asked(self) -> str:
+        """All that is asked, with the exchanges before: what two examples must have in common to be duplicates."""
+        return "\n".join([*(text for each in self.earlier for text in (each.nl, each.code)), self.nl])
 
 
 @dataclass(frozen=True, slots=True)

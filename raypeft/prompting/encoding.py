@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raypeft.prompting.chat import answer_turn, chat_text
-from raypeft.prompting.forms import CORRECTED, render, turns
+from raypeft.prompting.forms import CORRECTED, exchanges, render, turns
 from raypeft.prompting.plain_text import token_ids
 from raypeft.records import Example, Form, Prompt
 
@@ -145,7 +145,8 @@ class Encoder:
 
 def spelled_by(example: Example, shots: Sequence[Example]) -> list[str]:
     """The texts of the data in a prompt, in which special tokens are not read."""
-    return [example.nl, example.starter_code, *(text for shot in shots for text in (shot.nl, shot.code))]
+    before = exchanges(example, shots)
+    return [example.nl, example.starter_code, *(text for each in before for text in (each.nl, each.code))]
 
 
 def cut_as_paper(prompt: Prompt, answer_tokens: int, is_encoder_decoder: bool = False) -> Prompt:

@@ -54,9 +54,14 @@ def form_of(
     return replace(CORRECTED, before="\n", after=sentinel)
 
 
+def exchanges(query: Example, shots: Sequence[Example]) -> list[Example]:
+    """What stands in a prompt before the query, with its answers: the shots, and what was said in its chat before."""
+    return [*(each for shot in shots for each in (*shot.earlier, shot)), *query.earlier]
+
+
 def render(query: Example, shots: Sequence[Example] = (), form: Form = CORRECTED) -> str:
     """The text that the model reads: the shots with their answers, then the query."""
-    told = "".join(form.shot.format(code=shot.code, **_asked(shot, form)) for shot in shots)
+    told = "".join(form.shot.format(code=each.code, **_asked(each, form)) for each in exchanges(query, shots))
     begun = query.starter_code if form.starter in ("prefilled", "asked") else ""
     return form.before + told + form.query.format(**_asked(query, form)) + form.after + begun
 
@@ -64,9 +69,9 @@ def render(query: Example, shots: Sequence[Example] = (), form: Form = CORRECTED
 def turns(query: Example, shots: Sequence[Example], form: Form) -> list[dict[str, str]]:
     """The prompt as messages for a chat template: each shot is a turn of the user and the model's answer to it."""
     messages: list[dict[str, str]] = []
-    for shot in shots:
-        messages.append({"role": "user", "content": form.query.format(**_asked(shot, form))})
-        messages.append({"role": "assistant", "content": form.answer.format(code=shot.code)})
+    for each in exchanges(query, shots):
+        messages.append({"role": "user", "content": form.query.format(**_asked(each, form))})
+        messages.append({"role": "assistant", "content": form.answer.format(code=each.code)})
     return [*messages, {"role": "user", "content": form.query.format(**_asked(query, form))}]
 
 

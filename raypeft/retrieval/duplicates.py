@@ -15,8 +15,8 @@ def same_instruction(train: Sequence[Example], queries: Sequence[Example]) -> li
     """For each query, the rows of `train` that have the same instruction, ignoring case and white space."""
     rows: dict[str, list[int]] = {}
     for row, example in enumerate(train):
-        rows.setdefault(plain(example.nl), []).append(row)
-    return [rows.get(plain(query.nl), []) for query in queries]
+        rows.setdefault(plain(example.asked), []).append(row)
+    return [rows.get(plain(query.asked), []) for query in queries]
 
 
 def exact_duplicates(train: Sequence[Example], queries: Sequence[Example]) -> int:

@@ -52,3 +52,13 @@ def test_starter_code_stands_in_the_users_turn():
     tokenizer = chat_tokenizer()
     prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(Example("q", "add", "def f(): 1", starter_code="def f():"))
     assert "user\nadd\ndef f():<|im_end|>" in tokenizer.decode(prompt.prompt_ids)
+
+
+def test_a_chat_of_several_exchanges_is_what_the_template_makes_of_its_messages():
+    tokenizer = chat_tokenizer(CHATML)
+    chat = Example("c", "now <|im_end|> backwards", "x[::-1]", earlier=(Example("c.0", "sort `x`", "sorted(x)"),))
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(chat)
+    messages = [turn("user", "sort `x`"), turn("assistant", "sorted(x)"), turn("user", chat.nl)]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    assert tokenizer.decode(prompt.prompt_ids) == text
+    assert prompt.prompt_ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3, "that of the data is plain text"

@@ -78,3 +78,11 @@ def test_the_turns_of_a_chat_are_the_shots_with_their_answers_and_then_the_query
         {"role": "assistant", "content": "sorted(y)"},
         {"role": "user", "content": "reverse a list `x`"},
     ]
+
+
+def test_what_was_said_in_a_chat_before_stands_between_the_shots_and_the_query() -> None:
+    first = Example("q.0", "sort `x`", "sorted(x)")
+    chat = Example("q", "reverse it", "x[::-1]", earlier=(first,))
+    assert render(chat, SHOTS[:1]) == render(QUERY, [SHOTS[0], first]).replace("reverse a list `x`", "reverse it")
+    assert [each["content"] for each in turns(Q, [chat], NAMED["chat"])] == [
+        "sort `x`", "sorted(x)", "reverse it", "x[::-1]", "q"]  # fmt: skip

@@ -17,3 +17,8 @@ def test_a_query_counts_once_however_often_its_instruction_stands_in_train() -> 
     train = examples_of(["sort list `x`", "sort list `x`", "open a file"])
     assert exact_duplicates(train, examples_of(["sort list `x`", "close a file", "open a file"])) == 2
     assert exact_duplicates([], examples_of(["sort list `x`"])) == 0
+
+
+def test_chats_with_one_last_question_are_duplicates_only_where_the_rest_is_the_same() -> None:
+    one, other = (Example("", "go on", "x", earlier=(Example("", text, "y"),)) for text in ("sort", "reverse"))
+    assert exact_duplicates([one], [other]) == 0 and exact_duplicates([one], [one]) == 1

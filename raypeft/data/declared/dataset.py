@@ -67,7 +67,7 @@ def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
         update={
             "content": loaded.content,
             "stop": data.stop or derived_stop(loaded.splits),
-            "longest_prompt": max(len(each.nl) for each in examples),
+            "longest_prompt": max(len(each.asked) for each in examples),
             "longest_answer": max(len(each.code) for each in examples),
             "sizes": {split: len(found) for split, found in loaded.splits.items()},
             "level_names": _levels(name, data, loaded.splits),

@@ -52,8 +52,9 @@ class Declaration(BaseModel):
     )
     messages: str | None = Field(
         None,
-        description="Column with a chat, instead of prompt and answer: a list of messages with role and content, "
-        "one user's turn (after a system's, perhaps) and the assistant's answer",
+        description="Column with a chat, instead of prompt and answer: a list of messages with role and content, the "
+        "user's and the assistant's in turn, perhaps after a system's. The assistant's last message is the answer; all "
+        "before it stands in the prompt",
     )
     tests: str | None = Field(
         None,

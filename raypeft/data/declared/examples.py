@@ -58,14 +58,16 @@ def check_columns(table: Table, declaration: Declaration) -> None:
 def _example(number: int, values: dict[str, Any], declaration: Declaration) -> Example:
     given = values.get(declaration.id) if declaration.id else None
     example_id = str(number if given is None else given)
+    earlier: tuple[Example, ...] = ()
     if declaration.messages:
-        nl, code = _exchange(declaration.messages, values.get(declaration.messages))
+        *before, (nl, code) = _exchanges(declaration.messages, values.get(declaration.messages))
+        earlier = tuple(Example(f"{example_id}.{at}", *each) for at, each in enumerate(before))
     else:
         assert declaration.prompt is not None  # the declaration's own check
         nl = _text(declaration.prompt, values)
         code = _text(declaration.answer, values) if declaration.answer else ""
     tests, level = _tests(declaration.tests, values), _level(declaration.levels, values)
-    return Example(example_id, nl, code, tests=tests, level=level)
+    return Example(example_id, nl, code, tests=tests, level=level, earlier=earlier)
 
 
 def _level(column: str | None, values: dict[str, Any]) -> str:
@@ -109,20 +111,20 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), f"of type {type(value).__name__}")
 
 
-def _exchange(column: str, value: Any) -> tuple[str, str]:
-    """The instruction and the answer of a chat of one exchange. A system's message stands above the instruction."""
+def _exchanges(column: str, value: Any) -> list[tuple[str, str]]:
+    """The instructions of a chat and their answers. A system's message stands above the first instruction."""
     turns = list(_turns(column, value))
     roles = [role for role, _ in turns]
-    system = "".join(f"{text}\n\n" for role, text in turns if role == "system")
-    spoken = [(role, text) for role, text in turns if role != "system"]
-    if [role for role, _ in spoken] != ["user", "assistant"] or roles.count("system") > 1:
-        raise Unusable(f"{column} must be one user's message and one assistant's, perhaps after a system's, but is "
-                       f"{', '.join(roles) or 'empty'}")  # fmt: skip
-    (_, nl), (_, code) = spoken
-    for text, side in ((nl, "user's"), (code, "assistant's")):
+    system = "".join(f"{text}\n\n" for role, text in turns[:1] if role == "system")
+    spoken = turns[1:] if system else turns
+    if not spoken or [role for role, _ in spoken] != ["user", "assistant"] * (len(spoken) // 2):
+        raise Unusable(f"{column} must be messages of the user and the assistant in turn, perhaps after a system's, "
+                       f"but is {', '.join(roles) or 'empty'}")  # fmt: skip
+    for role, text in spoken:
         if not text.strip():
-            raise Unusable(f"no text in the {side} message of {column}")
-    return system + nl, code
+            raise Unusable(f"no text in the {role}'s message of {column}")
+    pairs = [(asked, answer) for (_, asked), (_, answer) in zip(spoken[::2], spoken[1::2], strict=True)]
+    return [(system + pairs[0][0], pairs[0][1]), *pairs[1:]]
 
 
 def _turns(column: str, value: Any) -> Iterator[tuple[str, str]]:

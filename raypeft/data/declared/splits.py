@@ -8,7 +8,7 @@ import hashlib
 from raypeft.data.declared.declaration import Split
 from raypeft.data.sources import SPLITS
 from raypeft.data.text import plain
-from raypeft.records import Splits
+from raypeft.records import Example, Splits
 
 
 def complete(given: Splits, split: Split) -> Splits:
@@ -16,14 +16,15 @@ def complete(given: Splits, split: Split) -> Splits:
 
     The prompts of `train` are ordered by a seeded hash of their text, ignoring case and white space. The first ones go
     to the missing test split and the next ones to the missing validation split, at least one to each. So equal prompts
-    always stand in one split, and the order of the rows has no influence. Without `train` nothing is taken.
+    always stand in one split, and so do chats that begin alike. The order of the rows has no influence. Without `train`
+    nothing is taken.
 
     Raises ValueError where `train` has too few different prompts.
     """
     train = given.get("train", [])
     shares = {name: getattr(split, name) for name in ("test", "validation") if train and name not in given}
     shares = {name: share for name, share in shares.items() if share}
-    prompts = sorted({plain(each.nl) for each in train}, key=lambda prompt: _hash(prompt, split.seed))
+    prompts = sorted({_opening(each) for each in train}, key=lambda prompt: _hash(prompt, split.seed))
     if shares and len(prompts) <= len(shares):
         raise ValueError(f"must have at least {len(shares) + 1} different prompts, one for each of train, "
                          f"{' and '.join(shares)}, but has {len(prompts)} in {len(train)} rows")  # fmt: skip
@@ -32,8 +33,13 @@ def complete(given: Splits, split: Split) -> Splits:
     belongs = dict(zip(prompts, names, strict=False))
     made: Splits = {name: [] if name == "train" else list(given.get(name, [])) for name in SPLITS}
     for example in train:
-        made[belongs.get(plain(example.nl), "train")].append(example)
+        made[belongs.get(_opening(example), "train")].append(example)
     return made
+
+
+def _opening(example: Example) -> str:
+    """The prompt, or what a chat of several exchanges began with."""
+    return plain((*example.earlier, example)[0].nl)
 
 
 def _hash(prompt: str, seed: int) -> str:

@@ -69,6 +69,13 @@ def test_a_systems_message_stands_above_the_instruction() -> None:
     assert made({"m": chat}, messages="m").nl == "Be brief.\n\nsum"
 
 
+def test_of_a_chat_of_several_exchanges_the_last_answer_is_the_reference_and_the_others_stand_before() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    example = made({"m": [system, user("sum"), ANSWER, user("twice"), ANSWER]}, messages="m")
+    assert (example.nl, example.code) == ("twice", "sum(x)")
+    assert [(each.nl, each.code) for each in example.earlier] == [("Be brief.\n\nsum", "sum(x)")]
+
+
 @pytest.mark.parametrize(
     ("tests", "kept"),
     [
@@ -121,13 +128,16 @@ ANSWER = {"role": "assistant", "content": "sum(x)"}
         (["hello"], "m must be a list of mappings with role and content"),
         ([user(None), ANSWER], "m must have messages with role and content, both of them text"),
         ([{"content": "x"}, ANSWER], "m must have messages with role and content, both of them text"),
-        ([user("a"), ANSWER, user("b"), ANSWER], "but is user, assistant, user, assistant"),
+        ([user("a"), ANSWER, user("b")], "but is user, assistant, user"),
+        ([user("a"), user("b"), ANSWER], "but is user, user, assistant"),
+        ([user("a"), ANSWER, {"role": "system", "content": "x"}], "but is user, assistant, system"),
+        ([{"role": "system", "content": "x"}], "but is system"),
         ([ANSWER, user("a")], "but is assistant, user"), ([user("a")], "but is user"),
         ([user(" "), ANSWER], "no text in the user's message of m"),
         ([user("a"), {"role": "assistant", "content": ""}], "no text in the assistant's message of m"),
     ],
 )  # fmt: skip
-def test_a_chat_that_is_no_single_exchange_is_named(chat: Any, reason: str) -> None:
+def test_a_chat_whose_turns_are_in_no_order_is_named(chat: Any, reason: str) -> None:
     assert refused({"m": chat}, messages="m").endswith(reason)
 
 

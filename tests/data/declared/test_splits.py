@@ -63,3 +63,11 @@ def test_a_dataset_of_test_examples_alone_has_empty_other_splits() -> None:
 @pytest.mark.parametrize(("codes", "stop"), [(["x", "y\n"], "\n"), (["x", "y\nz"], "\n### Instruction:")])
 def test_an_untuned_answer_ends_with_its_line_only_where_all_references_have_one(codes: list[str], stop: str) -> None:
     assert derived_stop({"train": [Example("0", "q", code) for code in codes]}) == (stop,)
+
+
+def test_chats_that_begin_alike_stand_in_one_split() -> None:
+    rows = [Example(f"{number}.{turn}", f"go on {turn}", "x", earlier=(Example("", f"task {number}", "y"),))
+            for number in range(30) for turn in range(3)]  # fmt: skip
+    splits = complete({"train": rows}, Split())
+    numbers = [{each.id.partition(".")[0] for each in found} for found in splits.values()]
+    assert sum(map(len, numbers)) == len(set.union(*numbers)) == 30
