@@ -34,7 +34,8 @@ def say_end(
     total = len(trials) + unsuggested
     planned = {trial.id: index for index, trial in enumerate(trials)}
     rows = sorted((row for row in store.read_rows() if row["id"] in planned), key=lambda row: planned[row["id"]])
-    print_summary(rows)
+    manifest = store.read_manifest()
+    print_summary(rows, declared=manifest.declarations if manifest else None)
     say_damaged(store)
     for line in search_lines(rows):
         say(console, line)
