@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def run_sweep(
             search_as_run(config, plan, open_trials, standing.pruned(missing)),
             config.max_concurrent_trials,
             config.time_budget_hours,
+            config.report_to,
         )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
         if not asked.only:
@@ -124,16 +126,20 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: Stop) -> None:
     """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
     from raypeft.runner.cards import card_notes
+    from raypeft.runner.observers.trackers import Study, reporter
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
 
     total = len(trials) + (run.search.unsuggested if run.search else 0)
     view = (LiveView if console.is_terminal else LineView)(total, console)
     say(console, "starting Ray")
-    with stop.on_signals(), ray_session(run.verbose), view:
+    with stop.on_signals(), ray_session(run.verbose), ExitStack() as observing:
+        study = Study(run.name, run.results)
+        trackers = [reporter(name, study, partial(say, console)) for name in run.report_to]
+        observers = [observing.enter_context(each) for each in (*trackers, view)]
         for note in card_notes(run.resources.gpu_memory_gb):
             say(console, note)
-        tune_trials(run, trials, [view], stop)
+        tune_trials(run, trials, observers, stop)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -166,6 +172,12 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     )
     parser.add_argument(
         "--address", metavar="ADDRESS", help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT (RAY_ADDRESS)"
+    )
+    parser.add_argument(
+        "--report-to",
+        action="append",
+        metavar="TRACKER",
+        help="a tracker for each trial: tensorboard, mlflow, wandb",
     )
     add_arguments(parser)
     parser.add_argument(
@@ -203,6 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overrides = list(options.overrides)
     if options.results:
         overrides.append(f"results={json.dumps(options.results)}")
+    if options.report_to:
+        overrides.append(f"report_to={json.dumps(options.report_to)}")
     try:
         sweep = load_config(find_sweep_file(options.sweep), overrides, options.limit)
         if options.json:

@@ -54,5 +54,7 @@ class SweepRun:
     """None: the trials of the grids are all."""
     max_concurrent_trials: int | None = None
     time_budget_hours: float | None = None
+    report_to: Sequence[str] = ()
+    """The names of the trackers that are told of each trial."""
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     """This command, for the leases of its trials."""

@@ -24,6 +24,7 @@ from raypeft.study.other_styles import other_style
 from raypeft.study.parameters import Asha, Goal, Parameter
 from raypeft.study.search_checks import search_problems
 from raypeft.study.sweepfile import ConfigError, Document, Place, apply_override, read_sweep_file
+from raypeft.study.trackers import missing_packages, read_report_to
 from raypeft.study.values import as_axis, explain, is_axis, is_coupled, value_problems
 
 
@@ -96,6 +97,9 @@ def _problems(document: Document) -> Iterator[str]:
         yield from _untaken_problems(document, ("grids", index), grid, chosen)
     yield from _untaken_problems(document, ("defaults",), defaults, everywhere)
     yield from search_problems(document)
+    named = read_report_to(document.data.get("report_to"))
+    for lacking in missing_packages(named if isinstance(named, (list, tuple)) else ()):
+        yield f"{document.where(('report_to',))}: {lacking}"
 
 
 def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:

@@ -21,6 +21,7 @@ from raypeft.prompting.templates import PromptTemplate, as_text, read_template
 from raypeft.records import Column, Dataset
 from raypeft.sandbox import Limits, SandboxSettings
 from raypeft.study.parameters import SearchFields
+from raypeft.study.trackers import Tracker, read_report_to
 
 TUNING_METHOD = "Tuning method: how the model is specialised"
 
@@ -299,6 +300,9 @@ class SweepConfig(SearchFields):
     keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
     stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
+    report_to: Annotated[tuple[Tracker, ...], BeforeValidator(read_report_to)] = Field(
+        (), description="Experiment trackers that are told of each trial, one or a list: tensorboard, mlflow, wandb"
+    )
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
     )

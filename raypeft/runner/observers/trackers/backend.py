@@ -1,0 +1,156 @@
+"""What every tracker has in common: its calls are made in a thread of their own, and its faults cost one warning.
+
+A sweep must never wait for a tracker, and no trial may fail by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, Protocol
+
+from raypeft.events import Evaluated, Event, Finished, Started, Step
+from raypeft.metrics.scoring import declared_scores
+from raypeft.runner.observers import Observer
+
+ROOM = 10_000
+"""Events that wait for a slow tracker. What comes when there is no room is left out, and a line says so."""
+STEP_SECONDS = 1.0
+"""Between two training losses of a trial that are reported."""
+END_SECONDS = 10.0
+"""How long the end of a sweep waits for a tracker."""
+COSTS = ("best_eval_loss", "test_loss", "train_seconds", "generate_seconds", "total_seconds", "trainable_params",
+         "peak_memory_allocated_gb", "train_tokens_per_second")  # fmt: skip
+"""Columns of a finished trial that are reported beside its scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The sweep that is reported."""
+
+    name: str
+    results: str
+    """Folder or URL of its results."""
+
+    @property
+    def place(self) -> str:
+        """`results` without a password."""
+        return without_password(self.results)
+
+    def run_id(self, trial_id: str) -> str:
+        """Tells a trial of this folder from all others, so that one that goes on after an interruption has one run."""
+        return hashlib.sha256(f"{self.place}/{trial_id}".encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class Run:
+    """One trial, as a tracker has it."""
+
+    trial: str
+    label: str
+    params: Mapping[str, Any]
+    handle: Any = None
+    """Whatever the tracker needs to find its run again."""
+    step: int = 0
+    """The last step that was reported."""
+    reported: float = field(default=-STEP_SECONDS)
+    """When a training loss was reported last, by the monotonic clock."""
+
+
+class Backend(Protocol):
+    """A tracker. Its methods are called by one thread, one after the other; any of them may raise."""
+
+    def begin(self, run: Run) -> None:
+        """A trial starts, or goes on."""
+
+    def log(self, run: Run, step: int, values: Mapping[str, float]) -> None:
+        """Figures of one step."""
+
+    def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
+        """A trial is over. `status` is that of its row, such as ok, failed or pruned."""
+
+    def close(self) -> None:
+        """The sweep is over."""
+
+
+class Reporter(Observer):
+    """Passes events to a tracker."""
+
+    def __init__(self, name: str, make: Callable[[], Backend], say: Callable[[str], None]) -> None:
+        self.name, self.make, self.say = name, make, say
+        self.waiting: queue.Queue[tuple[str, Event] | None] = queue.Queue(ROOM)
+        self.runs: dict[str, Run] = {}
+        self.left_out = 0
+        self.thread = threading.Thread(target=self._work, name=f"report to {name}", daemon=True)
+        self.thread.start()
+
+    def hear(self, trial_id: str, event: Event) -> None:
+        if not self.thread.is_alive():
+            return
+        try:
+            self.waiting.put_nowait((trial_id, event))
+        except queue.Full:
+            self.left_out += 1
+
+    def close(self) -> None:
+        """Wait for what is still to be reported, but not for long."""
+        if self.thread.is_alive():
+            try:
+                self.waiting.put(None, timeout=END_SECONDS)
+            except queue.Full:
+                self.left_out += 1
+            self.thread.join(END_SECONDS)
+        if self.thread.is_alive():
+            self.say(f"warning: {self.name} does not answer; what it has of this sweep is not whole")
+        elif self.left_out:
+            self.say(f"warning: {self.name} was too slow; {self.left_out} events were left out there")
+
+    def _work(self) -> None:
+        """Until the end, or the first fault: a tracker that fails is left alone."""
+        try:
+            backend = self.make()
+            while (item := self.waiting.get()) is not None:
+                self._pass_on(backend, *item)
+            backend.close()
+        except Exception as error:
+            reason = without_password(" ".join(str(error).split()))[:200]
+            self.say(f"warning: {self.name} failed and is left out from here on; trials and results are not touched "
+                     f"({type(error).__name__}: {reason})")  # fmt: skip
+
+    def _pass_on(self, backend: Backend, trial_id: str, event: Event) -> None:
+        if isinstance(event, Started):
+            # What no one has chosen is left out.
+            params = {name: value for name, value in event.fields.items() if value is not None and name != "declared"}
+            self.runs[trial_id] = Run(trial_id, event.label, params)
+            backend.begin(self.runs[trial_id])
+        run = self.runs.get(trial_id)
+        if run is None:
+            return
+        if isinstance(event, Step) and time.monotonic() - run.reported >= STEP_SECONDS:
+            run.reported, run.step = time.monotonic(), event.step
+            backend.log(run, event.step, {"train/loss": event.loss, "train/learning_rate": event.learning_rate})
+        elif isinstance(event, Evaluated):
+            run.step = event.step
+            values = {"train/mean_loss": event.train_loss, "eval/loss": event.eval_loss, "train/epoch": event.epoch}
+            backend.log(run, event.step, values)
+        elif isinstance(event, Finished):
+            del self.runs[trial_id]
+            backend.end(run, str(event.row["status"]), figures(event.row))
+
+
+def figures(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores and the cost in a row of results."""
+    names = dict.fromkeys([*(score.name for score in declared_scores()), *COSTS])
+    return {name: float(row[name]) for name in names
+            if isinstance(row.get(name), Real) and not isinstance(row.get(name), bool)}  # fmt: skip
+
+
+def without_password(text: str) -> str:
+    """The text with `***` in place of the user and password of each URL."""
+    return re.sub(r"//[^/\s@]+@", "//***@", text)

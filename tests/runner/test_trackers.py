@@ -1,0 +1,182 @@
+"""Experiment trackers: what they are told of a trial, and that their faults cost no trial."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypeft.events import Evaluated, Event, Finished, Started, Step
+from raypeft.runner.observers.trackers import BACKENDS, backend, reporter
+from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, without_password
+from raypeft.study.checking import load_config
+from raypeft.study.sweepfile import ConfigError
+from raypeft.study.trackers import PACKAGES
+
+FIELDS = {"model": "toy", "lora_r": 8, "learning_rate": 1e-3, "max_length": None, "declared": "{}"}
+SCORES = {"em_at_1": 0.25, "test_loss": 0.5, "total_seconds": 12.0}
+TRIAL: list[Event] = [
+    Started("lora r 8", FIELDS),
+    Step(1, 4, 2.0, 1e-3),
+    Evaluated(2, 0.5, 1.5, 1.25, 1e-3, 3.0),
+    Evaluated(4, 1.0, 1.0, 0.75, 1e-3, 6.0),
+]
+
+
+def ended(status: str = "ok") -> Finished:
+    return Finished({"status": status, "error": None, "is_diverged": False, **SCORES})
+
+
+def report(name: str, folder: Path, *trials: tuple[str, list[Event]]) -> list[str]:
+    """Tell a tracker of trials, as a command would; returns its warnings."""
+    said: list[str] = []
+    with reporter(name, Study("rq2", str(folder)), said.append) as each:
+        for trial, events in trials:
+            for event in events:
+                each.hear(trial, event)
+    return said
+
+
+def test_every_tracker_that_planning_knows_has_a_file() -> None:
+    assert BACKENDS.keys() == PACKAGES.keys()
+
+
+def test_tensorboard_reads_back_curves_and_scores_of_each_trial(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    said = report("tensorboard", tmp_path, ("a1", [*TRIAL, ended()]), ("b2", [*TRIAL, ended("pruned")]))
+    assert said == [] and sorted(path.name for path in (tmp_path / "tensorboard").iterdir()) == ["a1", "b2"]
+    read = EventAccumulator(str(tmp_path / "tensorboard" / "a1")).Reload()
+    assert [(each.step, each.value) for each in read.Scalars("eval/loss")] == [(2, 1.25), (4, 0.75)]
+    assert [(each.step, each.value) for each in read.Scalars("result/em_at_1")] == [(4, 0.25)]
+    (text,) = read.Tensors("trial/text_summary")
+    assert b"| lora_r | 8 |" in text.tensor_proto.string_val[0] and b"max_length" not in text.tensor_proto.string_val[0]
+
+
+def test_mlflow_has_one_run_a_trial_also_where_it_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert report("mlflow", tmp_path, ("a1", TRIAL)) == []  # interrupted
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()]), ("b2", [*TRIAL, ended("failed")])) == []
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    runs = {
+        run.data.tags["raypeft.trial"]: run
+        for run in client.search_runs([client.get_experiment_by_name("rq2").experiment_id])
+    }
+    assert {trial: run.info.status for trial, run in runs.items()} == {"a1": "FINISHED", "b2": "FAILED"}
+    assert runs["a1"].data.params["lora_r"] == "8" and runs["a1"].data.metrics["result/em_at_1"] == 0.25
+    assert {each.step for each in client.get_metric_history(runs["a1"].info.run_id, "eval/loss")} == {2, 4}
+
+
+@pytest.mark.slow
+def test_wandb_keeps_offline_runs_of_trials_that_run_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    said: list[str] = []
+    study = Study("rq2", str(tmp_path))
+    with reporter("wandb", study, said.append) as each:
+        for event in (*TRIAL, ended()):
+            each.hear("a1", event)
+            each.hear("b2", event)
+    assert said == []
+    kept = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*"))
+    assert kept == sorted(study.run_id(trial) for trial in ("a1", "b2"))
+
+
+class Broken:
+    """A tracker that fails, or that answers slowly."""
+
+    def __init__(self, seconds: float = 0.0, error: str = "") -> None:
+        self.seconds, self.error = seconds, error
+        self.seen: list[str] = []
+
+    def begin(self, run: Run) -> None:
+        self.seen.append(run.trial)
+        time.sleep(self.seconds)
+        if self.error:
+            raise ConnectionError(self.error)
+
+    def log(self, run: Run, step: int, values: Mapping[str, float]) -> None:
+        time.sleep(self.seconds)
+
+    def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
+        time.sleep(self.seconds)
+
+    def close(self) -> None: ...
+
+
+def test_a_tracker_that_fails_costs_one_warning_without_its_password() -> None:
+    said: list[str] = []
+    broken = Broken(error="http://me:s3cret@host/api refused")
+    with Reporter("mlflow", lambda: broken, said.append) as each:
+        for trial in ("a1", "b2", "c3"):
+            each.hear(trial, TRIAL[0])
+            each.thread.join(2)
+    assert len(said) == 1 and "http://***@host/api refused" in said[0] and "s3cret" not in said[0]
+    assert broken.seen == ["a1"]
+
+
+def test_a_slow_tracker_holds_up_neither_the_trials_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "END_SECONDS", 0.2)
+    said: list[str] = []
+    each = Reporter("wandb", lambda: Broken(seconds=5.0), said.append)
+    started = time.monotonic()
+    for event in TRIAL:
+        each.hear("a1", event)
+    each.close()
+    assert time.monotonic() - started < 2 and said == [
+        "warning: wandb does not answer; what it has of this sweep is not whole"
+    ]
+
+
+def test_a_tracker_whose_server_is_away_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    (said,) = report("mlflow", tmp_path, ("a1", [*TRIAL, ended()]))
+    assert said.startswith("warning: mlflow failed and is left out from here on") and "s3cret" not in said
+
+
+def test_what_is_reported_are_scores_and_cost_and_no_text() -> None:
+    assert figures(ended().row) == SCORES
+
+
+def test_a_password_in_a_url_is_not_passed_on() -> None:
+    assert without_password("s3://key:word@host/x and http://h/y") == "s3://***@host/x and http://h/y"
+    assert Study("s", "s3://a:b@h/r").run_id("t") == Study("s", "s3://c:d@h/r").run_id("t")
+
+
+def sweep(folder: Path, line: str) -> Any:
+    (folder / "s.yaml").write_text(f"name: s\n{line}\ngrids: [{{model: toy, dataset: toy, tuning_method: lora}}]\n")
+    return load_config(folder / "s.yaml").config
+
+
+@pytest.mark.parametrize(
+    ("given", "read"), [("tensorboard", ("tensorboard",)), ("[mlflow, wandb]", ("mlflow", "wandb")), ("none", ())]
+)
+def test_report_to_is_a_name_or_a_list(tmp_path: Path, given: str, read: tuple[str, ...]) -> None:
+    assert sweep(tmp_path, f"report_to: {given}").report_to == read
+
+
+def test_an_unknown_tracker_and_one_that_is_not_installed_are_told_with_their_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"line 2, report_to\.0: must be 'tensorboard', .* but got 'comet'"):
+        sweep(tmp_path, "report_to: comet")
+    monkeypatch.setitem(PACKAGES, "wandb", "no_such_package")
+    with pytest.raises(ConfigError, match=r"line 2, report_to: wandb needs .* pip install 'raypeft\[wandb\]'"):
+        sweep(tmp_path, "report_to: wandb")
+
+
+def test_nothing_is_left_in_the_environment_that_names_a_secret(tmp_path: Path) -> None:
+    report("tensorboard", tmp_path, ("a1", [*TRIAL, ended()]))
+    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    secrets = [value for name, value in os.environ.items() if ("TOKEN" in name or "KEY" in name) and len(value) > 8]
+    assert not any(secret.encode() in held for secret in secrets)
