@@ -32,6 +32,8 @@ from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
 
 MANIFEST = "manifest.json"
+TOGETHER = "all"
+"""Name of a file that holds a table's rows of all trials, as in results that are shared."""
 
 
 class ResultStore(Folder):
@@ -109,6 +111,11 @@ class ResultStore(Folder):
     def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
         """A function that gives the rows of a trial, for readers of many trials: the folder is read once."""
         every = gathered(self, table)
+        if every is None and self._file(table, TOGETHER):
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for row in self.read_rows(table):
+                rows.setdefault(row["id"], []).append(row)
+            return lambda trial_id: rows.get(trial_id, [])
         return every.of_trial if every else partial(self.read_rows, table)
 
     def statuses(self) -> dict[str, str]:
