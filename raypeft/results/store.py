@@ -29,6 +29,7 @@ from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
 from raypeft.results.places import opened, sweep_url
 from raypeft.results.schema import schema_of
+from raypeft.results.shared import HUB, PRIVATE
 from raypeft.results.statuses import STATUSES
 
 MANIFEST = "manifest.json"
@@ -57,7 +58,8 @@ class ResultStore(Folder):
         """Open an existing folder, and make nothing. Raises FileNotFoundError if `url` has no `table`."""
         filesystem, root = opened(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
-            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
+            hint = PRIVATE if url.startswith(HUB) else ""
+            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/{hint}")
         return cls(url, tables, make=False)
 
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
