@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.analysis.folder import open_results, say_damaged
-from raypeft.machine import quiet_libraries
 from raypeft.results.shared import HUB, hub_repository
 from raypeft.sharing.hub import HubError, Repository, look_up, upload
 from raypeft.sharing.places import check_target, copy_to
@@ -42,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.public and not options.to.startswith(HUB):
         parser.error("--public is for the hub: who reads a folder or a bucket is decided there")
-    quiet_libraries()
     try:
         return push(options)
     except (OSError, ValueError, HubError) as error:

@@ -9,8 +9,9 @@ All requests are made by huggingface_hub, with the token of the environment (HF_
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,7 +87,8 @@ def upload(staged: Staged, repositories: Sequence[Repository], public: bool, mes
         # A table that is not shared this time must not stay from an earlier push.
         gone = [f"{table}/*" for table in TABLES] if each.kind == "dataset" and each.state != "missing" else None
         with _told():
-            api.create_repo(each.id, repo_type=each.kind, private=not public, exist_ok=True)
+            if each.state == "missing":
+                api.create_repo(each.id, repo_type=each.kind, private=not public)
             api.upload_folder(
                 repo_id=each.id, repo_type=each.kind, folder_path=folder, commit_message=message, delete_patterns=gone
             )
@@ -98,13 +100,15 @@ def upload(staged: Staged, repositories: Sequence[Repository], public: bool, mes
 
 def download(repository: str, revision: str | None, folder: Path) -> None:
     """Copy the shared results of a repository, and the adapters beside it, into `folder`. Raises HubError."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub import HfApi
 
+    api = HfApi()
     with _told():
-        snapshot_download(repository, repo_type="dataset", revision=revision, local_dir=folder, allow_patterns=TAKEN)
-        with suppress(RepositoryNotFoundError):  # no adapter was shared
-            snapshot_download(repository, local_dir=folder, allow_patterns=TAKEN_OF_ADAPTERS)
+        api.snapshot_download(
+            repository, repo_type="dataset", revision=revision, local_dir=folder, allow_patterns=TAKEN
+        )
+        if api.repo_exists(repository):  # else no adapter was shared
+            api.snapshot_download(repository, local_dir=folder, allow_patterns=TAKEN_OF_ADAPTERS)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # what huggingface_hub notes of a download
 
 
@@ -112,7 +116,10 @@ def download(repository: str, revision: str | None, folder: Path) -> None:
 def _told() -> Iterator[None]:
     """What the hub's library raises becomes a HubError in words. Which library it asks the network by varies."""
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         yield
     except OfflineModeIsEnabled as error:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from raypeft.analysis.report.page import make_page, write_page
 from raypeft.analysis.report.study import open_study
+from raypeft.machine import quiet_libraries
 from raypeft.results.gathered import joined
 from raypeft.results.store import MANIFEST, TOGETHER, ResultStore
 from raypeft.sharing.cards import dataset_card, model_card
@@ -112,6 +113,7 @@ def _adapters(store: ResultStore, dataset: Path, model: Path, say: Callable[[str
     kept = [row for row in study.rows if store.exists(f"adapters/{row['id']}")]
     if not kept:
         return []
+    quiet_libraries()
     from raypeft.models.loading import BaseCache
     from raypeft.trial.exporting import export
 
