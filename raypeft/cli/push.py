@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def push(options: argparse.Namespace) -> int:
     """Share what is asked for; returns the exit code. Raises HubError, ValueError and OSError."""
+    name = _repository(options.to) if options.to.startswith(HUB) else ""
     store, _ = open_results(options.results)
     wanted = Wanted(options.with_text, not options.no_adapters)
-    name = hub_repository(options.to)[0] if options.to.startswith(HUB) else ""
     repositories: list[Repository] = []
     if name:
         repositories = [look_up(name, "dataset")]
@@ -74,6 +74,14 @@ def push(options: argparse.Namespace) -> int:
     for address in addresses:
         print(address)
     return 0
+
+
+def _repository(place: str) -> str:
+    """The repository that `place` names. Raises ValueError for a revision, which cannot be pushed to."""
+    repository, revision = hub_repository(place)
+    if revision:
+        raise ValueError(f"--to must be hf://OWNER/NAME without a revision but got {place}")
+    return repository
 
 
 def may_be_public(repositories: Sequence[Repository], options: argparse.Namespace) -> bool:

@@ -36,7 +36,7 @@ class Repo:
 
     @property
     def sha(self) -> str:
-        return hashlib.sha1("\0".join(self.messages).encode()).hexdigest()
+        return hashlib.sha1(f"{id(self)} {self.messages}".encode()).hexdigest()
 
 
 def oid(content: bytes) -> str:

@@ -1,9 +1,5 @@
 """Results are pushed to a hub, read there and pulled, by the hub's own library and against a hub on this machine."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,45 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from local_hub import LOCKED, LocalHub, Repo
-from shared_folders import HOME, TOKEN, frozen, has_planted, planted
+from shared_folders import TOKEN, Said, frozen, has_planted, planted, run
 
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
-
-DRIVER = """
-import contextlib, io, json, sys
-from raypeft import __main__
-
-def said(words):
-    out, err = io.StringIO(), io.StringIO()
-    sys.argv = ["raypeft", *words]
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = __main__.main()
-    return [code, out.getvalue(), err.getvalue()]
-
-print(json.dumps([said(words) for words in json.loads(sys.argv[1])]))
-"""
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-def run(hub: LocalHub, folder: Path, *commands: list[str], **more: str) -> list[Said]:
-    """What commands say that are run one after the other in one process, with the hub at hand and no terminal."""
-    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HOME": HOME,
-           "HF_HOME": str(folder / "hf"), "XDG_CACHE_HOME": str(Path("~/.cache").expanduser()),
-           "HF_HUB_DISABLE_XET": "1", **more}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, json.dumps(commands)], cwd=folder, env=env, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert has_planted(done.stdout.encode()) == has_planted(done.stderr.encode()) == []
-    return [Said(*each) for each in json.loads(done.stdout.splitlines()[-1])]
 
 
 @dataclass
@@ -93,7 +54,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     planted(folder / "results")
     with LocalHub(TOKEN) as hub:
         hub.repos["datasets/me/foreign"] = Repo(True, {"README.md": b"mine", "data.csv": b"1"})
-        yield Session(hub, folder, dict(zip(COMMANDS, run(hub, folder, *COMMANDS.values()), strict=True)))
+        yield Session(
+            hub, folder, dict(zip(COMMANDS, run(hub, folder, *COMMANDS.values(), HF_HUB_DISABLE_XET="1"), strict=True))
+        )
 
 
 def test_results_are_pushed_as_a_private_dataset_with_a_card_and_a_report(session: Session) -> None:
