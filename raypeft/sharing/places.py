@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from raypeft.results.places import opened
-from raypeft.sharing.cards import MARK
+from raypeft.sharing.readmes import MARK
 from raypeft.sharing.hub import TAKEN, TAKEN_OF_ADAPTERS
 from raypeft.sharing.staged import TABLES, Staged
 

@@ -4,7 +4,7 @@
     staged.dataset        # README.md, manifest.json, report.html, trials/all.parquet, evals/..., example_scores/...
     staged.model          # adapters/<trial id>/ with model cards; None where no adapter was kept
 
-Each table is one file: a row takes 100 times as much room alone as with others, and a reader asks the network once.
+Each table is one file: a row takes 50 times as much room alone as with others, and a reader asks the network once.
 Text of datasets is left out unless it is asked for, since their licences need not allow it to be passed on: the tables
 `candidates` and `tests` stay, and the report is made again without examples.
 """
@@ -23,7 +23,7 @@ from raypeft.analysis.report.study import open_study
 from raypeft.machine import quiet_libraries
 from raypeft.results.gathered import joined
 from raypeft.results.store import MANIFEST, TOGETHER, ResultStore
-from raypeft.sharing.cards import dataset_card, model_card
+from raypeft.sharing.readmes import dataset_card, model_card
 from raypeft.sharing.private import cleaner
 
 PLAIN = ("trials", "evals", "example_scores")

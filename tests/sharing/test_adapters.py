@@ -62,14 +62,10 @@ def test_each_adapter_has_a_card_and_names_no_path_of_this_machine(pushed: tuple
 
 def test_peft_loads_the_adapter_from_the_hub(pushed: tuple[LocalHub, Path, str]) -> None:
     hub, folder, trial = pushed
-    env = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_TOKEN": TOKEN,
-        "HF_HUB_OFFLINE": "0",
-        "HF_HOME": str(folder / "hf"),
-    }
-    done = subprocess.run([sys.executable, "-c", LOADS, trial], env=env, capture_output=True, text=True, timeout=250)
+    env = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "hf")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS, trial], env=os.environ | env, capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 0 and int(done.stdout) > 0, done.stderr[-3000:]
 
 

@@ -54,9 +54,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     planted(folder / "results")
     with LocalHub(TOKEN) as hub:
         hub.repos["datasets/me/foreign"] = Repo(True, {"README.md": b"mine", "data.csv": b"1"})
-        yield Session(
-            hub, folder, dict(zip(COMMANDS, run(hub, folder, *COMMANDS.values(), HF_HUB_DISABLE_XET="1"), strict=True))
-        )
+        said = run(hub, folder, *COMMANDS.values(), HF_HUB_DISABLE_XET="1")
+        yield Session(hub, folder, dict(zip(COMMANDS, said, strict=True)))
 
 
 def test_results_are_pushed_as_a_private_dataset_with_a_card_and_a_report(session: Session) -> None:
