@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.fs
 
 from raypeft.results.places import opened
-from raypeft.sharing.readmes import MARK
 from raypeft.sharing.hub import TAKEN, TAKEN_OF_ADAPTERS
+from raypeft.sharing.readmes import MARK
 from raypeft.sharing.staged import TABLES, Staged
 
 

@@ -23,8 +23,8 @@ from raypeft.analysis.report.study import open_study
 from raypeft.machine import quiet_libraries
 from raypeft.results.gathered import joined
 from raypeft.results.store import MANIFEST, TOGETHER, ResultStore
-from raypeft.sharing.readmes import dataset_card, model_card
 from raypeft.sharing.private import cleaner
+from raypeft.sharing.readmes import dataset_card, model_card
 
 PLAIN = ("trials", "evals", "example_scores")
 """Tables without any text of a dataset."""
