@@ -1,6 +1,7 @@
 """Shared results in a folder or a bucket become a results folder again, and nothing that is pulled is trusted."""
 
-import sys
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,16 +18,26 @@ from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 
 
-@pytest.fixture(autouse=True)
-def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def no_library() -> Iterator[None]:
     """The charts' library takes seconds to bundle."""
-    monkeypatch.setattr(page_module, "charts_script", lambda: "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_module, "charts_script", lambda: "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `results`, and `shared`, to which they were pushed."""
+    folder = tmp_path_factory.mktemp("pushed")
+    assert push_command.main([frozen(folder / "results").url, "--to", str(folder / "shared")]) == 0
+    return folder
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A pushed folder."""
-    assert push_command.main([frozen(tmp_path / "results").url, "--to", str(tmp_path / "shared")]) == 0
+def shared(pushed: Path, tmp_path: Path) -> Path:
+    """A pushed folder beside its results, of the test's own."""
+    shutil.copytree(pushed, tmp_path, dirs_exist_ok=True)
     return tmp_path / "shared"
 
 
@@ -115,7 +126,7 @@ def test_a_push_replaces_an_earlier_one_and_nothing_else(
         assert "must be a new or empty place, or one of an earlier push" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the bucket is served on this machine")
+@pytest.mark.slow
 def test_results_are_shared_through_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import urllib.request
 
