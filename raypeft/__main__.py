@@ -16,6 +16,8 @@ VERBS = {
     "show": "one trial: its fields, scores, cost and curve, and its answers to some examples",
     "try": "ask the model of a finished trial something new",
     "export": "the model of a finished trial as a folder that works without raypeft",
+    "push": "share results and adapters on the Hugging Face Hub, or anywhere",
+    "pull": "results that others have shared, as a results folder",
     "doctor": "what works on this machine and what does not, and what to do",
     "sandbox-check": "run official solutions of a dataset in the sandbox of this machine",
     "findings": "variation over seeds, and significance of the differences between trials",

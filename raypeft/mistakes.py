@@ -6,6 +6,7 @@ f"{place}: {must_be_one_of(METHODS, 'lara')}"  # ...: must be one of icl, lora b
 import difflib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -55,3 +56,12 @@ def described(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return f"a {'list' if isinstance(value, list) else 'mapping'} ({json.dumps(value, default=str)[:60]})"
     return repr(value)
+
+
+def page(name: str) -> str:
+    """The path of a page of the documentation, such as `sandbox.md`, on this machine: in the checkout, or in the
+    installed package. A path below the current folder is told from there."""
+    package = Path(__file__).parent
+    places = [package.parent / "docs" / name, package / "docs" / name]
+    found = next((place for place in places if place.is_file()), places[0])
+    return str(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)

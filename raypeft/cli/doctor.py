@@ -18,6 +18,7 @@ from typing import Literal
 from rich.console import Console
 
 from raypeft.gpu import GIB
+from raypeft.mistakes import page
 from raypeft.services.queue import cpu_count
 
 State = Literal["ok", "note", "fault"]
@@ -56,7 +57,7 @@ def packages() -> Iterator[Finding]:
             "note", "packages", "raypeft is not installed, so its requirements are not known", "pip install -e ."
         )
         return
-    wrong = []
+    wrong, to_do = [], []
     for each in needed:
         if each.marker is not None and not each.marker.evaluate({"extra": ""}):
             continue
@@ -64,11 +65,14 @@ def packages() -> Iterator[Finding]:
             found = version(each.name)
         except PackageNotFoundError:
             wrong.append(f"{each.name} is missing")
+            to_do.append(f"'{each}'")
             continue
         if not each.specifier.contains(found, prereleases=True):
             wrong.append(f"{each.name} {found} is not {each.specifier}")
+            to_do.append(f"'{each}'")
     told = ", ".join(f"{name} {_version(name)}" for name in ("torch", "transformers", "peft", "ray"))
-    yield Finding("fault" if wrong else "ok", "packages", "; ".join(wrong) or told, "pip install -e ." if wrong else "")
+    install = f"pip install {' '.join(to_do)}" if to_do else ""
+    yield Finding("fault" if wrong else "ok", "packages", "; ".join(wrong) or told, install)
 
 
 def _version(name: str) -> str:
@@ -149,10 +153,10 @@ def sandbox() -> Iterator[Finding]:
             tier = found.tier
     except SandboxUnavailable as error:
         yield Finding("fault", "sandbox", re.sub(r"\s+", " ", str(error))[:300],
-                      "datasets with tests (apps, mbpp, ...) cannot be judged here; docs/sandbox.md")  # fmt: skip
+                      f"datasets with tests (apps, mbpp, ...) cannot be judged here; {page('sandbox.md')}")  # fmt: skip
         return
     weak = tier != "A"
-    to_do = "docs/sandbox.md says what a stronger tier needs" if weak else ""
+    to_do = f"{page('sandbox.md')} says what a stronger tier needs" if weak else ""
     yield Finding("note" if weak else "ok", "sandbox", f"tier {tier}", to_do)
 
 

@@ -12,6 +12,7 @@ from raypeft.analysis.settings import data_of, settings
 from raypeft.analysis.timing import Timing
 from raypeft.cli.data_report import data_report
 from raypeft.cli.searching import plan_lines
+from raypeft.mistakes import page
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of, looked_up_once
 from raypeft.results.store import ResultStore
@@ -70,7 +71,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     if slow := [trial for trial in planned if is_slow(config_of(trial.model, trial.model_path))]:
         names = ", ".join(dict.fromkeys(trial.model for trial in slow))
         print(f"{len(slow)} trials are decoded by generate of Transformers itself, which is slower: the layers of "
-              f"{names} are not ones whose prompts can be read beforehand (docs/models.md)")  # fmt: skip
+              f"{names} are not ones whose prompts can be read beforehand ({page('models.md')})")  # fmt: skip
     print_claims(plan["claims"])
     if verbose:
         from raypeft.cli.prompts import print_prompts

@@ -88,7 +88,7 @@ def gathered(store: ResultStore, table: str) -> Gathered | None:
         return Gathered(store, table, kept if kept is not None else _nothing())
     parts = [] if kept is None else [kept.filter(pa.compute.is_in(kept.column(FROM), pa.array(list(wanted))))]
     made = list(_read_anew(store, table, fresh))
-    whole = _in_order(_joined([*parts, *(found for _, found in made)]), list(wanted)) if parts or made else _nothing()
+    whole = _in_order(joined([*parts, *(found for _, found in made)]), list(wanted)) if parts or made else _nothing()
     without_rows = (empty & wanted.keys()) | {stamp for stamp, found in made if stamp and not len(found)}
     if without_rows | set(whole.column(FROM).to_pylist()) != known:  # a damaged file is fresh each time
         _keep(store, table, whole, without_rows)
@@ -191,7 +191,7 @@ def _stamped(found: pa.Table, stamps: Sequence[str]) -> pa.Table:
     return found.append_column(FROM, pa.array(stamps, pa.string()))
 
 
-def _joined(parts: list[pa.Table]) -> pa.Table:
+def joined(parts: list[pa.Table]) -> pa.Table:
     """All parts as one table: at once where they have one schema, else with the columns of all."""
     try:
         return pa.concat_tables(parts).combine_chunks()

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs
 
+from raypeft.results.shared import HUB, shared_place
 from raypeft.study.config import place_problem
 
 PATIENCE = 120.0
@@ -42,10 +43,14 @@ def opened(url: str) -> tuple[pa.fs.FileSystem, str]:
     if "://" in url:
         if problem := place_problem(url):
             raise ValueError(f"results {problem}")
+        if url.startswith(HUB):
+            return shared_place(url)
         try:
             filesystem, root = pa.fs.FileSystem.from_uri(url)
         except pa.ArrowException as error:
-            raise ValueError(f"results must be a folder or a URL that pyarrow reads but got {url!r}: {error}") from None
+            if "Unrecognized filesystem type" in str(error):
+                return shared_place(url)
+            raise ValueError(f"results must be a folder or a URL that can be read but got {url!r}: {error}") from None
         return filesystem, root.rstrip("/")
     return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())
 

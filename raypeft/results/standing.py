@@ -17,11 +17,9 @@ from raypeft.results.attempts import is_final, publish, unpublished, version
 from raypeft.results.gathered import gathered
 from raypeft.results.leases import holder
 from raypeft.results.statuses import is_settled
-from raypeft.results.store import ResultStore
+from raypeft.results.store import TOGETHER, ResultStore
 
 COLUMNS = ("id", "status", "started_at", "sweep", "decode", "best_eval_loss", "kept")
-TOGETHER = "all"
-"""Name of a file that holds the rows of all trials."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,12 @@ from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
 from raypeft.results.places import opened, sweep_url
 from raypeft.results.schema import schema_of
+from raypeft.results.shared import HUB, PRIVATE
 from raypeft.results.statuses import STATUSES
 
 MANIFEST = "manifest.json"
+TOGETHER = "all"
+"""Name of a file that holds a table's rows of all trials, as in results that are shared."""
 
 
 class ResultStore(Folder):
@@ -55,7 +58,8 @@ class ResultStore(Folder):
         """Open an existing folder, and make nothing. Raises FileNotFoundError if `url` has no `table`."""
         filesystem, root = opened(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
-            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/")
+            hint = PRIVATE if url.startswith(HUB) else ""
+            raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/{hint}")
         return cls(url, tables, make=False)
 
     def write_rows(self, table: str, trial_id: str, rows: Iterable[dict[str, Any]]) -> None:
@@ -109,6 +113,11 @@ class ResultStore(Folder):
     def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
         """A function that gives the rows of a trial, for readers of many trials: the folder is read once."""
         every = gathered(self, table)
+        if every is None and self._file(table, TOGETHER):
+            rows: dict[str, list[dict[str, Any]]] = {}
+            for row in self.read_rows(table):
+                rows.setdefault(row["id"], []).append(row)
+            return lambda trial_id: rows.get(trial_id, [])
         return every.of_trial if every else partial(self.read_rows, table)
 
     def statuses(self) -> dict[str, str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from raypeft.mistakes import page
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -24,8 +26,8 @@ STYLES = (
         frozenset({"program", "method", "metric", "parameters", "command", "early_terminate"}),
         ("method: grid, parameters: {lr: {values: [1e-4, 3e-4]}}   ->   grids: [{tuning_method: lora, "
          "learning_rate: [1.0e-4, 3.0e-4]}]",
-         "method: random or bayes   ->   search: random or optuna, num_samples: 24, parameters as they are "
-         "(docs/search.md), grids: [{tuning_method: lora}]",
+         "method: random or bayes   ->   search: random or optuna, num_samples: 24, parameters as they are, "
+         "grids: [{tuning_method: lora}]",
          "program, command   ->   (none: python -m raypeft.sweep FILE)"),
     ),
     Style(
@@ -57,6 +59,6 @@ def other_style(data: Mapping[str, Any]) -> str | None:
         if len(style.keys & data.keys()) >= 2:
             lines = "".join(f"\n      {line}" for line in style.instead)
             return (f"line 1: this looks like {style.tool}. A sweep file has name, defaults and grids; write{lines}\n"
-                    f"    docs/sweeps.md explains the form, and `raypeft sweep --new FILE --data DATA --model MODEL` "
-                    f"writes such a file")  # fmt: skip
+                    f"    {page('sweeps.md')} explains the form, {page('search.md')} searches; "
+                    f"`raypeft sweep --new FILE --data DATA --model MODEL` writes such a file")  # fmt: skip
     return None

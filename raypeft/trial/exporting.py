@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from raypeft.methods import Adapter
+from raypeft.models.loading import BaseCache
 from raypeft.records import Example
 from raypeft.results.chosen import chosen
 from raypeft.results.store import ResultStore
@@ -28,8 +30,18 @@ PLACEHOLDER = "{nl}"
 PROMPT_FILE = "raypeft_prompt.json"
 
 
-def export(store: ResultStore, trial_id: str, folder: Path, merged: bool = False) -> str:
+def export(
+    store: ResultStore,
+    trial_id: str,
+    folder: Path,
+    merged: bool = False,
+    shared: bool = False,
+    bases: BaseCache | None = None,
+) -> str:
     """Write a trial's model into a folder, and return what was written.
+
+    With `shared`, for other people: a base that is on the hub is named by its hub id, and no path of this machine is
+    told. `bases` holds the base model where several trials are exported.
 
     Raises ValueError where the trial's weights were not kept, where there is nothing to merge, or where the folder is
     not empty, and what loading raises.
@@ -43,7 +55,8 @@ def export(store: ResultStore, trial_id: str, folder: Path, merged: bool = False
     if merged and isinstance(trial.method, Adapter) and not hasattr(trial.method, "target_modules"):
         raise ValueError(f"--merged must be left out for {trial.tuning_method}, whose virtual tokens cannot become a "
                          f"part of the weights")  # fmt: skip
-    asked = Asked.of(store, trial_id)
+    asked = Asked.of(store, trial_id, bases)
+    base = base_of(asked, shared)
     whole = asked.adapter is None or merged
     folder.mkdir(parents=True, exist_ok=True)
     if whole:
@@ -51,21 +64,27 @@ def export(store: ResultStore, trial_id: str, folder: Path, merged: bool = False
     else:
         assert asked.adapter is not None
         store.read_folder(asked.adapter, folder)
-        _name_base(folder, asked)
+        _name_base(folder, base)
     asked.base.tokenizer.save_pretrained(folder)
     prompt = how_to_ask(asked)
     (folder / PROMPT_FILE).write_text(json.dumps(prompt, indent=1) + "\n", "utf-8")
-    (folder / "README.md").write_text(card(row, prompt, base_of(asked), merged=whole), "utf-8")
+    (folder / "README.md").write_text(card(row, prompt, base, merged=whole), "utf-8")
     what = "the weights" if whole else f"the adapter ({', '.join(row.get('adapted_layers') or ['virtual tokens'])})"
     return f"{folder} has {what} of trial {row['id']}, its tokenizer and a model card (README.md)"
 
 
-def base_of(asked: Asked) -> dict[str, str | None]:
-    """Where the base model is: a hub id with its revision, or the absolute path of a local folder."""
+def base_of(asked: Asked, shared: bool = False) -> dict[str, str | None]:
+    """Where the base model is: a hub id with its revision, or the absolute path of a local folder.
+
+    With `shared`, a local folder is told by the model's hub id, or by its name alone where it has none.
+    """
     trial = asked.context.trial
     source = trial.model_path or asked.base.family.home
     local = Path(source).expanduser()
     if local.exists():
+        if shared:
+            home = asked.base.family.home
+            return {"source": trial.model if Path(home).is_absolute() else home, "revision": None}
         return {"source": str(local.absolute()), "revision": None}
     return {"source": source, "revision": trial.model_revision or asked.base.revision}
 
@@ -109,10 +128,9 @@ def _write_weights(asked: Asked, folder: Path) -> None:
     asked.context.bases.drop()
 
 
-def _name_base(folder: Path, asked: Asked) -> None:
+def _name_base(folder: Path, base: Mapping[str, str | None]) -> None:
     """Let the adapter name its base so that it is found from anywhere."""
     file = folder / "adapter_config.json"
     config = json.loads(file.read_text("utf-8"))
-    base = base_of(asked)
     config["base_model_name_or_path"], config["revision"] = base["source"], base["revision"]
     file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")

@@ -109,8 +109,9 @@ def _metadata(row: Mapping[str, Any], base: Mapping[str, str | None], merged: bo
     """The hub's YAML header."""
     library = "transformers" if merged else "peft"
     tags = ["raypeft", "code", row["tuning_method"]]
-    return ["---", f"base_model: {json.dumps(base['source'])}", f"library_name: {library}", "tags:",
-            *(f"- {tag}" for tag in tags), "---", ""]  # fmt: skip
+    # The hub takes ids alone; a path is what a local copy needs.
+    named = [f"base_model: {json.dumps(base['source'])}"] if "/" in str(base["source"]) else []
+    return ["---", *named, f"library_name: {library}", "tags:", *(f"- {tag}" for tag in tags), "---", ""]
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:

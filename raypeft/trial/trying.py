@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.methods import Adapter
-from raypeft.models.loading import Base
+from raypeft.models.loading import Base, BaseCache
 from raypeft.prompting.shots import pick_shots
 from raypeft.records import Example, Splits
 from raypeft.results.chosen import chosen
@@ -38,8 +38,8 @@ class Asked:
     """Folder of the trial's adapter in the store. None where the base answers as it is."""
 
     @classmethod
-    def of(cls, store: ResultStore, trial_id: str) -> Asked:
-        """Load the base model and the data of a trial.
+    def of(cls, store: ResultStore, trial_id: str, bases: BaseCache | None = None) -> Asked:
+        """Load the base model and the data of a trial. `bases` holds the base model where several trials are asked.
 
         Raises ValueError where there is no such trial, or where its weights were not kept, and what loading raises.
         """
@@ -51,7 +51,7 @@ class Asked:
         if trial.method.trains and kept is None:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
-        context = TrialContext(trial, row["sweep"], store)
+        context = TrialContext(trial, row["sweep"], store, bases=bases or BaseCache())
         splits, _ = examples.load(trial)
         base = _base(context, store, None if adapts else kept)
         context = with_room_for_answers(context, base, splits)

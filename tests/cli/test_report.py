@@ -140,3 +140,12 @@ def test_neither_torch_nor_ray_is_loaded_and_charts_only_for_a_page(folder: Path
         [sys.executable, "-c", PROGRAM, str(folder), str(tmp_path / "f")], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[] []"), done.stderr
+
+
+def test_trials_with_other_scores_in_another_folder_are_named_in_the_terminal_and_in_the_page(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = add_row(store_at(tmp_path / "theirs"), made_row(hits_of_share(0.75), lora_r=8))
+    assert main([str(folder), str(tmp_path / "theirs")]) == 0
+    named = f"trial {trial} of study and theirs: EM@1 50.0 and 75.0"
+    assert named in capsys.readouterr().out and named in (folder / "report.html").read_text("utf-8")

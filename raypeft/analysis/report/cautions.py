@@ -14,6 +14,8 @@ from raypeft.analysis.report.panels import FEWEST_SEEDS, Panel, Standing, is_num
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.settings import SHORT
 
+MOST_CONFLICTS = 10
+"""Trials with other scores in another folder that are told one by one."""
 FEWEST_VALUES = 3
 """Values of a field from which its edge says something."""
 VERSIONS = {
@@ -24,8 +26,8 @@ VERSIONS = {
 
 def unfinished(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     for sweep in study.sweeps:
-        if sweep.missing:
-            yield f"{sweep.name} is not finished: {len(sweep.missing)} of {sweep.planned} trials have no row yet"
+        if missing := study.missing_of(sweep):
+            yield f"{sweep.name} is not finished: {len(missing)} of {sweep.planned} trials have no row yet"
 
 
 def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
@@ -81,11 +83,25 @@ def mixed(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
 
 def repeated(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     if study.repeated:
-        yield f"{study.repeated} trials are in more than one folder; each is shown once, from the folder named first"
+        yield f"trials in more than one folder: {study.repeated}; each is shown once, from the first folder with scores"
+
+
+def conflicting(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    """Trials that two folders have with other scores are named; those with other code alone are counted."""
+    scores = [each for each in study.conflicts if each.in_scores]
+    if scores:
+        yield f"other scores of the same trial in another folder: {len(scores)} trials; the first folder's are shown"
+    yield from (str(each) for each in scores[:MOST_CONFLICTS])
+    if len(scores) > MOST_CONFLICTS:
+        yield f"and {len(scores) - MOST_CONFLICTS} more trials with other scores in another folder"
+    others = [each for each in study.conflicts if not each.in_scores]
+    if others:
+        yield (f"same scores in another folder, but other code, data or hardware: {len(others)} trials; the first is "
+               f"{others[0]}")  # fmt: skip
 
 
 CAUTIONS: tuple[Callable[[Study, Sequence[Panel]], Iterator[str]], ...] = (
-    unfinished, chosen_on_test, few_seeds, at_the_edge, mixed, repeated,
+    unfinished, chosen_on_test, few_seeds, at_the_edge, mixed, repeated, conflicting,
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ Only Parquet files and manifests are read, so a study whose sweep still runs, or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,11 +23,30 @@ from raypeft.analysis.folder import open_results
 from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
-from raypeft.results.store import ResultStore
+from raypeft.results.store import TOGETHER, ResultStore
 
 Row = Mapping[str, Any]
-TOGETHER = "all"
-"""Name of the file of a table whose trials are stored in one file."""
+MADE_BY = (
+    "raypeft_version", "git_commit", "torch_version", "transformers_version", "peft_version",
+    "dataset_resolved_revision", "model_resolved_revision", "embedding_resolved_revision", "device",
+)  # fmt: skip
+"""Columns that two rows of one trial are compared by, besides their scores: code, versions, data, model, hardware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A trial that two folders have with other scores, or made by other code."""
+
+    trial: str
+    shown: str
+    """The folder whose row is shown."""
+    other: str
+    differs: tuple[str, ...]
+    """`EM@1 40.0 and 45.0`: each score and each column of `MADE_BY` that differs, scores first."""
+    in_scores: bool
+
+    def __str__(self) -> str:
+        return f"trial {self.trial} of {self.shown} and {self.other}: {', '.join(self.differs)}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +115,8 @@ class Study:
     """Trial id -> the folder that holds its files."""
     repeated: int = 0
     """Number of trials that are in more than one folder and are shown once."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Those of them whose rows are not the same."""
 
     @property
     def title(self) -> str:
@@ -113,12 +135,21 @@ class Study:
     @property
     def is_unfinished(self) -> bool:
         """Whether a planned trial has no row yet."""
-        return any(sweep.missing for sweep in self.sweeps)
+        return any(self.missing_of(sweep) for sweep in self.sweeps)
+
+    def missing_of(self, sweep: Sweep) -> list[str]:
+        """Ids of a sweep's planned trials that no folder has: two groups may have run a part each."""
+        return [each for each in sweep.missing if each not in self.home]
 
     @property
     def state(self) -> str:
         """How far the sweeps are: "5 of 12 trials"."""
-        return "; ".join(_state(sweep, len(self.sweeps) > 1) for sweep in self.sweeps)
+        told = "; ".join(_state(sweep, len(self.sweeps) > 1) for sweep in self.sweeps)
+        plans = {frozenset(sweep.manifest.plan) for sweep in self.sweeps if sweep.manifest and sweep.manifest.plan}
+        if len(self.sweeps) > 1 and len(plans) == 1 and all(sweep.manifest for sweep in self.sweeps):
+            (plan,) = plans
+            told += f"; together {len(plan & self.home.keys())} of {len(plan)} trials"
+        return told
 
     def values(self, row: Row) -> Values:
         """What a trial scored on single examples, also where one file holds the values of all trials."""
@@ -131,7 +162,11 @@ class Study:
     @cached_property
     def findings(self) -> list[Finding]:
         """The verdicts on the claims of all folders, tested on the trials of all folders."""
-        claims = [claim for sweep in self.sweeps for claim in sweep.claims]
+        stated = (claim for sweep in self.sweeps for claim in sweep.claims)
+        claims: list[Claim] = []  # two folders of one sweep state the same ones
+        for claim in stated:
+            if claim not in claims:
+                claims.append(claim)
         return judged(claims, make_evidence(self.scored, self.declared, self.values)) if claims else []
 
     @cached_property
@@ -156,15 +191,44 @@ def open_study(urls: Sequence[str]) -> Study:
     sweeps = _named([_open(url) for url in urls])
     rows: dict[str, Row] = {}
     home: dict[str, Sweep] = {}
-    repeated = 0
+    declared = _declared(sweeps)
+    again: list[Conflict | None] = []
     for sweep in sweeps:
         for row in sweep.rows:
-            if row["id"] in rows:
-                repeated += 1
-                continue
-            rows[row["id"]] = {**row, "folder": sweep.name} if len(sweeps) > 1 else row
-            home[row["id"]] = sweep
-    return Study(tuple(sweeps), tuple(rows.values()), _declared(sweeps), home, repeated)
+            first = home.get(row["id"])
+            if first is None or _is_better(row, rows[row["id"]], declared):
+                rows[row["id"]] = {**row, "folder": sweep.name} if len(sweeps) > 1 else row
+                home[row["id"]] = sweep
+            if first is not None:
+                again.append(_conflict(rows[row["id"]], first.name, row, sweep.name, declared))
+    conflicts = tuple(each for each in again if each)
+    return Study(tuple(sweeps), tuple(rows.values()), declared, home, len(again), conflicts)
+
+
+def _is_better(row: Row, shown: Row, declared: Declarations) -> bool:
+    """Whether a row of a later folder is shown in place of that of an earlier one, which has no scores."""
+    return declared.status(row["status"]).is_scored and not declared.status(shown["status"]).is_scored
+
+
+def _conflict(shown: Row, name: str, other: Row, other_name: str, declared: Declarations) -> Conflict | None:
+    """What is not the same in two rows of one trial. None: nothing, or one of them has no scores."""
+    if not all(declared.status(each["status"]).is_scored for each in (shown, other)):
+        return None
+    scores = [
+        f"{score.title} {score.text(shown[score.name])} and {score.text(other[score.name])}"
+        for score in declared.scores
+        if _values_differ(shown.get(score.name), other.get(score.name))
+    ]
+    made_by = [
+        f"{column} {str(shown[column])[:19]} and {str(other[column])[:19]}"
+        for column in MADE_BY
+        if None not in (shown.get(column), other.get(column)) and shown[column] != other[column]
+    ]
+    return Conflict(shown["id"], name, other_name, (*scores, *made_by), bool(scores)) if scores or made_by else None
+
+
+def _values_differ(one: Any, other: Any) -> bool:
+    return one is not None and other is not None and not math.isclose(one, other, rel_tol=1e-9)
 
 
 def _open(url: str) -> Sweep:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from report_folders import add_answers, add_row, hits_of_share, made_row, made_study, store_at, write_plan
 
+from raypeft.analysis.report.cautions import conflicting
 from raypeft.analysis.report.study import open_study
 from raypeft.results.store import ResultStore
 
@@ -84,3 +85,49 @@ def test_rows_of_another_version_are_read(tmp_path: Path) -> None:
     study = open_study([str(tmp_path)])
     assert study.rows[0]["novelty"] == "new" and study.rows[0]["lora_r"] is None
     assert isinstance(study.sweeps[0].store, ResultStore)
+
+
+def in_two(tmp_path: Path, **second: object) -> list[str]:
+    """Two groups' folders of one sweep that share a trial; `second` are columns of the second group's row of it."""
+    urls = []
+    for name, own, more in (("ours", 8, {}), ("theirs", 16, second)):
+        store = store_at(tmp_path / name)
+        shared = made_row(hits_of_share(0.5), more={"git_commit": "a" * 40, **more}, lora_r=4)
+        ids = [add_row(store, shared), add_row(store, made_row(hits_of_share(0.25), lora_r=own))]
+        text = "claims: [{better: {tuning_method: lora}, than: {tuning_method: full}, 'on': em_at_1}]"
+        write_plan(store, sorted({ids[0], made_row(lora_r=8)["id"], made_row(lora_r=16)["id"]}), text=text)
+        urls.append(store.url)
+    return urls
+
+
+def test_two_parts_of_one_sweep_are_one_finished_table_with_its_claims_once(tmp_path: Path) -> None:
+    study = open_study(in_two(tmp_path))
+    assert sorted(row["lora_r"] for row in study.rows) == [4, 8, 16] and not study.is_unfinished
+    assert study.state == "ours: 2 of 3 trials; theirs: 2 of 3 trials; together 3 of 3 trials"
+    assert len(study.findings) == 1
+    assert (study.repeated, study.conflicts) == (1, ())
+
+
+def test_a_trial_with_other_scores_in_two_folders_is_named_with_them(tmp_path: Path) -> None:
+    study = open_study(in_two(tmp_path, em_at_1=0.75))
+    (found,) = study.conflicts
+    assert found.in_scores and str(found) == f"trial {found.trial} of ours and theirs: EM@1 50.0 and 75.0"
+    assert next(row for row in study.rows if row["id"] == found.trial)["em_at_1"] == 0.5
+    assert any(str(found) in line for line in conflicting(study, ()))
+
+
+def test_a_trial_of_other_code_and_equal_scores_is_told_apart(tmp_path: Path) -> None:
+    study = open_study(in_two(tmp_path, git_commit="b" * 40))
+    (found,) = study.conflicts
+    assert not found.in_scores and found.differs == (f"git_commit {'a' * 19} and {'b' * 19}",)
+    (told,) = conflicting(study, ())
+    assert told.startswith("same scores in another folder, but other code, data or hardware: 1 trials; the first is")
+
+
+def test_scores_of_another_folder_take_the_place_of_a_failure(tmp_path: Path) -> None:
+    failed, ok = store_at(tmp_path / "a"), store_at(tmp_path / "b")
+    trial = add_row(failed, made_row(status="failed"))
+    assert add_row(ok, made_row(hits_of_share(0.5))) == trial
+    study = open_study([failed.url, ok.url])
+    assert [(row["status"], row["folder"]) for row in study.rows] == [("ok", "b")] and study.home[trial].name == "b"
+    assert study.conflicts == ()
