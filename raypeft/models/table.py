@@ -8,6 +8,7 @@ folder, a GGUF file) works as well; what can be known of it comes from its confi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -145,13 +146,18 @@ MODELS: dict[str, ModelFamily] = {
 """Sizes are those of each model's own config.json; the counts that follow are those of the loaded models."""
 
 
+_HUB_ID = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b(?<!\.git)", re.ASCII)
+"""As `validate_repo_id` of huggingface_hub 1.x has it, which raises an error of its own for anything else."""
+
+
 def is_known(model: str) -> bool:
     """Whether `model` can be resolved: a name of the table, a hub id (`owner/name`) or something on this disk."""
     return model in MODELS or _is_hub_id(model) or Path(model).expanduser().exists()
 
 
 def _is_hub_id(model: str) -> bool:
-    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+    """Whether the hub could hold a model of that name: `$HOME/model` and `my models/llama` are paths with a mistake."""
+    return _HUB_ID.fullmatch(model) is not None and "--" not in model and ".." not in model
 
 
 def family_of(model: str, path: str | None = None) -> ModelFamily:

@@ -12,7 +12,21 @@ def test_names_hub_ids_and_existing_paths_are_known(model):
     assert is_known(model)
 
 
-@pytest.mark.parametrize("model", ["tpy", "/no/such/folder", "./no/such"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "tpy",
+        "/no/such/folder",
+        "./no/such",
+        "${HOME}/llama",
+        "my models/llama",
+        "a//b",
+        "~/x",
+        "a/b--c",
+        "a/.b",
+        "a/b.",
+    ],
+)
 def test_anything_else_is_unknown(model):
     assert not is_known(model)
 
@@ -49,3 +63,17 @@ def test_a_folder_with_a_git_lfs_pointer_for_its_weights_is_told_so(tmp_path):
     shutil.copytree(TOY_FOLDER, tmp_path / "copy")
     (tmp_path / "copy" / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\n")
     assert "model.safetensors is a Git LFS pointer; run `git lfs pull`" in folder_problem(str(tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("name", ["owner/model", "o/m", "0x1/2-b.c_d", "o-/m", f"o/{'m' * 96}", f"o/{'m' * 97}", "ö/m"])
+@pytest.mark.parametrize("ending", ["", ".", "-", ".git", " ", "--x", "..x", "_"])
+def test_a_hub_id_is_what_the_hubs_own_library_takes_for_one(name, ending):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name + ending)
+        taken = True
+    except HFValidationError:
+        taken = False
+    assert is_known(name + ending) == taken
