@@ -112,8 +112,8 @@ def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: li
     """A YAML node as plain data. Fills `places`, and adds what YAML cannot make of the file to `problems`."""
     places[place] = f"line {node.start_mark.line + 1}"
     if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
-        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: must be a plain list or mapping but has the tag "
-                        f"{node.tag}, which is not read here")  # fmt: skip
+        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: must be a plain list or mapping but has the "
+                        f"tag {node.tag}, which is not read here")  # fmt: skip
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*place, index), places, problems) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
