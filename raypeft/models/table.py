@@ -18,7 +18,7 @@ from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
+from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params, weights_problem
 from raypeft.models.kinds import model_problem
 
 Weights = Literal["half", "float32", "int8", "nf4"]
@@ -177,11 +177,14 @@ def config_folder(source: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    if not _is_hub_id(source) or folder.exists():
-        return None
+    return downloaded(source) if _is_hub_id(source) and not folder.exists() else None
+
+
+def downloaded(hub_id: str, revision: str = "main") -> Path | None:
+    """The folder of the hub's cache with a model's config.json, if it was downloaded before."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(source, "config.json")
+    cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
     return Path(cached).parent if isinstance(cached, str) else None
 
 
@@ -264,5 +267,4 @@ def folder_problem(source: str) -> str | None:
     config = _config(folder)
     if isinstance(config, dict) and (problem := model_problem(config)):
         return problem
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    return None if weights else "must hold weights (*.safetensors or *.bin) but has none"
+    return weights_problem(folder)

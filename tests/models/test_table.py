@@ -49,7 +49,9 @@ def test_a_folder_that_stands_in_for_a_model_of_the_table_has_its_own_sizes():
         ((), "must hold a config.json"),
         (("config.json",), "must hold a tokenizer"),
         (("config.json", "tokenizer.json"), "must hold weights"),
-        (("config.json", "tokenizer.json", "model.safetensors"), None),
+        (("config.json", "tokenizer.json", "pytorch_model.bin"), None),
+        (("config.json", "tokenizer.json", "training_args.bin"), "must hold weights"),
+        (("config.json", "tokenizer.json", "model.safetensors"), "model.safetensors is damaged"),
     ],
 )
 def test_a_folder_that_cannot_be_loaded_is_told_what_it_lacks(tmp_path, present, problem):
