@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.data.declared.files import check_is_no_pointer, parquet_rows, read_bytes
+from raypeft.mistakes import described
 from raypeft.records import Example, Splits
 
 SPLITS = ("train", "validation", "test")
@@ -179,6 +180,12 @@ def _examples(origin: str, rows: list[Row], columns: Columns) -> list[Example]:
         if of_bytes:
             raise ValueError(f"{origin}: {column} must be text but {len(of_bytes)} rows hold bytes, the first is row "
                              f"{of_bytes[0]} (counted from 0); write the column as a string")  # fmt: skip
+        # null and NaN are how files say that a text is missing.
+        other = [(index, row[column]) for index, row in enumerate(rows)
+                 if isinstance(row.get(column), bool | int | list | dict)]  # fmt: skip
+        if other:
+            raise ValueError(f"{origin}: {column} must be text but {len(other)} rows hold something else, the first is "
+                             f"row {other[0][0]} (counted from 0) with {described(other[0][1])}")  # fmt: skip
     empty = [
         index
         for index, row in enumerate(rows)

@@ -101,7 +101,7 @@ def _prompts(tokenizer: Any, model: Any, shortest: int) -> list[Prompt]:
 
 def _expected(model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prompt]) -> list[Sums]:
     """What `generate` finds for each of the first prompts alone."""
-    alone = replace(search, path="alone")
+    alone = replace(search, path="alone", num_return_sequences=1)  # each sample takes the likeliest tokens
     try:
         found = [_sums(model, tokenizer, alone, [prompt])[0] for prompt in prompts[: len(TEXTS)]]
     except Exception as error:
@@ -123,8 +123,9 @@ def _problem(
     beams = 1 if search.do_sample else search.num_beams
     both, other = prompts[: len(TEXTS)], prompts[len(TEXTS) :]
     try:
-        # With a common beginning, without one, and without any padding. The first of these goes all the way.
-        for tokens, batch, beside in ((TOKENS, both, []), (2, both, other), (1, both[:1], [])):
+        # With a common beginning, without one, and without any padding. The first of these goes all the way. For the
+        # others one token tells: it is scored by the last token of the prompt, over the keys of what was read before.
+        for tokens, batch, beside in ((TOKENS, both, []), (1, both, other), (1, both[:1], [])):
             along = replace(search, max_new_tokens=tokens)
             for found, wanted in zip(_sums(model, tokenizer, along, batch, beside), expected, strict=False):
                 compared += differences(found, wanted, beams, ends)

@@ -70,8 +70,52 @@ def lfs_pointers(folder: Path) -> list[str]:
     return pointers
 
 
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What Transformers loads weights from: the first that is there (modeling_utils of 5.23)."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""How .safetensors files name the types of plain weights."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that Transformers loads from a folder, whether they are there or not; empty without any.
+
+    An adapter, a trainer's state, or the same weights in another format may lie beside them.
+    """
+    first = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if first is None or first.suffix != ".json":
+        return [first] if first else []
+    try:
+        return sorted({folder / name for name in json.loads(first.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def weights_problem(folder: Path) -> str | None:
+    """Why the weights in a folder cannot be taken as they are stored, by names and headers of files; None if they may.
+
+    Integers for weights are the codes of a quantised model, whatever is said beside them, and so are floats of 8 bits.
+    """
+    files = weight_files(folder)
+    if not files:
+        adapter = " (adapter_config.json is there: give the model that the adapter was trained on)"
+        beside = adapter if (folder / "adapter_config.json").is_file() else ""
+        return f"must hold weights (one of {', '.join(WEIGHTS)}) but has none that can be read{beside}"
+    if missing := [file.name for file in files if not file.is_file()]:
+        return f"must hold all files of its weights but lacks {', '.join(missing)}; was the download interrupted?"
+    for file in [each for each in files if each.suffix == ".safetensors"]:
+        header = _header(file)
+        if header is None:
+            return (f"must hold weights that can be read but {file.name} is damaged, or no .safetensors file; was the "
+                    f"download interrupted?")  # fmt: skip
+        for name, tensor in header.items():
+            if name.endswith(".weight") and tensor["dtype"] not in FLOATS:
+                return (f"must hold plain weights but stores {name} as {tensor['dtype']}, as quantised checkpoints do; "
+                        f"give the checkpoint that it was made from")  # fmt: skip
+    return None
+
+
 def safetensors_params(folder: Path) -> int | None:
-    """The parameters in a folder's .safetensors files by their headers; None where there are none, or damaged ones."""
+    """The parameters in a folder's .safetensors files, by their headers; None where there are none, or damaged ones."""
     shapes = safetensors_shapes(folder)
     return sum(map(prod, shapes.values())) or None if shapes else None
 
@@ -79,20 +123,23 @@ def safetensors_params(folder: Path) -> int | None:
 def safetensors_shapes(folder: Path) -> dict[str, tuple[int, ...]] | None:
     """The shapes of the tensors in a folder's .safetensors files; None where there are none, or damaged ones."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for file in folder.glob("*.safetensors"):
-        header = _header(file)
+    for file in weight_files(folder):
+        header = _header(file) if file.suffix == ".safetensors" and file.is_file() else None
         if header is None:
             return None
-        shapes |= {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+        shapes |= {name: tuple(tensor["shape"]) for name, tensor in header.items()}
     return shapes or None
 
 
 def _header(file: Path) -> dict[str, Any] | None:
-    """The header of a .safetensors file: (dtype, shape, place) of each tensor. None where the file is damaged."""
+    """(dtype, shape, place) of each tensor in a .safetensors file. None where the file is damaged or not whole."""
     with file.open("rb") as stream:
         try:
             (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length < file.stat().st_size else None
-        except (struct.error, ValueError):
+            size = file.stat().st_size
+            header = json.loads(stream.read(length)) if length < size else None
+            header.pop("__metadata__", None)
+            ends = [tensor["data_offsets"][1] for tensor in header.values()]
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError):
             return None
-    return header if isinstance(header, dict) else None
+    return header if max(ends, default=0) + length + 8 == size else None

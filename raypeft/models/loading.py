@@ -11,16 +11,15 @@ from __future__ import annotations
 import gc
 import hashlib
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from raypeft.models.classes import from_config
-from raypeft.models.folders import is_lfs_pointer
+from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem
 from raypeft.models.kinds import model_problem
 from raypeft.models.settling import settle_config, settle_tokens
-from raypeft.models.table import INSTEAD, ModelFamily, Weights, family_of, folder_problem, quantized_by
+from raypeft.models.table import INSTEAD, ModelFamily, Weights, downloaded, family_of, folder_problem, quantized_by
 
 NO_ADAPTER = "raypeft-reads-no-adapter"
 """Where Transformers is told to look for an adapter, so that it does not load one that lies beside the weights."""
@@ -155,9 +154,10 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
         device_map={"": device},
         quantization_config=_quantization(weights, dtype) if quantized else None,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `_check_complete` names them
     )
     settle_config(loaded.config)
-    _check_complete(where["pretrained_model_name_or_path"], report["missing_keys"], report["unexpected_keys"])
+    _check_complete(where, report)
     for module in loaded.modules() if weights == "nf4" else ():
         # On CPUs with AVX-512 bitsandbytes packs the weights at the first evaluation into a form that passes no
         # gradients on (0.50): training after it would go on without learning anything.
@@ -190,17 +190,29 @@ def _quantization(weights: Weights, compute_dtype: Any) -> Any:
     )
 
 
-def _check_complete(name: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Transformers fills what a checkpoint lacks with random numbers and passes over what it does not know."""
-    missing, unexpected = sorted(missing), sorted(unexpected)
+def _check_complete(where: dict[str, str], report: dict[str, Any]) -> None:
+    """Raise ValueError where not all weights of a model are those of its checkpoint, by Transformers' `report`.
+
+    Transformers fills what a checkpoint lacks with random numbers, passes over what it does not know, and takes codes
+    of quantised weights for numbers.
+    """
+    name = where["pretrained_model_name_or_path"]
+    missing, unexpected, other = (sorted(report[f"{kind}_keys"]) for kind in ("missing", "unexpected", "mismatched"))
     if scales := [key for key in unexpected if key.endswith(SCALES)]:
         raise ValueError(f"{name} must hold plain weights but holds the scales of quantised ones (the first: "
                          f"{scales[0]}); {INSTEAD}")  # fmt: skip
+    shapes = [f"{key}, which is {'x'.join(map(str, stored))} and not {'x'.join(map(str, wanted))}"
+              for key, stored, wanted in other]  # fmt: skip
     left_over = [key for key in unexpected if key.endswith((".weight", ".bias"))]
-    if missing or left_over:
+    if missing or left_over or other:
         problems = [f"{len(keys)} weights {what} (the first: {keys[0]})"
-                for keys, what in ((missing, "are missing"), (left_over, "have no place")) if keys]  # fmt: skip
+                for keys, what in ((shapes, "have another shape"), (missing, "are missing"),
+                                   (left_over, "have no place")) if keys]  # fmt: skip
         raise ValueError(f"the checkpoint of {name} must match its config.json but {' and '.join(problems)}")
+    # A folder was looked at before it was loaded (`_where`); what comes from the hub is at hand only now.
+    folder = downloaded(name, where["revision"]) if "revision" in where else None
+    if folder and (problem := weights_problem(folder)):
+        raise ValueError(f"{name} {problem}")
 
 
 def _adapter_note(where: dict[str, str]) -> str | None:
@@ -224,7 +236,7 @@ def _revision(source: Path, model: Any) -> str:
     """The hub's commit of a downloaded model, or `sha256:` and twelve digits of the local weights."""
     if not source.exists():
         return str(getattr(model.config, "_commit_hash", None))
-    files = [source] if source.is_file() else sorted([*source.glob("*.safetensors"), *source.glob("*.bin")])
+    files = [source] if source.is_file() else weight_files(source)
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -14,6 +14,10 @@ from typing import Any
 SWITCHES = {"use_cache": True, "return_dict": True, "output_hidden_states": False, "output_attentions": False}
 """Run-time switches of a config.json, and the values that training and decoding rely on."""
 
+ATTENTION = (None, "eager", "sdpa")
+"""How attention may be computed where the checkpoint says how; another way (flash_attention_2) needs a package and a
+GPU of the machine that it was made on, and gives way to what Transformers takes by itself."""
+
 
 def settle_config(config: Any) -> None:
     """Set a config's run-time switches to what raypeft relies on. To be called before the model is made of it."""
@@ -22,6 +26,8 @@ def settle_config(config: Any) -> None:
     for name in ("gradient_checkpointing", "torchscript"):
         if getattr(config, name, False):
             setattr(config, name, False)
+    if getattr(config, "_attn_implementation", None) not in ATTENTION:
+        config._attn_implementation = None
     pad, size = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
     if pad is not None and size is not None and not 0 <= pad < size:
         config.pad_token_id = None  # `settle_tokens` sets it; the embedding could not be made with this one

@@ -8,6 +8,7 @@ folder, a GGUF file) works as well; what can be known of it comes from its confi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from raypeft.models.classes import from_folder
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
+from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params, weights_problem
 from raypeft.models.kinds import model_problem
 
 Weights = Literal["half", "float32", "int8", "nf4"]
@@ -148,13 +149,18 @@ MODELS: dict[str, ModelFamily] = {
 """Sizes are those of each model's own config.json; the counts that follow are those of the loaded models."""
 
 
+_HUB_ID = re.compile(r"\b[\w.-]+\b/\b[\w.-]{1,96}\b(?<!\.git)", re.ASCII)
+"""As `validate_repo_id` of huggingface_hub 1.x has it, which raises an error of its own for anything else."""
+
+
 def is_known(model: str) -> bool:
     """Whether `model` can be resolved: a name of the table, a hub id (`owner/name`) or something on this disk."""
     return model in MODELS or _is_hub_id(model) or Path(model).expanduser().exists()
 
 
 def _is_hub_id(model: str) -> bool:
-    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+    """Whether the hub could hold a model of that name: `$HOME/model` and `my models/llama` are paths with a mistake."""
+    return _HUB_ID.fullmatch(model) is not None and "--" not in model and ".." not in model
 
 
 def family_of(model: str, path: str | None = None) -> ModelFamily:
@@ -197,11 +203,14 @@ def _config_folder(source: str) -> Path | None:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    if not _is_hub_id(source) or folder.exists():
-        return None
+    return downloaded(source) if _is_hub_id(source) and not folder.exists() else None
+
+
+def downloaded(hub_id: str, revision: str = "main") -> Path | None:
+    """The folder of the hub's cache with a model's config.json, if it was downloaded before."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(source, "config.json")
+    cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
     return Path(cached).parent if isinstance(cached, str) else None
 
 
@@ -284,5 +293,4 @@ def folder_problem(source: str) -> str | None:
     config = _config(folder)
     if isinstance(config, dict) and (problem := model_problem(config)):
         return problem
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    return None if weights else "must hold weights (*.safetensors or *.bin) but has none"
+    return weights_problem(folder)

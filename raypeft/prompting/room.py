@@ -42,9 +42,10 @@ class Room:
         lengths = [len(prompt.prompt_ids) for prompt in prompts]
         worst = prompts[lengths.index(max(lengths))]
         too_long = sum(not self.fits(length, answer) for length in lengths)
+        fields = ["num_shots", *(["num_virtual_tokens"] if self.virtual_tokens else []), "max_new_tokens"]
         return (f"prompt and answer must fit the model's context of {self.context_length} tokens but example "
                 f"{worst.example.id} needs {self.needs(max(lengths), answer)} ({too_long} of {len(prompts)} examples "
-                f"do not fit); lower num_shots or max_new_tokens")  # fmt: skip
+                f"do not fit); lower {' or '.join(fields)}")  # fmt: skip
 
 
 def check_ids(prompts: Iterable[Prompt], rows: int, tokenizer: Any) -> None:

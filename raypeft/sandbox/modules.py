@@ -17,10 +17,11 @@ COMMON = """
 """What most real solutions import, and what those modules import late: loading it later would cost each program."""
 
 RARE = """
-    argparse base64 binascii calendar cmath codecs colorsys concurrent.futures.thread contextvars csv dataclasses
-    difflib dis encodings.cp1252 encodings.idna encodings.utf_16 encodings.utf_8_sig getpass glob graphlib hashlib hmac
-    inspect linecache locale logging opcode pathlib pickle platform pprint secrets selectors shlex shutil site sqlite3
-    stat statistics subprocess sysconfig tempfile timeit token tokenize unicodedata unittest uuid zlib zoneinfo
+    argparse base64 binascii calendar cmath codecs colorsys concurrent.futures.thread contextvars crypt csv curses
+    dataclasses difflib dis encodings.cp1252 encodings.idna encodings.utf_16 encodings.utf_8_sig getpass glob
+    graphlib hashlib hmac inspect linecache locale logging opcode pathlib pickle platform pprint readline secrets
+    selectors shlex shutil site sqlite3 ssl stat statistics subprocess sysconfig tempfile timeit token tokenize
+    unicodedata unittest uuid zlib zoneinfo
 """.split()
 """Loaded in the larger zygote only, since every module makes every fork dearer. Loaded by a program, some of them
 would look for libraries of the system, which no program may open."""

@@ -69,7 +69,11 @@ class Baseline:
         # `-S` leaves out what site adds to builtins.
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
+        builtins.help = _sitebuiltins._Helper()  # type: ignore[attr-defined]
+        for name in ("copyright", "credits", "license"):
+            setattr(builtins, name, _sitebuiltins._Printer(name, ""))
         builtins.open = io.open = stand_ins.opened
+        os.open = stand_ins.opened_descriptor
         if not deep_cache.deep_enough():
             functools.lru_cache, functools.cache = deep_cache.lru_cache, deep_cache.cache
         # The stack is as large as it can be already, and a program that asks for more of it should go on.

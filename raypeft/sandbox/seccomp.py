@@ -48,6 +48,7 @@ SYSCALLS: dict[str, tuple[int | None, int | None]] = {
     "getcpu": (309, 168), "clock_gettime": (228, 113), "clock_getres": (229, 114), "gettimeofday": (96, 169),
     "time": (201, None), "clock_nanosleep": (230, 115), "nanosleep": (35, 101), "getrandom": (318, 278),
     "poll": (7, None), "ppoll": (271, 73), "select": (23, None), "pselect6": (270, 72),
+    "alarm": (37, None), "getitimer": (36, 102), "setitimer": (38, 103), "umask": (95, 166),
 }  # fmt: skip
 """Every call that the filter knows: its number on x86-64 and on arm64, None where that machine has none."""
 
@@ -59,8 +60,8 @@ _CLONE_FORBIDDEN = 0x1000 | 0x2000 | 0x4000 | 0x8000 | 0x7E020000
 """CLONE_PIDFD, _PTRACE, _VFORK, _PARENT and every CLONE_NEW* namespace."""
 _FCNTL = (0, 1, 2, 3, 4, 1030, 1034)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GET_SEALS."""
-_IOCTL = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)
-"""TCGETS, TIOCGWINSZ, FIONREAD, FIONCLEX, FIOCLEX."""
+_IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX."""
 
 
 def _deny(number: int) -> Instruction:

@@ -1,6 +1,6 @@
 """What programs get in place of what no program may have: files, devices, pipes and a larger stack.
 
-builtins.open = opened
+builtins.open, os.open = opened, opened_descriptor
 install()     # in the zygote, once the modules are loaded
 
 asyncio's event loops watch one end of a socket pair, so that another thread can wake them. The filter of system calls
@@ -87,18 +87,15 @@ def _select(
 def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
     """The built-in `open`, but that "input.txt" is standard input and "output.txt" standard output.
 
-    No program can open a device. `/dev/stdin` and the like are copies of the descriptors that programs have, and what
-    is written to `/dev/null` is forgotten.
+    No program can open a device. `/dev/stdin` and the like are copies of the descriptors that programs have.
     """
     name = file if isinstance(file, str) else file.__fspath__() if hasattr(file, "__fspath__") else None
     if name is None:
         return _FILE_OPEN(file, mode, *args, **kwargs)
     writing = any(letter in mode for letter in "wax+")
-    if name == "/dev/null" and writing:
-        return _nowhere("b" in mode)
     if name in _DEVICES:
         descriptor = _DEVICES[name]
-        if writing == (descriptor > 0):
+        if name == _NOTHING or writing == (descriptor > 0):
             return _FILE_OPEN(os.dup(descriptor), mode.replace("x", "w"), *args, **kwargs)
     if isinstance(name, str) and name.lower() == ("output.txt" if writing else "input.txt"):
         file, mode = (1, mode.replace("x", "w")) if writing else (0, mode)
@@ -106,27 +103,20 @@ def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
     return _FILE_OPEN(file, mode, *args, **kwargs)
 
 
-class _Nothing(io.RawIOBase):
-    """A file that forgets what is written to it."""
-
-    name = "/dev/null"
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        return len(data)
+def opened_descriptor(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+    """`os.open`, but that devices are copies of the descriptors that programs have."""
+    if isinstance(path, str) and path in _DEVICES:
+        return os.dup(_DEVICES[path])
+    return _DESCRIPTOR_OPEN(path, flags, *args, **kwargs)
 
 
-def _nowhere(binary: bool) -> Any:
-    buffered = io.BufferedWriter(_Nothing())
-    return buffered if binary else io.TextIOWrapper(buffered, "utf-8", "surrogateescape")
-
-
+_NOTHING = "/dev/null"
 _DEVICES = {
     f"{folder}{descriptor}": descriptor for folder in ("/dev/fd/", "/proc/self/fd/") for descriptor in range(3)
-} | {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+} | {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2, _NOTHING: 2}
+"""Standard error is /dev/null (`raypeft.sandbox.spawn`), open for both."""
 _FILE_OPEN = io.open
+_DESCRIPTOR_OPEN = os.open
 
 
 def setrlimit(which: int, limits: tuple[int, int]) -> None:
@@ -143,7 +133,7 @@ def _temporary_file(mode: str = "w+b", buffering: int = -1, *args: Any, **kwargs
 
 
 def install() -> None:
-    """Put the stand-ins into the modules that are loaded, but for `opened` and `setrlimit`."""
+    """Put the stand-ins into the modules that are loaded, but for `opened`, `opened_descriptor` and `setrlimit`."""
     if "tempfile" in sys.modules:
         sys.modules["tempfile"].TemporaryFile = _temporary_file  # type: ignore[attr-defined]
     selectors = sys.modules.get("selectors")

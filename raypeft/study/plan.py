@@ -125,10 +125,25 @@ def trial_problems(trial: Trial) -> Iterator[str]:
     if trial.prompt_form == "chat" and (refusal := chat_refusal(trial.model, trial.model_path)):
         yield refusal
     yield from misfits(trial)
+    yield from _without_room(trial)
     if trial.validation_limit and "reference" not in trial.data.judged_by:
         yield (f"validation_limit must be left out for {trial.dataset}, whose answers are judged by tests alone, but "
                f"got {trial.validation_limit}")  # fmt: skip
     yield from unstorable(trial)
+
+
+def _without_room(trial: Trial) -> Iterator[str]:
+    """Why no prompt can fit the model's context beside virtual tokens and answer, where planning knows the context."""
+    architecture = family_of(trial.model, trial.model_path).architecture
+    if architecture is None or architecture.context_length is None or architecture.is_encoder_decoder:
+        return
+    fields = {"num_virtual_tokens": getattr(trial.method, "num_virtual_tokens", 0)}
+    if trial.decode or trial.validation_limit:
+        fields["max_new_tokens"] = trial.max_new_tokens or trial.test_data.max_new_tokens or 0
+    taken = {name: value for name, value in fields.items() if value}
+    if sum(taken.values()) >= architecture.context_length:
+        yield (f"{' and '.join(taken)} must leave room for a prompt in the model's context of "
+               f"{architecture.context_length} tokens but got {' and '.join(map(str, taken.values()))}")  # fmt: skip
 
 
 def _untaken(sweep: LoadedSweep) -> Iterator[str]:

@@ -52,6 +52,7 @@ _Loader.add_implicit_resolver(
 )
 
 _MERGE = "tag:yaml.org,2002:merge"
+_COLLECTIONS = ("tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
 _BASE_8_OR_60 = re.compile(r"[-+]?0[0-7_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 """What YAML 1.1 reads as another number than people write: 010 as 8, and 1:30 as 90."""
 
@@ -110,6 +111,9 @@ def read_sweep_file(path: Path, overrides: Iterable[str] = ()) -> Document:
 def _plain(node: yaml.Node, place: Place, places: dict[Place, str], problems: list[str]) -> Any:
     """A YAML node as plain data. Fills `places`, and adds what YAML cannot make of the file to `problems`."""
     places[place] = f"line {node.start_mark.line + 1}"
+    if isinstance(node, yaml.CollectionNode) and node.tag not in _COLLECTIONS:
+        problems.append(f"{places[place]}, {'.'.join(map(str, place))}: must be a plain list or mapping but has the "
+                        f"tag {node.tag}, which is not read here")  # fmt: skip
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*place, index), places, problems) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):

@@ -5,6 +5,7 @@ for problem in value_problems(document, ("grids", 0, "lora_r"), "lora_r", "eight
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -30,7 +31,9 @@ def explain(document: Document, place: Place, problem: Any, known: Iterable[str]
     message = re.sub(r"^\w+ should", "must", problem["msg"].removeprefix("Value error, "))
     # Messages of raypeft's own validators may already say what was given.
     got = "" if " but got " in message else f" but got {described(problem['input'])}"
-    return f"{document.where(place)}: {message}{got}"
+    # YAML reads the revision 123456 or 1e5 as a number, on as true and 2024-01-31 as a date.
+    read = problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float | date)
+    return f"{document.where(place)}: {message}{got}{'; in quotes it is a text' if read else ''}"
 
 
 def value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:

@@ -188,7 +188,7 @@ class Training:
                     self.model, passes, self.collate, self.optimizer, recipe.method.max_grad_norm, divisors
                 )
             except FloatingPointError as error:
-                raise FloatingPointError(f"{error} at step {number} of {self.total_steps}") from None
+                raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
         self._check_finite("training loss", loss, number)
         self.losses.append(loss)
         self.learning_rate = self.scheduler.get_last_lr()[0]
@@ -265,7 +265,11 @@ class Training:
         """Raise FloatingPointError for a value that is not finite: what follows from it would be no result."""
         if not math.isfinite(value):
             raise FloatingPointError(f"the {what} must be finite but is {value} at step {step} of {self.total_steps}; "
-                                     f"lower learning_rate (it is {self.recipe.method.learning_rate})")  # fmt: skip
+                                     f"{self._remedy}")  # fmt: skip
+
+    @property
+    def _remedy(self) -> str:
+        return f"lower learning_rate (it is {self.recipe.method.learning_rate})"
 
     def _mean_over_batches(self, prompts: Sequence[Prompt]) -> float:
         """The loss as `transformers.Trainer.evaluate` has it: of batches as large as in training, in the order of the

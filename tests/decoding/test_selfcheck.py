@@ -48,6 +48,16 @@ def test_the_fastest_path_that_works_is_chosen_and_gives_generates_candidates(ba
     assert [[each.text for each in beams] for beams in found] == plain_texts(base, prompts)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_sends_no_model_to_a_slower_path_and_an_error_does_so_with_a_note(monkeypatch, dtype):
+    base = load_base("toy")
+    base.model.to(dtype)
+    assert choose_path(base.model, base.tokenizer, BEAMS) == Chosen("shared")
+    monkeypatch.setattr(selfcheck, "HALF_TOLERANCE", 0.0)  # as if its rounding were as large as an error
+    chosen = choose_path(base.model, base.tokenizer, BEAMS)
+    assert chosen.path != "shared" and chosen.note.startswith("shared: its scores differ by ")
+
+
 @pytest.mark.parametrize("search", [BEAMS, SAMPLES, OLDER], ids=["beams", "samples", "paper"])
 def test_every_path_gives_the_same_candidates_with_the_same_columns(base_of, search):
     base = base_of("mistral")

@@ -3,11 +3,21 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from raypeft.models.folders import has_chat_template, lfs_pointers, read_config, safetensors_params
+from raypeft.models.folders import (
+    has_chat_template,
+    lfs_pointers,
+    read_config,
+    safetensors_params,
+    weight_files,
+    weights_problem,
+)
 from raypeft.models.table import family_of
 
 CONFIG = {"model_type": "codegen", "n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 128}
@@ -102,3 +112,54 @@ def test_a_pointer_of_git_lfs_is_found_by_its_content(tmp_path: Path) -> None:
 def test_a_damaged_file_of_weights_has_no_count(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     assert safetensors_params(tmp_path) is None
+
+
+def save_weights(file: Path, dtype: torch.dtype = torch.float32) -> None:
+    save_file({"a.weight": torch.zeros(3, 4).to(dtype), "a.mask": torch.zeros(2, dtype=torch.uint8)}, file)
+
+
+def test_only_the_weights_that_transformers_loads_are_counted(tmp_path: Path) -> None:
+    save_weights(tmp_path / "model.safetensors")
+    save_weights(tmp_path / "adapter_model.safetensors")
+    save_weights(tmp_path / "consolidated.safetensors")
+    (tmp_path / "training_args.bin").write_bytes(b"")
+    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
+    assert safetensors_params(tmp_path) == 14
+    assert weights_problem(tmp_path) is None
+
+
+def test_of_weights_in_parts_every_part_must_be_there(tmp_path: Path) -> None:
+    index = {"weight_map": {"a": "model-2.safetensors", "b": "model-1.safetensors", "c": "model-1.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    save_weights(tmp_path / "model-1.safetensors")
+    assert weight_files(tmp_path) == [tmp_path / "model-1.safetensors", tmp_path / "model-2.safetensors"]
+    assert "lacks model-2.safetensors" in str(weights_problem(tmp_path))
+    assert safetensors_params(tmp_path) is None
+    save_weights(tmp_path / "model-2.safetensors")
+    assert weights_problem(tmp_path) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn])
+def test_codes_in_place_of_weights_are_refused_by_their_type(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_weights(tmp_path / "model.safetensors", dtype)
+    assert "must hold plain weights but stores a.weight as " in str(weights_problem(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_weights_of_every_plain_type_are_taken(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_weights(tmp_path / "model.safetensors", dtype)
+    assert weights_problem(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"<html>404</html>" + data])
+def test_a_file_of_weights_that_is_not_whole_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / "model.safetensors"
+    save_weights(file)
+    file.write_bytes(damage(file.read_bytes()))
+    assert "model.safetensors is damaged" in str(weights_problem(tmp_path))
+
+
+def test_an_adapter_alone_is_no_model(tmp_path: Path) -> None:
+    save_weights(tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "give the model that the adapter was trained on" in str(weights_problem(tmp_path))

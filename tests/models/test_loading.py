@@ -230,7 +230,7 @@ def test_a_checkpoint_that_is_quantised_already_is_refused_whatever_config_json_
         with pytest.raises(ValueError, match=rf"must hold plain weights but .* are quantised \({scheme}\)"):
             load_base(str(tmp_path), weights=weights)
     change_config(tmp_path, quantization_config=None)
-    with pytest.raises(ValueError, match="must hold plain weights but holds the scales of quantised ones"):
+    with pytest.raises(ValueError, match=r"must hold plain weights but stores .* as (I8|F8_E4M3)"):
         load_base(str(tmp_path))
 
 
@@ -267,7 +267,26 @@ def test_an_end_of_sequence_token_beyond_the_embedding_is_refused(tmp_path):
         load_base(str(tmp_path / "copy"))
 
 
+@pytest.mark.parametrize(("change", "first"), [({"vocab_size": 1600}, "1536x64 and not 1600x64"),
+                                               ({"num_attention_heads": 8}, "64x64 and not 64x128")])  # fmt: skip
+def test_weights_of_other_shapes_than_the_config_says_are_refused(tmp_path, small_model, change, first):
+    shutil.copytree(small_model("llama"), tmp_path / "copy")
+    change_config(tmp_path / "copy", **change)
+    with pytest.raises(ValueError, match=f"must match its config.json but . weights have another shape .*{first}"):
+        load_base(str(tmp_path / "copy"))
+
+
+def test_an_adapter_or_a_trainers_state_beside_the_weights_makes_no_other_revision(tmp_path, small_model):
+    shutil.copytree(small_model("llama"), tmp_path / "copy")
+    revision = load_base(small_model("llama")).revision
+    save_file({"a": torch.zeros(1)}, tmp_path / "copy" / "adapter_model.safetensors")
+    (tmp_path / "copy" / "optimizer.bin").write_bytes(b"x")
+    assert load_base(str(tmp_path / "copy")).revision == revision
+
+
 SWITCHES = [
+    {"attn_implementation": "flash_attention_2"},
+    {"_attn_implementation": "flash_attention_2"},
     {"use_cache": False},
     {"return_dict": False},
     {"output_hidden_states": True},

@@ -13,7 +13,21 @@ def test_names_hub_ids_and_existing_paths_are_known(model):
     assert is_known(model)
 
 
-@pytest.mark.parametrize("model", ["tpy", "/no/such/folder", "./no/such"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "tpy",
+        "/no/such/folder",
+        "./no/such",
+        "${HOME}/llama",
+        "my models/llama",
+        "a//b",
+        "~/x",
+        "a/b--c",
+        "a/.b",
+        "a/b.",
+    ],
+)
 def test_anything_else_is_unknown(model):
     assert not is_known(model)
 
@@ -36,7 +50,9 @@ def test_a_folder_that_stands_in_for_a_model_of_the_table_has_its_own_sizes():
         ((), "must hold a config.json"),
         (("config.json",), "must hold a tokenizer"),
         (("config.json", "tokenizer.json"), "must hold weights"),
-        (("config.json", "tokenizer.json", "model.safetensors"), None),
+        (("config.json", "tokenizer.json", "pytorch_model.bin"), None),
+        (("config.json", "tokenizer.json", "training_args.bin"), "must hold weights"),
+        (("config.json", "tokenizer.json", "model.safetensors"), "model.safetensors is damaged"),
     ],
 )
 def test_a_folder_that_cannot_be_loaded_is_told_what_it_lacks(tmp_path, present, problem):
@@ -63,3 +79,17 @@ def test_a_plan_looks_a_model_up_once_and_a_later_one_again(tmp_path, monkeypatc
     assert asked == ["owner/name"]
     table.config_of("owner/name")
     assert len(asked) > 1, "a model may have been downloaded since"
+
+
+@pytest.mark.parametrize("name", ["owner/model", "o/m", "0x1/2-b.c_d", "o-/m", f"o/{'m' * 96}", f"o/{'m' * 97}", "ö/m"])
+@pytest.mark.parametrize("ending", ["", ".", "-", ".git", " ", "--x", "..x", "_"])
+def test_a_hub_id_is_what_the_hubs_own_library_takes_for_one(name, ending):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name + ending)
+        taken = True
+    except HFValidationError:
+        taken = False
+    assert is_known(name + ending) == taken

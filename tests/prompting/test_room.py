@@ -35,6 +35,8 @@ def test_the_problem_names_the_longest_example_and_the_remedy() -> None:
         "prompt and answer must fit the model's context of 100 tokens but example longest needs 110 (2 of 3 examples "
         "do not fit); lower num_shots or max_new_tokens"
     )
+    problem = Room(100, virtual_tokens=20).problem([sized("long", 95)], 10)
+    assert problem.endswith("; lower num_shots or num_virtual_tokens or max_new_tokens")
 
 
 def test_a_token_without_an_embedding_is_named() -> None:

@@ -91,6 +91,19 @@ READERS: Mapping[str, str] = {
     "walrus": "a = []\nwhile line := sys.stdin.readline(): a.append(line)\na = list(map(int, a[1].split()))",
     "itertools.islice": "from itertools import islice; n = int(input()); a = [int(x) for line in islice(sys.stdin, 1) for x in line.split()]",
     "operator.methodcaller": "from operator import methodcaller; rows = list(map(methodcaller('split'), sys.stdin)); a = list(map(int, rows[1]))",
+    "buffer.readinto1": "b = bytearray(64); k = sys.stdin.buffer.readinto1(b); n, *a = map(int, bytes(b[:k]).split())",
+    "readline with a size": "s = sys.stdin.readline(1) + sys.stdin.readline(); a = list(map(int, sys.stdin.readline(-1).split()))",
+    "open(0) a second time": "f = open(0); n = int(f.readline()); a = list(map(int, f.readline().split())); assert open(0).read() == ''",
+    "open(0) with all line ends": "n, *a = map(int, open(0, newline='').read().split())",
+    "os.readv": "import os; b = bytearray(64); k = os.readv(0, [b]); n, *a = map(int, bytes(b[:k]).split())",
+    "os.open of /dev/stdin": "import os; n, *a = map(int, os.read(os.open('/dev/stdin', os.O_RDONLY), 99).split())",
+    "os.set_blocking": "import os; os.set_blocking(0, True); n, *a = map(int, sys.stdin.read().split())",
+    "a raw stream of one's own": "import os, io\nclass R(io.RawIOBase):\n    def readable(self): return True\n    def readinto(self, b): d = os.read(0, len(b)); b[:len(d)] = d; return len(d)\nf = io.BufferedReader(R()); f.readline(); a = list(map(int, f.readline().split()))",
+    "binary stdin": "sys.stdin = open(0, 'rb'); n = int(sys.stdin.readline()); a = list(map(int, sys.stdin.readline().split()))",
+    "input after the end": "input(); a = list(map(int, input().split()))\nfor _ in range(2):\n    try: input()\n    except EOFError: pass",
+    "stdin from nothing and back": "import os; sys.stdin = open(os.devnull); assert sys.stdin.read() == ''; sys.stdin = sys.__stdin__; n, *a = map(int, sys.stdin.read().split())",
+    "select.poll": "import select; p = select.poll(); p.register(0, select.POLLIN); p.poll(1000); n, *a = map(int, sys.stdin.read().split())",
+    "readline's module": "import readline; n = int(input()); a = list(map(int, input().split()))",
 }
 """Programs that read `a`; `import sys` before them, and `print(sum(a))` after them."""
 
@@ -156,6 +169,20 @@ WRITERS: Mapping[str, str] = {
     "quit after print": "print(s); quit(0)",
     "SystemExit": "print(s); raise SystemExit",
     "os._exit": "import os; print(s); sys.stdout.flush(); os._exit(0)",
+    "exit in a try": "try: print(s); exit(0)\nexcept Exception: print('no')",
+    "exit before finally": "try: sys.exit(0)\nfinally: print(s)",
+    "exit in a thread": "import threading\ndef f(): print(s); sys.exit(0)\nthreading.Thread(target=f).start()",
+    "an error in a thread": "import threading\nt = threading.Thread(target=lambda: 1 / 0); t.start(); t.join(); print(s)",
+    "an error in atexit": "import atexit; atexit.register(lambda: 1 / 0); print(s)",
+    "a thread without an end": "import threading, time\ndef f():\n    while True: time.sleep(0.01)\nthreading.Thread(target=f, daemon=True).start(); print(s)",
+    "stderr by os.dup2": "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2); print('x', file=sys.stderr); print(s)",
+    "redirect_stderr to nothing": "import os, contextlib\nwith open(os.devnull, 'w') as f, contextlib.redirect_stderr(f): print('x', file=sys.stderr)\nprint(s)",
+    "nothing to read and to write": "f = open('/dev/null', 'r+'); f.write('x'); print(s)",
+    "os.write in parts": "import os; d = b'%d' % s + b' ' * 200000\nwhile d: d = d[os.write(1, d):]",
+    "many flushes": "print(s)\nfor _ in range(20000): print(' ', end='', flush=True)",
+    "a subclass of TextIOWrapper": "import io\nclass W(io.TextIOWrapper): pass\nsys.stdout = W(sys.stdout.buffer); print(s)",
+    "a binary stdout": "sys.stdout = sys.stdout.detach(); sys.stdout.write(b'%d' % s)",
+    "weakref.finalize": "import weakref\nclass A: pass\na = A(); weakref.finalize(a, print, s)",
 }
 """Programs that write `s`; what reads it stands before them."""
 
@@ -220,6 +247,24 @@ OTHERS: Mapping[str, str] = {
     "stdin is what open gives": "import sys\nold = sys.stdin; sys.stdin = open(0); n = int(input()); print(sum(map(int, input().split())))",
     "stdin restored": "import sys, io\nold, sys.stdin = sys.stdin, io.StringIO('9'); assert input() == '9'; sys.stdin = old\ninput(); print(sum(map(int, input().split())))",
     "an iterator kept in a global": "import sys\nit = iter(sys.stdin.read().split())\ndef read(): return int(next(it))\nn = read(); print(sum(read() for _ in range(n)))",
+    "from os import *": "from os import *\nn, *a = map(int, read(0, 100).split()); write(1, b'%d' % sum(a))",
+    "a time limit by SIGALRM": "import signal, time\nclass Late(Exception): pass\ndef late(*a): raise Late\nsignal.signal(signal.SIGALRM, late); signal.setitimer(signal.ITIMER_REAL, 0.05)\ntry: time.sleep(9)\nexcept Late: input(); print(sum(map(int, input().split())))",
+    "a time limit that is not reached": "import signal\nsignal.signal(signal.SIGALRM, lambda *a: exit()); signal.alarm(9); input(); print(sum(map(int, input().split()))); signal.alarm(0)",
+    "a stack of half a GiB": "import sys, threading\nsys.setrecursionlimit(1 << 30); threading.stack_size(1 << 29)\ndef f(n): return n and 1 + f(n - 1)\ndef main(): f(50000); input(); print(sum(map(int, input().split())))\nthreading.Thread(target=main).start()",
+    "a stack that is too small": "import threading\ntry: threading.stack_size(1)\nexcept ValueError: pass\ninput(); print(sum(map(int, input().split())))",
+    "objects of the main module": "import pickle, copy, typing, __main__\nfrom dataclasses import dataclass\n@dataclass(slots=True)\nclass A: x: int; y: 'A' = None\na = copy.deepcopy(pickle.loads(pickle.dumps(A(6)))); assert typing.get_type_hints(A)['y'] is A is __main__.A; print(a.x)",
+    "the names of site": "help, copyright, credits, license\nprint(6)",
+    "umask": "import os\nos.umask(0o22); print(6)",
+    "libraries of the system": "import ssl, readline, curses, urllib.request\nprint(6)",
+    "carriage returns": "input()\r\nprint(sum(map(int, input().split())))\r\n",
+    "a mark of the byte order": "\ufeffinput(); print(sum(map(int, input().split())))",
+    "a recursion that is caught": "def f(n): return f(n + 1)\ntry: f(0)\nexcept RecursionError: input(); print(sum(map(int, input().split())))",
+    "memory that is not there": "try: a = [0] * 10**13\nexcept MemoryError: input(); print(sum(map(int, input().split())))",
+    "asyncio with an executor": "import asyncio\nasync def main():\n    loop = asyncio.get_running_loop(); await loop.run_in_executor(None, input); print(sum(map(int, (await loop.run_in_executor(None, input)).split())))\nasyncio.run(main())",
+    "asyncio.wait_for": "import asyncio\nasync def main():\n    try: await asyncio.wait_for(asyncio.sleep(9), 0.02)\n    except TimeoutError: input(); print(sum(map(int, input().split())))\nasyncio.run(main())",
+    "ThreadPool": "from multiprocessing.pool import ThreadPool\nwith ThreadPool(2) as p: print(sum(p.map(int, ['1', '2', '3'])))",
+    "a queue with a worker": "import threading, queue\nq = queue.Queue()\ndef work():\n    while True: print(q.get()); q.task_done()\nthreading.Thread(target=work, daemon=True).start(); q.put(6); q.join()",
+    "a listing of the current folder": "import os\nos.listdir(); input(); print(sum(map(int, input().split())))",
 }
 """Whole programs."""
 
@@ -235,7 +280,7 @@ def programs() -> dict[str, str]:
 def run(program: str, folder: str) -> tuple[int, str]:
     """The exit code and the output of a program of this file in plain CPython, in a folder of its own."""
     path = f"{folder}/program.py"
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+    with open(path, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123
         file.write(program)
     done = subprocess.run(
         [sys.executable, "-I", path], input=INPUT, capture_output=True, text=True, timeout=60, cwd=folder

@@ -12,6 +12,8 @@ REFUSED = {
     "other: tempfile.TemporaryDirectory",
     "other: a file in the current folder",
     "other: os.pipe",
+    "other: ThreadPool",
+    "other: a listing of the current folder",
 }
 """What CPython runs and the sandbox does not. docs/sandbox.md says why."""
 

@@ -244,6 +244,15 @@ def test_true_a_quoted_number_and_a_number_out_of_bounds_are_refused_with_their_
     assert problem.startswith(f"line 5, grids.0.{field}: must be")
 
 
+@pytest.mark.parametrize("value", ["123456", "1e5", "on", "2024-01-31"])
+def test_a_text_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(tmp_path: Path, value: str) -> None:
+    grid = "grids:\n  - tuning_method: zero_shot\n    model_revision: {}\n"
+    (problem,) = problems(tmp_path, HEAD + grid.format(value))
+    assert problem.startswith("line 5, grids.0.model_revision: ")
+    assert problem.endswith("; in quotes it is a text")
+    assert load(tmp_path, HEAD + grid.format(f"'{value}'")).config.grids[0]["model_revision"] == value
+
+
 @pytest.mark.parametrize(
     ("key", "wanted"),
     [

@@ -374,3 +374,23 @@ def test_a_test_dataset_is_an_axis_and_may_be_declared_there(tmp_path: Path) -> 
     trials = plan(tmp_path, f"  - {{tuning_method: lora, test_dataset: [null, toy, toy_apps, {data}]}}\n")
     assert [each.data_name for each in trials] == ["toy", "toy->toy_apps", "toy->mine"]
     assert trials[-1].test_data.judged_by == ("reference",) and trials[-1].declared is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "values"),
+    [
+        ("tuning_method: zero_shot, max_new_tokens: 2048", "max_new_tokens", "2048"),
+        ("tuning_method: prompt_tuning, num_virtual_tokens: 2048, decode: false", "num_virtual_tokens", "2048"),
+        ("tuning_method: prefix_tuning, num_virtual_tokens: 1000, max_new_tokens: 1048",
+         "num_virtual_tokens and max_new_tokens", "1000 and 1048"),
+    ],
+)  # fmt: skip
+def test_fields_that_leave_no_room_for_a_prompt_are_refused(
+    tmp_path: Path, fields: str, names: str, values: str
+) -> None:
+    (problem,) = problems(tmp_path, f"  - {{{fields}}}\n")
+    assert problem.endswith(
+        f"{names} must leave room for a prompt in the model's context of 2048 tokens but got {values}"
+    )
+    last = values.rpartition(" ")[2]
+    assert plan(tmp_path, f"  - {{{fields.replace(last, str(int(last) - 1))}}}\n")

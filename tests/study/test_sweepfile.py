@@ -68,6 +68,12 @@ def test_a_value_that_yaml_cannot_make_is_named_with_its_line(tmp_path: Path, va
     assert problem.startswith("line 2, seed: ")
 
 
+@pytest.mark.parametrize("value", ["!!set {a, b}", "!!python/tuple [1, 2]", "!include [a.yaml]"])
+def test_a_list_or_mapping_with_a_tag_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    (problem,) = problems(tmp_path, f"name: a\nseed: {value}\n")
+    assert problem.startswith("line 2, seed: must be a plain list or mapping but has the tag ")
+
+
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes(b"name: \xff\xfe")
     with pytest.raises(ConfigError, match="not YAML"):
