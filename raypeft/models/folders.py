@@ -137,7 +137,9 @@ def _header(file: Path) -> dict[str, Any] | None:
         try:
             (length,) = struct.unpack("<Q", stream.read(8))
             size = file.stat().st_size
-            header = json.loads(stream.read(length)) if length < size else None
+            if length >= size:
+                return None
+            header: dict[str, Any] = json.loads(stream.read(length))
             header.pop("__metadata__", None)
             ends = [tensor["data_offsets"][1] for tensor in header.values()]
         except (struct.error, ValueError, KeyError, TypeError, AttributeError):

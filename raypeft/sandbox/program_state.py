@@ -69,7 +69,7 @@ class Baseline:
         # `-S` leaves out what site adds to builtins.
         for name in ("exit", "quit"):
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
-        builtins.help = _sitebuiltins._Helper()  # type: ignore[attr-defined]
+        builtins.help = _sitebuiltins._Helper()
         for name in ("copyright", "credits", "license"):
             setattr(builtins, name, _sitebuiltins._Printer(name, ""))
         builtins.open = io.open = stand_ins.opened
