@@ -77,7 +77,7 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
     with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
             tune.with_resources(run_tune_trial, resources),
-            param_space={**settings, **search.planned},
+            param_space=settings,
             tune_config=search.config,
             run_config=tune.RunConfig(
                 storage_path=scratch,  # Tune's own bookkeeping; the results are elsewhere

@@ -1,7 +1,12 @@
-"""What a sweep's search tells Ray Tune: where trials come from, which are stopped early, how many run at once."""
+"""What Ray Tune is told of a sweep's trials: where they come from, which are stopped early, how many run at once.
+
+Trials are handed to Tune one by one, also those of plain grids. As a `tune.grid_search`, Tune would copy the whole plan
+for each trial: with 10,000 trials the first one would not start within ten minutes.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +22,14 @@ from raypeft.runner.search.suggesting import Study, Suggestions
 from raypeft.stopping import Stop
 from raypeft.study.config import Trial
 
+PENDING = 200
+"""Trials that wait for room in a cluster at most, as Tune has it for grids: by them a cluster knows how far to grow."""
+
 
 @dataclass(frozen=True, slots=True)
 class TuneSearch:
     """The parts of a Tune run that depend on the search."""
 
-    planned: dict[str, Any]
-    """What goes into `param_space`."""
     config: tune.TuneConfig
     callbacks: list[tune.Callback]
 
@@ -37,21 +43,21 @@ def tune_search(
     if halving:
         config["scheduler"] = halving
     callbacks: list[tune.Callback] = [HalvingNotes(halving)] if halving else []
-    search = run.search
-    if search is None or not search.points:
-        of = search.of if search else {}
-        planned = [plain(run, trial, of.get(trial.id, "")) for trial in trials]
-        return TuneSearch({"planned": tune.grid_search(planned)}, tune.TuneConfig(**config), callbacks)
-    studies = [Study(point, search.column, search.lower_is_better, store) for point in search.points]
-    # A suggestion that is made before there is room for it knows less than it could.
-    config["max_concurrent_trials"] = run.max_concurrent_trials or room_for(resources)
+    points = run.search.points if run.search else ()
+    studies = [Study(point, run.search.column, run.search.lower_is_better, store) for point in points if run.search]
     config["search_alg"] = Suggestions(trials, studies, store, partial(plain, run), lambda: stop.number is not None)
-    config["num_samples"] = -1  # until nothing is left to suggest
-    return TuneSearch({}, tune.TuneConfig(**config), callbacks)
+    config["num_samples"] = -1  # until there are no more
+    if studies:
+        # A suggestion that is made before there is room for it knows less than it could.
+        config["max_concurrent_trials"] = run.max_concurrent_trials or room_for(resources)
+    else:
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(PENDING))
+    return TuneSearch(tune.TuneConfig(**config), callbacks)
 
 
 def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
-    """A trial as Tune carries it to its process. `search` is the key of the search that it is part of, if any."""
+    """A trial as Tune carries it to its process. `search` is the key of the search that suggested it, if one did."""
+    search = search or (run.search.of.get(trial.id, "") if run.search else "")
     label = run.labels.get(trial.id) or (run.search.label(trial, search) if run.search else trial.label)
     seen = run.seen.get(trial.id)
     rivals = "" if run.search and trial.id in run.search.to_the_end else search

@@ -189,3 +189,16 @@ def test_a_suggestion_that_another_command_wrote_over_is_written_again(tmp_path:
     search.on_trial_complete("tune0")
     after = store.read_manifest()
     assert after is not None and list(after.plan) == [trial.id]
+
+
+def test_the_trials_of_a_plain_plan_are_handed_over_one_by_one_in_their_order(
+    tmp_path: Path, store: ResultStore
+) -> None:
+    file = tmp_path / "grid.yaml"
+    file.write_text("name: g\ngrids: [{model: toy, dataset: toy, tuning_method: lora, lora_r: [2, 4, 8]}]\n")
+    trials = plan_sweep(load_config(file)).trials
+    search = Suggestions(trials, [], store, lambda trial, key: {"trial": trial, "search": key}, lambda: False)
+    given = [search.suggest(f"tune{place}") for place in range(3)]
+    assert [each["planned"]["trial"].id for each in given if isinstance(each, dict)] == [trial.id for trial in trials]
+    assert search.suggest("tune3") == search.FINISHED
+    search.on_trial_complete("tune0")
