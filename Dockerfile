@@ -20,7 +20,9 @@ COPY constraints.txt /constraints.txt
 RUN pip install --no-cache-dir --extra-index-url "${TORCH_INDEX}" --constraint /constraints.txt torch bitsandbytes
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-cache-dir --extra-index-url "${TORCH_INDEX}" --constraint /constraints.txt \
-        "$(ls /wheels/raypeft-*.whl)[bm25,gguf,optuna,s3]"
+        "ray[default]" "$(ls /wheels/raypeft-*.whl)[bm25,gguf,optuna,s3]"
+# KubeRay asks a node by wget whether it is well.
+RUN apt-get update && apt-get install -y --no-install-recommends wget && rm -rf /var/lib/apt/lists/*
 
 # Not root: generated programs run in the sandbox below this user.
 RUN useradd --create-home --uid 1000 raypeft && mkdir -m 1777 /cache /study
