@@ -102,7 +102,7 @@ def add_to_plan(store: ResultStore, trials: Mapping[str, Mapping[str, Any]]) -> 
 
     Two commands that write in the same moment may undo each other: each should give all its trials each time.
     """
-    manifest = store.read_manifest()
+    manifest = store.read_manifest() if trials else None
     if manifest is not None and trials.keys() - manifest.plan.keys():
         store.write_manifest(replace(manifest, plan={**manifest.plan, **trials}))
 
