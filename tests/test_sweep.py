@@ -26,7 +26,7 @@ grids:
   - tuning_method:
       - {name: rag, num_shots: 2, embedding_model: toy}
       - {name: lora, num_train_epochs: 1, num_shots: 2, shot_source: retrieved, embedding_model: toy}
-      - {name: icl, max_new_tokens: 9999}
+      - {name: icl, max_new_tokens: 2047}
   - {dataset: toy_apps, tuning_method: zero_shot, num_beams: 1}
 resources: {cpus_per_trial: 1}
 sandbox: {seconds_per_test: 2}

@@ -23,7 +23,7 @@ def rows():
 
 
 def test_planning_says_of_the_tables_classes_what_the_table_says():
-    for name, (_, path, _, *methods) in rows().items():
+    for name, (_, path, _, _, *methods) in rows().items():
         config = {"model_type": name.split()[0]}
         assert kinds.is_slow(config) == (path.startswith(("plain", "alone")) and "[" in path), name
         if kinds.problem(config, "prefix_tuning", beams=False):

@@ -250,7 +250,7 @@ OTHERS: Mapping[str, str] = {
     "from os import *": "from os import *\nn, *a = map(int, read(0, 100).split()); write(1, b'%d' % sum(a))",
     "a time limit by SIGALRM": "import signal, time\nclass Late(Exception): pass\ndef late(*a): raise Late\nsignal.signal(signal.SIGALRM, late); signal.setitimer(signal.ITIMER_REAL, 0.05)\ntry: time.sleep(9)\nexcept Late: input(); print(sum(map(int, input().split())))",
     "a time limit that is not reached": "import signal\nsignal.signal(signal.SIGALRM, lambda *a: exit()); signal.alarm(9); input(); print(sum(map(int, input().split()))); signal.alarm(0)",
-    "a stack of half a GiB": "import sys, threading\nsys.setrecursionlimit(1 << 30); threading.stack_size(1 << 29)\ndef f(n): return n and 1 + f(n - 1)\ndef main(): f(50000); input(); print(sum(map(int, input().split())))\nthreading.Thread(target=main).start()",
+    "a stack of 128 MiB": "import sys, threading\nsys.setrecursionlimit(1 << 30); threading.stack_size(1 << 27)\ndef f(n): return n and 1 + f(n - 1)\ndef main(): f(50000); input(); print(sum(map(int, input().split())))\nthreading.Thread(target=main).start()",
     "a stack that is too small": "import threading\ntry: threading.stack_size(1)\nexcept ValueError: pass\ninput(); print(sum(map(int, input().split())))",
     "objects of the main module": "import pickle, copy, typing, __main__\nfrom dataclasses import dataclass\n@dataclass(slots=True)\nclass A: x: int; y: 'A' = None\na = copy.deepcopy(pickle.loads(pickle.dumps(A(6)))); assert typing.get_type_hints(A)['y'] is A is __main__.A; print(a.x)",
     "the names of site": "help, copyright, credits, license\nprint(6)",

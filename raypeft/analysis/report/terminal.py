@@ -73,7 +73,7 @@ BEFORE_SCORES = [
     Heading("sweep", lambda row: row.get("folder", ""), numeric=False),
     Heading("method", lambda row: row["tuning_method"], numeric=False),
     Heading("settings", lambda row: row["settings"], numeric=False),
-    Heading("status", lambda row: "" if row["status"] == "ok" else row["status"], numeric=False),
+    Heading("status", lambda row: row["outcome"], numeric=False),
 ]
 AFTER_SCORES = [
     Heading("params", millions("trainable_params")),
@@ -109,7 +109,9 @@ def summary_table(
     """
     declared = declared or own_declarations()
     alike, apart = split_settings(rows, declared)
-    told = [{**row, "settings": text} for row, text in zip(rows, apart, strict=True)]
+    outcomes = ["" if declared.status(row["status"]).is_scored else row["status"] for row in rows]
+    told = [{**row, "settings": text, "outcome": outcome}
+            for row, text, outcome in zip(rows, apart, outcomes, strict=True)]  # fmt: skip
     headings = (*SHARED, *BEFORE_SCORES, *score_headings(declared.scores), *AFTER_SCORES)
     columns = [(heading, [heading.text(row) for row in told]) for heading in headings]
     # A trial without a score has no number of test examples.
