@@ -28,4 +28,4 @@ address="$head:${PORT:-6379}"
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
     ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
     --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" -- \
-    python -m raypeft.sweep "$SWEEP" --results "$RESULTS" --address "$address" "time_budget_hours=$HOURS"
+    python -m raypeft.sweep "$SWEEP" --results "$RESULTS" --address auto "time_budget_hours=$HOURS"

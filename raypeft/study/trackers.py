@@ -16,7 +16,7 @@ PACKAGES: dict[str, str] = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "
 
 def read_report_to(value: Any) -> Any:
     """A single name stands for a list of one; `none` for no tracker, as in Transformers."""
-    if value in (None, "none"):
+    if value in (None, "none", ["none"]):
         return ()
     return [value] if isinstance(value, str) else value
 

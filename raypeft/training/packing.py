@@ -5,7 +5,7 @@
 
 Each example has positions from 0 on, by which Transformers keeps the examples of a row apart
 (`masking_utils.find_packed_sequence_indices`). Not every class of models asks it to, so a training tries it first.
-Losses and gradients are those of padded batches, up to rounding.
+Losses and gradients are those of padded batches, up to rounding and the masks of dropout.
 """
 
 from __future__ import annotations

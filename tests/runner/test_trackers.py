@@ -1,6 +1,5 @@
 """Experiment trackers: what they are told of a trial, and that their faults cost no trial."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +8,13 @@ from typing import Any
 import pytest
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
+from raypeft.results.store import ResultStore
 from raypeft.runner.observers.trackers import BACKENDS, backend, reporter
 from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, without_password
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import ConfigError
 from raypeft.study.trackers import PACKAGES
+from raypeft.trial.columns import tables
 
 FIELDS = {"model": "toy", "lora_r": 8, "learning_rate": 1e-3, "max_length": None, "declared": "{}"}
 SCORES = {"em_at_1": 0.25, "test_loss": 0.5, "total_seconds": 12.0}
@@ -150,6 +151,8 @@ def test_what_is_reported_are_scores_and_cost_and_no_text() -> None:
 
 def test_a_password_in_a_url_is_not_passed_on() -> None:
     assert without_password("s3://key:word@host/x and http://h/y") == "s3://***@host/x and http://h/y"
+    assert without_password("http://me:p@s/s@host/x") == "http://***@host/x"
+    assert without_password("http://h/x?access_token=abc&y=1") == "http://h/x?access_token=***&y=1"
     assert Study("s", "s3://a:b@h/r").run_id("t") == Study("s", "s3://c:d@h/r").run_id("t")
 
 
@@ -159,7 +162,8 @@ def sweep(folder: Path, line: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"), [("tensorboard", ("tensorboard",)), ("[mlflow, wandb]", ("mlflow", "wandb")), ("none", ())]
+    ("given", "read"),
+    [("tensorboard", ("tensorboard",)), ("[mlflow, wandb]", ("mlflow", "wandb")), ("none", ()), ("[none]", ())],
 )
 def test_report_to_is_a_name_or_a_list(tmp_path: Path, given: str, read: tuple[str, ...]) -> None:
     assert sweep(tmp_path, f"report_to: {given}").report_to == read
@@ -175,8 +179,41 @@ def test_an_unknown_tracker_and_one_that_is_not_installed_are_told_with_their_li
         sweep(tmp_path, "report_to: wandb")
 
 
-def test_nothing_is_left_in_the_environment_that_names_a_secret(tmp_path: Path) -> None:
-    report("tensorboard", tmp_path, ("a1", [*TRIAL, ended()]))
-    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    secrets = [value for name, value in os.environ.items() if ("TOKEN" in name or "KEY" in name) and len(value) > 8]
-    assert not any(secret.encode() in held for secret in secrets)
+def test_a_trackers_secrets_stand_in_no_file_that_raypeft_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_API_KEY", "HF_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "planted-s3cret")
+    assert report("tensorboard", tmp_path, ("a1", [*TRIAL, ended()])) == []
+    held = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert held and not any(b"planted-s3cret" in each for each in held)
+
+
+class Noting(Broken):
+    """Notes what it is told at the end of a trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: dict[str, Any] = {}
+
+    def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
+        self.ends[run.trial] = status, dict(scores)
+
+
+def test_cost_and_all_scores_come_from_the_stored_row_since_the_event_has_only_what_is_printed(tmp_path: Path) -> None:
+    store = ResultStore(str(tmp_path), tables())
+    store.write_rows("trials", "a1", [{"id": "a1", "status": "ok", "train_seconds": 7.0, "best_eval_loss": 0.5}])
+    noting = Noting()
+    with Reporter("wandb", lambda: noting, print, Study("rq2", str(tmp_path)).row) as each:
+        for event in (TRIAL[0], TRIAL[0], Finished({"status": "ok", "error": None, "em_at_1": 0.25})):
+            each.hear("a1", event)
+    assert noting.ends["a1"][1].items() >= {"train_seconds": 7.0, "best_eval_loss": 0.5}.items()
+    assert noting.seen == ["a1"], "a trial that is started again goes on in its run"
+
+
+def test_a_trial_that_another_command_runs_is_left_to_that_ones_tracker() -> None:
+    noting = Noting()
+    with Reporter("mlflow", lambda: noting, print) as each:
+        each.hear("a1", TRIAL[0])
+        each.hear("a1", Finished({"status": "elsewhere", "error": None}))
+    assert noting.seen == ["a1"] and noting.ends == {}

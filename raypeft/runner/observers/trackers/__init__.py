@@ -22,4 +22,4 @@ def reporter(name: str, study: Study, say: Callable[[str], None]) -> Reporter:
         found: Any = getattr(import_module(f"{__name__}.{name}"), BACKENDS[name])
         return found(study)
 
-    return Reporter(name, make, say)
+    return Reporter(name, make, say, study.row)

@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
+from pathlib import Path
 from typing import Any, Protocol
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.metrics.scoring import declared_scores
+from raypeft.results.store import ResultStore
 from raypeft.runner.observers import Observer
 
 ROOM = 10_000
@@ -25,6 +27,8 @@ STEP_SECONDS = 1.0
 """Between two training losses of a trial that are reported."""
 END_SECONDS = 10.0
 """How long the end of a sweep waits for a tracker."""
+ELSEWHERE = "elsewhere"
+"""The status of a trial that another command runs, which reports it itself."""
 COSTS = ("best_eval_loss", "test_loss", "train_seconds", "generate_seconds", "total_seconds", "trainable_params",
          "peak_memory_allocated_gb", "train_tokens_per_second")  # fmt: skip
 """Columns of a finished trial that are reported beside its scores."""
@@ -40,8 +44,17 @@ class Study:
 
     @property
     def place(self) -> str:
-        """`results` without a password."""
-        return without_password(self.results)
+        """`results`, a folder by its whole path, and a URL without a password."""
+        is_local = "://" not in self.results
+        return str(Path(self.results).expanduser().absolute()) if is_local else without_password(self.results)
+
+    def row(self, trial_id: str) -> Mapping[str, Any]:
+        """The stored row of a trial; empty where there is none that can be read."""
+        try:
+            rows = ResultStore.existing(self.results, {}).read_rows("trials", trial_id)
+        except (OSError, ValueError):
+            return {}
+        return rows[0] if rows else {}
 
     def run_id(self, trial_id: str) -> str:
         """Tells a trial of this folder from all others, so that one that goes on after an interruption has one run."""
@@ -82,8 +95,15 @@ class Backend(Protocol):
 class Reporter(Observer):
     """Passes events to a tracker."""
 
-    def __init__(self, name: str, make: Callable[[], Backend], say: Callable[[str], None]) -> None:
-        self.name, self.make, self.say = name, make, say
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Backend],
+        say: Callable[[str], None],
+        row_of: Callable[[str], Mapping[str, Any]] = lambda trial_id: {},
+    ) -> None:
+        """`row_of` gives the stored row of a trial: the event of its end has only what the command prints."""
+        self.name, self.make, self.say, self.row_of = name, make, say, row_of
         self.waiting: queue.Queue[tuple[str, Event] | None] = queue.Queue(ROOM)
         self.runs: dict[str, Run] = {}
         self.left_out = 0
@@ -92,6 +112,9 @@ class Reporter(Observer):
 
     def hear(self, trial_id: str, event: Event) -> None:
         if not self.thread.is_alive():
+            return
+        if isinstance(event, Step) and self.waiting.qsize() > ROOM // 2:  # the rest of the room is for what is rarer
+            self.left_out += 1
             return
         try:
             self.waiting.put_nowait((trial_id, event))
@@ -124,7 +147,7 @@ class Reporter(Observer):
                      f"({type(error).__name__}: {reason})")  # fmt: skip
 
     def _pass_on(self, backend: Backend, trial_id: str, event: Event) -> None:
-        if isinstance(event, Started):
+        if isinstance(event, Started) and trial_id not in self.runs:  # a lost process is started again
             # What no one has chosen is left out.
             params = {name: value for name, value in event.fields.items() if value is not None and name != "declared"}
             self.runs[trial_id] = Run(trial_id, event.label, params)
@@ -141,7 +164,8 @@ class Reporter(Observer):
             backend.log(run, event.step, values)
         elif isinstance(event, Finished):
             del self.runs[trial_id]
-            backend.end(run, str(event.row["status"]), figures(event.row))
+            if event.row["status"] != ELSEWHERE:
+                backend.end(run, str(event.row["status"]), figures({**event.row, **self.row_of(trial_id)}))
 
 
 def figures(row: Mapping[str, Any]) -> dict[str, float]:
@@ -152,5 +176,6 @@ def figures(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def without_password(text: str) -> str:
-    """The text with `***` in place of the user and password of each URL."""
-    return re.sub(r"//[^/\s@]+@", "//***@", text)
+    """The text with `***` in place of the user and password of each URL, and of secrets in its query."""
+    text = re.sub(r"//\S*@", "//***@", text)
+    return re.sub(r"(?i)([?&][\w-]*(?:token|key|password|secret|signature)[\w-]*=)[^&\s]+", r"\1***", text)

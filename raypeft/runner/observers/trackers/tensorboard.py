@@ -16,7 +16,7 @@ class TensorBoard:
 
     def __init__(self, study: Study) -> None:
         is_local = "://" not in study.results
-        self.folder = Path(study.results) / "tensorboard" if is_local else Path("runs") / study.name
+        self.folder = Path(study.results).expanduser() / "tensorboard" if is_local else Path("runs") / study.name
         self.study = study
 
     def begin(self, run: Run) -> None:

@@ -36,7 +36,7 @@ class WeightsAndBiases:
         run.handle.log(dict(values), step=step)
 
     def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
-        run.handle.summary.update({"status": status, **scores})
+        run.handle.summary.update({"status": status, **{f"result/{name}": value for name, value in scores.items()}})
         run.handle.finish(exit_code=0 if status in ("ok", "pruned") else FAILED)
 
     def close(self) -> None:
