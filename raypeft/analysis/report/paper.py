@@ -3,7 +3,8 @@
     value = published({"model": "codet5p-220m", "dataset": "conala", "tuning_method": "lora"}, "em_at_10")
     value.value, value.where       # 12.71, "Table 3"
 
-A trial on a part of the test split is not compared: the paper's values are of all test examples.
+A trial on a part of the test split is not compared: the paper's values are of all test examples. Neither is a trained
+model with shots in its prompts, which the paper has not.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from raypeft.methods import METHODS
 from raypeft.models.table import family_of
+
+TRAINED = {name for name, method in METHODS.items() if method.trains}
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published value, in percent, and its place in the paper."""
+    """A published value, in percent (memory in GB as printed), and its place in the paper."""
 
     value: float
     where: str
@@ -36,6 +40,8 @@ def published(fields: Mapping[str, Any], score: str) -> Published | None:
     if fields.get("limit") is not None or fields.get("test_limit") is not None:
         return None
     if fields.get("test_dataset") not in (None, fields["dataset"]):
+        return None
+    if fields["tuning_method"] in TRAINED and fields.get("num_shots"):
         return None
     key = (_model_name(str(fields["model"])), fields["dataset"], fields["tuning_method"], score)
     return _values().get(key)

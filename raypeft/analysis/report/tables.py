@@ -235,7 +235,7 @@ def unscored(study: Study) -> Table | None:
         values = {name: row.get(name) for name in ("id", "status", "model", "dataset", "tuning_method", "error")}
         lines.append(Line(cells, (), row["id"], (), {**values, "settings": text}))
     titles = ("status", "model", "dataset", "method", "settings", "reason", "trial")
-    return Table("unscored", "Trials without scores", "They are in no other table or figure.",
+    return Table("unscored", "Trials without scores", "They are in no other table; the figure of peak memory has them.",
                  tuple(TableColumn(title, False) for title in titles), tuple(lines))  # fmt: skip
 
 

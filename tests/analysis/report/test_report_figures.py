@@ -27,11 +27,12 @@ def of_rows(folder: Path, *rows: dict) -> dict[str, Figure]:
 
 def test_a_whole_study_has_every_kind_of_figure(shown: tuple[Panel, Study]) -> None:
     assert list(by_name(*shown)) == [
-        "scores", "score_by_memory", "score_by_parameters", "map_lora_lora_r_lora_alpha",
+        "scores", "best_of_each_method", "peak_memory", "score_by_memory", "score_by_parameters",
+        "map_lora_lora_r_lora_alpha",
         "map_lora_lora_r_learning_rate", "map_lora_lora_alpha_learning_rate", "learning_rate", "effects_lora",
         "parallel_coordinates", "learning_curves", "agreement",
     ]  # fmt: skip
-    assert len(FIGURES) == 8
+    assert len(FIGURES) == 10
 
 
 def test_every_figure_has_a_definition_with_its_data_and_can_be_drawn(shown: tuple[Panel, Study]) -> None:

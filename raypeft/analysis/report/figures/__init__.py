@@ -11,14 +11,16 @@ from raypeft.analysis.report.figures.effects import main_effects
 from raypeft.analysis.report.figures.figure import Figure
 from raypeft.analysis.report.figures.grids import heat_maps
 from raypeft.analysis.report.figures.lines import lines
+from raypeft.analysis.report.figures.memory import peak_memory
+from raypeft.analysis.report.figures.methods import methods
 from raypeft.analysis.report.figures.parallel import parallel_coordinates
 from raypeft.analysis.report.figures.scores import scores
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
 
 FIGURES: tuple[Callable[[Panel, Study], Iterator[Figure]], ...] = (
-    scores, score_against_cost, heat_maps, lines, main_effects, parallel_coordinates, learning_curves,
-    agreement,
+    scores, methods, peak_memory, score_against_cost, heat_maps, lines, main_effects, parallel_coordinates,
+    learning_curves, agreement,
 )  # fmt: skip
 """Each yields the figures that the rows of a panel allow."""
 

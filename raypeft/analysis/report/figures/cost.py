@@ -1,6 +1,6 @@
 """Score against cost, with the Pareto front: what cannot be had better without paying more.
 
-The kind of Figures 1, 3 and 4 of arXiv 2308.10462: peak memory, trained parameters, time.
+Costs are peak memory, trained parameters and time.
 """
 
 from __future__ import annotations

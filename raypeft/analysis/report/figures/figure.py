@@ -16,6 +16,7 @@ import altair as alt
 
 from raypeft.analysis.report.details import plain
 from raypeft.analysis.report.panels import Measured, Panel, Standing
+from raypeft.analysis.report.theme import LIGHT
 from raypeft.analysis.settings import SHORT
 from raypeft.metrics.metric import Score
 
@@ -138,7 +139,7 @@ def in_order(values: Sequence[str]) -> list[str]:
 
 def colour(title: str, values: Sequence[str], panel: Panel) -> Any:
     """The colours of the column `group`. A method has the same colour in every figure."""
-    domain = panel.methods if title == "method" else in_order(values)
+    domain = list(dict.fromkeys([*panel.methods, *values])) if title == "method" else in_order(values)
     return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain), legend=_legend(domain, values))
 
 
@@ -167,3 +168,22 @@ def chosen_score_title(orient: str = "bottom") -> Any:
     angle = {"angle": 270} if orient == "left" else {}
     return alt.TitleParams(text=alt.ExprRef("shown_score"), orient=orient, anchor="middle", fontWeight="normal",
                            fontSize=12, offset=4, **angle)  # fmt: skip
+
+
+def paper_cross(base: Any) -> Any:
+    """The mark of a published value, which can be seen on bars and beside them, in both themes."""
+    return base.mark_point(shape="cross", filled=True, fill=LIGHT["paper"], stroke=LIGHT["ink"], size=90,
+                           strokeWidth=1.2, opacity=1)  # fmt: skip
+
+
+def room_for_words(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A scale from 0 that leaves room for words behind the longest bar; `end` is where a bar and its marks end."""
+    return alt.Scale(domain=[0, 1.2 * max(row["end"] for row in rows)])
+
+
+def over_bars_intervals(**places: Any) -> list[Any]:
+    """Intervals that can be seen on bars and beside them: dark lines with a light edge. `places` is encoded."""
+    return [
+        over_rows().mark_rule(strokeWidth=width, color=LIGHT[tone], opacity=1).encode(**places)
+        for tone, width in (("paper", 3.5), ("ink", 1.5))
+    ]  # fmt: skip

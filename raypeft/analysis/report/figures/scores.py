@@ -15,6 +15,7 @@ from raypeft.analysis.report.figures.figure import (
     colour_of,
     described,
     over_rows,
+    paper_cross,
     score_choice,
     shown,
     tooltip,
@@ -66,7 +67,7 @@ def scores(panel: Panel, study: Study) -> Iterator[Figure]:
     ]  # fmt: skip
     if any(row["paper"] is not None for row in rows):
         tips = tooltip(("condition:N", "condition"), ("paper:Q", "the paper"))
-        layers.append(base.mark_point(shape="cross", filled=False, size=90).encode(x="paper:Q", y=across, tooltip=tips))
+        layers.append(paper_cross(base).encode(x="paper:Q", y=across, tooltip=tips))
     chart = alt.layer(*layers).add_params(score_choice(titles)).properties(
         height=22 * len(told), title=chosen_score_title())  # fmt: skip
     yield Figure("scores", f"{panel.score.title} of each condition", _caption(panel, len(told), rows), rows, chart,
