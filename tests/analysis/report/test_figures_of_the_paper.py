@@ -47,7 +47,7 @@ def test_peaks_are_ordered_and_say_whether_they_were_measured(tmp_path: Path) ->
     assert found == [
         ("codet5p-220m full", 3.5, "3.5", "measured"),
         ("CodeLlama-7b-hf lora", 20.0, "20", "measured"),
-        (f"{THIRTY_FOUR} qlora_4bit", 23.0, "23, out of memory", "out of memory"),
+        (f"{THIRTY_FOUR} qlora_4bit", 23.0, "23, oom", "out of memory"),
         ("CodeLlama-7b-hf full", 60.0, "60 predicted", "predicted"),
     ]
 
@@ -72,6 +72,22 @@ def test_the_budget_is_a_line(tmp_path: Path) -> None:
     figure = of_memory(tmp_path)
     assert figure.extra == {"budgets": [{"gb": 24.0, "text": "budget 24 GiB"}]}
     assert drawn(figure)["svg"].count(b"budget 24 GiB") > 0
+
+
+@pytest.mark.parametrize(("budget", "lines"), [(12.0, 1), (80.0, 0)])
+def test_the_axis_reaches_a_budget_that_is_not_far_beyond_the_bars(tmp_path: Path, budget: float, lines: int) -> None:
+    rows = [with_peak("toy", method, gb, gb) for method, gb in (("lora", 1.5), ("full", 2.5))]
+    figure = of_rows(tmp_path, *({**row, "gpu_memory_gb": budget} for row in rows))["peak_memory"]
+    assert len(figure.extra.get("budgets", ())) == lines == figure.caption.count("Vertical line")
+    (domain,) = {tuple(each["encoding"]["x"]["scale"]["domain"]) for each in figure.spec()["layer"]
+                 if "scale" in each["encoding"].get("x", {})}  # fmt: skip
+    assert domain == pytest.approx((0, 12.6 if lines else 3.0))
+
+
+def test_a_peak_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    rows = [with_peak("toy", method, gb, gb) for method, gb in
+            (("lora", 1.5), ("full", float("nan")), ("ia3", 1.0), ("qlora_4bit", float("inf")))]  # fmt: skip
+    assert [row["bar"] for row in of_rows(tmp_path, *rows)["peak_memory"].rows] == ["ia3", "lora"]
 
 
 def test_of_several_trials_the_dearest_is_shown(tmp_path: Path) -> None:
@@ -141,6 +157,14 @@ def test_validation_chooses_the_condition_of_a_method_where_it_can(tmp_path: Pat
     assert "the one that validation chose (icl)" in figure.caption and "too high" not in figure.caption
 
 
+def test_trainings_on_another_dataset_are_methods_of_their_own(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(share), dataset=data, test_dataset="conala", tuning_method=method, model="toy")
+            for data, share in (("conala", 0.5), ("toy", 0.3)) for method in ("lora", "full")]  # fmt: skip
+    found = of_rows(tmp_path, *rows, made_row(hits_of_share(0.6), lora_r=8, **CONALA))["best_of_each_method"]
+    assert [(row["group"], row["value"]) for row in found.rows] == [
+        ("lora", 60.0), ("full", 50.0), ("lora, toy", 30.0), ("full, toy", 30.0)]  # fmt: skip
+
+
 @pytest.mark.parametrize("rows", [
     [made_row(hits_of_share(0.4), lora_r=r) for r in (4, 8)],
     [made_row(hits_of_share(0.4), tuning_method=method) for method in ("lora", "full")],
@@ -153,7 +177,11 @@ def test_there_is_no_figure_of_methods_where_it_would_say_nothing_new(tmp_path: 
 
 
 def test_each_is_drawn_with_its_data(tmp_path: Path) -> None:
-    for figure in (of_memory(tmp_path / "1"), quantized(tmp_path / "5")["quantization"], of_methods(tmp_path / "7")):
+    for figure, label in (
+        (of_memory(tmp_path / "1"), b"CodeLlama-7b-hf lora"),
+        (quantized(tmp_path / "5")["quantization"], SEVEN.encode()),
+        (of_methods(tmp_path / "7"), b"lora with shots"),  # one model: each bar has its method's name
+    ):
         files = drawn(figure)
         assert files["pdf"].startswith(b"%PDF") and files["png"].startswith(b"\x89PNG")
-        assert files["csv"].count(b"\n") == len(figure.rows) + 1 and b"CodeLlama-7b" in files["svg"]
+        assert files["csv"].count(b"\n") == len(figure.rows) + 1 and label in files["svg"]

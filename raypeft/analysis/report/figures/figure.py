@@ -176,9 +176,12 @@ def paper_cross(base: Any) -> Any:
                            strokeWidth=1.2, opacity=1)  # fmt: skip
 
 
-def room_for_words(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """A scale from 0 that leaves room for words behind the longest bar; `end` is where a bar and its marks end."""
-    return alt.Scale(domain=[0, 1.2 * max(row["end"] for row in rows)])
+def room_for_words(rows: Sequence[Mapping[str, Any]], least: float = 0.0) -> Any:
+    """A scale from 0 that leaves room for words behind the longest bar; `end` is where a bar and its marks end.
+
+    It reaches `least` in any case.
+    """
+    return alt.Scale(domain=[0, max(1.2 * max(row["end"] for row in rows), least) or 1.0], nice=False)
 
 
 def over_bars_intervals(**places: Any) -> list[Any]:

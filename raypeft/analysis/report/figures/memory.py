@@ -7,6 +7,7 @@ the whole trial, decoding included, the pale one. A model and method that no tri
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import altair as alt
@@ -21,6 +22,8 @@ MOST = 40
 """Bars that one figure has room for."""
 PEAK, TRAINING, PREDICTED = "peak_memory_allocated_gb", "train_peak_memory_allocated_gb", "predicted_peak_memory_gb"
 BUDGET = "gpu_memory_gb"
+FARTHEST = 8
+"""A budget that is more times the longest bar has no line: the bars would be too short to compare."""
 PAPER_BATCH = 8
 """Examples in a training batch of the paper's runs; peaks with other batches are not compared."""
 BUDGETS = "budgets"
@@ -44,9 +47,10 @@ def peak_memory(panel: Panel, study: Study) -> Iterator[Figure]:
         bar["bar"] = f"{bar['model']} {bar['method']}" if several else bar["method"]
     ids = {bar["id"] for bar in told}
     budgets = sorted({float(row[BUDGET]) for row in rows if row["id"] in ids and row.get(BUDGET)})
+    budgets = [each for each in budgets if each <= FARTHEST * told[-1]["peak"]]
     yield Figure(
         "peak_memory", "Peak GPU memory of each model and method" if several else "Peak GPU memory of each method",
-        _caption(told, len(bars), budgets), told, _chart(told, panel, bool(budgets)),
+        _caption(told, len(bars), budgets), told, _chart(told, panel, budgets),
         {BUDGETS: [{"gb": each, "text": f"budget {each:g} GiB"} for each in budgets]} if budgets else {},
         is_wide=several,
     )  # fmt: skip
@@ -72,7 +76,7 @@ def _of_row(row: Row, state: str, peak: float) -> dict[str, Any]:
     training = _gb(row, TRAINING) if state == MEASURED else 0.0
     paper = published(row, TRAINING) if row.get("per_device_train_batch_size") == PAPER_BATCH else None
     theirs = paper.value if paper else None
-    words = {MEASURED: "", OUT: ", out of memory", ONLY_PREDICTED: " predicted"}[state]
+    words = {MEASURED: "", OUT: ", oom", ONLY_PREDICTED: " predicted"}[state]
     return {
         "bar": "", "model": row["model"], "method": row["tuning_method"], "group": row["tuning_method"], "state": state,
         "peak": peak, "training": training or None, "predicted": row.get(PREDICTED), "paper": theirs,
@@ -82,14 +86,19 @@ def _of_row(row: Row, state: str, peak: float) -> dict[str, Any]:
 
 def _gb(row: Mapping[str, Any], column: str) -> float:
     """A peak in GiB; 0 where it is not known."""
-    return float(row.get(column) or 0.0)
+    value = float(row.get(column) or 0.0)
+    return value if isfinite(value) else 0.0
 
 
-def _chart(told: Sequence[Mapping[str, Any]], panel: Panel, has_budgets: bool) -> Any:
-    across = alt.X("peak:Q", title="peak GPU memory of tensors, GiB", scale=room_for_words(told))
+def _chart(told: Sequence[Mapping[str, Any]], panel: Panel, budgets: Sequence[float]) -> Any:
+    # A line outside the axis would squeeze the whole chart, so the axis reaches every budget.
+    scale = room_for_words(told, 1.05 * max(budgets, default=0.0))
+    across = alt.X("peak:Q", title="peak GPU memory, GiB", scale=scale)
     down = alt.Y("bar:N", sort=[bar["bar"] for bar in told], title=None,
                  axis=alt.Axis(grid=False, ticks=False, labelPadding=8))  # fmt: skip
     group = colour("method", [bar["method"] for bar in told], panel)
+    if len({bar["model"] for bar in told}) == 1:
+        group = group.legend(None)  # each bar has its method's name
     tips = tooltip(("bar:N", "model and method"), ("state:N", "peak"), ("peak:Q", "whole trial, GiB"),
                    ("training:Q", "training, GiB"), ("predicted:Q", "predicted, GiB"),
                    ("paper:Q", "the paper, GB"), ("id:N", "trial"))  # fmt: skip
@@ -109,7 +118,7 @@ def _chart(told: Sequence[Mapping[str, Any]], panel: Panel, has_budgets: bool) -
     layers = [whole, training, *([outlined] if has_unknown else []), *words]
     if any(bar["paper"] is not None for bar in told):
         layers.append(paper_cross(over_rows()).encode(x="paper:Q", y=down, tooltip=tips))
-    if has_budgets:
+    if budgets:
         base = alt.Chart(alt.NamedData(name=BUDGETS))
         layers += [
             base.mark_rule(strokeDash=[6, 3], strokeWidth=1.5).encode(x="gb:Q"),
@@ -126,7 +135,7 @@ def _caption(told: Sequence[Mapping[str, Any]], every: int, budgets: Sequence[fl
     if ONLY_PREDICTED in states:
         parts.append("Dashed: predicted by raypeft, where no trial measured it.")
     if OUT in states:
-        parts.append("Out of memory: the peak so far when the memory ran out, so it needs more.")
+        parts.append("oom: the peak so far when the memory ran out, so it needs more.")
     if budgets:
         parts.append("Vertical lines: the memory that a trial may use." if len(budgets) > 1 else
                      "Vertical line: the memory that a trial may use.")  # fmt: skip

@@ -61,7 +61,7 @@ def _best(panel: Panel) -> dict[tuple[str, str], tuple[Standing, str]]:
     """(model, method) -> its condition and how it was chosen: empty where there was one only."""
     groups: dict[tuple[str, str], list[Standing]] = {}
     for each in panel.ranked:
-        groups.setdefault((each.condition.fields["model"], _method(each)), []).append(each)
+        groups.setdefault((each.condition.fields["model"], _method(each, panel)), []).append(each)
     found = {}
     for key, inside in groups.items():
         by, sign = criterion([each.condition for each in inside], panel.score)
@@ -75,24 +75,28 @@ def _best(panel: Panel) -> dict[tuple[str, str], tuple[Standing, str]]:
     return found
 
 
-def _method(standing: Standing) -> str:
-    """The method; one that trains and has shots in its prompts is another one than without."""
+def _method(standing: Standing, panel: Panel) -> str:
+    """The method; one that trains is another one with shots in its prompts, and trained on another dataset."""
     fields = standing.condition.fields
     name = str(fields["tuning_method"])
     trains = name in METHODS and METHODS[name].trains
-    return f"{name} with shots" if trains and fields.get("num_shots") else name
+    shots = " with shots" if trains and fields.get("num_shots") else ""
+    return f"{name}{shots}" if fields["dataset"] == panel.dataset else f"{name}{shots}, {fields['dataset']}"
 
 
 def _figure(name: str, title: str, best: Mapping[tuple[str, str], tuple[Standing, str]], panel: Panel) -> Figure:
     every = [model for model in panel.models if any(model == each for each, _ in best)]
     models = every[:MOST_MODELS]
-    order = _in_order({method for _, method in best}, panel)
+    order = _in_order(dict.fromkeys(method for _, method in best), panel)
     rows: list[dict[str, Any]] = []
     labels: dict[int, str] = {}
     place = 0
     for model in models:
         found = [(method, *best[model, method]) for method in order if (model, method) in best]
-        labels[place + (len(found) - 1) // 2] = model
+        if len(models) > 1:
+            labels[place + (len(found) - 1) // 2] = model
+        else:
+            labels = {number: method for number, (method, *_) in enumerate(found)}
         rows += [_row(place + number, *each, panel) for number, each in enumerate(found)]
         place += len(found) + 1
     chart = _chart(rows, labels, [method for method in order if any(row["group"] == method for row in rows)], panel)
@@ -114,7 +118,8 @@ def _row(place: int, method: str, standing: Standing, how: str, panel: Panel) ->
 
 def _in_order(found: Collection[str], panel: Panel) -> list[str]:
     """Methods in the order of the rows, each one with shots after the same without; QLoRA after LoRA."""
-    names = [name for each in panel.methods for name in (each, f"{each} with shots") if name in found]
+    own = dict.fromkeys(name for each in panel.methods for name in (each, f"{each} with shots"))
+    names = [*(name for name in own if name in found), *(name for name in found if name not in own)]
     quantized = [name for name in QUANTIZED if name in names]
     first = next((place for place, name in enumerate(names) if name in quantized), 0)
     others = [name for name in names if name not in quantized]
@@ -122,13 +127,18 @@ def _in_order(found: Collection[str], panel: Panel) -> list[str]:
 
 
 def _chart(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str], order: Sequence[str], panel: Panel) -> Any:
-    """Bars one below the other with a gap after each model, whose name stands at its middle bar."""
+    """Bars one below the other with a gap after each model, whose name stands at its middle bar.
+
+    With one model each bar has the name of its method.
+    """
     across = alt.X("value:Q", title=axis_title(panel.score), scale=room_for_words(rows))
     places = range(rows[-1]["place"] + 1)
     named = f"({json.dumps(labels)})[datum.value]"
     down = alt.Y("place:O", title=None, scale=alt.Scale(domain=[*places]),
                  axis=alt.Axis(grid=False, ticks=False, labelPadding=8, labelExpr=named, values=[*labels]))  # fmt: skip
     group = colour("method", order, panel)
+    if len({row["model"] for row in rows}) == 1:
+        group = group.legend(None)  # each bar has its method's name
     tips = tooltip(("condition:N", "condition"), ("value:Q", panel.score.title), ("low:Q", "low"), ("high:Q", "high"),
                    ("paper:Q", "the paper"), ("seeds:Q", "seeds"), ("chosen:N", "why this one"),
                    ("id:N", "trial"))  # fmt: skip
