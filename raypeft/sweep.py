@@ -126,6 +126,7 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: Stop) -> None:
     """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
     from raypeft.runner.cards import card_notes
+    from raypeft.runner.nodes import fleet_of
     from raypeft.runner.observers.trackers import Study, reporter
     from raypeft.runner.session import ray_session
     from raypeft.runner.tuning import tune_trials
@@ -133,13 +134,14 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     total = len(trials) + (run.search.unsuggested if run.search else 0)
     view = (LiveView if console.is_terminal else LineView)(total, console)
     say(console, "starting Ray")
-    with stop.on_signals(), ray_session(run.verbose), ExitStack() as observing:
+    with stop.on_signals(), ray_session(run.verbose) as is_ours, ExitStack() as observing:
         study = Study(run.name, run.results)
         trackers = [reporter(name, study, partial(say, console)) for name in run.report_to]
         observers = [observing.enter_context(each) for each in (*trackers, view)]
-        for note in card_notes(run.resources.gpu_memory_gb):
+        fleet = fleet_of(run, trials, is_ours)
+        for note in (*fleet.notes, *card_notes(run.resources, fleet)):
             say(console, note)
-        tune_trials(run, trials, observers, stop)
+        tune_trials(run, trials, observers, stop, fleet)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,29 +1,66 @@
-"""The cluster's GPUs: their sizes, and a trial's share of one."""
+"""What a trial asks Ray for: a share of a GPU or CPU cores, on the nodes that take trials."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import ray
+from ray import tune
 
 from raypeft.gpu import GIB
 from raypeft.study.config import Resources
+from raypeft.study.sweepfile import ConfigError
 
 SMALLER = 0.9
 """A card that is sold with the budget's memory has a little less: 23.65 GiB of 24."""
-PATIENCE = 60.0
-"""Seconds in which a node must tell its cards. One that does not is left out."""
+NODE_LABEL = "ray.io/node-id"
+"""A label that Ray gives to each node."""
 
 
-def trial_resources(resources: Resources) -> dict[str, float]:
-    """What a Tune trial asks Ray for: a share of a GPU, or CPU cores where the cluster has no GPU."""
-    available = ray.cluster_resources()
-    cpus = available.get("CPU", 1)
-    if not available.get("GPU"):
-        return {"cpu": min(resources.cpus_per_trial, cpus)}
-    return {"cpu": 1, "gpu": gpu_share(resources.gpu_memory_gb, card_sizes())}
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The nodes that take trials."""
+
+    nodes: Sequence[Mapping[str, float]]
+    """What each offers, as Ray names it: CPU, GPU and others."""
+    cards_gb: Sequence[float] = ()
+    """Memory of each of their cards, in GiB, as far as they could tell it."""
+    left_out: Sequence[str] = ()
+    """Ids of the other nodes."""
+    notes: Sequence[str] = ()
+    """What a user should know of them."""
+
+    @property
+    def has_gpu(self) -> bool:
+        return any(node.get("GPU") for node in self.nodes)
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """The labels of the nodes that take trials, as Ray selects them. A node that joins later takes trials too."""
+        return {NODE_LABEL: f"!in({','.join(self.left_out)})"} if self.left_out else {}
+
+    def room(self, request: Mapping[str, float]) -> int:
+        """How many trials of such a request run at once."""
+        wanted = {name: need for name, need in request.items() if need}
+        return sum(min(int(node.get(name, 0) / need) for name, need in wanted.items()) for node in self.nodes)
+
+
+def trial_request(resources: Resources, fleet: Fleet) -> dict[str, float]:
+    """What a trial asks Ray for: a share of a GPU, or CPU cores where there is no GPU or none is wanted.
+
+    Raises ConfigError where `use_gpu` is true and Ray runs on this machine alone, which offers none.
+    """
+    if (resources.use_gpu is None and not fleet.has_gpu) or resources.use_gpu is False:
+        # More cores than the largest node has would be waited for without end.
+        return {"CPU": min(resources.cpus_per_trial, max(node.get("CPU", 1) for node in fleet.nodes))}
+    return {"CPU": 1, "GPU": gpu_share(resources.gpu_memory_gb, fleet.cards_gb)}
+
+
+def placement(request: Mapping[str, float], fleet: Fleet) -> tune.PlacementGroupFactory:
+    """The request as Tune has it, for the nodes that take trials."""
+    selector = {"bundle_label_selector": [fleet.selector]} if fleet.left_out else {}
+    return tune.PlacementGroupFactory([dict(request)], **selector)
 
 
 def gpu_share(budget_gb: float, cards_gb: Sequence[float]) -> float:
@@ -37,33 +74,36 @@ def gpu_share(budget_gb: float, cards_gb: Sequence[float]) -> float:
     return min(1.0, -(-1000 * budget_gb // smallest) / 1000) if smallest else 1.0
 
 
-def card_notes(budget_gb: float) -> Iterator[str]:
-    """What a user should know of the cluster's cards before trials run on them."""
-    if not ray.cluster_resources().get("GPU"):
+def with_small_cards(cards_of: Mapping[str, Sequence[float]], budget_gb: float) -> list[str]:
+    """Of the nodes, those with a card that is smaller than the budget, where other nodes have cards that are not.
+
+    So all trials of a sweep have the same budget, and no trial that needs it meets a card that cannot give it.
+    """
+    small = [name for name, sizes in cards_of.items() if sizes and min(sizes) < SMALLER * budget_gb]
+    return small if any(sizes for name, sizes in cards_of.items() if name not in small) else []
+
+
+def card_notes(resources: Resources, fleet: Fleet) -> Iterator[str]:
+    """What a user should know of the cards before trials run on them."""
+    if resources.use_gpu is False:
+        return
+    if not fleet.has_gpu:
         if nvidia_smi():
             yield ("Ray offers no GPU though this machine has one, so trials run on the CPU (start Ray with "
                    "--num-gpus, or see `raypeft doctor`)")  # fmt: skip
         return
-    small = sorted({round(size, 1) for size in card_sizes() if size < SMALLER * budget_gb})
+    budget = resources.gpu_memory_gb
+    small = sorted({round(size, 1) for size in fleet.cards_gb if size < SMALLER * budget})
     if small:
-        yield (f"some GPUs have {', '.join(f'{size:g}' for size in small)} GiB, less than the {budget_gb:g} GiB of a "
-               f"trial: trials that Ray places there have that much (start Ray with --num-gpus 0 on such nodes to "
-               f"leave them out)")  # fmt: skip
+        yield (f"some GPUs have {', '.join(f'{size:g}' for size in small)} GiB, less than the {budget:g} GiB of a "
+               f"trial: trials that Ray places there have that much")  # fmt: skip
 
 
-def card_sizes() -> tuple[float, ...]:
-    """Memory of every card of every GPU node, in GiB, asked of the nodes themselves. It takes none of their resources,
-    so that nodes answer while all their cards are in use."""
-    size = ray.remote(num_cpus=0)(nvidia_smi)
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
-    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    asked = [size.options(scheduling_strategy=affinity(node["NodeID"], soft=False)).remote() for node in nodes]
-    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=PATIENCE) if asked else ([], [])
-    found: list[float] = []
-    for each in answered:
-        with suppress(ray.exceptions.RayError):  # a node that ends just now
-            found += ray.get(each)
-    return tuple(found)
+def check_gpu_is_there(resources: Resources, fleet: Fleet) -> None:
+    """Raises ConfigError where a GPU is wanted and this machine, the only one, offers none."""
+    if resources.use_gpu and not fleet.has_gpu:
+        raise ConfigError("resources", ["use_gpu must be left out or false on a machine on which Ray has no GPU but "
+                                        "got true (see `raypeft doctor`)"])  # fmt: skip
 
 
 def nvidia_smi() -> list[float]:

@@ -8,12 +8,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._common.utils import get_ray_address_file
 
 from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
 from raypeft.study.sweepfile import ConfigError
+from raypeft.trial.provenance import git_variables
+
+PACKAGE = Path(__file__).parents[1]
 
 
 class RayLost(Exception):
@@ -21,9 +25,10 @@ class RayLost(Exception):
 
 
 @contextmanager
-def ray_session(verbose: bool = False) -> Iterator[None]:
+def ray_session(verbose: bool = False) -> Iterator[bool]:
     """Join the cluster that RAY_ADDRESS names or that runs here; else start Ray on this machine, and stop it after.
 
+    Yields whether Ray was started here. To a cluster raypeft's code travels, so that all nodes run the same.
     Raises ConfigError where the cluster does not answer, and where Ray cannot be started here.
     """
     level = logging.INFO if verbose else logging.ERROR
@@ -32,8 +37,9 @@ def ray_session(verbose: bool = False) -> Iterator[None]:
     ours = not ray.is_initialized()
     if ours:
         start_ray(verbose, level)
+    node = ray._private.worker._global_node
     try:
-        yield
+        yield bool(ours and node is not None and node.head)
     finally:
         if ours:
             ray.shutdown()
@@ -53,10 +59,16 @@ def start_ray(verbose: bool, level: int) -> None:
                 logging_level=level,
                 include_dashboard=False,
                 configure_logging=verbose,
+                runtime_env=travelling_code() if is_joined(address, here) else None,
             )
     except ClusterGone as error:
         raise ConfigError("RAY_ADDRESS", [str(error)]) from None
     except Exception as error:  # Ray has many ways to fail, some without a class of their own
+        if address and asks_for_a_token(error):
+            raise ConfigError("RAY_ADDRESS", [f"must name a Ray cluster that lets this command in but {address} asks "
+                                              f"for a token; export RAY_AUTH_MODE=token on a machine that has the "
+                                              f"cluster's ~/.ray/auth_token, or use auto on a node of the "
+                                              f"cluster"]) from None  # fmt: skip
         told = str(error).strip().splitlines() or [type(error).__name__]
         if "AF_UNIX path length" in told[0]:
             raise ConfigError("RAY_TMPDIR", [f"must be a short path for Ray's sockets, such as /tmp, but Ray would "
@@ -84,6 +96,25 @@ def place_to_join(address: str) -> str | None:
                           f"({note.read_text().strip()}) does not; start one (`ray start --head`), or unset "
                           f"RAY_ADDRESS")  # fmt: skip
     return None if address else "local"
+
+
+def is_joined(address: str, here: str | None) -> bool:
+    """Whether `ray.init` will join a cluster, as `place_to_join` has it, and start none."""
+    return here is None and (bool(address) or address_file().exists())
+
+
+def travelling_code() -> dict[str, Any]:
+    """The runtime environment by which the workers of a cluster run this command's raypeft, whatever is installed."""
+    return {"py_modules": [str(PACKAGE)], "env_vars": git_variables()}
+
+
+def asks_for_a_token(error: BaseException | None) -> bool:
+    """Whether a cluster refused a command without a token. An address that is given never makes Ray send one."""
+    while error is not None:
+        if "Unauthenticated" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def advice(address: str, here: str | None) -> str:

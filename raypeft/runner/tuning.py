@@ -24,8 +24,9 @@ from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
-from raypeft.runner.cards import trial_resources
+from raypeft.runner.cards import Fleet, placement, trial_request
 from raypeft.runner.ending import Ending, stopped_by_note
+from raypeft.runner.nodes import Waiting
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.progress import Progress
@@ -52,12 +53,16 @@ BASES = BaseCache()
 """The base model that this worker process holds from one trial to the next."""
 
 
-def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop) -> None:
-    """Run every trial under Ray Tune, each in the order given as resources come free. Each writes its own row.
+def tune_trials(
+    run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop, fleet: Fleet
+) -> None:
+    """Run every trial under Ray Tune on the nodes of `fleet`, each in the order given as resources come free.
+
+    Each writes its own row.
 
     Raises Stopped where `stop` was set, once the running trials have come to an end.
     """
-    resources = trial_resources(run.resources)
+    request = trial_request(run.resources, fleet)
     settings = {
         "sweep": run.name,
         "results": run.results,
@@ -66,17 +71,19 @@ def tune_trials(run: SweepRun, trials: Sequence[Trial], observers: Sequence[Obse
         "options": run.options.model_dump(),
         "driver": run.driver,
         "verbose": run.verbose,
-        "use_gpu": "gpu" in resources,
+        "use_gpu": "GPU" in request,
+        "selector": fleet.selector,
         "prunes": bool(run.search and run.search.asha),
     }
     store = ResultStore(run.results, tables())
     watcher = Watcher(run, trials, store, observers)
+    watcher.waiting = Waiting(request, fleet.left_out)
     ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
-    search = tune_search(run, trials, store, stop, resources)
+    search = tune_search(run, trials, store, stop, fleet.room(request))
     with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
-            tune.with_resources(run_tune_trial, resources),
+            tune.with_resources(run_tune_trial, placement(request, fleet)),
             param_space=settings,
             tune_config=search.config,
             run_config=tune.RunConfig(
@@ -104,7 +111,7 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     use_threads(resources.cpus_per_trial)
     if not settings["verbose"]:
         quiet_libraries()
-    SERVICES.sandbox_workers = options.sandbox.workers
+    SERVICES.sandbox_workers, SERVICES.selector = options.sandbox.workers, settings["selector"]
     take_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
     progress = Progress(settings["planned"]["label"])
@@ -142,6 +149,7 @@ class Watcher(tune.Callback):
         """Ids of the trials that were ended because they said nothing."""
         self.looked = time.monotonic()
         self.ending: Ending | None = None
+        self.waiting: Waiting | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to resume an experiment; a sweep resumes from its rows instead.
@@ -155,6 +163,9 @@ class Watcher(tune.Callback):
             check_ray_lives()
             for trial in trials:
                 self._end_if_silent(trial)
+            waiting = [trial for trial in trials if trial.status == TuneTrial.PENDING]
+            if self.waiting and (said := self.waiting.look(bool(waiting) and not self.running)):
+                self._tell(waiting[0].config["planned"]["id"], Noted(said))
 
     def _end_if_silent(self, trial: TuneTrial) -> None:
         """Kill the process of a trial that has said nothing for `stall_minutes`: Tune then reports it as lost."""

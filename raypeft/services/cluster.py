@@ -14,7 +14,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -60,8 +60,8 @@ class SharedSandboxes:
     Each sandbox runs one program at a time. If its process or node is lost, it is replaced and the program runs again.
     """
 
-    def __init__(self, settings: SandboxSettings, workers: int) -> None:
-        self.settings = settings
+    def __init__(self, settings: SandboxSettings, workers: int, selector: Mapping[str, str]) -> None:
+        self.settings, self.selector = settings, selector
         self.answers = Answers(self._run)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(workers):
@@ -75,7 +75,7 @@ class SharedSandboxes:
             sandbox = self.idle.get()
             try:
                 if sandbox is None:
-                    options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+                    options = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "label_selector": self.selector}
                     sandbox = ray.remote(SandboxWorker).options(**options).remote(self.settings)
                 return ray.get(sandbox.run.remote(program, tests))
             except ray.exceptions.RayTaskError as error:
@@ -94,6 +94,8 @@ class ClusterServices:
     def __init__(self) -> None:
         self.sandbox_workers: int | None = None
         """Programs run at once by all nodes; None: one a CPU core."""
+        self.selector: Mapping[str, str] = {}
+        """Labels of the nodes that take trials, and so retrievers and sandboxes."""
         self.lock = threading.Lock()
         self.actors: dict[str, Any] = {}
         self.executors: dict[SandboxSettings, Executor] = {}
@@ -122,7 +124,7 @@ class ClusterServices:
         def start(options: dict[str, Any]) -> Any:
             workers = self.sandbox_workers or min(MOST_WORKERS, int(ray.cluster_resources().get("CPU", 1)))
             shared = ray.remote(SharedSandboxes).options(**options, max_concurrency=workers + AT_ONCE)
-            return shared.remote(settings, workers)
+            return shared.remote(settings, workers, self.selector)
 
         name = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
         return self._ask(f"sandboxes {name}", start, lambda actor: actor.run.remote(program, tests))
@@ -132,7 +134,9 @@ class ClusterServices:
         for _ in range(ATTEMPTS):
             with self.lock:
                 if name not in self.actors:
-                    self.actors[name] = start({"name": name, "get_if_exists": True, **OUTSIDE})
+                    self.actors[name] = start(
+                        {"name": name, "get_if_exists": True, "label_selector": self.selector, **OUTSIDE}
+                    )
                 actor = self.actors[name]
             try:
                 return ray.get(ask(actor))

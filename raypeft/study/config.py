@@ -197,8 +197,11 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     gpu_memory_gb: float = Field(24, gt=0, description="GPU memory that one trial may use, in GiB")
-    cpus_per_trial: int = Field(
-        2, ge=1, description="CPU cores and torch threads of one trial on a machine without a GPU"
+    cpus_per_trial: int = Field(2, ge=1, description="CPU cores and torch threads of one trial that uses no GPU")
+    use_gpu: bool | None = Field(
+        None,
+        description="Whether trials ask for a GPU. true: also where the cluster has none yet, since it may bring one; "
+        "false: never. null: where there is one when the sweep starts",
     )
     generation_batch_size: int = Field(
         16, ge=1, description="Examples decoded together. Halved automatically when GPU memory runs out"

@@ -1,5 +1,7 @@
 """Where a row comes from: code, versions, hardware, time. Every figure in a paper should be traceable to them."""
 
+import json
+import os
 import platform
 import socket
 import subprocess
@@ -56,9 +58,21 @@ def versions() -> dict[str, Any]:
     }
 
 
+GIT_VARIABLE = "RAYPEFT_GIT_STATE"
+"""Environment variable with what `git_state` was where the code came from: a copy on another node has no history."""
+
+
+def git_variables() -> dict[str, str]:
+    """The environment of a process that runs a copy of this code."""
+    return {GIT_VARIABLE: json.dumps(git_state())}
+
+
 @cache
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of raypeft's checkout and whether it has uncommitted changes; (None, None) for an installed package."""
+    if GIT_VARIABLE in os.environ:
+        commit, dirty = json.loads(os.environ[GIT_VARIABLE])
+        return commit, dirty
     package = Path(__file__).parents[1]
     try:
         # Asked of the package's folder: the user's own repository, where the sweep is run, is another matter.

@@ -1,10 +1,21 @@
 """A trial's share of a GPU, and what is said of a cluster's cards."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from raypeft.runner import cards
-from raypeft.runner.cards import card_notes, gpu_share, nvidia_smi, trial_resources
+from raypeft.runner.cards import (
+    Fleet,
+    card_notes,
+    check_gpu_is_there,
+    gpu_share,
+    nvidia_smi,
+    trial_request,
+    with_small_cards,
+)
 from raypeft.study.config import Resources
+from raypeft.study.sweepfile import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -34,28 +45,52 @@ def test_as_many_trials_as_share_a_card_fit_its_memory(budget, card):
     assert share == 1.0 or int(1 / share) * budget <= card
 
 
-def test_without_a_gpu_a_trial_asks_for_cpus_but_never_for_more_than_there_are(monkeypatch):
-    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 2.0})
-    assert trial_resources(Resources(cpus_per_trial=8)) == {"cpu": 2.0}
-    assert trial_resources(Resources(cpus_per_trial=1)) == {"cpu": 1}
+def fleet(*nodes: dict[str, float], cards: Sequence[float] = ()) -> Fleet:
+    return Fleet(nodes, cards)
 
 
-def test_with_gpus_a_trial_asks_for_its_share_of_the_smallest_one(monkeypatch):
-    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 16.0, "GPU": 2.0})
-    monkeypatch.setattr(cards, "card_sizes", lambda: [80.0, 40.0])
-    assert trial_resources(Resources(gpu_memory_gb=24)) == {"cpu": 1, "gpu": 0.6}
-    assert not list(card_notes(24))
-    monkeypatch.setattr(cards, "card_sizes", lambda: [80.0, 23.65, 16.0])
-    assert list(card_notes(24)) == [
-        "some GPUs have 16 GiB, less than the 24 GiB of a trial: trials that Ray places there have that much (start "
-        "Ray with --num-gpus 0 on such nodes to leave them out)"
+def test_without_a_gpu_a_trial_asks_for_cpus_but_never_for_more_than_a_node_has():
+    machines = fleet({"CPU": 2.0}, {"CPU": 4.0})
+    assert trial_request(Resources(cpus_per_trial=8), machines) == {"CPU": 4.0}
+    assert trial_request(Resources(cpus_per_trial=1), machines) == {"CPU": 1}
+
+
+def test_with_gpus_a_trial_asks_for_its_share_of_the_smallest_one():
+    machines = fleet({"CPU": 16.0, "GPU": 2.0}, cards=[80.0, 40.0])
+    assert trial_request(Resources(gpu_memory_gb=24), machines) == {"CPU": 1, "GPU": 0.6}
+    assert not list(card_notes(Resources(), machines))
+    small = fleet({"CPU": 16.0, "GPU": 3.0}, cards=[80.0, 23.65, 16.0])
+    assert list(card_notes(Resources(), small)) == [
+        "some GPUs have 16 GiB, less than the 24 GiB of a trial: trials that Ray places there have that much"
     ]
 
 
+def test_use_gpu_decides_where_it_is_given():
+    with_gpu, without = fleet({"CPU": 4.0, "GPU": 1.0}, cards=[24.0]), fleet({"CPU": 4.0})
+    assert trial_request(Resources(use_gpu=False), with_gpu) == {"CPU": 2}
+    assert trial_request(Resources(use_gpu=True), without) == {"CPU": 1, "GPU": 1.0}, "the cluster may bring one"
+    check_gpu_is_there(Resources(use_gpu=True), with_gpu)
+    check_gpu_is_there(Resources(), without)
+    with pytest.raises(ConfigError, match=r"use_gpu must be left out or false .* but got true"):
+        check_gpu_is_there(Resources(use_gpu=True), without)
+
+
+def test_nodes_with_small_cards_are_left_out_only_beside_large_ones():
+    assert with_small_cards({"a": [8.0], "b": [24.0], "c": [], "d": [80.0, 8.0]}, 24) == ["a", "d"]
+    assert with_small_cards({"a": [8.0], "c": []}, 24) == []
+    assert with_small_cards({"a": [23.65], "b": [80.0]}, 24) == []
+
+
+def test_the_room_is_counted_node_by_node():
+    assert fleet({"CPU": 3.0}, {"CPU": 3.0}, {"GPU": 1.0}).room({"CPU": 2}) == 2
+    assert fleet({"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0}).room({"CPU": 1, "GPU": 0.3}) == 3
+
+
 def test_a_machine_whose_gpu_ray_does_not_offer_is_told(monkeypatch):
-    monkeypatch.setattr(cards.ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(cards, "nvidia_smi", lambda: [24.0])
-    assert any("Ray offers no GPU though this machine has one" in note for note in card_notes(24))
+    assert any("Ray offers no GPU though this machine has one" in note
+               for note in card_notes(Resources(), fleet({"CPU": 2.0})))  # fmt: skip
+    assert not list(card_notes(Resources(use_gpu=False), fleet({"CPU": 2.0})))
 
 
 def test_the_driver_names_every_card_of_a_machine(tmp_path, monkeypatch):

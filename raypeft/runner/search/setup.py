@@ -7,12 +7,11 @@ for each trial: with 10,000 trials the first one would not start within ten minu
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import ray
 from ray import tune
 
 from raypeft.results.store import ResultStore
@@ -34,10 +33,9 @@ class TuneSearch:
     callbacks: list[tune.Callback]
 
 
-def tune_search(
-    run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop: Stop, resources: Mapping[str, float]
-) -> TuneSearch:
-    """How Tune comes to the trials of `run`. `trials` are those that are known and have no result yet."""
+def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop: Stop, room: int) -> TuneSearch:
+    """How Tune comes to the trials of `run`. `trials` are those that are known and have no result yet; `room` is how
+    many run at once."""
     halving = make_halving(run, store)
     config: dict[str, Any] = {"reuse_actors": True, "max_concurrent_trials": run.max_concurrent_trials}
     if halving:
@@ -49,7 +47,7 @@ def tune_search(
     config["num_samples"] = -1  # until there are no more
     if studies:
         # A suggestion that is made before there is room for it knows less than it could.
-        config["max_concurrent_trials"] = run.max_concurrent_trials or room_for(resources)
+        config["max_concurrent_trials"] = run.max_concurrent_trials or max(1, room)
     else:
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(PENDING))
     return TuneSearch(tune.TuneConfig(**config), callbacks)
@@ -62,13 +60,6 @@ def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
     seen = run.seen.get(trial.id)
     rivals = "" if run.search and trial.id in run.search.to_the_end else search
     return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": rivals}
-
-
-def room_for(resources: Mapping[str, float]) -> int:
-    """How many trials fit the cluster as it is."""
-    names = {"cpu": "CPU", "gpu": "GPU"}
-    there = ray.cluster_resources()
-    return max(1, min(int(there.get(names[name], 0) / need) for name, need in resources.items() if need))
 
 
 def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:

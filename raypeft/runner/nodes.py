@@ -1,0 +1,226 @@
+"""The nodes of a cluster: whether each has what the trials need, and which cards, before the first trial starts.
+
+    fleet = fleet_of(run, trials, ray_is_ours=False)     # asks all nodes at once
+    fleet.notes                                           # which nodes are left out and why; versions that differ
+
+A node that lacks something takes no trials: there a trial would fail, or write its rows where nobody looks for them.
+raypeft's own code travels with the trials (`raypeft.runner.session`), other packages must be on every node.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raypeft.data.declared.declaration import DeclaredData
+from raypeft.models.table import MODELS
+from raypeft.results.files import Folder
+from raypeft.runner.cards import Fleet, check_gpu_is_there, nvidia_smi, with_small_cards
+from raypeft.runner.run import SweepRun
+from raypeft.runner.session import RayLost
+from raypeft.study.config import Trial
+from raypeft.study.sweepfile import ConfigError
+
+PATIENCE = 120.0
+"""Seconds in which a node must answer: it starts a process and fetches raypeft's code."""
+SAY_AFTER, GIVE_UP = 30.0, 1800.0
+"""Seconds in which no node can take the trials that wait, until it is said, and until the sweep ends."""
+PACKAGES = ("torch", "transformers", "tokenizers", "peft", "datasets", "bitsandbytes", "pyarrow", "numpy", "pydantic")
+"""What every trial needs, and what numbers depend on."""
+PLACES = ("model", "model_path", "dataset_path", "test_dataset_path", "embedding_model", "reranker")
+"""Fields of a trial that may name a file or folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a node must have for the trials of a sweep."""
+
+    folder: str
+    """Where relative paths begin."""
+    paths: Sequence[str]
+    """Files and folders that trials read."""
+    results: str
+    """Folder or URL of the sweep's results."""
+    mark: str
+    """Name of a file there that this command has just written: another folder of the same path does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node has told of itself."""
+
+    host: str
+    lacks: Sequence[str] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    cards_gb: Sequence[float] = ()
+
+
+def needs_of(run: SweepRun, trials: Iterable[Trial]) -> Needs:
+    """What a sweep needs on each node. Of its trials' fields, these are those that name something on this disk."""
+    points = run.search.points if run.search else ()
+    named = [*(trial.fields for trial in trials), *(point.fixed for point in points)]
+    paths = {str(fields[name]) for fields in named for name in PLACES if fields.get(name)}
+    for declared in [*_declared(trials), *(each for point in points for each in point.datasets.values())]:
+        paths |= {declared.path} if isinstance(declared.path, str) else set(declared.path.values())
+    here = sorted(each for each in paths if each not in MODELS and Path(each).expanduser().exists())
+    return Needs(str(Path.cwd()), here, run.results, f".nodes/{run.driver}")
+
+
+def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData]:
+    for trial in trials:
+        yield from filter(None, (trial.declared, trial.test_declared))
+
+
+def look(needs: Needs) -> Node:
+    """Runs on the node: what it has, and what it lacks."""
+    if Path(needs.folder).is_dir():
+        os.chdir(needs.folder)  # as its trials will
+    lacks = [f"{path} is not there" for path in needs.paths if not Path(path).expanduser().exists()]
+    try:
+        if not Folder(needs.results).exists(needs.mark):
+            lacks.append(f"{needs.results} is another folder there than here (it must be on a shared disk, or a URL "
+                         f"such as s3://bucket/results)")  # fmt: skip
+    except (OSError, ValueError) as error:
+        lacks.append(f"the results in {needs.results} cannot be read there ({error})")
+    found = dict(_versions())
+    lacks += [f"the package {name} is not installed" for name in PACKAGES if name not in found]
+    return Node(socket.gethostname(), lacks, found, nvidia_smi())
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            # What torch was built for (2.13.0+cu130) differs between nodes with and without a GPU.
+            yield name, version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+
+
+def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Fleet:
+    """The nodes that take the trials of a sweep. A Ray that was started for it has this machine alone.
+
+    Raises ConfigError where there is none.
+    """
+    if ray_is_ours:
+        fleet = Fleet([node["Resources"] for node in _alive()], nvidia_smi())
+        check_gpu_is_there(run.resources, fleet)
+        return fleet
+    needs, folder = needs_of(run, trials), Folder(run.results)
+    folder.put(needs.mark, b"")
+    try:
+        return look_at_nodes(needs, run.resources.gpu_memory_gb)
+    finally:
+        with suppress(OSError):
+            folder.filesystem.delete_file(f"{folder.root}/{needs.mark}")
+
+
+def look_at_nodes(needs: Needs, budget_gb: float) -> Fleet:
+    """Ask every node of the cluster what it has. Raises ConfigError where none can take trials."""
+    nodes = {node["NodeID"]: node for node in _alive()}
+    found = dict(_answers(nodes, needs))
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for name, node in found.items():
+        for reason in node.lacks:
+            reasons[reason].append(_name(nodes[name]))
+    if all(node.lacks for node in found.values()):
+        raise ConfigError("the Ray cluster", [f"must have what the trials need on at least one of its nodes but "
+                                              f"{reason} ({_listed(names)})"
+                                              for reason, names in reasons.items()])  # fmt: skip
+    lacking = [name for name, node in found.items() if node.lacks]
+    small = with_small_cards({name: node.cards_gb for name, node in found.items() if not node.lacks}, budget_gb)
+    notes = [f"{_listed(names)} of {len(nodes)} left out: {reason}" for reason, names in reasons.items()]
+    notes += [f"{_listed(_name(nodes[name]) for name in small)} of {len(nodes)} left out: the GPU has less than the "
+              f"{budget_gb:g} GiB of a trial, and other nodes have larger ones"] if small else []  # fmt: skip
+    used = {name: node for name, node in found.items() if name not in {*lacking, *small}}
+    notes += _differences(used.values())
+    return Fleet(
+        [nodes[name]["Resources"] for name in used],
+        [size for node in used.values() for size in node.cards_gb],
+        [*lacking, *small],
+        notes,
+    )
+
+
+class Waiting:
+    """Notices that trials wait for a node that the cluster does not have: it was lost, or is still to come."""
+
+    def __init__(self, request: Mapping[str, float], left_out: Collection[str]) -> None:
+        self.request, self.left_out = request, left_out
+        self.since: float | None = None
+        """When no node could take the trials for the first time, by time.monotonic."""
+        self.was_said = False
+
+    def look(self, is_waiting: bool) -> str | None:
+        """What to say of it, once. Raises RayLost after `GIVE_UP` seconds.
+
+        `is_waiting`: whether trials wait while none is running.
+        """
+        if not is_waiting or any(self._can_take(node) for node in _alive()):
+            self.since, self.was_said = None, False
+            return None
+        self.since = self.since or time.monotonic()
+        waited = time.monotonic() - self.since
+        if waited >= GIVE_UP:
+            raise RayLost(f"{self} joined for {GIVE_UP / 60:g} minutes; the same command goes on from what is stored")
+        if waited < SAY_AFTER or self.was_said:
+            return None
+        self.was_said = True
+        return f"waiting: {self} is there (`ray status`); after {GIVE_UP / 60:g} minutes the command ends"
+
+    def __str__(self) -> str:
+        wanted = " and ".join(f"{need:g} {name}" for name, need in self.request.items())
+        return f"no node that can take a trial ({wanted})"
+
+    def _can_take(self, node: Mapping[str, Any]) -> bool:
+        fits = all(node["Resources"].get(name, 0) >= need for name, need in self.request.items())
+        return fits and node["NodeID"] not in self.left_out
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _answers(nodes: dict[str, dict[str, Any]], needs: Needs) -> Iterator[tuple[str, Node]]:
+    """What each node says. It takes none of their resources, so that nodes answer while all their cards are in use."""
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
+    asked = {name: task.options(scheduling_strategy=affinity(name, soft=False)).remote(needs) for name in nodes}
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=PATIENCE)
+    for name, answer in asked.items():
+        try:
+            yield name, ray.get(answer, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            yield name, Node(_name(nodes[name]), [f"no answer within {PATIENCE:g} s"])
+        except Exception as error:  # a package that the code needs, a node that ends just now: Ray has many classes
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            yield name, Node(_name(nodes[name]), [f"raypeft cannot run there ({lines[-1][:200]})"])
+
+
+def _differences(nodes: Iterable[Node]) -> Iterator[str]:
+    """A line for each package of which the nodes have another version than this process."""
+    here = dict(_versions())
+    for name, ours in here.items():
+        others = sorted({node.versions.get(name, ours) for node in nodes} - {ours})
+        if others:
+            yield (f"warning: {name} is {ours} here and {', '.join(others)} on other nodes: scores of trials on "
+                   f"different nodes may differ in their last digits (the rows have the versions)")  # fmt: skip
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    each = list(names)
+    more = f" and {len(each) - 3} more" if len(each) > 3 else ""
+    return f"{len(each)} node{'s' if len(each) > 1 else ''}: {', '.join(each[:3])}{more}"

@@ -1,0 +1,196 @@
+"""What nodes are asked before the first trial, and what is made of their answers; at the end in a real cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raypeft.results.files import Folder
+from raypeft.runner import nodes
+from raypeft.runner.nodes import GIVE_UP, PACKAGES, SAY_AFTER, Needs, Node, Waiting, look, look_at_nodes, needs_of
+from raypeft.runner.run import SweepRun
+from raypeft.runner.session import RayLost
+from raypeft.study.checking import load_config
+from raypeft.study.plan import plan_sweep
+from raypeft.study.sweepfile import ConfigError
+
+SAME = dict(nodes._versions())
+
+
+def needs(folder: Path, *paths: str) -> Needs:
+    return Needs(str(folder), paths, str(folder), ".nodes/mark")
+
+
+def of_ray(name: str, **resources: float) -> dict:
+    return {"NodeID": name, "Alive": True, "NodeManagerHostname": f"host-{name}", "NodeManagerAddress": "10.0.0.1",
+            "Resources": resources or {"CPU": 4.0}}  # fmt: skip
+
+
+def looked_at(monkeypatch: pytest.MonkeyPatch, **answers: Node):
+    monkeypatch.setattr(nodes, "_alive", lambda: [of_ray(name) for name in answers])
+    monkeypatch.setattr(nodes, "_answers", lambda there, needs: answers.items())
+    return look_at_nodes(Needs("", (), "", ""), 24)
+
+
+def test_a_sweep_needs_the_files_and_folders_that_its_fields_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"q": "{n}", "a": "b"}}\n' for n in range(30)))
+    (tmp_path / "s.yaml").write_text("""
+name: s
+datasets: {mine: {path: rows.jsonl, prompt: q, answer: a}}
+grids:
+  - {model: toy, dataset: mine, tuning_method: [zero_shot, {name: rag, embedding_model: toy}]}
+""")
+    sweep = load_config(tmp_path / "s.yaml", [])
+    plan = plan_sweep(sweep)
+    run = SweepRun("s", "s3://bucket/s", sweep.config.resources, sweep.config.run_options())
+    found = needs_of(run, plan.trials)
+    assert (found.folder, found.paths) == (str(tmp_path), [str(tmp_path / "rows.jsonl")])
+
+
+def test_a_node_that_has_everything_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    Folder(str(tmp_path)).put(".nodes/mark", b"")
+    found = look(needs(tmp_path, "rows.jsonl"))
+    assert not found.lacks
+    assert set(found.versions) == set(PACKAGES)
+
+
+def test_a_node_tells_each_thing_that_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nodes, "PACKAGES", (*PACKAGES, "a-package-of-nobody"))
+    paths, results, package = look(needs(tmp_path, str(tmp_path / "rows.jsonl"))).lacks
+    assert paths == f"{tmp_path / 'rows.jsonl'} is not there"
+    assert results.startswith(f"{tmp_path} is another folder there than here")
+    assert package == "the package a-package-of-nobody is not installed"
+
+
+def test_nodes_that_lack_something_are_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch):
+    fleet = looked_at(monkeypatch, a=Node("a", versions=SAME), b=Node("b", ["/data is not there"], SAME),
+                      c=Node("c", ["/data is not there"], SAME))  # fmt: skip
+    assert fleet.left_out == ["b", "c"]
+    assert fleet.notes == ["2 nodes: host-b (10.0.0.1), host-c (10.0.0.1) of 3 left out: /data is not there"]
+    assert fleet.selector == {"ray.io/node-id": "!in(b,c)"}
+    assert len(fleet.nodes) == 1
+
+
+def test_a_cluster_without_a_node_that_has_everything_is_refused(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError, match=r"at least one of its nodes but /data is not there \(2 nodes: host-a"):
+        looked_at(monkeypatch, a=Node("a", ["/data is not there"]), b=Node("b", ["/data is not there"]))
+
+
+def test_small_cards_are_left_out_beside_large_ones_and_do_not_make_shares_of_them_larger(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    fleet = looked_at(monkeypatch, a=Node("a", (), SAME, [80.0]), b=Node("b", (), SAME, [8.0]), c=Node("c", (), SAME))
+    assert (fleet.left_out, fleet.cards_gb) == (["b"], [80.0])
+    assert "host-b (10.0.0.1) of 3 left out: the GPU has less than the 24 GiB of a trial" in fleet.notes[0]
+
+
+def test_another_version_on_a_node_is_a_warning(monkeypatch: pytest.MonkeyPatch):
+    fleet = looked_at(monkeypatch, a=Node("a", (), SAME), b=Node("b", (), SAME | {"peft": "0.1"}))
+    assert not fleet.left_out
+    assert fleet.notes[0].startswith(f"warning: peft is {SAME['peft']} here and 0.1 on other nodes")
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch):
+    time = [1000.0]
+    monkeypatch.setattr(nodes.time, "monotonic", lambda: time[0])
+    return time
+
+
+def test_trials_that_no_node_can_take_are_said_and_then_given_up(now, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nodes, "_alive", lambda: [of_ray("a", CPU=8), of_ray("b", CPU=8, GPU=1)])
+    waiting = Waiting({"CPU": 1, "GPU": 1}, ["b"])
+    assert waiting.look(True) is None
+    now[0] += SAY_AFTER
+    said = waiting.look(True)
+    assert said and "no node that can take a trial (1 CPU and 1 GPU) is there" in said
+    assert waiting.look(True) is None, "once is enough"
+    now[0] += GIVE_UP
+    with pytest.raises(RayLost, match="joined for 30 minutes; the same command goes on"):
+        waiting.look(True)
+
+
+def test_nothing_is_said_while_a_node_can_take_them_or_a_trial_runs(now, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(nodes, "_alive", lambda: [of_ray("a", CPU=1)])
+    for request, is_waiting in (({"CPU": 1}, True), ({"CPU": 2}, False)):
+        waiting = Waiting(request, ())
+        waiting.look(is_waiting)
+        now[0] += 2 * GIVE_UP
+        assert waiting.look(is_waiting) is None
+
+
+CLUSTER = """
+import os, sys, time
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+from raypeft.sweep import main
+
+folder = Path(sys.argv[1])
+
+
+def stand_in(context):
+    (folder / "ran").mkdir(exist_ok=True)
+    (folder / "ran" / f"{context.trial.id} {ray.get_runtime_context().get_node_id()}").touch()
+    time.sleep(0.2)
+    context.store.write_rows("trials", context.trial.id, [{"id": context.trial.id, "sweep": "s", "status": "ok",
+                                                           **context.trial.fields, "em_at_10": 0.5}])
+
+
+def put_in_place():
+    from raypeft.runner import tuning
+    tuning.run_and_record = stand_in
+
+
+def node(mib=None, home=None):
+    variables = {"HOME": str(home)} if home else {}
+    if mib:
+        smi = folder / str(mib) / "nvidia-smi"
+        smi.parent.mkdir(exist_ok=True)
+        smi.write_text(f"#!/bin/sh\\necho {mib}\\n")
+        smi.chmod(0o755)
+        variables["PATH"] = f"{smi.parent}:{os.environ['PATH']}"
+    return cluster.add_node(num_cpus=1, num_gpus=1 if mib else 0, env_vars=variables)
+
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+try:
+    nodes = {"24": node(24564), "80": node(81559), "8": node(8192), "away": node(24564, folder / "elsewhere")}
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False,
+             runtime_env={"worker_process_setup_hook": put_in_place})
+    print("CODE", main([str(folder / "s.yaml"), "--results", "~/results"]))
+    for name, each in nodes.items():
+        print("NODE", name, len(list((folder / "ran").glob(f"* {each.node_id}"))))
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_trials_go_to_nodes_with_large_cards_that_share_the_results_and_the_driver_needs_no_card(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text("""
+name: s
+defaults: {model: toy, dataset: toy}
+grids:
+  - {tuning_method: lora, lora_r: [1, 2, 3, 4, 5, 6], seed: [1, 2]}
+""")
+    command = [sys.executable, "-c", CLUSTER, str(tmp_path)]
+    home = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=home)
+    assert "CODE 0" in done.stdout, done.stderr
+    ran = {name: int(count) for name, count in re.findall(r"NODE (\w+) (\d+)", done.stdout)}
+    assert ran["24"] and ran["80"] and ran["24"] + ran["80"] == 12 and not ran["8"] + ran["away"]
+    assert re.search(r"1 node: .* of 5 left out: the GPU has less than the 24 GiB of a trial", done.stderr)
+    assert re.search(r"1 node: .* of 5 left out: ~/results/s is another folder there than here", done.stderr)
