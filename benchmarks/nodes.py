@@ -32,7 +32,10 @@ grids:
   - tuning_method:
       - zero_shot
       - {name: rag, num_shots: 2, embedding_model: toy}
-      - {name: [lora, ia3, prompt_tuning, full], num_train_epochs: 3}
+      - {name: ia3, num_train_epochs: 3}
+      - {name: prompt_tuning, num_train_epochs: 3}
+      - {name: lora, num_train_epochs: 3}
+      - {name: full, num_train_epochs: 3}
       - {name: lora, num_train_epochs: 6, eval_every_epochs: 0.5, seed: 7}
   - {dataset: toy_apps, tuning_method: zero_shot, num_beams: 1, num_return_sequences: 1, do_sample: false}
 resources: {cpus_per_trial: 1}
