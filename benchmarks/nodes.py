@@ -88,7 +88,7 @@ def sweep_command(path, folder):
 
 
 def in_one_process(path, folder, trials):
-    for index in range(1, trials + 1):
+    for index in range(trials):
         words = [sys.executable, "-m", "raypeft.trial", str(path), "--index", str(index), "--results", str(folder)]
         subprocess.run(words, check=True, capture_output=True, cwd=path.parent)
 
