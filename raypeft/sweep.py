@@ -138,7 +138,7 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
         study = Study(run.name, run.results)
         trackers = [reporter(name, study, partial(say, console)) for name in run.report_to]
         observers = [observing.enter_context(each) for each in (*trackers, view)]
-        fleet = fleet_of(run, trials, is_ours)
+        fleet = observing.enter_context(fleet_of(run, trials, is_ours))
         for note in (*fleet.notes, *card_notes(run.resources, fleet)):
             say(console, note)
         tune_trials(run, trials, observers, stop, fleet)

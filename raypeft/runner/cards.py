@@ -19,6 +19,20 @@ NODE_LABEL = "ray.io/node-id"
 
 
 @dataclass(frozen=True, slots=True)
+class Needs:
+    """What a node must have for the trials of a sweep."""
+
+    folder: str
+    """Where relative paths begin."""
+    paths: Sequence[str]
+    """Files and folders that trials read."""
+    results: str
+    """Folder or URL of the sweep's results."""
+    mark: str
+    """Name of a file there that this command has just written: another folder of the same path does not have it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """The nodes that take trials."""
 
@@ -30,6 +44,8 @@ class Fleet:
     """Ids of the other nodes."""
     notes: Sequence[str] = ()
     """What a user should know of them."""
+    needs: Needs | None = None
+    """What a node that joins later must have. None: this machine is the only one."""
 
     @property
     def has_gpu(self) -> bool:

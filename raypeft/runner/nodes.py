@@ -1,7 +1,7 @@
 """The nodes of a cluster: whether each has what the trials need, and which cards, before the first trial starts.
 
-    fleet = fleet_of(run, trials, ray_is_ours=False)     # asks all nodes at once
-    fleet.notes                                           # which nodes are left out and why; versions that differ
+    with fleet_of(run, trials, ray_is_ours=False) as fleet:     # asks all nodes at once
+        fleet.notes                                              # which nodes are left out and why
 
 A node that lacks something takes no trials: there a trial would fail, or write its rows where nobody looks for them.
 raypeft's own code travels with the trials (`raypeft.runner.session`), other packages must be on every node.
@@ -14,8 +14,9 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import ray
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
-from raypeft.runner.cards import Fleet, check_gpu_is_there, nvidia_smi, with_small_cards
+from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
 from raypeft.runner.run import SweepRun
 from raypeft.runner.session import RayLost
 from raypeft.study.config import Trial
@@ -39,20 +40,6 @@ PACKAGES = ("torch", "transformers", "tokenizers", "peft", "datasets", "bitsandb
 """What every trial needs, and what numbers depend on."""
 PLACES = ("model", "model_path", "dataset_path", "test_dataset_path", "embedding_model", "reranker")
 """Fields of a trial that may name a file or folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a node must have for the trials of a sweep."""
-
-    folder: str
-    """Where relative paths begin."""
-    paths: Sequence[str]
-    """Files and folders that trials read."""
-    results: str
-    """Folder or URL of the sweep's results."""
-    mark: str
-    """Name of a file there that this command has just written: another folder of the same path does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +60,7 @@ def needs_of(run: SweepRun, trials: Iterable[Trial]) -> Needs:
     for declared in [*_declared(trials), *(each for point in points for each in point.datasets.values())]:
         paths |= {declared.path} if isinstance(declared.path, str) else set(declared.path.values())
     here = sorted(each for each in paths if each not in MODELS and Path(each).expanduser().exists())
-    return Needs(str(Path.cwd()), here, run.results, f".nodes/{run.driver}")
+    return Needs(str(Path.cwd()), tuple(here), run.results, f".nodes/{run.driver}")
 
 
 def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData]:
@@ -83,6 +70,12 @@ def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData]:
 
 def look(needs: Needs) -> Node:
     """Runs on the node: what it has, and what it lacks."""
+    return Node(socket.gethostname(), lacking(needs), dict(_versions()), nvidia_smi())
+
+
+@cache
+def lacking(needs: Needs) -> Sequence[str]:
+    """What this machine lacks. Asked by each process that runs trials too: its node may have joined later."""
     if Path(needs.folder).is_dir():
         os.chdir(needs.folder)  # as its trials will
     lacks = [f"{path} is not there" for path in needs.paths if not Path(path).expanduser().exists()]
@@ -93,8 +86,7 @@ def look(needs: Needs) -> Node:
     except (OSError, ValueError) as error:
         lacks.append(f"the results in {needs.results} cannot be read there ({error})")
     found = dict(_versions())
-    lacks += [f"the package {name} is not installed" for name in PACKAGES if name not in found]
-    return Node(socket.gethostname(), lacks, found, nvidia_smi())
+    return (*lacks, *(f"the package {name} is not installed" for name in PACKAGES if name not in found))
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -106,7 +98,8 @@ def _versions() -> Iterator[tuple[str, str]]:
             continue
 
 
-def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Fleet:
+@contextmanager
+def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Iterator[Fleet]:
     """The nodes that take the trials of a sweep. A Ray that was started for it has this machine alone.
 
     Raises ConfigError where there is none.
@@ -114,11 +107,12 @@ def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Fleet
     if ray_is_ours:
         fleet = Fleet([node["Resources"] for node in _alive()], nvidia_smi())
         check_gpu_is_there(run.resources, fleet)
-        return fleet
+        yield fleet
+        return
     needs, folder = needs_of(run, trials), Folder(run.results)
     folder.put(needs.mark, b"")
     try:
-        return look_at_nodes(needs, run.resources.gpu_memory_gb)
+        yield look_at_nodes(needs, run.resources.gpu_memory_gb)
     finally:
         with suppress(OSError):
             folder.filesystem.delete_file(f"{folder.root}/{needs.mark}")
@@ -136,18 +130,19 @@ def look_at_nodes(needs: Needs, budget_gb: float) -> Fleet:
         raise ConfigError("the Ray cluster", [f"must have what the trials need on at least one of its nodes but "
                                               f"{reason} ({_listed(names)})"
                                               for reason, names in reasons.items()])  # fmt: skip
-    lacking = [name for name, node in found.items() if node.lacks]
+    unfit = [name for name, node in found.items() if node.lacks]
     small = with_small_cards({name: node.cards_gb for name, node in found.items() if not node.lacks}, budget_gb)
     notes = [f"{_listed(names)} of {len(nodes)} left out: {reason}" for reason, names in reasons.items()]
     notes += [f"{_listed(_name(nodes[name]) for name in small)} of {len(nodes)} left out: the GPU has less than the "
               f"{budget_gb:g} GiB of a trial, and other nodes have larger ones"] if small else []  # fmt: skip
-    used = {name: node for name, node in found.items() if name not in {*lacking, *small}}
+    used = {name: node for name, node in found.items() if name not in {*unfit, *small}}
     notes += _differences(used.values())
     return Fleet(
         [nodes[name]["Resources"] for name in used],
         [size for node in used.values() for size in node.cards_gb],
-        [*lacking, *small],
+        [*unfit, *small],
         notes,
+        needs,
     )
 
 

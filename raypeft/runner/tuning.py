@@ -7,6 +7,7 @@ imports and, for trials of one model, the loaded base are paid once (0.02 s betw
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -18,7 +19,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from raypeft.events import Evaluated, Event, Finished, Noted, Started
+from raypeft.events import Evaluated, Event, Finished, Noted, Started, to_plain
 from raypeft.gpu import take_budget
 from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
@@ -26,7 +27,7 @@ from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
 from raypeft.runner.cards import Fleet, placement, trial_request
 from raypeft.runner.ending import Ending, stopped_by_note
-from raypeft.runner.nodes import Waiting
+from raypeft.runner.nodes import Waiting, lacking
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.progress import Progress
@@ -73,6 +74,7 @@ def tune_trials(
         "verbose": run.verbose,
         "use_gpu": "GPU" in request,
         "selector": fleet.selector,
+        "needs": fleet.needs,
         "prunes": bool(run.search and run.search.asha),
     }
     store = ResultStore(run.results, tables())
@@ -103,6 +105,10 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     """The function that Ray Tune runs in a worker process: one trial, from settings to its row in the store."""
     if Path(settings["folder"]).is_dir():
         os.chdir(settings["folder"])
+    if settings["needs"] and (lacks := lacking(settings["needs"])):
+        note = f"{socket.gethostname()} cannot run trials: {'; '.join(lacks)}"
+        tune.report({"events": [to_plain(Noted(note))]})
+        raise RuntimeError(note)  # Tune tries it again, perhaps on another node
     if not settings["use_gpu"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not share out the cards that there may be
     trial = Trial.model_validate(settings["planned"]["trial"])

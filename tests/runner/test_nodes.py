@@ -10,9 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from raypeft.events import Noted
 from raypeft.results.files import Folder
-from raypeft.runner import nodes
-from raypeft.runner.nodes import GIVE_UP, PACKAGES, SAY_AFTER, Needs, Node, Waiting, look, look_at_nodes, needs_of
+from raypeft.runner import nodes, tuning
+from raypeft.runner.nodes import (
+    GIVE_UP,
+    PACKAGES,
+    SAY_AFTER,
+    Needs,
+    Node,
+    Waiting,
+    lacking,
+    look,
+    look_at_nodes,
+    needs_of,
+)
+from raypeft.runner.relay import events_of
 from raypeft.runner.run import SweepRun
 from raypeft.runner.session import RayLost
 from raypeft.study.checking import load_config
@@ -23,6 +36,7 @@ SAME = dict(nodes._versions())
 
 
 def needs(folder: Path, *paths: str) -> Needs:
+    lacking.cache_clear()
     return Needs(str(folder), paths, str(folder), ".nodes/mark")
 
 
@@ -50,7 +64,7 @@ grids:
     plan = plan_sweep(sweep)
     run = SweepRun("s", "s3://bucket/s", sweep.config.resources, sweep.config.run_options())
     found = needs_of(run, plan.trials)
-    assert (found.folder, found.paths) == (str(tmp_path), [str(tmp_path / "rows.jsonl")])
+    assert (found.folder, found.paths) == (str(tmp_path), (str(tmp_path / "rows.jsonl"),))
 
 
 def test_a_node_that_has_everything_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -126,6 +140,19 @@ def test_nothing_is_said_while_a_node_can_take_them_or_a_trial_runs(now, monkeyp
         waiting.look(is_waiting)
         now[0] += 2 * GIVE_UP
         assert waiting.look(is_waiting) is None
+
+
+def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    told: list[dict] = []
+    monkeypatch.setattr(tuning.tune, "report", told.append)
+    with pytest.raises(RuntimeError, match="rows.jsonl is not there"):
+        tuning.run_tune_trial({"folder": str(tmp_path), "needs": needs(tmp_path, "rows.jsonl")})
+    (event,) = events_of(told[0])
+    assert isinstance(event, Noted) and "cannot run trials: rows.jsonl is not there; " in event.text
+    assert not list(tmp_path.iterdir()), "no row is written where nobody looks"
 
 
 CLUSTER = """
