@@ -148,7 +148,7 @@ def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(
     monkeypatch.chdir(tmp_path)
     told: list[dict] = []
     monkeypatch.setattr(tuning.tune, "report", told.append)
-    with pytest.raises(RuntimeError, match="rows.jsonl is not there"):
+    with pytest.raises(RuntimeError, match=r"rows\.jsonl is not there"):
         tuning.run_tune_trial({"folder": str(tmp_path), "needs": needs(tmp_path, "rows.jsonl")})
     (event,) = events_of(told[0])
     assert isinstance(event, Noted) and "cannot run trials: rows.jsonl is not there; " in event.text
