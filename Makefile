@@ -19,9 +19,10 @@ test: .venv/installed-dev
 test-alone:
 	$(PYTEST) $(ALONE)
 
-# One process for each of CI's two cores, and one torch thread in each.
+# One process for each of CI's two cores, and one torch thread in each. A file stays in one process, which then makes
+# its fixtures once.
 test-others:
-	OMP_NUM_THREADS=1 $(PYTEST) -n 2 $(addprefix --ignore=,$(ALONE))
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest

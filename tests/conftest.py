@@ -1,5 +1,6 @@
 """What all tests share: no hub, and the real datasets where they lie."""
 
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models gain nothing from more, and tests run side by side
@@ -44,3 +45,9 @@ def reference() -> Path:
     if not folder:
         pytest.skip("RAYPEFT_REFERENCE is not set")
     return Path(folder)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays: collections, which each trial asks for, need not look through it again."""
+    gc.collect()
+    gc.freeze()

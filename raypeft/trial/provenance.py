@@ -54,8 +54,14 @@ def versions() -> dict[str, Any]:
         "git_commit": commit,
         "git_dirty": dirty,
         "python_version": platform.python_version(),
-        **{f"{package}_version": version(package) for package in ("torch", "transformers", "peft", "bitsandbytes")},
+        **{f"{package}_version": installed(package) for package in ("torch", "transformers", "peft", "bitsandbytes")},
     }
+
+
+@cache
+def installed(package: str) -> str:
+    """The version of an installed package, looked up once: it takes 4 ms."""
+    return version(package)
 
 
 GIT_VARIABLE = "RAYPEFT_GIT_STATE"

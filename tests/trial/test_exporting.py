@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from raypeft.cli.export import main
+from raypeft.models.loading import BaseCache
 from raypeft.results.store import ResultStore
 from raypeft.study.config import RunOptions
 from raypeft.study.trials import make_trial
@@ -27,9 +28,13 @@ METHODS = {
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
     store = ResultStore(str(tmp_path_factory.mktemp("results") / "small"), tables())
+    bases = BaseCache()
     for name, fields in METHODS.items():
         trial = make_trial({**QUICK, "tuning_method": name, **fields})
-        assert run_and_record(TrialContext(trial, "small", store, options=RunOptions(keep="model")))["status"] == "ok"
+        assert (
+            run_and_record(TrialContext(trial, "small", store, bases, options=RunOptions(keep="model")))["status"]
+            == "ok"
+        )
     return store
 
 

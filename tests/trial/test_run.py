@@ -58,9 +58,12 @@ def quick_trial(tuning_method, **fields):
     return make_trial(QUICK | {"tuning_method": tuning_method} | trains | fields)
 
 
-def run(trial, store, bases=None):
+BASES = BaseCache()
+"""For tests to which it is all one whether the base is loaded before."""
+
+
+def run(trial, store, bases=BASES):
     listener = listener_to(trial.id, EvaluationWriter(store))
-    bases = bases or BaseCache()
     return run_and_record(TrialContext(trial, "test", store, bases, resources=RESOURCES, listener=listener))
 
 
@@ -494,7 +497,7 @@ def test_the_row_says_how_candidates_were_decoded_and_the_check_is_made_once_a_b
 def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_says_so(store, monkeypatch):
     right = run(quick_trial("zero_shot"), store)
     monkeypatch.setattr(beam_attention, "_seen", lambda mask, key, beams: (torch.tensor([True]), None))
-    row = run(quick_trial("zero_shot"), store)
+    row = run(quick_trial("zero_shot"), store, BaseCache())
     assert (row["status"], row["decoding_path"]) == ("ok", "cached")
     assert row["decoding_note"].startswith("shared: its scores differ by")
     assert scores(row) == scores(right)

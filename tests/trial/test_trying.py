@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from raypeft.cli.try_out import main
+from raypeft.models.loading import BaseCache
 from raypeft.results.store import ResultStore
 from raypeft.study.config import RunOptions
 from raypeft.study.trials import make_trial
@@ -19,13 +20,14 @@ QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "nu
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
     store = ResultStore(str(tmp_path_factory.mktemp("results") / "small"), tables())
+    bases = BaseCache()
     for name, fields in {
         "lora": {"learning_rate": 0.002, "num_train_epochs": 2}, "icl": {"num_shots": 2},
         "full": {"num_train_epochs": 1}, "ia3": {"num_train_epochs": 1},
     }.items():  # fmt: skip
         trial = make_trial({**QUICK, "tuning_method": name, **fields})
         options = RunOptions(keep="nothing" if name == "ia3" else "model")
-        assert run_and_record(TrialContext(trial, "small", store, options=options))["status"] == "ok"
+        assert run_and_record(TrialContext(trial, "small", store, bases, options=options))["status"] == "ok"
     return store
 
 

@@ -136,6 +136,7 @@ def test_rows_of_an_unknown_version_are_shown(tmp_path: Path) -> None:
     assert "from_the_future has the highest EM@10" in found(tmp_path).text
 
 
+@pytest.mark.slow
 def test_five_thousand_trials_stay_small(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     rows = []
