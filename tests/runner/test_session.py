@@ -4,8 +4,12 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
-from raypeft.runner.session import left_by_a_dead_cluster, place_to_join
+import pytest
+
+from raypeft.runner.session import asks_for_a_token, is_joined, left_by_a_dead_cluster, place_to_join, travelling_code
+from raypeft.trial import provenance
 
 
 def test_a_dead_clusters_note_is_told_from_a_living_ones(tmp_path):
@@ -71,3 +75,35 @@ def test_a_dead_clusters_note_is_looked_for_where_ray_looks(tmp_path, monkeypatc
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     assert place_to_join("") == "local"
+
+
+def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_does_not_answer():
+    try:
+        try:
+            raise RuntimeError("Unauthenticated: RPC error: InvalidAuthToken: Authentication token is missing")
+        except RuntimeError as error:
+            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
+    except ConnectionError as error:
+        assert asks_for_a_token(error)
+    assert not asks_for_a_token(ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379"))
+
+
+def test_the_code_travels_only_to_a_cluster_that_is_joined(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert is_joined("10.0.0.1:6379", None) and is_joined("auto", None)
+    assert not is_joined("", None), "no cluster runs on this machine"
+    assert not is_joined("local", "local")
+
+
+def test_a_copy_of_the_code_names_the_commit_that_it_was_made_from(monkeypatch):
+    carried = travelling_code()
+    assert (Path(carried["py_modules"][0]) / "sweep.py").is_file()
+    here = provenance.git_state()
+    provenance.git_state.cache_clear()
+    for name, value in carried["env_vars"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(provenance, "_git", lambda *_: pytest.fail("a copy has no history"))
+    try:
+        assert provenance.git_state() == here
+    finally:
+        provenance.git_state.cache_clear()
