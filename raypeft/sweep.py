@@ -92,6 +92,7 @@ def run_sweep(
             config.max_concurrent_trials,
             config.time_budget_hours,
             config.report_to,
+            frozenset(standing.with_status("lost")),
         )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
         if not asked.only:

@@ -125,6 +125,8 @@ def test_out_of_memory_because_of_a_neighbour_is_no_result_of_the_trial(patch: p
     take_budget(24)
     card.held, card.others = 6, 17
     assert not had_its_budget(24)
+    shared = failure(torch.cuda.OutOfMemoryError("CUDA out of memory"), 3, 24)
+    assert shared["status"] == "lost" and "it shared a GPU, with 3 of 24 GiB" in shared["error"]
     row = failure(torch.cuda.OutOfMemoryError("CUDA out of memory"), 24)
     assert row["status"] == "lost" and "other processes held GPU memory of this trial" in row["error"]
 

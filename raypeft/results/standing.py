@@ -51,7 +51,12 @@ class Standing:
 
     def pruned(self, ids: Iterable[str]) -> list[str]:
         """Those of these trials that were stopped early."""
-        return [each for each in ids if each in self.rows and self.rows[each]["status"] == "pruned"]
+        stopped = set(self.with_status("pruned"))
+        return [each for each in ids if each in stopped]
+
+    def with_status(self, status: str) -> list[str]:
+        """The trials whose row has a status."""
+        return [trial for trial, row in self.rows.items() if row["status"] == status]
 
     def count(self, ids: Iterable[str], status: str) -> int:
         """How many of these trials have a status."""

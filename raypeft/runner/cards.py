@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import ray
 from ray import tune
 
 from raypeft.gpu import GIB
@@ -77,6 +78,13 @@ def placement(request: Mapping[str, float], fleet: Fleet) -> tune.PlacementGroup
     """The request as Tune has it, for the nodes that take trials."""
     selector = {"bundle_label_selector": [fleet.selector]} if fleet.left_out else {}
     return tune.PlacementGroupFactory([dict(request)], **selector)
+
+
+def trial_share() -> float | None:
+    """The share of a GPU that Ray has given to the trial of this process. None: it asked for none."""
+    group = ray.util.get_current_placement_group()
+    share = group.bundle_specs[0].get("GPU") if group else None
+    return float(share) if share else None
 
 
 def gpu_share(budget_gb: float, cards_gb: Sequence[float]) -> float:

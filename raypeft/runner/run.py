@@ -56,5 +56,7 @@ class SweepRun:
     time_budget_hours: float | None = None
     report_to: Sequence[str] = ()
     """The names of the trackers that are told of each trial."""
+    unshared: frozenset[str] = frozenset()
+    """Ids of the trials that get a whole budget, also where others share a GPU: in a part of it they were lost."""
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     """This command, for the leases of its trials."""

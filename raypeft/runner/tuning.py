@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
-from raypeft.runner.cards import Fleet, placement, trial_request
+from raypeft.runner.cards import Fleet, placement, trial_request, trial_share
 from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.nodes import Waiting, lacking
 from raypeft.runner.observers import Observer, listener_to
@@ -85,7 +86,7 @@ def tune_trials(
     search = tune_search(run, trials, store, stop, fleet.room(request))
     with scratch_folder() as scratch, closing(ending), stop.deferred():
         tuner = tune.Tuner(
-            tune.with_resources(run_tune_trial, placement(request, fleet)),
+            tune.with_resources(run_tune_trial, partial(placed, run.resources, fleet)),
             param_space=settings,
             tune_config=search.config,
             run_config=tune.RunConfig(
@@ -101,6 +102,12 @@ def tune_trials(
     stop.check()
 
 
+def placed(resources: Resources, fleet: Fleet, settings: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial asks Ray for. It has a budget of its own where trials share a GPU."""
+    own = resources.model_copy(update={"gpu_memory_gb": settings["planned"]["gpu_memory_gb"]})
+    return placement(trial_request(own, fleet), fleet)
+
+
 def run_tune_trial(settings: dict[str, Any]) -> None:
     """The function that Ray Tune runs in a worker process: one trial, from settings to its row in the store."""
     if Path(settings["folder"]).is_dir():
@@ -112,7 +119,9 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     if not settings["use_gpu"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not share out the cards that there may be
     trial = Trial.model_validate(settings["planned"]["trial"])
-    resources = Resources.model_validate(settings["resources"])
+    whole = Resources.model_validate(settings["resources"])
+    resources = whole.model_copy(update={"gpu_memory_gb": settings["planned"]["gpu_memory_gb"]})
+    share = trial_share()
     options = RunOptions.model_validate(settings["options"])
     use_threads(resources.cpus_per_trial)
     if not settings["verbose"]:
@@ -128,7 +137,8 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
             if running is not None:
                 listener = listener_to(trial.id, EvaluationWriter(running.store), progress, relay, *pruning)
                 context = TrialContext(trial, settings["sweep"], running.store, BASES, SERVICES, resources, options,
-                                       listener, attempt=running.number)  # fmt: skip
+                                       listener, attempt=running.number, gpu_share=share,
+                                       whole_gpu_memory_gb=whole.gpu_memory_gb)  # fmt: skip
                 with stopped_by_note(store, settings["driver"], context.stop):
                     context.stop.check()
                     run_and_record(context)

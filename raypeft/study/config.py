@@ -203,8 +203,16 @@ class Resources(BaseModel):
         description="Whether trials ask for a GPU. true: also where the cluster has none yet, since it may bring one; "
         "false: never. null: where there is one when the sweep starts",
     )
-    generation_batch_size: int = Field(
-        16, ge=1, description="Examples decoded together. Halved automatically when GPU memory runs out"
+    generation_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        16,
+        description="Examples decoded together. Halved automatically when GPU memory runs out. auto: on a GPU, as many "
+        "as half of the budget is predicted to hold, at most 128: small models are decoded several times as fast, but "
+        "peak memory no longer compares methods",
+    )
+    share: Literal["never", "auto"] = Field(
+        "never",
+        description="Whether small trials share a GPU. auto: a trial gets an eighth, a quarter, half or all of "
+        "gpu_memory_gb, the smallest part that its predicted peak fits. Times are then those of a shared GPU",
     )
 
 

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 MARGIN = 1.05
 """What the allocator loses to holes and rounding: reserved memory was at most 4 % above that of tensors in training
 (ten models on an H200, benchmarks/memory.py)."""
+USUAL_BATCH, LARGEST_BATCH = 16, 128
+"""Examples decoded together by default, and at most where their number is `auto`: more gain little on an H200."""
+FILLED = 0.5
+"""The share of its budget that decoding may fill where the number of examples is `auto`."""
+PARTS = (8, 4, 2)
+"""A trial that shares a GPU gets one of these parts of the budget. There are few, so that processes are used again."""
 HALF, SINGLE = 2, 4
 CHAT_TOKENS = 48
 """Room for what a chat template writes around a query and its answer; a default system prompt is most of it."""
@@ -56,6 +62,12 @@ class Prediction:
     def fits(self, budget_gb: float) -> bool:
         return MARGIN * self.peak_gb + CONTEXT_GB <= budget_gb
 
+    def runs_like(self, other: Prediction) -> bool:
+        """Whether the trial trains as by the other plan, and decodes as many examples together, up to the default."""
+        ways = [(each.gradient_checkpointing, each.micro_batch_size, min(each.generation_batch_size, USUAL_BATCH))
+                for each in (self, other)]  # fmt: skip
+        return ways[0] == ways[1]
+
 
 def predict(trial: Trial, resources: Resources) -> Prediction | None:
     """Predict the peak of a trial from the sizes of its model. None for a model whose architecture is not known.
@@ -80,12 +92,40 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
         while part > 1 and needed() > room:
             part = -(-part // 2)
         train = needed() / GIB
-    batch_size = resources.generation_batch_size
-    generate = weights + SINGLE * method.added_params(architecture)
-    while batch_size > 1 and generate + generation_bytes(architecture, trial, batch_size) > room:
-        batch_size //= 2
-    generate += generation_bytes(architecture, trial, batch_size)
+    held = weights + SINGLE * method.added_params(architecture)
+    batch_size = _examples_at_once(architecture, trial, resources, room - held)
+    generate = held + generation_bytes(architecture, trial, batch_size)
     return Prediction(weights / GIB, train, generate / GIB, checkpointing, part, batch_size)
+
+
+def _examples_at_once(architecture: Architecture, trial: Trial, resources: Resources, room: float) -> int:
+    """How many examples are decoded together within so many bytes."""
+    asked = resources.generation_batch_size
+    batch_size = USUAL_BATCH if asked == "auto" else asked
+    while batch_size > 1 and generation_bytes(architecture, trial, batch_size) > room:
+        batch_size //= 2
+    filled = room - (1 - FILLED) * resources.gpu_memory_gb * GIB
+    while asked == "auto" and batch_size < LARGEST_BATCH:
+        if generation_bytes(architecture, trial, 2 * batch_size) > filled:
+            break
+        batch_size *= 2
+    return batch_size
+
+
+def part_of_budget(trial: Trial, resources: Resources) -> float:
+    """The budget of a trial that shares a GPU, in GiB: the smallest part of the whole that it is predicted to fit.
+
+    It is the whole one for a model of which nothing is known, and where every part would change how the trial trains, or
+    decode fewer examples together than by default.
+    """
+    if resources.share == "never" or (whole := predict(trial, resources)) is None:
+        return resources.gpu_memory_gb
+    for part in PARTS:
+        budget = resources.gpu_memory_gb / part
+        inside = predict(trial, resources.model_copy(update={"gpu_memory_gb": budget}))
+        if inside and inside.fits(budget) and inside.runs_like(whole):
+            return budget
+    return resources.gpu_memory_gb
 
 
 def on_card(resources: Resources, free_gb: float | None) -> Resources:

@@ -62,6 +62,12 @@ COLUMNS = (
         "has its own copy; plain: generate of Transformers reads the prompts of a batch itself; alone: it reads one "
         "prompt after the other. All give the same candidates; the last two are slower, except for encoder-decoders",
     ),
+    Column(
+        "generation_batch_size",
+        int,
+        "Number of examples decoded together, as planned: halved from there where GPU memory ran out",
+        "examples",
+    ),
     Column("decoding_note", str, "Why no faster way of decoding was used"),
     Column("candidates_cut", float, "Share of candidates that reached max_new_tokens before they ended", "fraction"),
     Column(
@@ -107,10 +113,11 @@ def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> 
     return replace(context, longest_answer=longest)
 
 
-def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, str | None]:
+def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, Any]:
     """How candidates will be decoded, and why not faster, by column. Raises what `chosen_path` raises."""
     chosen = chosen_path(context, model, base)
-    return {"decoding_path": chosen.path, "decoding_note": chosen.note}
+    together = 1 if chosen.path == "alone" else context.generation_batch_size
+    return {"decoding_path": chosen.path, "decoding_note": chosen.note, "generation_batch_size": together}
 
 
 def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:

@@ -58,6 +58,13 @@ OF_THE_RUN = (
     Column("total_seconds", float, "Time of the whole trial", "seconds"),
     Column("generate_examples_per_second", float, "Decoding speed", "examples per second"),
     Column("gpu_memory_gb", float, "GPU memory budget of the trial. null without a GPU", "GiB"),
+    Column(
+        "gpu_share",
+        float,
+        "Share of a GPU that the trial had. Below 1 other trials may have run on the same GPU, which makes times "
+        "longer. null for a trial that asked for no GPU, or that ran without Ray",
+        "fraction",
+    ),
     Column("predicted_peak_memory_gb", float, "Predicted peak GPU memory of tensors", "GiB"),
     Column("model_notes", str, "Decisions and changes made while loading the model"),
     Column("model_resolved_revision", str, "Commit of the model on the hub, or hash of its local weights"),

@@ -23,7 +23,7 @@ from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
 from raypeft.stopping import Stop
 from raypeft.study.config import Resources, RunOptions, Trial
-from raypeft.study.memory import Prediction
+from raypeft.study.memory import USUAL_BATCH, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ class TrialContext:
     """How many times the trial was started, this time included, since it last came to a result."""
     stop: Stop = field(default_factory=Stop)
     """Tells the trial to come to an end where it can go on later."""
+    gpu_share: float | None = None
+    """The share of a GPU that the trial was given by Ray. None: it was not asked."""
+    whole_gpu_memory_gb: float | None = None
+    """What the trial may use where it does not share a GPU, in GiB. None: as in `resources`."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0
@@ -71,7 +75,8 @@ class TrialContext:
     @property
     def generation_batch_size(self) -> int:
         """Examples decoded at once: as asked, or as many as the GPU's budget allows."""
-        return (self.memory_plan or self.resources).generation_batch_size
+        asked = (self.memory_plan or self.resources).generation_batch_size
+        return USUAL_BATCH if asked == "auto" else asked
 
     @property
     def runs_tests(self) -> bool:

@@ -69,7 +69,7 @@ def run_and_record(context: TrialContext) -> Row:
         row |= {"status": "pruned", "error": str(pruned), **pruned.measured}
     except Exception as error:
         traceback.print_exc()  # to the process's log; the row has the message
-        row |= failure(error, context.resources.gpu_memory_gb)
+        row |= failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **context.meter.columns()}
     row = record(context, row)
@@ -92,14 +92,18 @@ def check_columns(context: TrialContext) -> None:
                              f"or a metric that fills them was added")  # fmt: skip
 
 
-def failure(error: Exception, gpu_memory_gb: float) -> Row:
+def failure(error: Exception, gpu_memory_gb: float, whole_gb: float | None = None) -> Row:
     """What a row says of the error that ended its trial, which asked for so much memory, in GiB.
 
-    Out of memory is a result only where the process had that memory.
+    Out of memory is a result only where the process had all the memory that the trial may use. `whole_gb` is more than
+    `gpu_memory_gb` for a trial that shared a GPU.
     """
     told = f"{type(error).__name__}: {error}"
     if not gpu.is_out_of_memory(error):
         return {"status": "lost" if is_loss(error) else "failed", "error": told}
+    if whole_gb and whole_gb > gpu_memory_gb:
+        shared = f"it shared a GPU, with {gpu_memory_gb:g} of {whole_gb:g} GiB, and has all when it is run again"
+        return {"status": "lost", "error": f"{shared}: {told}"}
     if gpu.had_its_budget(gpu_memory_gb):
         return {"status": "oom", "error": told}
     held = f"other processes held GPU memory of this trial, which had {gpu.budget_gb():.1f} of {gpu_memory_gb:g} GiB"
@@ -118,7 +122,7 @@ def record(context: TrialContext, row: Row) -> Row:
     except Exception as error:
         traceback.print_exc()
         kept = {name: row[name] for name in ("id", "sweep", "started_at", "attempts", *context.trial.fields)}
-        row = kept | failure(error, context.resources.gpu_memory_gb)
+        row = kept | failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         try:
             context.store.write_rows("trials", context.trial.id, [row])
         except Exception:
@@ -135,6 +139,7 @@ def run_within_budget(context: TrialContext) -> Row:
     row: Row = {
         "predicted_peak_memory_gb": prediction.peak_gb if prediction else None,
         "gpu_memory_gb": resources.gpu_memory_gb if budget_gb else None,
+        "gpu_share": context.gpu_share,
     }
     if budget_gb and not context.options.force and (too_large := memory.refusal(prediction, resources)):
         return row | {"status": "infeasible", "error": too_large}

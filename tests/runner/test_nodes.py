@@ -162,13 +162,16 @@ import ray
 from ray.cluster_utils import Cluster
 from raypeft.sweep import main
 
-folder = Path(sys.argv[1])
+folder, seconds, kinds = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
 
 
 def stand_in(context):
     (folder / "ran").mkdir(exist_ok=True)
     (folder / "ran" / f"{context.trial.id} {ray.get_runtime_context().get_node_id()}").touch()
-    time.sleep(0.2)
+    began = time.time()
+    time.sleep(seconds)
+    (folder / "times").mkdir(exist_ok=True)
+    (folder / "times" / context.trial.id).write_text(f"{began} {time.time()} {context.gpu_share}")
     context.store.write_rows("trials", context.trial.id, [{"id": context.trial.id, "sweep": "s", "status": "ok",
                                                            **context.trial.fields, "em_at_10": 0.5}])
 
@@ -178,7 +181,7 @@ def put_in_place():
     tuning.run_and_record = stand_in
 
 
-def node(mib=None, home=None):
+def node(mib, home=None, cpus=1):
     variables = {"HOME": str(home)} if home else {}
     if mib:
         smi = folder / str(mib) / "nvidia-smi"
@@ -186,12 +189,14 @@ def node(mib=None, home=None):
         smi.write_text(f"#!/bin/sh\\necho {mib}\\n")
         smi.chmod(0o755)
         variables["PATH"] = f"{smi.parent}:{os.environ['PATH']}"
-    return cluster.add_node(num_cpus=1, num_gpus=1 if mib else 0, env_vars=variables)
+    return cluster.add_node(num_cpus=cpus, num_gpus=1 if mib else 0, env_vars=variables)
 
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 try:
-    nodes = {"24": node(24564), "80": node(81559), "8": node(8192), "away": node(24564, folder / "elsewhere")}
+    make = {"24": lambda: node(24564), "80": lambda: node(81559), "8": lambda: node(8192),
+            "away": lambda: node(24564, folder / "elsewhere"), "roomy": lambda: node(24564, cpus=9)}
+    nodes = {kind: make[kind]() for kind in kinds}
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False,
              runtime_env={"worker_process_setup_hook": put_in_place})
@@ -204,6 +209,15 @@ finally:
 """
 
 
+def on_cluster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A sweep of stand-ins on a cluster of these kinds of nodes, whose head has no CPU for trials."""
+    words = [sys.executable, "-c", CLUSTER, str(folder), *arguments]
+    home = os.environ | {"HOME": str(folder)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=400, env=home)
+    assert "CODE 0" in done.stdout, done.stderr
+    return done
+
+
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_trials_go_to_nodes_with_large_cards_that_share_the_results_and_the_driver_needs_no_card(tmp_path: Path):
@@ -213,11 +227,26 @@ defaults: {model: toy, dataset: toy}
 grids:
   - {tuning_method: lora, lora_r: [1, 2, 3, 4, 5, 6], seed: [1, 2]}
 """)
-    command = [sys.executable, "-c", CLUSTER, str(tmp_path)]
-    home = os.environ | {"HOME": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=home)
-    assert "CODE 0" in done.stdout, done.stderr
+    done = on_cluster(tmp_path, "0.2", "24", "80", "8", "away")
     ran = {name: int(count) for name, count in re.findall(r"NODE (\w+) (\d+)", done.stdout)}
     assert ran["24"] and ran["80"] and ran["24"] + ran["80"] == 12 and not ran["8"] + ran["away"]
     assert re.search(r"1 node: .* of 5 left out: the GPU has less than the 24 GiB of a trial", done.stderr)
     assert re.search(r"1 node: .* of 5 left out: ~/results/s is another folder there than here", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_small_trials_share_a_card_if_they_may(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text("""
+name: s
+defaults: {model: toy, dataset: toy}
+resources: {share: auto}
+grids:
+  - {tuning_method: lora, seed: [1, 2, 3, 4, 5, 6, 7, 8]}
+""")
+    on_cluster(tmp_path, "30", "roomy")
+    times = [each.read_text().split() for each in (tmp_path / "times").iterdir()]
+    assert {share for *_, share in times} == {"0.126"}, "3 of 23.99 GiB, rounded up"
+    began, ended = zip(*((float(start), float(end)) for start, end, _ in times), strict=True)
+    at_once = max(sum(start <= moment < end for start, end in zip(began, ended, strict=True)) for moment in began)
+    assert 3 <= at_once <= 7, "as many as start within the first one's time"

@@ -148,6 +148,39 @@ def test_the_batch_of_generation_is_halved_until_it_fits():
     assert sizes[1] in (1, 2, 4, 8)
 
 
+def test_the_batch_of_generation_may_fill_half_of_the_budget_if_it_is_left_to_the_plan():
+    small = trial(ZeroShot(), model="codegen-350M-mono")
+    auto, usual = (memory.predict(small, Resources(generation_batch_size=size)) for size in ("auto", 16))
+    assert auto.generation_batch_size == 32 and auto.generate_gb <= 12
+    assert usual.generation_batch_size == 16
+    large = memory.predict(trial(ZeroShot()), Resources(generation_batch_size="auto", gpu_memory_gb=16))
+    assert (
+        large.generation_batch_size
+        == memory.predict(trial(ZeroShot()), Resources(gpu_memory_gb=16)).generation_batch_size
+    )
+
+
+def test_a_small_trial_gets_a_part_of_the_budget_only_where_trials_may_share_a_gpu():
+    small, large = trial(Lora(), model="codegen-350M-mono"), trial(Lora())
+    assert memory.part_of_budget(small, Resources()) == 24
+    shared = Resources(share="auto")
+    part = memory.part_of_budget(small, shared)
+    assert part in (3, 6) and memory.predict(small, shared).fits(part)
+    assert memory.part_of_budget(large, shared) == 24
+
+
+def test_a_part_that_would_change_how_a_trial_trains_is_not_given():
+    """Checkpointing would make it fit a smaller part, but takes a third more time."""
+    chosen = trial(Lora(), model="codegen2-1B")
+    shared = Resources(share="auto")
+    part = memory.part_of_budget(chosen, shared)
+    inside = memory.predict(chosen, shared.model_copy(update={"gpu_memory_gb": part}))
+    assert inside.runs_like(memory.predict(chosen, shared))
+    smaller = shared.model_copy(update={"gpu_memory_gb": part / 2})
+    less = memory.predict(chosen, smaller)
+    assert not (less.fits(part / 2) and less.runs_like(inside))
+
+
 def test_every_bar_of_the_papers_figure_1_is_predicted_to_fit_its_24_gb():
     bars = {
         "full": ("codet5p-220m", "codet5p-770m", "codegen-350M-mono"),

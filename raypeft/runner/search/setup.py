@@ -20,6 +20,7 @@ from raypeft.runner.search.halving import Halving, HalvingNotes
 from raypeft.runner.search.suggesting import Study, Suggestions
 from raypeft.stopping import Stop
 from raypeft.study.config import Trial
+from raypeft.study.memory import part_of_budget
 
 PENDING = 200
 """Trials that wait for room in a cluster at most, as Tune has it for grids: by them a cluster knows how far to grow."""
@@ -59,7 +60,10 @@ def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
     label = run.labels.get(trial.id) or (run.search.label(trial, search) if run.search else trial.label)
     seen = run.seen.get(trial.id)
     rivals = "" if run.search and trial.id in run.search.to_the_end else search
-    return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": rivals}
+    whole = run.resources.gpu_memory_gb
+    budget = whole if trial.id in run.unshared else part_of_budget(trial, run.resources)
+    return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": rivals,
+            "gpu_memory_gb": budget}  # fmt: skip
 
 
 def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:
