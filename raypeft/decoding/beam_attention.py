@@ -30,6 +30,44 @@ ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 """Transformers' names of the kinds of layers whose keys and values a cache can keep whole."""
 
 
+class Seen:
+    """What the beams of a batch may attend to. It is worked out once a decoding step, not once a layer."""
+
+    def __init__(self, prompt_mask: torch.Tensor) -> None:
+        """`prompt_mask` is (examples, prompt length), True at real tokens."""
+        self.padding = ~prompt_mask[:, None, None, :]
+        # The model's mask has its padding on the left, the cache on the right.
+        length = prompt_mask.shape[1]
+        shift = (~prompt_mask).sum(dim=1, keepdim=True)
+        self.places = (torch.arange(length, device=prompt_mask.device) + shift).clamp(max=length - 1)[:, None, None, :]
+        self.known: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        """The masks of this step, one for each kind of layer, and what was made of them."""
+
+    def hidden(self, mask: torch.Tensor | None, beams: int, length: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What each example must not see of its prompt, (examples, 1, 1, prompt length), and each row of the `length`
+        tokens that it generated, (rows or 1, 1, 1, length); None: it sees all of them.
+
+        Raises ValueError for a mask of another kind than `attend` takes.
+        """
+        if mask is None:
+            return self.padding, None
+        for known, of_prompt, generated in self.known:
+            if known is mask:
+                return of_prompt, generated
+        prompt_length = self.padding.shape[-1]
+        total = prompt_length + length
+        if mask.dtype != torch.bool or mask.shape[1:] != (1, 1, total):
+            raise ValueError(f"an attention mask must be boolean, and (rows, 1, 1, {total}), but got {mask.dtype} and "
+                             f"{tuple(mask.shape)}")  # fmt: skip
+        unseen = ~mask
+        of_prompt = unseen[..., :prompt_length]
+        of_prompt = of_prompt[::beams] if len(mask) > 1 else of_prompt.expand(len(self.places), -1, -1, -1)
+        of_prompt, generated = of_prompt.gather(-1, self.places) | self.padding, unseen[..., prompt_length:]
+        # Those of earlier steps are shorter.
+        self.known = [*(each for each in self.known if each[0].shape == mask.shape), (mask, of_prompt, generated)]
+        return of_prompt, generated
+
+
 @dataclass(slots=True)
 class SplitStates:
     """Keys or values as the attention below takes them, in place of one tensor."""
@@ -38,25 +76,24 @@ class SplitStates:
     """(examples, kv heads, prompt length, head size), padded on the right"""
     generated: torch.Tensor
     """(examples x beams, kv heads, generated length, head size)"""
-    prompt_mask: torch.Tensor
-    """(examples, prompt length), True at real tokens"""
+    seen: Seen
 
 
 class BeamLayer(DynamicLayer):
     """One layer's cache. Until `fork` it is Transformers' own; afterwards the prompt part stays as it is."""
 
-    prompt_mask: torch.Tensor | None = None
+    seen: Seen | None = None
     generated_keys: torch.Tensor
     generated_values: torch.Tensor
 
-    def fork(self, prompt_mask: torch.Tensor) -> None:
+    def fork(self, seen: Seen) -> None:
         """From now on rows are beams, `rows / examples` of them an example, and `update` appends to each beam."""
-        self.prompt_mask = prompt_mask
+        self.seen = seen
         self.generated_keys = self.keys[:0, :, :0]
         self.generated_values = self.values[:0, :, :0]
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        if self.prompt_mask is None:
+        if self.seen is None:
             return super().update(key_states, value_states, *args, **kwargs)
         if self.generated_keys.shape[0] == 0:
             self.generated_keys, self.generated_values = key_states, value_states
@@ -64,12 +101,12 @@ class BeamLayer(DynamicLayer):
             self.generated_keys = torch.cat([self.generated_keys, key_states], dim=2)
             self.generated_values = torch.cat([self.generated_values, value_states], dim=2)
         return (
-            SplitStates(self.keys, self.generated_keys, self.prompt_mask),
-            SplitStates(self.values, self.generated_values, self.prompt_mask),
+            SplitStates(self.keys, self.generated_keys, self.seen),
+            SplitStates(self.values, self.generated_values, self.seen),
         )
 
     def get_seq_length(self) -> int:
-        return super().get_seq_length() + (0 if self.prompt_mask is None else self.generated_keys.shape[2])
+        return super().get_seq_length() + (0 if self.seen is None else self.generated_keys.shape[2])
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         # Beams change places within their example only, and there the prompt is the same.
@@ -89,8 +126,9 @@ def new_cache() -> Cache:
 
 def fork(cache: Cache, prompt_mask: torch.Tensor) -> None:
     """Turn a cache of prompts into a cache of beams; `prompt_mask` is (examples, prompt length)."""
+    seen = Seen(prompt_mask.bool())
     for layer in cache.layers:
-        layer.fork(prompt_mask.bool())
+        layer.fork(seen)
 
 
 @contextmanager
@@ -125,10 +163,10 @@ def attend(
     scores, own_scores = by_example @ key.prompt.transpose(2, 3), query @ key.generated.transpose(2, 3)
     if softcap := kwargs.get("softcap"):
         scores, own_scores = (softcap * (each / softcap).tanh() for each in (scores, own_scores))
-    seen, own_seen = _seen(attention_mask, key, beams)
-    scores = scores.masked_fill(~seen, float("-inf"))
-    if own_seen is not None:
-        own_scores = own_scores.masked_fill(~own_seen, float("-inf"))
+    hidden, own_hidden = key.seen.hidden(attention_mask, beams, key.generated.shape[2])
+    scores = scores.masked_fill(hidden, float("-inf"))
+    if own_hidden is not None:
+        own_scores = own_scores.masked_fill(own_hidden, float("-inf"))
     parts = [_to_rows(scores, examples, beams, groups), own_scores]
     if (sinks := kwargs.get("s_aux")) is not None:
         parts.append(sinks.to(query.dtype).reshape(1, kv_heads, groups, 1).expand(rows, -1, -1, -1))
@@ -138,25 +176,6 @@ def attend(
     output = _to_rows(_to_examples(prompt_weights, examples, beams) @ value.prompt, examples, beams, groups)
     output = output + own_weights @ value.generated
     return output.reshape(rows, 1, heads, output.shape[-1]), None
-
-
-def _seen(mask: torch.Tensor | None, key: SplitStates, beams: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """What each example sees of its prompt, (examples, 1, 1, prompt length), and each row of what it generated.
-
-    Raises ValueError for a mask of another kind than `attend` takes.
-    """
-    real = key.prompt_mask[:, None, None, :]
-    if mask is None:
-        return real, None
-    length, total = key.prompt.shape[2], key.prompt.shape[2] + key.generated.shape[2]
-    if mask.dtype != torch.bool or mask.shape[1:] != (1, 1, total):
-        raise ValueError(f"an attention mask must be boolean, and (rows, 1, 1, {total}), but got {mask.dtype} and "
-                         f"{tuple(mask.shape)}")  # fmt: skip
-    # The mask's padding is on the left, the cache's on the right.
-    padding = (~key.prompt_mask).sum(dim=1, keepdim=True)
-    places = (torch.arange(length, device=mask.device) + padding).clamp(max=length - 1)
-    of_prompt = mask[::beams, ..., :length] if len(mask) > 1 else mask[..., :length].expand(len(places), -1, -1, -1)
-    return of_prompt.gather(-1, places[:, None, None, :]) & real, mask[..., length:]
 
 
 def _to_examples(states: torch.Tensor, examples: int, beams: int) -> torch.Tensor:

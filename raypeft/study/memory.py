@@ -115,8 +115,8 @@ def _examples_at_once(architecture: Architecture, trial: Trial, resources: Resou
 def part_of_budget(trial: Trial, resources: Resources) -> float:
     """The budget of a trial that shares a GPU, in GiB: the smallest part of the whole that it is predicted to fit.
 
-    It is the whole one for a model of which nothing is known, and where every part would change how the trial trains, or
-    decode fewer examples together than by default.
+    It is the whole one for a model of which nothing is known, and where every part would change how the trial trains,
+    or decode fewer examples together than by default.
     """
     if resources.share == "never" or (whole := predict(trial, resources)) is None:
         return resources.gpu_memory_gb

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from raypeft.decoding.beam_attention import BeamLayer, SplitStates, attend, beam_attention, supports
+from raypeft.decoding.beam_attention import BeamLayer, Seen, SplitStates, attend, beam_attention, supports
 from raypeft.models.loading import load_base
 
 
@@ -20,7 +20,7 @@ def test_a_step_equals_pytorchs_attention_over_the_repeated_prompt(kv_heads):
     own_key, own_value = torch.randn(rows, kv_heads, generated, size), torch.randn(rows, kv_heads, generated, size)
     mask = torch.ones(examples, prompt, dtype=torch.bool)
     mask[0, 2:5] = mask[2, 1:2] = False
-    split = [SplitStates(key, own_key, mask), SplitStates(value, own_value, mask)]
+    split = [SplitStates(key, own_key, Seen(mask)), SplitStates(value, own_value, Seen(mask))]
     ours, _ = attend(torch.nn.Module(), query, *split, None, scaling=size**-0.5)
 
     def whole(shared, own):
@@ -78,7 +78,7 @@ def test_a_window_is_taken_from_the_models_mask_which_is_padded_on_the_other_sid
     real = torch.arange(prompt) < lengths[:, None]
     mask = torch.arange(total) >= torch.maximum(prompt - lengths, torch.tensor(total - WINDOW))[:, None]
     mask = mask.repeat_interleave(beams, 0)[:, None, None, :]
-    split = [SplitStates(key, own_key, real), SplitStates(value, own_value, real)]
+    split = [SplitStates(key, own_key, Seen(real)), SplitStates(value, own_value, Seen(real))]
     ours, _ = attend(torch.nn.Module(), query, *split, mask)
     for row in range(rows):
         example = row // beams
@@ -91,7 +91,7 @@ def test_a_window_is_taken_from_the_models_mask_which_is_padded_on_the_other_sid
 
 
 def test_a_mask_that_is_not_understood_is_refused():
-    states = SplitStates(torch.zeros(1, 1, 3, 4), torch.zeros(2, 1, 1, 4), torch.ones(1, 3, dtype=torch.bool))
+    states = SplitStates(torch.zeros(1, 1, 3, 4), torch.zeros(2, 1, 1, 4), Seen(torch.ones(1, 3, dtype=torch.bool)))
     with pytest.raises(ValueError, match=r"boolean, and \(rows, 1, 1, 4\), but got torch.float32"):
         attend(torch.nn.Module(), torch.zeros(2, 1, 1, 4), states, states, torch.zeros(2, 1, 1, 4))
 
@@ -99,7 +99,7 @@ def test_a_mask_that_is_not_understood_is_refused():
 def test_bounded_scores_and_a_score_for_nothing_are_part_of_the_softmax():
     torch.manual_seed(0)
     query, states = torch.randn(1, 1, 1, 4), torch.randn(1, 1, 3, 4)
-    split = SplitStates(states[:, :, :2], states[:, :, 2:], torch.ones(1, 2, dtype=torch.bool))
+    split = SplitStates(states[:, :, :2], states[:, :, 2:], Seen(torch.ones(1, 2, dtype=torch.bool)))
     ours, _ = attend(torch.nn.Module(), query, split, split, None, scaling=1.0, softcap=0.5, s_aux=torch.tensor([0.3]))
     scores = torch.cat([0.5 * (query @ states.transpose(2, 3) / 0.5).tanh(), torch.full((1, 1, 1, 1), 0.3)], dim=-1)
     torch.testing.assert_close(ours, scores.softmax(-1)[..., :3] @ states)

@@ -78,7 +78,7 @@ def test_a_model_that_generate_cannot_search_is_refused_with_the_reason(base_of)
 
 @pytest.mark.parametrize("search", [BEAMS, SAMPLES, OLDER], ids=["beams", "samples", "paper"])
 def test_padding_that_is_seen_is_found_whatever_the_search(base_of, search, monkeypatch):
-    monkeypatch.setattr(beam_attention, "_seen", lambda mask, key, beams: (torch.tensor([True]), None))
+    monkeypatch.setattr(beam_attention.Seen, "hidden", lambda *_: (torch.tensor([False]), None))
     base = base_of("mistral")
     chosen = choose_path(base.model, base.tokenizer, search)
     assert chosen.path == "plain" and "shared: its scores differ" in chosen.note

@@ -496,7 +496,7 @@ def test_the_row_says_how_candidates_were_decoded_and_the_check_is_made_once_a_b
 
 def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_says_so(store, monkeypatch):
     right = run(quick_trial("zero_shot"), store)
-    monkeypatch.setattr(beam_attention, "_seen", lambda mask, key, beams: (torch.tensor([True]), None))
+    monkeypatch.setattr(beam_attention.Seen, "hidden", lambda *_: (torch.tensor([False]), None))
     row = run(quick_trial("zero_shot"), store, BaseCache())
     assert (row["status"], row["decoding_path"]) == ("ok", "cached")
     assert row["decoding_note"].startswith("shared: its scores differ by")
