@@ -174,7 +174,9 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
         "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
     )
     parser.add_argument(
-        "--address", metavar="ADDRESS", help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT (RAY_ADDRESS)"
+        "--address",
+        metavar="ADDRESS",
+        help="Ray cluster that this machine is a node of: auto or HOST:PORT (RAY_ADDRESS)",
     )
     parser.add_argument(
         "--report-to",

@@ -64,11 +64,8 @@ def start_ray(verbose: bool, level: int) -> None:
     except ClusterGone as error:
         raise ConfigError("RAY_ADDRESS", [str(error)]) from None
     except Exception as error:  # Ray has many ways to fail, some without a class of their own
-        if address and asks_for_a_token(error):
-            raise ConfigError("RAY_ADDRESS", [f"must name a Ray cluster that lets this command in but {address} asks "
-                                              f"for a token; export RAY_AUTH_MODE=token on a machine that has the "
-                                              f"cluster's ~/.ray/auth_token, or use auto on a node of the "
-                                              f"cluster"]) from None  # fmt: skip
+        if address and may_ask_for_a_token(error):
+            raise ConfigError("RAY_ADDRESS", [token_advice(address)]) from None
         told = str(error).strip().splitlines() or [type(error).__name__]
         if "AF_UNIX path length" in told[0]:
             raise ConfigError("RAY_TMPDIR", [f"must be a short path for Ray's sockets, such as /tmp, but Ray would "
@@ -84,6 +81,9 @@ class ClusterGone(Exception):
 def place_to_join(address: str) -> str | None:
     """What `ray.init` is to be told: `local`, or None for what it finds itself. Raises ClusterGone."""
     note = address_file()
+    if address.startswith("ray://"):
+        raise ClusterGone(f"must be auto or HOST:PORT but got {address}: Ray Tune runs a sweep on a node of the "
+                          f"cluster, not through Ray Client; run the command there, or with `ray job submit`")  # fmt: skip
     try:
         check_cluster_answers(address)
     except OSError as error:
@@ -108,13 +108,19 @@ def travelling_code() -> dict[str, Any]:
     return {"py_modules": [str(PACKAGE)], "env_vars": git_variables()}
 
 
-def asks_for_a_token(error: BaseException | None) -> bool:
-    """Whether a cluster refused a command without a token. An address that is given never makes Ray send one."""
-    while error is not None:
-        if "Unauthenticated" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def token_advice(address: str) -> str:
+    return (f"must name a Ray cluster that lets this command in but {address} answers and does not. Ray asks for a token "
+            f"by default: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token, or use auto "
+            f"on a node of the cluster")  # fmt: skip
+
+
+def may_ask_for_a_token(error: Exception) -> bool:
+    """Whether a cluster that answers may have refused this command for want of a token.
+
+    Ray sends none to an address that is given, and its error does not say that the token is what was missing.
+    """
+    is_refused = isinstance(error, ConnectionError) and "Failed to connect to Ray cluster" in str(error)
+    return is_refused and "RAY_AUTH_MODE" not in os.environ
 
 
 def advice(address: str, here: str | None) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.runner.session import asks_for_a_token, is_joined, left_by_a_dead_cluster, place_to_join, travelling_code
+from raypeft.runner.session import (
+    is_joined,
+    left_by_a_dead_cluster,
+    may_ask_for_a_token,
+    place_to_join,
+    travelling_code,
+)
 from raypeft.trial import provenance
 
 
@@ -77,15 +83,19 @@ def test_a_dead_clusters_note_is_looked_for_where_ray_looks(tmp_path, monkeypatc
     assert place_to_join("") == "local"
 
 
-def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_does_not_answer():
-    try:
-        try:
-            raise RuntimeError("Unauthenticated: RPC error: InvalidAuthToken: Authentication token is missing")
-        except RuntimeError as error:
-            raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379") from error
-    except ConnectionError as error:
-        assert asks_for_a_token(error)
-    assert not asks_for_a_token(ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379"))
+def test_a_cluster_that_answers_but_lets_no_one_in_may_want_a_token(monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    refused = ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+    assert may_ask_for_a_token(refused) and not may_ask_for_a_token(TimeoutError("Ray must be there within 120 s"))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert not may_ask_for_a_token(refused), "it was sent"
+
+
+def test_a_sweep_is_not_run_through_ray_client():
+    with pytest.raises(
+        ClusterGone, match=r"must be auto or HOST:PORT but got ray://10\.0\.0\.1:10001: .*ray job submit"
+    ):
+        place_to_join("ray://10.0.0.1:10001")
 
 
 def test_the_code_travels_only_to_a_cluster_that_is_joined(tmp_path, monkeypatch):
