@@ -83,7 +83,7 @@ def place_to_join(address: str) -> str | None:
     note = address_file()
     if address.startswith("ray://"):
         raise ClusterGone(f"must be auto or HOST:PORT but got {address}: Ray Tune runs a sweep on a node of the "
-                          f"cluster, not through Ray Client; run the command there, or with `ray job submit`")  # fmt: skip
+                          f"cluster, not through Ray Client; run it there, or with `ray job submit`")  # fmt: skip
     try:
         check_cluster_answers(address)
     except OSError as error:
@@ -109,9 +109,10 @@ def travelling_code() -> dict[str, Any]:
 
 
 def token_advice(address: str) -> str:
-    return (f"must name a Ray cluster that lets this command in but {address} answers and does not. Ray asks for a token "
-            f"by default: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token, or use auto "
-            f"on a node of the cluster")  # fmt: skip
+    """What to do where a cluster answers and nothing else is known."""
+    return (f"must name a Ray cluster that lets this command in but {address} answers and does not. Ray asks for a "
+            f"token by default: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token, or "
+            f"use auto on a node of the cluster")  # fmt: skip
 
 
 def may_ask_for_a_token(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from raypeft.runner.session import (
+    ClusterGone,
     is_joined,
     left_by_a_dead_cluster,
     may_ask_for_a_token,
