@@ -42,7 +42,8 @@ from raypeft.runner.others import await_others
 from raypeft.runner.run import SweepRun
 from raypeft.stopping import Stop, Stopped, time_budget
 from raypeft.study.checking import LoadedSweep, load_config
-from raypeft.study.config import RunOptions, SweepConfig, Trial
+from raypeft.study.config import SweepConfig, Trial
+from raypeft.study.options import RunOptions
 from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
@@ -173,11 +174,7 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     parser.add_argument(
         "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
     )
-    parser.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="Ray cluster that this machine is a node of: auto or HOST:PORT (RAY_ADDRESS)",
-    )
+    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster of this machine: auto or HOST:PORT")
     parser.add_argument(
         "--report-to",
         action="append",

@@ -24,7 +24,8 @@ from raypeft.methods import METHODS, Method, TrainedMethod
 from raypeft.metrics.metric import READINGS
 from raypeft.prompting.templates import PromptTemplate
 from raypeft.records import Column
-from raypeft.study.config import NOT_SET, Resources, SandboxOptions, SweepConfig, Trial
+from raypeft.study.config import NOT_SET, SweepConfig, Trial
+from raypeft.study.options import Resources, SandboxOptions
 from raypeft.study.parameters import Asha, Goal, Parameter
 from raypeft.trial.columns import tables
 

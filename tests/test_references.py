@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from raypeft.records import Column
-from raypeft.study.config import NOT_SET, RunOptions
+from raypeft.study.config import NOT_SET
+from raypeft.study.options import RunOptions
 from raypeft.trial.columns import tables
 from scripts import write_references
 from scripts.write_references import DOCS, PAGES, columns_page, fields_page, models_with_fields

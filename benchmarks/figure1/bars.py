@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from raypeft.methods import METHODS
-from raypeft.study.config import Resources, Trial
+from raypeft.study.config import Trial
 from raypeft.study.memory import predict
+from raypeft.study.options import Resources
 from raypeft.trial.provenance import provenance
 
 PADDED = 128

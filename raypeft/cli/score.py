@@ -15,7 +15,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.lines import TrialLines
 from raypeft.sandbox import SandboxUnavailable
-from raypeft.study.config import SandboxOptions
+from raypeft.study.options import SandboxOptions
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import write_manifest
 

@@ -10,7 +10,7 @@ import ray
 from ray import tune
 
 from raypeft.gpu import GIB
-from raypeft.study.config import Resources
+from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
 
 SMALLER = 0.9

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raypeft.analysis.settings import SHORT, shown
-from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.study.config import Trial
+from raypeft.study.options import Resources, RunOptions
 from raypeft.study.parameters import Asha
 from raypeft.study.searching import SearchPoint
 

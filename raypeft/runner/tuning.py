@@ -40,7 +40,8 @@ from raypeft.runner.search.setup import tune_search
 from raypeft.runner.session import check_ray_lives
 from raypeft.services.cluster import ClusterServices
 from raypeft.stopping import Stop, Stopped
-from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.study.config import Trial
+from raypeft.study.options import Resources, RunOptions
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ValidationError
 from raypeft.data.declared.declaration import Declaration, DeclaredData, Split
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, nearest
-from raypeft.study.config import Resources, SandboxOptions, SweepConfig, Trial, trial_fields
+from raypeft.study.config import SweepConfig, Trial, trial_fields
 from raypeft.study.datasets import collect, settle
+from raypeft.study.options import Resources, SandboxOptions
 from raypeft.study.other_styles import other_style
 from raypeft.study.parameters import Asha, Goal, Parameter
 from raypeft.study.search_checks import search_problems

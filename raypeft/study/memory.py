@@ -21,7 +21,8 @@ from raypeft.prompting.templates import chosen_form
 from raypeft.records import Dataset
 
 if TYPE_CHECKING:
-    from raypeft.study.config import Resources, Trial
+    from raypeft.study.config import Trial
+    from raypeft.study.options import Resources
 
 MARGIN = 1.05
 """What the allocator loses to holes and rounding: reserved memory was at most 4 % above that of tensors in training

@@ -22,8 +22,9 @@ from raypeft.results.store import ResultStore
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
 from raypeft.stopping import Stop
-from raypeft.study.config import Resources, RunOptions, Trial
+from raypeft.study.config import Trial
 from raypeft.study.memory import USUAL_BATCH, Prediction
+from raypeft.study.options import Resources, RunOptions
 
 
 @dataclass(frozen=True, slots=True)

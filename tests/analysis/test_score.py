@@ -15,7 +15,7 @@ from raypeft.metrics.scoring import row_scores
 from raypeft.records import Candidate
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import Limits, SandboxSettings
-from raypeft.study.config import RunOptions
+from raypeft.study.options import RunOptions
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext

@@ -11,8 +11,9 @@ from raypeft.methods import Full, Lora
 from raypeft.methods.optimizers import OPTIMIZERS, Optimizer
 from raypeft.records import Example, Prompt
 from raypeft.study.checking import load_config
-from raypeft.study.config import Resources, Trial, trial_columns
+from raypeft.study.config import Trial, trial_columns
 from raypeft.study.memory import predict
+from raypeft.study.options import Resources
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.batches import collate_for

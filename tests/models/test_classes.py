@@ -10,8 +10,9 @@ from raypeft.methods import Full, Ia3, Lora, ZeroShot
 from raypeft.models.architectures import Architecture, Linear, ModelClass, SavedActivations
 from raypeft.models.classes import MODEL_CLASSES, class_of, from_config
 from raypeft.models.table import MODELS, family_of
-from raypeft.study.config import Resources, Trial
+from raypeft.study.config import Trial
 from raypeft.study.memory import predict
+from raypeft.study.options import Resources
 from raypeft.study.plan import parameter_counts
 
 WIDTH, LAYERS, VOCABULARY = 64, 3, 1_000

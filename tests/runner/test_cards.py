@@ -14,7 +14,7 @@ from raypeft.runner.cards import (
     trial_request,
     with_small_cards,
 )
-from raypeft.study.config import Resources
+from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
 
 

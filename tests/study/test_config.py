@@ -1,7 +1,8 @@
 """The typed sweep: fields that are columns, and the options of the sandbox as it takes them."""
 
 from raypeft.sandbox import Limits, SandboxSettings
-from raypeft.study.config import SandboxOptions, trial_columns, trial_fields
+from raypeft.study.config import trial_columns, trial_fields
+from raypeft.study.options import SandboxOptions
 
 
 def test_every_trial_field_is_a_described_column_of_its_own_type() -> None:

@@ -15,7 +15,8 @@ from raypeft.models.classes import from_folder
 from raypeft.models.loading import load_base
 from raypeft.results.store import ResultStore
 from raypeft.study import memory
-from raypeft.study.config import Resources, Trial
+from raypeft.study.config import Trial
+from raypeft.study.options import Resources
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record

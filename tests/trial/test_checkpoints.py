@@ -8,7 +8,8 @@ from raypeft.models.loading import BaseCache
 from raypeft.records import Example, Prompt
 from raypeft.results.store import ResultStore
 from raypeft.stopping import Stop, Stopped
-from raypeft.study.config import RunOptions, SweepConfig
+from raypeft.study.config import SweepConfig
+from raypeft.study.options import RunOptions
 from raypeft.study.trials import make_trial
 from raypeft.trial import checkpoints
 from raypeft.trial.checkpoints import code_hash, data_hash

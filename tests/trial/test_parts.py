@@ -14,7 +14,7 @@ from raypeft.results.store import ResultStore
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import TestResult
 from raypeft.stopping import Stopped
-from raypeft.study.config import Resources
+from raypeft.study.options import Resources
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext

@@ -26,7 +26,8 @@ from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.study.checking import load_config
-from raypeft.study.config import Resources, RunOptions, SandboxOptions, Trial
+from raypeft.study.config import Trial
+from raypeft.study.options import Resources, RunOptions, SandboxOptions
 from raypeft.study.plan import plan_sweep
 from raypeft.study.trials import make_trial
 from raypeft.training import loop

@@ -7,7 +7,7 @@ import pytest
 from raypeft.cli.try_out import main
 from raypeft.models.loading import BaseCache
 from raypeft.results.store import ResultStore
-from raypeft.study.config import RunOptions
+from raypeft.study.options import RunOptions
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext

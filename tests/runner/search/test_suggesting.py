@@ -12,7 +12,7 @@ from raypeft.runner.run import Search, SweepRun
 from raypeft.runner.search.setup import plain
 from raypeft.runner.search.suggesting import Study, Suggestions, distribution, place, value_at
 from raypeft.study.checking import load_config
-from raypeft.study.config import Resources, RunOptions
+from raypeft.study.options import Resources, RunOptions
 from raypeft.study.parameters import Parameter
 from raypeft.study.plan import plan_sweep
 from raypeft.study.searching import SearchPoint
