@@ -67,6 +67,15 @@ def prepare() -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
+def be_deterministic(enabled: bool) -> None:
+    """Whether this process uses deterministic algorithms where PyTorch has them; a warning names those without one."""
+    import torch
+
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is used for the first time
+    torch.use_deterministic_algorithms(enabled, warn_only=True)
+
+
 def take_budget(gpu_memory_gb: float) -> float | None:
     """Cap this process's allocations; returns the budget that it got, in GiB (2**30 bytes). None without a GPU.
 

@@ -21,6 +21,7 @@ from raypeft.prompting.templates import PromptTemplate, as_text, read_template
 from raypeft.records import Column, Dataset
 from raypeft.study.options import (
     CHECKPOINT_MINUTES,
+    DETERMINISTIC,
     KEEP,
     KEEP_CHECKPOINTS,
     MAX_FAILURES,
@@ -223,6 +224,7 @@ class SweepConfig(SearchFields):
     checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
     keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
     stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
+    deterministic: bool = Field(False, description=DETERMINISTIC)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(read_report_to)] = Field(
         (), description="Experiment trackers that are told of each trial, one or a list: tensorboard, mlflow, wandb"
@@ -246,6 +248,7 @@ class SweepConfig(SearchFields):
             checkpoint_minutes=self.checkpoint_minutes,
             keep_checkpoints=self.keep_checkpoints,
             stall_minutes=self.stall_minutes,
+            deterministic=self.deterministic,
             sandbox=self.sandbox,
         )
 

@@ -91,6 +91,12 @@ MAX_FAILURES = (
 )
 
 
+DETERMINISTIC = (
+    "Whether PyTorch and CUDA use deterministic algorithms where they have them, so that a trial on the same GPU gives "
+    "the same numbers again. Slower"
+)
+
+
 class RunOptions(BaseModel):
     """How trials are run. These options are not part of a trial's id."""
 
@@ -102,4 +108,5 @@ class RunOptions(BaseModel):
     checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
     keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
     stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
+    deterministic: bool = Field(False, description=DETERMINISTIC)
     sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")

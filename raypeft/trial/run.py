@@ -63,6 +63,7 @@ def run_and_record(context: TrialContext) -> Row:
     row |= {"started_at": datetime.now(UTC), "attempts": context.attempt}
     try:
         check_columns(context)
+        gpu.be_deterministic(context.options.deterministic)
         row |= provenance() | parameter_counts(trial)
         row |= run_within_budget(context)
     except Pruned as pruned:

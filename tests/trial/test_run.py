@@ -408,6 +408,14 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
         assert ("raypeft.json" in files) == (kind == "codegen2")
 
 
+def test_deterministic_algorithms_are_used_only_by_trials_that_ask_for_them(store):
+    kinds = []
+    for seed, options in enumerate((RunOptions(deterministic=True), RunOptions())):
+        trial = quick_trial("zero_shot", seed=seed)
+        kinds.append(run_and_record(TrialContext(trial, "test", store, BASES, options=options))["deterministic"])
+    assert kinds == [True, False]
+
+
 def test_a_store_without_a_place_for_what_is_measured_is_refused_before_anything_is_loaded(tmp_path):
     known = tables()
     known["trials"] = [column for column in known["trials"] if column.name != "em_at_1"]
