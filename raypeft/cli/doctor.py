@@ -106,6 +106,9 @@ def cards() -> Iterator[Finding]:
 
     if not torch.cuda.is_available():
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+        others = [name for name, there in (("mps", torch.backends.mps), ("xpu", torch.xpu)) if there.is_available()]
+        if others:
+            yield Finding("note", "GPU", f"there is one of another maker ({others[0]}), which raypeft does not use")
         driver = shutil.which("nvidia-smi")
         to_do = "install a torch that is built for CUDA" if driver and not torch.version.cuda else ""
         yield Finding(

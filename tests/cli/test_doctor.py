@@ -40,6 +40,15 @@ def test_a_long_folder_for_ray_is_a_fault_with_a_way_out(monkeypatch: pytest.Mon
     assert of(doctor.ray)[-1].state == "ok"
 
 
+def test_a_gpu_that_raypeft_does_not_use_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    first, *_ = of(doctor.cards)
+    assert first.found == "there is one of another maker (mps), which raypeft does not use"
+
+
 def test_a_library_that_cannot_be_loaded_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     (found,) = of(doctor.quantisation)
