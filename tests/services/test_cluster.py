@@ -203,6 +203,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_lost_node_costs_time_and_no_result():
     done = subprocess.run(
