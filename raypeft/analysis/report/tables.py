@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypeft.analysis.report.panels import Measured, Panel, Standing
-from raypeft.analysis.report.paper import published, source
+from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of
+from raypeft.analysis.report.paper import WITH_SHOTS, published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
 from raypeft.analysis.settings import data_of, settings, split_settings
@@ -188,8 +188,9 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
     """Our scores and the published ones, of the same model, method and dataset."""
     lines = []
     for each in panel.standings:
+        is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
         for score in panel.declared.scores:
-            theirs = published(each.condition.fields, score.name)
+            theirs = published(each.condition.fields, score.name, best_shots=is_best)
             name = f"{score.name}_paper" if each.mean(f"{score.name}_paper") is not None else score.name
             ours = each.mean(name)
             if theirs is None or ours is None:
@@ -203,6 +204,11 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
             f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
             "that reading. inside: whether the published value lies in our 95 % interval."
         )
+        if any(line.values["tuning_method"] in WITH_SHOTS for line in lines):
+            caption += (
+                " Of ICL and RAG: the best of several numbers of shots on the test split, in the paper and here. The "
+                "two numbers may differ, and both values are too high by luck."
+            )
         yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
 
 
@@ -235,7 +241,7 @@ def unscored(study: Study) -> Table | None:
         values = {name: row.get(name) for name in ("id", "status", "model", "dataset", "tuning_method", "error")}
         lines.append(Line(cells, (), row["id"], (), {**values, "settings": text}))
     titles = ("status", "model", "dataset", "method", "settings", "reason", "trial")
-    return Table("unscored", "Trials without scores", "They are in no other table; the figure of peak memory has them.",
+    return Table("unscored", "Trials without scores", "They are in no other table.",
                  tuple(TableColumn(title, False) for title in titles), tuple(lines))  # fmt: skip
 
 

@@ -119,6 +119,13 @@ def test_a_sweep_of_failures_alone_says_why(tmp_path: Path) -> None:
     assert "No trial has scores: the table below says why." in text and "no disk" in text
 
 
+def test_a_sweep_that_ran_out_of_memory_altogether_says_why_and_draws_its_memory(tmp_path: Path) -> None:
+    more = {"peak_memory_allocated_gb": 23.0, "gpu_memory_gb": 24.0, "error": "out of memory"}
+    add_row(store_at(tmp_path), made_row(status="oom", more=more))
+    text = html(tmp_path)
+    assert "No trial has scores: the table below says why." in text and 'data-figure="peak_memory_toy"' in text
+
+
 def test_rows_without_the_usual_scores_are_shown_by_their_loss(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     for rank, loss in ((2, 0.5), (4, 0.7)):

@@ -76,6 +76,15 @@ def test_the_paper_is_not_beside_anything_else(tmp_path: Path, other: dict) -> N
     assert not any(name.startswith("paper_") for name in of_rows(tmp_path, made_row(hits_of_share(0.2), **fields)))
 
 
+def test_of_icl_only_the_best_of_several_numbers_of_shots_is_beside_the_paper(tmp_path: Path) -> None:
+    fields = {"model": "CodeLlama-7b-hf", "dataset": "conala", "tuning_method": "icl"}
+    rows = [made_row(hits_of_share(share), num_shots=shots, **fields) for shots, share in ((4, 0.3), (8, 0.2))]
+    table = of_rows(tmp_path / "two", *rows)["paper_conala"]
+    assert [line.cells[2:6] for line in table.lines] == [("icl shots 4", "EM@10", "30.0 [20.0, 40.0]", "29.83")]
+    assert "the best of several numbers of shots" in table.caption
+    assert "paper_conala" not in of_rows(tmp_path / "one", rows[0])
+
+
 def test_csv_has_plain_numbers(shown: tuple[Panel, Study]) -> None:
     rows = list(csv.DictReader(io.StringIO(table_csv(by_name(*shown)["results_toy"]))))
     assert float(rows[0]["em_at_10"]) == 0.575 and float(rows[0]["em_at_10_low"]) == pytest.approx(0.475)

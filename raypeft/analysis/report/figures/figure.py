@@ -137,9 +137,11 @@ def in_order(values: Sequence[str]) -> list[str]:
     return [text for _, text in sorted(zip(numbers, found, strict=True))]
 
 
-def colour(title: str, values: Sequence[str], panel: Panel) -> Any:
-    """The colours of the column `group`. A method has the same colour in every figure."""
-    domain = list(dict.fromkeys([*panel.methods, *values])) if title == "method" else in_order(values)
+def colour(title: str, values: Sequence[str], methods: Sequence[str]) -> Any:
+    """The colours of the column `group`. A method has the same colour in every figure: they go by its place in
+    `methods`, those of the whole panel.
+    """
+    domain = list(dict.fromkeys([*methods, *values])) if title == "method" else in_order(values)
     return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain), legend=_legend(domain, values))
 
 
