@@ -9,7 +9,7 @@ of even one false verdict stays at about 5 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -107,19 +107,30 @@ def _message(problem: Any, form: type[Claim]) -> str:
 
 
 def read_claims(text: str) -> list[Claim]:
-    """The claims of a sweep file that was run. What this version cannot read is left out."""
+    """The claims of a sweep file that was run. What this version cannot read is left out: `unread_claims` says it."""
+    return [each for each in _claims(text) if not isinstance(each, str)]
+
+
+def unread_claims(text: str) -> list[str]:
+    """The claims of a sweep file that this version cannot read, such as those of another one: each with the reason."""
+    return [each for each in _claims(text) if isinstance(each, str)]
+
+
+def _claims(text: str) -> Iterator[Claim | str]:
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError:
-        return []
+        return
     listed = data.get("claims") if isinstance(data, dict) else None
-    found = []
-    for each in listed if isinstance(listed, list) else []:
+    for number, each in enumerate(listed if isinstance(listed, list) else [], 1):
+        if isinstance(each, dict):
+            each = {
+                "on" if key is True else key: value for key, value in each.items()
+            }  # YAML reads a bare `on` as true
         try:
-            found.append(read_claim(each))
-        except ValueError:
-            continue
-    return found
+            yield read_claim(each)
+        except ValueError as error:
+            yield f"claim {number} ({'; '.join(str(error).splitlines())})"
 
 
 def make_evidence(rows: Sequence[Row], declared: Declarations, values: Callable[[Row], Values]) -> Evidence:

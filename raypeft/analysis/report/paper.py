@@ -94,7 +94,7 @@ def _values() -> dict[tuple[str, str, str, str], Published]:
 
 @cache
 def _peaks() -> dict[tuple[str, str], PublishedPeak]:
-    found = {}
+    found: dict[tuple[str, str], PublishedPeak] = {}
     for printed, method, gb, models, where in _read()["peaks"]:
         name = f"{printed}, variant not named" if len(models) > 1 else printed
         peak = PublishedPeak(name, gb * GB_IN_GIB, gb, where)

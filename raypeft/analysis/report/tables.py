@@ -87,8 +87,9 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     columns = [
         *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
         *([TableColumn("trained on", False)] if others else []),
-        TableColumn("method", False), TableColumn("settings", False), *([TableColumn("seeds")] if seeds else []),
+        TableColumn("method", False), TableColumn("settings", False),
         *(TableColumn(f"{score.title} [95 %]" if score.with_interval else score.title) for score in panel.scores),
+        *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
     best = panel.ranked[0] if panel.ranked else None
@@ -96,16 +97,15 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     for each, text in zip(panel.standings, told, strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
         before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
-                  *([fields["dataset"]] if others else []), fields["tuning_method"], text,
-                  *([str(len(each.condition.rows))] if seeds else [])]  # fmt: skip
+                  *([fields["dataset"]] if others else []), fields["tuning_method"], text]  # fmt: skip
+        count = [len(each.condition.rows)] if seeds else []
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
             *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
-            *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)), each.condition.ids,
+            *map(str, count), *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)),
+            each.condition.ids,
         ]  # fmt: skip
-        sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *spent, None]
-        if seeds:
-            sort[len(before) - 1] = len(each.condition.rows)
+        sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *count, *spent, None]
         marks = [*(["best"] if each is best else []), *(["tied"] if each.is_tied and each is not best else []),
                  *(["chosen"] if each.is_chosen else [])]  # fmt: skip
         lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
@@ -145,10 +145,10 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
     if lower:
         parts.append(f"Lower is better for {' and '.join(lower)}.")
     if panel.tie_rule:
-        parts.append(f"Tied with the best by {panel.score.title}: {panel.tie_rule}.")
+        parts.append(f"tied: cannot be told apart from the best by {panel.score.title} ({panel.tie_rule}).")
     by = sorted({each.by for each in panel.standings if each.is_chosen})
     if by:
-        parts.append(f"Chosen: the best of its model and method on validation ({', '.join(by)}).")
+        parts.append(f"chosen: the best of its model and method on validation (by {', '.join(by)}).")
     return " ".join(parts)
 
 

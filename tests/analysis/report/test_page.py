@@ -61,6 +61,14 @@ def test_the_page_says_state_answer_warnings_and_how_it_was_made(made_folder: Pa
     assert "torch 2.11.0" in text and "Trials without scores" in text and "ValueError: <b>no</b>" in text
 
 
+def test_few_seeds_are_not_blamed_on_intervals_that_are_not_there(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for rank, loss in ((2, 0.5), (4, 0.7)):
+        add_row(store, made_row(more={"test_loss": loss}, lora_r=rank))
+    text = found(tmp_path).text
+    assert "fewer than 3 seeds; with other seeds their order may be another one" in text and "intervals" not in text
+
+
 def test_the_question_of_a_sweep_stands_on_top_and_its_file_below(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     done = add_row(store, made_row(hits_of_share(0.5)))

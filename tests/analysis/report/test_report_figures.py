@@ -113,9 +113,18 @@ def test_no_number_in_the_data_is_infinite(tmp_path: Path) -> None:
     (["32", "4", "8"], ["4", "8", "32"]),
     (["r 32, alpha 16", "r 2, alpha 16", "r 2, alpha 4"], ["r 2, alpha 4", "r 2, alpha 16", "r 32, alpha 16"]),
     (["lora", "full"], ["lora", "full"]),
+    (["lora r 8", "full", "lora r 128", "lora r 2"], ["lora r 2", "lora r 8", "lora r 128", "full"]),
 ])  # fmt: skip
 def test_texts_are_ordered_by_their_numbers(given: list[str], ordered: list[str]) -> None:
     assert in_order(given) == ordered
+
+
+def test_the_best_line_of_parallel_coordinates_lies_on_top_and_a_missing_field_is_explained(
+    shown: tuple[Panel, Study],
+) -> None:
+    figure = by_name(*shown)["parallel_coordinates"]
+    assert figure.rows[0]["rank"] == max(row["rank"] for row in figure.rows) and figure.rows[-1]["rank"] == 0
+    assert "–: the field does not apply" in figure.caption
 
 
 def test_score_against_shots_has_one_line_for_each_retriever(tmp_path: Path) -> None:

@@ -129,12 +129,14 @@ def colour_of(panel: Panel, standings: Sequence[Standing]) -> tuple[str, dict[st
 
 
 def in_order(values: Sequence[str]) -> list[str]:
-    """Texts in the order of their numbers where they are numbers, else as they first come."""
-    found = list(dict.fromkeys(values))
-    numbers = [tuple(map(float, re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text))) for text in found]
-    if not all(numbers) or len({len(each) for each in numbers}) > 1:
-        return found
-    return [text for _, text in sorted(zip(numbers, found, strict=True))]
+    """Texts as they first come, those that differ in their numbers alone together and by these numbers."""
+    words: dict[str, int] = {}
+    number = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+    def place(text: str) -> tuple[int, list[float]]:
+        return words.setdefault(number.sub("#", text), len(words)), [float(each) for each in number.findall(text)]
+
+    return sorted(dict.fromkeys(values), key=place)
 
 
 def colour(title: str, values: Sequence[str], methods: Sequence[str]) -> Any:

@@ -83,7 +83,7 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
         "place:Q",
         title=field.title,
         scale=alt.Scale(nice=False, padding=15, **scale),
-        axis=alt.Axis(format=".0e" if field.is_logarithmic else "d", values=places, labelOverlap=True),
+        axis=alt.Axis(format=".0e" if field.is_logarithmic else "d", values=places, labelOverlap="greedy"),
     )
     up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))))
