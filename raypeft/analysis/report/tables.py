@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of
-from raypeft.analysis.report.paper import WITH_SHOTS, published, source
+from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
 from raypeft.analysis.settings import data_of, settings, split_settings
@@ -187,7 +187,7 @@ def _seed(row: Row) -> str:
 def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
     """Our scores and the published ones, of the same model, method and dataset."""
     lines = []
-    for each in panel.standings:
+    for each, text in zip(panel.standings, _split_settings(panel, study)[1], strict=True):
         is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
         for score in panel.declared.scores:
             theirs = published(each.condition.fields, score.name, best_shots=is_best)
@@ -196,9 +196,20 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
             if theirs is None or ours is None:
                 continue
             low, high = each.mean(f"{name}_low"), each.mean(f"{name}_high")
-            lines.append(_compared(each, score, (ours, low, high), theirs.value, theirs.where))
+            lines.append(_compared(each, text, score, (ours, low, high), theirs))
     if lines:
-        titles = ("model", "method", "settings", "score", "ours [95 %]", "paper", "difference", "inside", "where")
+        titles = (
+            "model",
+            "method",
+            "settings",
+            "score",
+            "ours [95 %]",
+            "paper",
+            "difference",
+            "inside",
+            "where",
+            "trial",
+        )
         columns = tuple(TableColumn(title, title in ("ours [95 %]", "paper", "difference")) for title in titles)
         caption = (
             f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
@@ -213,19 +224,20 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
 
 
 def _compared(
-    each: Standing, score: Score, ours: tuple[float, float | None, float | None], theirs: float, where: str
+    each: Standing, text: str, score: Score, ours: tuple[float, float | None, float | None], paper: Published
 ) -> Line:
+    theirs = paper.value
     mean, low, high = (None if value is None else 100 * value for value in ours)
     assert mean is not None
     inside = "" if low is None or high is None else ("yes" if low <= theirs <= high else "no")
-    text = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    measured = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
     fields = each.condition.fields
-    cells = (fields["model"], fields["tuning_method"], each.condition.label, score.title, text, f"{theirs:.2f}",
-             f"{mean - theirs:+.1f}", inside, where)  # fmt: skip
+    cells = (fields["model"], fields["tuning_method"], text, score.title, measured, f"{theirs:.2f}",
+             f"{mean - theirs:+.1f}", inside, paper.where, each.condition.ids)  # fmt: skip
     values = {"model": fields["model"], "tuning_method": fields["tuning_method"], "score": score.name, "ours": mean,
-              "low": low, "high": high, "paper": theirs, "inside": inside, "where": where,
+              "low": low, "high": high, "paper": theirs, "inside": inside, "where": paper.where,
               "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
-    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None)
+    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None, None)
     return Line(cells, sort, each.row["id"], (), values)
 
 

@@ -47,10 +47,10 @@ def test_peaks_are_ordered_and_say_whether_they_were_measured(tmp_path: Path) ->
     found = [(row["bar"], row["peak"], row["text"], row["state"]) for row in of_memory(tmp_path).rows
              if row["state"] != "published"]  # fmt: skip
     assert found == [
-        ("codet5p-220m full", 3.5, "3.5", "measured"),
-        ("CodeLlama-7b-hf lora", 20.0, "20", "measured"),
-        (f"{THIRTY_FOUR} qlora_4bit, ran out", 23.0, "ran out at 23", "out of memory"),
-        ("CodeLlama-7b-hf full, predicted", 60.0, "60 predicted", "predicted"),
+        ("codet5p-220m: full", 3.5, "3.5", "measured"),
+        ("CodeLlama-7b-hf: lora", 20.0, "20", "measured"),
+        (f"{THIRTY_FOUR}: qlora_4bit, ran out", 23.0, "ran out at 23", "out of memory"),
+        ("CodeLlama-7b-hf: full, predicted", 60.0, "60 predicted", "predicted"),
     ]
 
 
@@ -83,12 +83,15 @@ def of_published(figure: Figure) -> list[tuple[Any, ...]]:
 def test_published_peaks_are_lines_of_their_own_in_gib_with_what_is_not_known(tmp_path: Path) -> None:
     figure = of_memory(tmp_path)
     assert of_published(figure) == [
-        ("the paper: CodeT5+-220M, full", 3.54, pytest.approx(3.297, abs=1e-3)),
-        ("the paper: CodeLlama-7B, variant not named, lora", 19.06, pytest.approx(17.751, abs=1e-3)),
-        ("the paper: CodeLlama-34B, variant not named, qlora_4bit", 23.59, pytest.approx(21.970, abs=1e-3)),
+        ("CodeT5+-220M: full, the paper", 3.54, pytest.approx(3.297, abs=1e-3)),
+        ("CodeLlama-7B: variant not named: lora, the paper", 19.06, pytest.approx(17.751, abs=1e-3)),
+        ("CodeLlama-34B: variant not named: qlora_4bit, the paper", 23.59, pytest.approx(21.970, abs=1e-3)),
     ]
     assert {row["paper"] for row in figure.rows if row["state"] != "published"} == {None}, "none is on a bar of ours"
-    assert "converted from GB" in figure.caption and "nor which variant of CodeLlama it was" in figure.caption
+    assert (
+        "converted from GB (10^9 bytes) to GiB" in figure.caption
+        and "nor which variant of CodeLlama it was" in figure.caption
+    )
     titles = {each["encoding"]["x"].get("title") for each in figure.spec()["layer"] if "x" in each["encoding"]}
     assert any("GiB" in (title or "") for title in titles)
 
@@ -108,7 +111,7 @@ def test_a_published_peak_does_not_vanish_where_a_trial_was_run_otherwise(
     rows = [with_peak("CodeLlama-7b-hf", "lora", 18.0, 20.0, **other), with_peak("toy", "full", 3.0, 3.5, **other)]
     figure = of_rows(tmp_path, *rows)["peak_memory"]
     assert len(of_published(figure)) == 1 and "Do not read it as a comparison" in figure.caption
-    assert {row["batch"] for row in figure.rows if row["bar"] == "CodeLlama-7b-hf lora"} == {
+    assert {row["batch"] for row in figure.rows if row["bar"] == "CodeLlama-7b-hf: lora"} == {
         other.get("per_device_train_batch_size", 8)}  # fmt: skip
 
 
@@ -261,7 +264,7 @@ def test_there_is_no_figure_of_methods_where_it_would_say_nothing_new(tmp_path: 
 
 def test_each_is_drawn_with_its_data(tmp_path: Path) -> None:
     for figure, label in (
-        (of_memory(tmp_path / "1"), b"CodeLlama-7b-hf lora"),
+        (of_memory(tmp_path / "1"), b"CodeLlama-7b-hf"),
         (quantized(tmp_path / "5")["quantization"], SEVEN.encode()),
         (of_methods(tmp_path / "7"), b"lora with shots"),  # one model: each bar has its method's name
     ):

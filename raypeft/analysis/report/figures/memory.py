@@ -31,6 +31,8 @@ BUDGETS = "budgets"
 MEASURED, OUT, ONLY_PREDICTED, PUBLISHED = "measured", "out of memory", "predicted", "published"
 HAS_ENDED = ("ok", "generated")
 """Statuses of trials that measured all of their peak."""
+LINE = ": "
+"""Where the name of a bar goes on in a new line."""
 Bar = dict[str, Any]
 
 
@@ -109,14 +111,15 @@ def _with_published(bars: Sequence[Bar], several: bool) -> list[Bar]:
             if each}  # fmt: skip
     told: list[Bar] = []
     for place, (bar, theirs) in enumerate(zip(bars, published, strict=True)):
-        name = f"{bar['model']} {bar['method']}" if several else bar["method"]
+        name = f"{bar['model']}: {bar['method']}" if several else bar["method"]
         words = {MEASURED: "", OUT: ", ran out", ONLY_PREDICTED: ", predicted"}[bar["state"]] if is_mixed else ""
         told.append({**{key: value for key, value in bar.items() if key != "is_of_all"}, "bar": f"{name}{words}"})
         if theirs and last[theirs.name, bar["method"]] == place:
             told.append({
-                **dict.fromkeys(told[-1]), "bar": f"the paper: {theirs.name}, {bar['method']}", "model": theirs.name,
-                "method": bar["method"], "group": bar["method"], "state": PUBLISHED, "paper": round(theirs.gib, 4),
-                "paper_gb": theirs.gb, "text": f"{theirs.gib:.3g} published", "end": theirs.gib,
+                **dict.fromkeys(told[-1]), "bar": LINE.join([*theirs.name.split(", "), f"{bar['method']}, the paper"]),
+                "model": theirs.name, "method": bar["method"], "group": bar["method"], "state": PUBLISHED,
+                "paper": round(theirs.gib, 4), "paper_gb": theirs.gb, "text": f"{theirs.gib:.3g} published",
+                "end": theirs.gib,
             })  # fmt: skip
     return told
 
@@ -137,9 +140,11 @@ def _gb(row: Mapping[str, Any], column: str) -> float:
 def _chart(told: Sequence[Bar], budgets: Sequence[float], methods: Sequence[str]) -> Any:
     # A line outside the axis would squeeze the whole chart, so the axis reaches every budget.
     scale = room_for_words(told, 1.05 * max(budgets, default=0.0))
-    across = alt.X("peak:Q", title="peak GPU memory, GiB (2^30 bytes)", scale=scale)
+    across = alt.X("peak:Q", title="peak GPU memory, GiB", scale=scale)
     down = alt.Y("bar:N", sort=[bar["bar"] for bar in told], title=None,
-                 axis=alt.Axis(grid=False, ticks=False, labelPadding=8))  # fmt: skip
+                 axis=alt.Axis(grid=False, ticks=False, labelPadding=8, labelLineHeight=12,
+                               labelOffset=-6 if any(LINE in bar["bar"] for bar in told) else 0,
+                               labelExpr=f"split(datum.value, '{LINE}')"))  # fmt: skip
     ours = [bar for bar in told if bar["state"] != PUBLISHED]
     group = colour("method", [bar["method"] for bar in ours], methods)
     if len({bar["model"] for bar in ours}) == 1:
@@ -156,13 +161,15 @@ def _chart(told: Sequence[Bar], budgets: Sequence[float], methods: Sequence[str]
     # The words of a long hollow bar stand in it: beside it they would leave the figure.
     hollow = f"(datum.state == '{OUT}' || datum.state == '{ONLY_PREDICTED}')"
     long = f"({hollow} && datum.peak > {0.5 * max(bar['end'] for bar in told)})"
+    # The edge keeps them readable where the line of a budget runs through them.
     words = [
-        over_rows().transform_filter(f"!{long}").mark_text(align="left", dx=9).encode(x="end:Q", y=down, text="text:N"),
-        over_rows().transform_filter(long).mark_text(align="right", dx=-6).encode(x="peak:Q", y=down, text="text:N"),
+        over_rows().transform_filter(where).mark_text(align=side, dx=gap, **style).encode(x=x, y=down, text="text:N")
+        for style in ({"style": "halo"}, {})
+        for where, side, gap, x in ((f"!{long}", "left", 9, "end:Q"), (long, "right", -6, "peak:Q"))
     ]  # fmt: skip
     states = {bar["state"] for bar in told}
     layers = [*([whole, training] if MEASURED in states else []),
-              *([outlined] if states & {OUT, ONLY_PREDICTED} else []), *words]  # fmt: skip
+              *([outlined] if states & {OUT, ONLY_PREDICTED} else [])]  # fmt: skip
     if PUBLISHED in states:
         theirs = tooltip(("bar:N", "published"), ("paper_gb:Q", "as printed, GB"), ("paper:Q", "GiB"))
         layers.append(paper_cross(over_rows()).encode(x="paper:Q", y=down, tooltip=theirs))
@@ -173,7 +180,8 @@ def _chart(told: Sequence[Bar], budgets: Sequence[float], methods: Sequence[str]
             base.mark_text(align="right", baseline="bottom", dx=-3, dy=-2, fontSize=11).encode(
                 x="gb:Q", y=alt.value(0), text="text:N"),
         ]  # fmt: skip
-    return alt.layer(*layers).properties(height=24 * len(told))
+    step = 12 * max(len(bar["bar"].split(LINE)) for bar in told) + 9
+    return alt.layer(*layers, *words).properties(height=step * len(told))
 
 
 def _caption(told: Sequence[Bar], rows: Sequence[Row], every: int, budgets: Sequence[float]) -> str:
@@ -197,7 +205,8 @@ def _caption(told: Sequence[Bar], rows: Sequence[Row], every: int, budgets: Sequ
         unnamed = any("CodeLlama" in bar["model"] for bar in told if bar["state"] == PUBLISHED)
         variant = ", nor which variant of CodeLlama it was" if unnamed else ""
         parts.append("Crosses, on lines of their own: the peak in fine-tuning that the paper prints (Figure 1 of arXiv "
-                     "2308.10462v3), converted from GB of 10^9 bytes. Do not read it as a comparison: the dataset and "
+                     "2308.10462v3), converted from GB (10^9 bytes) to GiB (2^30)."
+                     "  Do not read it as a comparison: the dataset and "
                      f"the batch that it was measured with are not known{variant}.")  # fmt: skip
     if every > MOST:
         parts.append(f"The {MOST} of {every} bars that need least.")

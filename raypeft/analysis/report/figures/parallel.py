@@ -59,7 +59,7 @@ def parallel_coordinates(panel: Panel, study: Study) -> Iterator[Figure]:
     up = alt.Y("place:Q", axis=None, scale=alt.Scale(domain=[-0.03, 1.03], nice=False))
     line = over_rows().mark_line(strokeWidth=1.6, opacity=0.65).encode(
         x=across, y=up, detail="id:N",
-        color=alt.Color("rank:Q", legend=None, scale=alt.Scale(range=[BEST, WORST])),
+        color=alt.Color("rank:Q", legend=None, scale=alt.Scale(range=[BEST, WORST], interpolate="rgb")),
         tooltip=tooltip(("condition:N", "condition"), ("value:Q", panel.score.title), ("id:N", "trial")),
     )  # fmt: skip
     # Lines run through the words, so the words stand on an edge of the paper's colour.

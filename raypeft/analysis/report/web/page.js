@@ -83,7 +83,11 @@ async function draw(place, spec) {
     copy.autosize = {type: "fit-x", contains: "padding"};
   }
   config.legend.columns = Math.max(2, Math.floor(width / 125));
-  if (width < 480) config.axis.labelLimit = 150;
+  if (width < 480) {
+    config.axis.labelLimit = 150;
+    // Words behind the longest bar need more than their share of a narrow figure.
+    if (JSON.stringify(spec).includes('"text":{"field":"text"')) copy.padding = {left: 5, top: 5, bottom: 5, right: 28};
+  }
   const result = await window.vegaEmbed(place, copy, {config, renderer: "svg", mode: "vega-lite",
     actions: {export: true, source: false, compiled: false, editor: false}, tooltip: {theme: "custom"}});
   result.view.addEventListener("click", (event, item) => {
