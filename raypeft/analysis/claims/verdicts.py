@@ -156,8 +156,12 @@ def judged(claims: Iterable[Claim], evidence: Evidence) -> list[Finding]:
 def _tested(claim: Claim, evidence: Evidence) -> Finding:
     try:
         score = evidence.declared.score(claim.on, "on")
-    except ValueError as error:
-        return Finding(claim, claim.says or claim.kind, (Part("", lacks=str(error)),), 1.0)
+    except ValueError:
+        stated = claim.model_dump(exclude_unset=True, exclude={"says", "source"})
+        written = yaml.safe_dump(stated, default_flow_style=True, sort_keys=False, width=1e9)
+        words = written.strip()[1:-1].replace("'on':", "on:")
+        lacks = f"these results declare no score {claim.on}: they or the claim are of another version of raypeft"
+        return Finding(claim, claim.says or words, (Part("", lacks=lacks),), 1.0)
     parts = tuple(claim.parts(evidence, score))
     return Finding(claim, claim.words(score), parts, min(supports(parts), refutes(parts)))
 

@@ -130,6 +130,8 @@ def test_a_wrong_answer_shows_its_difference_to_the_reference(page: BrowserPage)
     opened(page, row=1)
     assert page.evaluate("document.querySelector('dialog .example[open] ins').textContent") == "y"
     assert page.evaluate("document.querySelector('dialog .example[open] del').textContent") == "x"
+    told = page.evaluate("document.querySelector('dialog .example[open] .sides').innerText")
+    assert "what the reference has not" in told and "what only it has" in told
 
 
 def test_a_bar_of_agreement_leads_to_its_examples(page: BrowserPage) -> None:

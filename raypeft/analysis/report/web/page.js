@@ -250,7 +250,9 @@ function example([id, instruction, reference], mine, theirs) {
 }
 
 function candidates(title, answers, reference) {
-  const column = make("div", {}, make("div", {className: "label", textContent: `candidates of ${title}`}));
+  const column = make("div", {}, make("div", {className: "label"}, `candidates of ${title}`));
+  if (reference && answers.some((each) => !each[1])) column.firstChild.append(" (in wrong ones ",
+    make("span", {className: "added", textContent: "what the reference has not"}), " and ", make("span", {className: "missing", textContent: "what only it has"}), ")");
   answers.forEach(([text, isRight, probability, note], rank) => {
     const known = [`${rank + 1}`, probability !== null ? `log-probability ${probability}` : "", note].filter(Boolean).map(visible).join(" · ");
     const body = make("pre");
