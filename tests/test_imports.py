@@ -47,6 +47,12 @@ def test_showing_prompts_imports_a_tokenizer_but_not_torch() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
+def test_a_table_on_the_terminal_does_not_wait_for_libraries_of_statistics_and_charts() -> None:
+    program = "import sys, raypeft.cli.report; print(*sorted({'torch', 'ray', 'scipy', 'altair'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
 RUNNERS = {"exec", "eval", "compile", "execfile", "__import__"}
 RUNNING_MODULES = {"subprocess", "runpy", "code", "codeop", "multiprocessing", "pty"}
 MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}, "cards.py": {"subprocess"}}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.analysis.folder import say_damaged
-from raypeft.analysis.report.cautions import conflicting, repeated
+from raypeft.analysis.report.cautions import conflicting, repeated, unread
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.report.terminal import MOST_LINES, markdown, print_summary
 from raypeft.analysis.report.verdict_table import verdict_lines
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_summary(study.rows, declared=study.declared, most=None if options.all else MOST_LINES)
         if study.is_unfinished:
             print(study.state)
-        for line in [*repeated(study, ()), *conflicting(study, ()), *verdict_lines(study)]:
+        for line in [*repeated(study, ()), *conflicting(study, ()), *unread(study, ()), *verdict_lines(study)]:
             print(line)
     target = None if options.no_html or (options.markdown and not options.html) else page_path(study, options.html)
     try:

@@ -9,7 +9,7 @@ of even one false verdict stays at about 5 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -107,19 +107,30 @@ def _message(problem: Any, form: type[Claim]) -> str:
 
 
 def read_claims(text: str) -> list[Claim]:
-    """The claims of a sweep file that was run. What this version cannot read is left out."""
+    """The claims of a sweep file that was run. What this version cannot read is left out: `unread_claims` says it."""
+    return [each for each in _claims(text) if not isinstance(each, str)]
+
+
+def unread_claims(text: str) -> list[str]:
+    """The claims of a sweep file that this version cannot read, such as those of another one: each with the reason."""
+    return [each for each in _claims(text) if isinstance(each, str)]
+
+
+def _claims(text: str) -> Iterator[Claim | str]:
     try:
         data = yaml.safe_load(text) or {}
     except yaml.YAMLError:
-        return []
+        return
     listed = data.get("claims") if isinstance(data, dict) else None
-    found = []
-    for each in listed if isinstance(listed, list) else []:
+    for number, each in enumerate(listed if isinstance(listed, list) else [], 1):
+        if isinstance(each, dict):
+            each = {
+                "on" if key is True else key: value for key, value in each.items()
+            }  # YAML reads a bare `on` as true
         try:
-            found.append(read_claim(each))
-        except ValueError:
-            continue
-    return found
+            yield read_claim(each)
+        except ValueError as error:
+            yield f"claim {number} ({'; '.join(str(error).splitlines())})"
 
 
 def make_evidence(rows: Sequence[Row], declared: Declarations, values: Callable[[Row], Values]) -> Evidence:
@@ -145,8 +156,12 @@ def judged(claims: Iterable[Claim], evidence: Evidence) -> list[Finding]:
 def _tested(claim: Claim, evidence: Evidence) -> Finding:
     try:
         score = evidence.declared.score(claim.on, "on")
-    except ValueError as error:
-        return Finding(claim, claim.says or claim.kind, (Part("", lacks=str(error)),), 1.0)
+    except ValueError:
+        stated = claim.model_dump(exclude_unset=True, exclude={"says", "source"})
+        written = yaml.safe_dump(stated, default_flow_style=True, sort_keys=False, width=1e9)
+        words = written.strip()[1:-1].replace("'on':", "on:")
+        lacks = f"these results declare no score {claim.on}: they or the claim are of another version of raypeft"
+        return Finding(claim, claim.says or words, (Part("", lacks=lacks),), 1.0)
     parts = tuple(claim.parts(evidence, score))
     return Finding(claim, claim.words(score), parts, min(supports(parts), refutes(parts)))
 

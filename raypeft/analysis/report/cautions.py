@@ -30,13 +30,21 @@ def unfinished(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
             yield f"{sweep.name} is not finished: {len(missing)} of {sweep.planned} trials have no row yet"
 
 
+def unread(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
+    for sweep in study.sweeps:
+        for text in sweep.unread_claims:
+            yield f"a claim of {sweep.name} has no verdict, because this version of raypeft cannot read it: {text}"
+
+
 def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     counts = [seeds_of(each.condition) for panel in panels for each in panel.standings
               if study.declared.method(each.condition.fields["tuning_method"]).trains]  # fmt: skip
     if counts and min(counts) < FEWEST_SEEDS:
         few = sum(count < FEWEST_SEEDS for count in counts)
-        yield (f"few seeds: {few} of {len(counts)} trained conditions ran with fewer than {FEWEST_SEEDS} seeds; their "
-               "intervals count other test examples as chance, not other seeds")  # fmt: skip
+        have = any(one.low is not None for panel in panels for each in panel.standings for one in each.scores.values())
+        so = "their intervals are over test examples and say nothing of other seeds" if have else (
+            "with other seeds their order may be another one")  # fmt: skip
+        yield f"few seeds: {few} of {len(counts)} trained conditions ran with fewer than {FEWEST_SEEDS} seeds; {so}"
 
 
 def by_method(panel: Panel) -> dict[tuple[str, str], list[Standing]]:
@@ -101,7 +109,7 @@ def conflicting(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
 
 
 CAUTIONS: tuple[Callable[[Study, Sequence[Panel]], Iterator[str]], ...] = (
-    unfinished, chosen_on_test, few_seeds, at_the_edge, mixed, repeated, conflicting,
+    unfinished, unread, chosen_on_test, few_seeds, at_the_edge, mixed, repeated, conflicting,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from raypeft.analysis.report.tables import Table, measured_text, tables, unscore
 from raypeft.analysis.report.theme import config
 from raypeft.analysis.report.verdict_table import verdict_tables
 from raypeft.analysis.warnings import warnings
+from raypeft.results.declarations import tested_on
 
 if TYPE_CHECKING:
     from raypeft.analysis.report.figures.figure import Figure
@@ -68,6 +69,11 @@ class Page:
     examples: Packed
 
     @property
+    def has_scores(self) -> bool:
+        """Whether a trial has scores that can be shown."""
+        return any(panel.tables for panel in self.panels)
+
+    @property
     def tables(self) -> list[Table]:
         """All tables."""
         more = [self.unscored] if self.unscored else []
@@ -81,13 +87,18 @@ class Page:
 
 def make_page(study: Study) -> Page:
     """Everything that the report of a study shows."""
-    from raypeft.analysis.report.figures import figures
+    from raypeft.analysis.report.figures import figures, figures_without_scores
 
     found = panels(study)
     parts = []
     for panel in found:
         named = tuple((_file_name(each.name, panel, found), each) for each in figures(panel, study))
         parts.append(PanelPage(panel.dataset, lead(panel), tuple(tables(panel, study)), named))
+    shown = {panel.dataset for panel in found}
+    for dataset in dict.fromkeys(tested_on(row) for row in study.unscored if tested_on(row) not in shown):
+        drawn = tuple((f"{each.name}_{dataset}", each) for each in figures_without_scores(dataset, study))
+        if drawn:
+            parts.append(PanelPage(dataset, "", (), drawn))
     told = [*cautions(study, found), *warnings(study.scored)]
     return Page(study, tuple(verdict_tables(study)), tuple(parts), tuple(told), unscored(study), choose(study, found))
 

@@ -107,6 +107,17 @@ class Panel:
         return [next((each for each in found if each.is_chosen), found[0]) for found in groups.values()]
 
     @cached_property
+    def best_of_shots(self) -> dict[tuple[str, ...], Standing]:
+        """Of each model, dataset trained on and method that ran with several numbers of shots: the best on the test.
+
+        A method that was published at its best number of shots may stand beside this one alone.
+        """
+        groups: dict[tuple[str, ...], list[Standing]] = {}
+        for each in self.ranked:
+            groups.setdefault(kind_of(each.condition), []).append(each)
+        return {kind: found[0] for kind, found in groups.items() if len(values_of_field(found, "num_shots")) > 1}
+
+    @cached_property
     def all_swept(self) -> list[str]:
         """The fields that have more than one value among all conditions."""
         return self.swept()

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from raypeft.analysis.claims import Claim
-from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims
+from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims, unread_claims
 from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.folder import open_results
 from raypeft.metrics.metric import Values
@@ -90,6 +90,11 @@ class Sweep:
     def claims(self) -> list[Claim]:
         """The claims that its sweep file states."""
         return read_claims(self.manifest.sweep.get("text", "")) if self.manifest else []
+
+    @property
+    def unread_claims(self) -> list[str]:
+        """The claims of its sweep file that this version cannot read, with the reasons."""
+        return unread_claims(self.manifest.sweep.get("text", "")) if self.manifest else []
 
     @property
     def question(self) -> str:

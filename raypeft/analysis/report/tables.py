@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypeft.analysis.report.panels import Measured, Panel, Standing
-from raypeft.analysis.report.paper import published, source
+from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of
+from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
 from raypeft.analysis.settings import data_of, settings, split_settings
@@ -87,8 +87,9 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     columns = [
         *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
         *([TableColumn("trained on", False)] if others else []),
-        TableColumn("method", False), TableColumn("settings", False), *([TableColumn("seeds")] if seeds else []),
+        TableColumn("method", False), TableColumn("settings", False),
         *(TableColumn(f"{score.title} [95 %]" if score.with_interval else score.title) for score in panel.scores),
+        *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
     best = panel.ranked[0] if panel.ranked else None
@@ -96,16 +97,15 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
     for each, text in zip(panel.standings, told, strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
         before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
-                  *([fields["dataset"]] if others else []), fields["tuning_method"], text,
-                  *([str(len(each.condition.rows))] if seeds else [])]  # fmt: skip
+                  *([fields["dataset"]] if others else []), fields["tuning_method"], text]  # fmt: skip
+        count = [len(each.condition.rows)] if seeds else []
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
             *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
-            *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)), each.condition.ids,
+            *map(str, count), *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)),
+            each.condition.ids,
         ]  # fmt: skip
-        sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *spent, None]
-        if seeds:
-            sort[len(before) - 1] = len(each.condition.rows)
+        sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *count, *spent, None]
         marks = [*(["best"] if each is best else []), *(["tied"] if each.is_tied and each is not best else []),
                  *(["chosen"] if each.is_chosen else [])]  # fmt: skip
         lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
@@ -145,10 +145,10 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
     if lower:
         parts.append(f"Lower is better for {' and '.join(lower)}.")
     if panel.tie_rule:
-        parts.append(f"Tied with the best by {panel.score.title}: {panel.tie_rule}.")
+        parts.append(f"tied: cannot be told apart from the best by {panel.score.title} ({panel.tie_rule}).")
     by = sorted({each.by for each in panel.standings if each.is_chosen})
     if by:
-        parts.append(f"Chosen: the best of its model and method on validation ({', '.join(by)}).")
+        parts.append(f"chosen: the best of its model and method on validation (by {', '.join(by)}).")
     return " ".join(parts)
 
 
@@ -187,39 +187,57 @@ def _seed(row: Row) -> str:
 def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
     """Our scores and the published ones, of the same model, method and dataset."""
     lines = []
-    for each in panel.standings:
+    for each, text in zip(panel.standings, _split_settings(panel, study)[1], strict=True):
+        is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
         for score in panel.declared.scores:
-            theirs = published(each.condition.fields, score.name)
+            theirs = published(each.condition.fields, score.name, best_shots=is_best)
             name = f"{score.name}_paper" if each.mean(f"{score.name}_paper") is not None else score.name
             ours = each.mean(name)
             if theirs is None or ours is None:
                 continue
             low, high = each.mean(f"{name}_low"), each.mean(f"{name}_high")
-            lines.append(_compared(each, score, (ours, low, high), theirs.value, theirs.where))
+            lines.append(_compared(each, text, score, (ours, low, high), theirs))
     if lines:
-        titles = ("model", "method", "settings", "score", "ours [95 %]", "paper", "difference", "inside", "where")
+        titles = (
+            "model",
+            "method",
+            "settings",
+            "score",
+            "ours [95 %]",
+            "paper",
+            "difference",
+            "inside",
+            "where",
+            "trial",
+        )
         columns = tuple(TableColumn(title, title in ("ours [95 %]", "paper", "difference")) for title in titles)
         caption = (
             f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
             "that reading. inside: whether the published value lies in our 95 % interval."
         )
+        if any(line.values["tuning_method"] in WITH_SHOTS for line in lines):
+            caption += (
+                " Of ICL and RAG: the best of several numbers of shots on the test split, in the paper and here. The "
+                "two numbers may differ, and both values are too high by luck."
+            )
         yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
 
 
 def _compared(
-    each: Standing, score: Score, ours: tuple[float, float | None, float | None], theirs: float, where: str
+    each: Standing, text: str, score: Score, ours: tuple[float, float | None, float | None], paper: Published
 ) -> Line:
+    theirs = paper.value
     mean, low, high = (None if value is None else 100 * value for value in ours)
     assert mean is not None
     inside = "" if low is None or high is None else ("yes" if low <= theirs <= high else "no")
-    text = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    measured = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
     fields = each.condition.fields
-    cells = (fields["model"], fields["tuning_method"], each.condition.label, score.title, text, f"{theirs:.2f}",
-             f"{mean - theirs:+.1f}", inside, where)  # fmt: skip
+    cells = (fields["model"], fields["tuning_method"], text, score.title, measured, f"{theirs:.2f}",
+             f"{mean - theirs:+.1f}", inside, paper.where, each.condition.ids)  # fmt: skip
     values = {"model": fields["model"], "tuning_method": fields["tuning_method"], "score": score.name, "ours": mean,
-              "low": low, "high": high, "paper": theirs, "inside": inside, "where": where,
+              "low": low, "high": high, "paper": theirs, "inside": inside, "where": paper.where,
               "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
-    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None)
+    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None, None)
     return Line(cells, sort, each.row["id"], (), values)
 
 
@@ -235,7 +253,7 @@ def unscored(study: Study) -> Table | None:
         values = {name: row.get(name) for name in ("id", "status", "model", "dataset", "tuning_method", "error")}
         lines.append(Line(cells, (), row["id"], (), {**values, "settings": text}))
     titles = ("status", "model", "dataset", "method", "settings", "reason", "trial")
-    return Table("unscored", "Trials without scores", "They are in no other table; the figure of peak memory has them.",
+    return Table("unscored", "Trials without scores", "They are in no other table.",
                  tuple(TableColumn(title, False) for title in titles), tuple(lines))  # fmt: skip
 
 

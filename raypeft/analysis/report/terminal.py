@@ -63,6 +63,8 @@ def millions(name: str) -> Callable[[Row], str]:
     return lambda row: f"{row[name] / 1e6:.3g}M" if row.get(name) else ""
 
 
+PAPER = "columns named paper: our answers, counted as the paper's code counted"
+
 SHARED = [
     Heading("model", lambda row: row["model"], numeric=False),
     Heading("dataset", data_of, numeric=False),
@@ -119,7 +121,7 @@ def summary_table(
               for text in set(texts) - {""}}  # fmt: skip
     kept = [(heading, texts) for heading, texts in columns if any(texts) and heading.title not in common]
     title = ", ".join([*(f"{name} {text}" for name, text in common.items()), *alike, "scores in percent"])
-    notes = [heading.note for heading, _ in kept if heading.note]
+    notes = dict.fromkeys(heading.note for heading, _ in kept if heading.note)
     return (
         "; ".join([title, *([", ".join(notes)] if notes else [])]),
         [heading for heading, _ in kept],
@@ -184,6 +186,8 @@ def print_summary(
         title, headings, lines = summary_table(shown, declared)
         console.print(Text(f"{title}{left_out}"), soft_wrap=True)
         console.print(_table(headings, lines, console.width))
+        if any(heading.title.endswith(" paper") and console.width >= heading.width for heading in headings):
+            console.print(Text(PAPER), soft_wrap=True)
     for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
     every = [row for row in rows if not declared.status(row["status"]).is_scored]

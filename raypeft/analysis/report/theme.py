@@ -39,6 +39,7 @@ def config(dark: bool = False, width: int = 460) -> dict[str, Any]:
         "range": {"category": categories, "ramp": {"scheme": "viridis"}, "heatmap": {"scheme": "viridis"}},
         "rule": {"color": tones["faint"]},
         "text": {"color": tones["ink"], "fontSize": 11},
+        "style": {"halo": {"stroke": tones["paper"], "strokeWidth": 4, "strokeJoin": "round"}},
         "line": {"strokeWidth": 2},
         "point": {"filled": True, "size": 70},
         "bar": {"color": categories[0]},

@@ -23,8 +23,8 @@ from raypeft.metrics.metric import Score, Values
 
 MOST_PAIRED = 60
 """Conditions next to the best that are compared with it example by example. Reading the examples takes time."""
-PAIRED = "paired test on the same examples, corrected by Holm (p ≥ 0.05)"
-UNPAIRED = "the interval of the difference holds 0 (unpaired, so cautious)"
+PAIRED = "paired test on the same examples, p ≥ 0.05 after Holm's correction"
+UNPAIRED = "the interval of the difference contains 0; cautious, since examples are not paired"
 
 
 def tied_with_best(every: Sequence[Standing], score: Score, study: Study) -> tuple[list[Standing], str]:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from raypeft.analysis.statistics.paired import CONFIDENCE
 
@@ -33,6 +32,8 @@ def odds_ratio(only_a: int, only_b: int) -> OddsRatio | None:
     Its interval is that of the binomial share only_a / (only_a + only_b) by Clopper and Pearson (1934), as odds
     (Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33, section 5).
     """
+    from scipy import stats
+
     if not only_a + only_b:
         return None
     share = stats.binomtest(only_a, only_a + only_b).proportion_ci(CONFIDENCE, method="exact")

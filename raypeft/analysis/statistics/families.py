@@ -9,7 +9,6 @@ With twenty comparisons of trials that do not differ, one p-value below 0.05 is 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -25,4 +24,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values, in the order given (Benjamini and Hochberg 1995; scipy's `false_discovery_control`)."""
+    from scipy import stats
+
     return [float(each) for each in stats.false_discovery_control(p_values)] if len(p_values) else []

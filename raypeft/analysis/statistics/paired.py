@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -60,6 +59,8 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10
 
     Raises ValueError for unequal lengths, fewer than 2 examples, fewer than 1 resample, and what is no finite number.
     """
+    from scipy import stats
+
     first, second = numbers("a", a), numbers("b", b)
     _check_pairs(len(first), len(second))
     if len(first) < 2:
@@ -96,6 +97,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     a[i] and b[i] say whether two trials hit example i. Examples that both hit or both miss carry no weight; where there
     are no others, p is 1. Raises ValueError for unequal lengths, no examples, and what is no boolean.
     """
+    from scipy import stats
+
     first, second = _booleans("a", a), _booleans("b", b)
     _check_pairs(len(first), len(second))
     only_a, only_b = int(np.sum(first & ~second)), int(np.sum(~first & second))
@@ -110,6 +113,8 @@ def detectable(a: Sequence[float], b: Sequence[float]) -> float:
     Made from how far the two trials differ on single examples. For hits and misses it is 2.80 * sqrt(d / n), where d is
     the share of n examples that just one of them hits (Connor 1987, Biometrics 43). Raises as `paired_bootstrap` does.
     """
+    from scipy import stats
+
     differences = numbers("a", a) - numbers("b", b)
     t = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER)
     return float(t * ((differences**2).mean() / len(differences)) ** 0.5)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from raypeft.analysis.statistics.paired import CONFIDENCE
 
@@ -41,6 +40,8 @@ def friedman(values: Mapping[str, Sequence[float]], higher_is_better: bool = Tru
 
     Raises ValueError for fewer than 3 treatments, fewer than 2 blocks, and unequal numbers of blocks.
     """
+    from scipy import stats
+
     table = list(values.values())
     blocks = {len(line) for line in table}
     if len(table) < 3 or len(blocks) != 1 or min(blocks) < 2:

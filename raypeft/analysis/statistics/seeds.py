@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
-from scipy import special
 
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, numbers
 
@@ -133,6 +132,8 @@ def _freedom(seeds: int, by_seeds: float, by_examples: float) -> float:
     upper bound (90 %) of the variance between seeds in the share. Hillis takes the share as known; of three seeds it is
     not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at once.
     """
+    from scipy import special
+
     if by_seeds <= 1e-12:
         return inf
     upper = by_seeds * (seeds - 1) / float(special.chdtri(seeds - 1, 1 - SEED_BOUND))
@@ -141,11 +142,15 @@ def _freedom(seeds: int, by_seeds: float, by_examples: float) -> float:
 
 def _quantile(freedom: float, probability: float) -> float:
     """Of Student's t. These functions are what `scipy.stats.t` calls; an object of it takes 1 ms to make."""
+    from scipy import special
+
     return float(special.stdtrit(freedom, probability) if isfinite(freedom) else special.ndtri(probability))
 
 
 def _below(freedom: float, value: float) -> float:
     """The probability that Student's t is below a value."""
+    from scipy import special
+
     return float(special.stdtr(freedom, value) if isfinite(freedom) else special.ndtr(value))
 
 

@@ -92,3 +92,10 @@ def test_claims_that_cannot_be_tested_do_not_count_in_the_family() -> None:
     found = judged([tested, *[untested] * 5], two_methods(np.random.default_rng(5), 0.05))
     assert found[0].p_holm == found[0].p_value < 1
     assert {each.p_holm for each in found[1:]} == {1.0}
+
+
+def test_a_claim_about_a_score_of_another_version_is_told_in_its_own_words() -> None:
+    claim = read_claim({"better": {"tuning_method": "lora"}, "than": {"tuning_method": "full"}, "on": "codebleu_2"})
+    (found,) = judged([claim], two_methods(np.random.default_rng(5), 0.05))
+    assert found.sentence == "on: codebleu_2, better: {tuning_method: lora}, than: {tuning_method: full}"
+    assert found.verdict == "undecided" and "these results declare no score codebleu_2" in found.missing

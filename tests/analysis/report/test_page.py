@@ -61,6 +61,14 @@ def test_the_page_says_state_answer_warnings_and_how_it_was_made(made_folder: Pa
     assert "torch 2.11.0" in text and "Trials without scores" in text and "ValueError: <b>no</b>" in text
 
 
+def test_few_seeds_are_not_blamed_on_intervals_that_are_not_there(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for rank, loss in ((2, 0.5), (4, 0.7)):
+        add_row(store, made_row(more={"test_loss": loss}, lora_r=rank))
+    text = found(tmp_path).text
+    assert "fewer than 3 seeds; with other seeds their order may be another one" in text and "intervals" not in text
+
+
 def test_the_question_of_a_sweep_stands_on_top_and_its_file_below(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     done = add_row(store, made_row(hits_of_share(0.5)))
@@ -117,6 +125,13 @@ def test_a_sweep_of_failures_alone_says_why(tmp_path: Path) -> None:
     add_row(store_at(tmp_path), made_row(status="failed", more={"error": "no disk"}))
     text = found(tmp_path).text
     assert "No trial has scores: the table below says why." in text and "no disk" in text
+
+
+def test_a_sweep_that_ran_out_of_memory_altogether_says_why_and_draws_its_memory(tmp_path: Path) -> None:
+    more = {"peak_memory_allocated_gb": 23.0, "gpu_memory_gb": 24.0, "error": "out of memory"}
+    add_row(store_at(tmp_path), made_row(status="oom", more=more))
+    text = html(tmp_path)
+    assert "No trial has scores: the table below says why." in text and 'data-figure="peak_memory_toy"' in text
 
 
 def test_rows_without_the_usual_scores_are_shown_by_their_loss(tmp_path: Path) -> None:

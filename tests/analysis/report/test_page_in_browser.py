@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from chromium import BrowserPage, Chromium, executable
-from report_folders import EXAMPLES, add_answers, add_row, hits_of_share, made_row, made_study
+from report_folders import EXAMPLES, add_answers, add_row, hits_of_share, made_row, made_study, write_plan
 
 from raypeft.analysis.report.page import make_page, write_page
 from raypeft.analysis.report.study import open_study
@@ -19,6 +19,8 @@ from raypeft.analysis.report.study import open_study
 pytestmark = pytest.mark.skipif(executable() is None, reason="there is no Chromium")
 
 HOSTILE = '</script><script>window.ran = 1</script><img src=x onerror="window.ran=1">\x00\x1b]0;t\x07\u202ee = 1'
+
+CLAIM = "claims:\n  - {better: {tuning_method: lora}, than: {tuning_method: icl}, on: em_at_10, by: 0.02}\n"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hits = hits_of_share(0.9)
     trial = add_row(store, made_row(hits, more={"best_eval_loss": 0.1, "best_step": 10}, lora_r=64))
     add_answers(store, trial, hits, wrong=HOSTILE + "x" * 100_000)
+    write_plan(store, [trial], text=CLAIM)
     return write_page(make_page(open_study([str(folder)])), folder / "report.html")
 
 
@@ -45,7 +48,7 @@ def page(browser: Chromium, path: Path) -> BrowserPage:
 
 def opened(page: BrowserPage, row: int = 0) -> BrowserPage:
     """With the trial of a line of the first table."""
-    page.evaluate(f"document.querySelectorAll('.table tbody button.trial')[{row}].click()")
+    page.evaluate(f"document.querySelectorAll('#table-results_toy tbody button.trial')[{row}].click()")
     page.wait("document.querySelector('dialog').open && document.querySelector('dialog .example[open] pre')")
     return page
 
@@ -67,21 +70,32 @@ def test_the_page_draws_without_an_error_a_request_or_a_wide_page(
     assert page.evaluate("document.querySelector('dialog').scrollWidth <= document.querySelector('dialog').clientWidth")
 
 
+def test_a_phone_shows_the_score_beside_its_condition_and_all_of_a_claim(browser: Chromium, path: Path) -> None:
+    page = browser.open(path, width=390)
+    heads = "[...document.querySelectorAll('#table-results_toy th')]"
+    score = f"{heads}.find((each) => each.textContent.includes('EM@10')).getBoundingClientRect()"
+    assert page.evaluate(f"{score}.right") <= 390
+    cells = "[...document.querySelectorAll('#table-claims td')].filter((each) => each.textContent.trim())"
+    hidden = "map((each) => each.getBoundingClientRect()).filter((box) => box.right > 390 || !box.width).length"
+    assert page.evaluate(f"{cells}.length") > 2 and page.evaluate(f"{cells}.{hidden}") == 0
+
+
 def lines(page: BrowserPage) -> list[str]:
-    return page.evaluate("[...document.querySelector('.table tbody').rows].filter((row) => !row.hidden)"
+    return page.evaluate("[...document.querySelector('#table-results_toy tbody').rows].filter((row) => !row.hidden)"
                          ".map((row) => row.innerText)")  # fmt: skip
 
 
 def test_a_table_is_filtered_by_words(page: BrowserPage) -> None:
     assert len(lines(page)) == 11
-    page.evaluate("{const field = document.querySelector('.table input'); field.value = 'lora r 8,'; "
+    page.evaluate("{const field = document.querySelector('#table-results_toy input'); field.value = 'lora r 8,'; "
                   "field.dispatchEvent(new Event('input'));}")  # fmt: skip
     assert len(lines(page)) == 4 and all("lora" in line for line in lines(page))
     assert page.evaluate("document.querySelector('[data-count]').textContent") == "4 of 11 lines"
 
 
 def test_a_table_is_sorted_by_a_heading(page: BrowserPage) -> None:
-    head = "[...document.querySelectorAll('.table th button')].find((each) => each.textContent.startsWith('EM@10'))"
+    heads = "[...document.querySelectorAll('#table-results_toy th button')]"
+    head = f"{heads}.find((each) => each.textContent.startsWith('EM@10'))"
     assert lines(page)[0].startswith("lora")
     for first in ("lora", "icl"):
         page.evaluate(f"{head}.click()")
@@ -116,6 +130,8 @@ def test_a_wrong_answer_shows_its_difference_to_the_reference(page: BrowserPage)
     opened(page, row=1)
     assert page.evaluate("document.querySelector('dialog .example[open] ins').textContent") == "y"
     assert page.evaluate("document.querySelector('dialog .example[open] del').textContent") == "x"
+    told = page.evaluate("document.querySelector('dialog .example[open] .sides').innerText")
+    assert "what the reference has not" in told and "what only it has" in told
 
 
 def test_a_bar_of_agreement_leads_to_its_examples(page: BrowserPage) -> None:

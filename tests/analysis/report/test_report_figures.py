@@ -9,6 +9,7 @@ from raypeft.analysis.report.exports import drawn
 from raypeft.analysis.report.figures import FIGURES, figures
 from raypeft.analysis.report.figures.cost import pareto_front
 from raypeft.analysis.report.figures.figure import Figure, in_order
+from raypeft.analysis.report.figures.lines import labelled
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.study import Study, open_study
 
@@ -113,9 +114,24 @@ def test_no_number_in_the_data_is_infinite(tmp_path: Path) -> None:
     (["32", "4", "8"], ["4", "8", "32"]),
     (["r 32, alpha 16", "r 2, alpha 16", "r 2, alpha 4"], ["r 2, alpha 4", "r 2, alpha 16", "r 32, alpha 16"]),
     (["lora", "full"], ["lora", "full"]),
+    (["lora r 8", "full", "lora r 128", "lora r 2"], ["lora r 2", "lora r 8", "lora r 128", "full"]),
 ])  # fmt: skip
 def test_texts_are_ordered_by_their_numbers(given: list[str], ordered: list[str]) -> None:
     assert in_order(given) == ordered
+
+
+def test_the_best_line_of_parallel_coordinates_lies_on_top_and_a_missing_field_is_explained(
+    shown: tuple[Panel, Study],
+) -> None:
+    figure = by_name(*shown)["parallel_coordinates"]
+    assert figure.rows[0]["rank"] == max(row["rank"] for row in figure.rows) and figure.rows[-1]["rank"] == 0
+    assert "–: the field does not apply" in figure.caption
+
+
+def test_labels_of_an_axis_are_left_out_only_where_they_would_touch() -> None:
+    rates = [1e-5, 5e-5, 1e-4, 2e-4, 3e-4, 1e-3, 3e-3]
+    assert labelled(rates, True) == [1e-5, 5e-5, 1e-4, 3e-4, 1e-3, 3e-3]
+    assert labelled([1.0, 4.0, 8.0, 16.0], False) == [1.0, 4.0, 8.0, 16.0] and labelled([0.0], False) == [0.0]
 
 
 def test_score_against_shots_has_one_line_for_each_retriever(tmp_path: Path) -> None:

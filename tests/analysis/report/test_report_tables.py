@@ -64,7 +64,7 @@ def test_the_paper_stands_beside_the_same_model_method_and_dataset(tmp_path: Pat
     more = {"em_at_10_paper": 0.15, "em_at_10_paper_low": 0.1, "em_at_10_paper_high": 0.2}
     table = of_rows(tmp_path, made_row(hits_of_share(0.2), more=more, **fields))["paper_conala"]
     lines = {line.cells[3]: line.cells[4:] for line in table.lines}
-    assert lines["EM@10"] == ("15.0 [10.0, 20.0]", "12.71", "+2.3", "yes", "Table 3")
+    assert lines["EM@10"] == ("15.0 [10.0, 20.0]", "12.71", "+2.3", "yes", "Table 3", table.lines[0].id)
     assert lines["CodeBLEU"][1:4] == ("18.96", "-9.0", "")
 
 
@@ -74,6 +74,15 @@ def test_the_paper_stands_beside_the_same_model_method_and_dataset(tmp_path: Pat
 def test_the_paper_is_not_beside_anything_else(tmp_path: Path, other: dict) -> None:
     fields = {"model": "codet5p-220m", "dataset": "conala", "tuning_method": "lora", **other}
     assert not any(name.startswith("paper_") for name in of_rows(tmp_path, made_row(hits_of_share(0.2), **fields)))
+
+
+def test_of_icl_only_the_best_of_several_numbers_of_shots_is_beside_the_paper(tmp_path: Path) -> None:
+    fields = {"model": "CodeLlama-7b-hf", "dataset": "conala", "tuning_method": "icl"}
+    rows = [made_row(hits_of_share(share), num_shots=shots, **fields) for shots, share in ((4, 0.3), (8, 0.2))]
+    table = of_rows(tmp_path / "two", *rows)["paper_conala"]
+    assert [line.cells[2:6] for line in table.lines] == [("shots 4", "EM@10", "30.0 [20.0, 40.0]", "29.83")]
+    assert "the best of several numbers of shots" in table.caption
+    assert "paper_conala" not in of_rows(tmp_path / "one", rows[0])
 
 
 def test_csv_has_plain_numbers(shown: tuple[Panel, Study]) -> None:

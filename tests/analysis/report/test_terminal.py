@@ -115,6 +115,12 @@ def test_a_line_is_never_folded_outside_a_terminal() -> None:
     assert any("lora" in line and "12.5 [10.0" in line for line in printed([long], width=40).splitlines())
 
 
+def test_the_paper_s_reading_is_not_taken_for_a_published_score() -> None:
+    read = row(measured={"em_at_1_paper": 0.1, "em_at_10_paper": 0.2})
+    assert printed([read]).count("columns named paper: our answers, counted as the paper's code counted") == 1
+    assert "columns named paper" not in printed([row(measured={"em_at_10_paper": None, "codebleu_paper": None})])
+
+
 def test_a_narrow_terminal_shows_the_scores_that_matter_unfolded() -> None:
     lines = printed([row()], width=80, terminal=True).splitlines()
     assert all(len(line) <= 80 for line in lines)

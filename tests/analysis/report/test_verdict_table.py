@@ -6,6 +6,7 @@ import pytest
 import yaml
 from report_folders import made_study, write_plan
 
+from raypeft.analysis.report.cautions import unread
 from raypeft.analysis.report.exports import latex, markdown, table_csv
 from raypeft.analysis.report.page import make_page, render
 from raypeft.analysis.report.study import Study, open_study
@@ -72,3 +73,17 @@ def test_an_unfinished_sweep_says_that_verdicts_may_change(tmp_path: Path) -> No
     study = open_study([str(tmp_path)])
     assert verdict_lines(study)[-1] == "The sweep is not finished, so that verdicts may change."
     assert verdict_tables(study)[0].caption.endswith("so that verdicts may change.")
+
+
+def test_claims_of_another_version_are_named_and_leave_the_others_their_verdicts(tmp_path: Path) -> None:
+    store = made_study(tmp_path)
+    text = (
+        "claims:\n  - {better: {tuning_method: lora}, than: {tuning_method: icl}, on: em_at_10}\n"
+        "  - {outshines: {tuning_method: lora}, 'on': em_at_10}\n"
+    )
+    write_plan(store, [row["id"] for row in store.read_rows()], text=text)
+    study = open_study([str(tmp_path)])
+    assert [line.cells[0] for line in verdict_tables(study)[0].lines] == ["lora is better than icl (EM@10)"]
+    (told,) = unread(study, ())
+    assert told.startswith("a claim of made has no verdict") and "claim 2" in told and "outshines" in told
+    assert "outshines" in render(make_page(study))

@@ -11,7 +11,7 @@ from raypeft.analysis.report.figures.effects import main_effects
 from raypeft.analysis.report.figures.figure import Figure
 from raypeft.analysis.report.figures.grids import heat_maps
 from raypeft.analysis.report.figures.lines import lines
-from raypeft.analysis.report.figures.memory import peak_memory
+from raypeft.analysis.report.figures.memory import memory_of, peak_memory
 from raypeft.analysis.report.figures.methods import methods
 from raypeft.analysis.report.figures.parallel import parallel_coordinates
 from raypeft.analysis.report.figures.scores import scores
@@ -28,3 +28,8 @@ FIGURES: tuple[Callable[[Panel, Study], Iterator[Figure]], ...] = (
 def figures(panel: Panel, study: Study) -> list[Figure]:
     """All figures of a panel."""
     return [figure for draw in FIGURES for figure in draw(panel, study)]
+
+
+def figures_without_scores(dataset: str, study: Study) -> list[Figure]:
+    """The figures of a dataset on which no trial has scores."""
+    return [*memory_of(dataset, study)]

@@ -37,8 +37,9 @@ def agreement(panel: Panel, study: Study) -> Iterator[Figure]:
                         ("against:N", "trials")),
     )  # fmt: skip
     caption = (
-        "An example counts as right where one of the stored candidates is right (seed of the first trial). "
-        "Choose a bar to read the examples."
+        "First and second: the methods before and after the bar |, each with the condition that validation chose, else "
+        "its best one, and with its first seed. An example counts as right where one of the stored candidates is "
+        "right. Choose a bar to read the examples."
     )
     chart = bar.properties(height=28 * len({row["pair"] for row in rows}))
     yield Figure("agreement", "Which examples two methods get right", caption, rows, chart)

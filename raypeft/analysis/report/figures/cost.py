@@ -85,9 +85,9 @@ def _figure(panel: Panel, cost: Cost, known: Sequence[Standing]) -> Figure:
         interpolate="step-after", strokeDash=[4, 3], strokeWidth=1.5, opacity=0.8).encode(
         x=across, y=up, order="cost:Q", color=alt.value("#888888"))  # fmt: skip
     interval = over_rows().mark_rule(opacity=0.35).encode(
-        x=across, y="low:Q", y2="high:Q", color=colour(named, list(groups.values()), panel))  # fmt: skip
+        x=across, y="low:Q", y2="high:Q", color=colour(named, list(groups.values()), panel.methods))  # fmt: skip
     point = over_rows().mark_point(opacity=1).encode(
-        x=across, y=up, color=colour(named, list(groups.values()), panel),
+        x=across, y=up, color=colour(named, list(groups.values()), panel.methods),
         size=alt.condition("datum.front", alt.value(130), alt.value(60)),
         tooltip=tooltip(("condition:N", "condition"), ("value:Q", score.title), ("low:Q", "low"), ("high:Q", "high"),
                         ("cost:Q", cost.title), ("id:N", "trial")),

@@ -49,8 +49,10 @@ def learning_curves(panel: Panel, study: Study) -> Iterator[Figure]:
     wide = min(values) > 0 and max(values) > WIDE_RANGE * min(values)
     base = over_rows().transform_filter("datum.score == shown_score")
     across = alt.X("epoch:Q", title="epoch")
-    up = alt.Y("value:Q", title=None, scale=alt.Scale(type="log") if wide else alt.Scale(zero=False))
-    group = colour(named, list(groups.values()), panel)
+    up = alt.Y(
+        "value:Q", title=None, scale=alt.Scale(type="log", nice=False, padding=8) if wide else alt.Scale(zero=False)
+    )
+    group = colour(named, list(groups.values()), panel.methods)
     tips = tooltip(("condition:N", "condition"), ("value:Q", "loss"), ("step:Q", "step"), ("id:N", "trial"))
     line = base.mark_line(opacity=0.7, strokeWidth=1.5).encode(x=across, y=up, color=group, detail="id:N", tooltip=tips)
     point = base.transform_filter("datum.best").mark_point(size=70).encode(x=across, y=up, color=group, tooltip=tips)

@@ -129,17 +129,21 @@ def colour_of(panel: Panel, standings: Sequence[Standing]) -> tuple[str, dict[st
 
 
 def in_order(values: Sequence[str]) -> list[str]:
-    """Texts in the order of their numbers where they are numbers, else as they first come."""
-    found = list(dict.fromkeys(values))
-    numbers = [tuple(map(float, re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text))) for text in found]
-    if not all(numbers) or len({len(each) for each in numbers}) > 1:
-        return found
-    return [text for _, text in sorted(zip(numbers, found, strict=True))]
+    """Texts as they first come, those that differ in their numbers alone together and by these numbers."""
+    words: dict[str, int] = {}
+    number = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+    def place(text: str) -> tuple[int, list[float]]:
+        return words.setdefault(number.sub("#", text), len(words)), [float(each) for each in number.findall(text)]
+
+    return sorted(dict.fromkeys(values), key=place)
 
 
-def colour(title: str, values: Sequence[str], panel: Panel) -> Any:
-    """The colours of the column `group`. A method has the same colour in every figure."""
-    domain = list(dict.fromkeys([*panel.methods, *values])) if title == "method" else in_order(values)
+def colour(title: str, values: Sequence[str], methods: Sequence[str]) -> Any:
+    """The colours of the column `group`. A method has the same colour in every figure: they go by its place in
+    `methods`, those of the whole panel.
+    """
+    domain = list(dict.fromkeys([*methods, *values])) if title == "method" else in_order(values)
     return alt.Color("group:N", title=title, scale=alt.Scale(domain=domain), legend=_legend(domain, values))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import log10
 from typing import Any
 
 import altair as alt
@@ -29,6 +30,8 @@ from raypeft.analysis.report.study import Study
 MOST_LINES = 12
 FEWEST_SEEDS = 2
 """Seeds from which an optimum has an interval."""
+LABEL = 0.1
+"""Least distance of two labels of the horizontal axis, as a part of it."""
 OPTIMA = "optima"
 """Name of the data of the optima."""
 
@@ -79,12 +82,15 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
     base = over_rows().transform_filter("datum.score == shown_score")
     places = sorted({row["place"] for row in rows})
     scale = {"type": "log"} if field.is_logarithmic else {"zero": False}
+    form = ".0e" if field.is_logarithmic else "d"
     across = alt.X(
         "place:Q",
         title=field.title,
         scale=alt.Scale(nice=False, padding=15, **scale),
-        axis=alt.Axis(format=".0e" if field.is_logarithmic else "d", values=places, labelOverlap=True),
-    )
+        # Vega would leave out every second label, and as a format it takes some for ticks between decades.
+        axis=alt.Axis(labelExpr=f"format(datum.value, '{form}')", labelOverlap=False,
+                      values=labelled(places, field.is_logarithmic)),
+    )  # fmt: skip
     up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))))
     tips = tooltip(("condition:N", "condition"), ("value:Q", "mean"), ("least:Q", "lowest seed"),
@@ -111,6 +117,16 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
         caption += f"{len(found) - len(told)} further lines are left out."
     title = f"{panel.score.title} against the {field.title}"
     return Figure(field.field, title, caption.strip(), rows, chart, {OPTIMA: optima} if optima else {})
+
+
+def labelled(places: Sequence[float], is_logarithmic: bool) -> list[float]:
+    """The places of an axis, in order, that have room for their labels; the last one always."""
+    at = [log10(max(place, 1e-12)) if is_logarithmic else float(place) for place in places]
+    kept = [len(places) - 1]
+    for number in range(len(places) - 2, -1, -1):
+        if at[kept[-1]] - at[number] >= LABEL * (at[-1] - at[0]):
+            kept.append(number)
+    return [places[number] for number in reversed(kept)]
 
 
 def _bar(up: Any, group: Any, field: Across) -> Any:

@@ -26,8 +26,8 @@ from raypeft.analysis.report.figures.figure import (
     shown,
     tooltip,
 )  # fmt: skip
-from raypeft.analysis.report.panels import Panel, Standing
-from raypeft.analysis.report.paper import published
+from raypeft.analysis.report.panels import Panel, Standing, kind_of
+from raypeft.analysis.report.paper import WITH_SHOTS, published
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
 
@@ -105,7 +105,8 @@ def _figure(name: str, title: str, best: Mapping[tuple[str, str], tuple[Standing
 
 
 def _row(place: int, method: str, standing: Standing, how: str, panel: Panel) -> dict[str, Any]:
-    paper = published(standing.condition.fields, panel.score.name)
+    several_shots = kind_of(standing.condition) in panel.best_of_shots
+    paper = published(standing.condition.fields, panel.score.name, best_shots=several_shots)
     measured = shown(panel.score, standing.scores[panel.score.name])
     theirs = paper.value if paper else None
     value = measured["value"]
@@ -136,7 +137,7 @@ def _chart(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, str], order: 
     named = f"({json.dumps(labels)})[datum.value]"
     down = alt.Y("place:O", title=None, scale=alt.Scale(domain=[*places]),
                  axis=alt.Axis(grid=False, ticks=False, labelPadding=8, labelExpr=named, values=[*labels]))  # fmt: skip
-    group = colour("method", order, panel)
+    group = colour("method", order, panel.methods)
     if len({row["model"] for row in rows}) == 1:
         group = group.legend(None)  # each bar has its method's name
     tips = tooltip(("condition:N", "condition"), ("value:Q", panel.score.title), ("low:Q", "low"), ("high:Q", "high"),
@@ -164,6 +165,9 @@ def _caption(rows: Sequence[Mapping[str, Any]], left: int) -> str:
         parts.append("Lines: 95 % intervals, over seeds with three seeds or more, else over test examples.")
     if any(row["paper"] is not None for row in rows):
         parts.append("Crosses: published values (arXiv 2308.10462v3, same model, method and dataset).")
+    if any(row["paper"] is not None and row["group"] in WITH_SHOTS for row in rows):
+        parts.append("Of ICL and RAG the paper gives the best number of shots on the test split, which may be another "
+                     "number than ours.")  # fmt: skip
     if left > 0:
         parts.append(f"{left} further models are left out.")
     return " ".join(parts) or "One condition of each method."

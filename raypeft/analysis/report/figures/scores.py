@@ -20,7 +20,7 @@ from raypeft.analysis.report.figures.figure import (
     shown,
     tooltip,
 )  # fmt: skip
-from raypeft.analysis.report.panels import Panel
+from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.paper import published
 from raypeft.analysis.report.study import Study
 
@@ -53,14 +53,14 @@ def scores(panel: Panel, study: Study) -> Iterator[Figure]:
         domain=["", "chosen on validation"], range=["circle", "diamond"]))  # fmt: skip
     point = base.mark_point(size=90, opacity=1).encode(
         x=alt.X("value:Q", title=None, scale=alt.Scale(zero=False)), y=across, shape=shape,
-        color=colour(named, list(groups.values()), panel),
+        color=colour(named, list(groups.values()), panel.methods),
         tooltip=tooltip(("condition:N", "condition"), ("value:Q", "score"), ("low:Q", "low"), ("high:Q", "high"),
                         ("seeds:Q", "seeds"), ("chosen:N", "mark"), ("id:N", "trial")),
     )  # fmt: skip
     interval = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-        x="low:Q", x2="high:Q", y=across, color=colour(named, list(groups.values()), panel))  # fmt: skip
+        x="low:Q", x2="high:Q", y=across, color=colour(named, list(groups.values()), panel.methods))  # fmt: skip
     spread = base.mark_tick(thickness=2, size=9, opacity=0.9).encode(
-        x="least:Q", y=across, color=colour(named, list(groups.values()), panel))  # fmt: skip
+        x="least:Q", y=across, color=colour(named, list(groups.values()), panel.methods))  # fmt: skip
     layers = [
         *([interval] if any(row["low"] is not None for row in rows) else []),
         *([spread, spread.encode(x="most:Q")] if any(row["least"] is not None for row in rows) else []), point,
@@ -84,6 +84,15 @@ def _caption(panel: Panel, told: int, rows: list[dict[str, object]]) -> str:
         parts.append("Diamonds: chosen on validation among the conditions of their method.")
     if any(row["paper"] is not None for row in rows):
         parts.append("Crosses: published values (arXiv 2308.10462v3, same model, method and dataset).")
+    if any(_is_at_best_shots(each, panel) for each in panel.ranked[:told]):
+        parts.append("ICL and RAG have no cross: the published values are at the paper's best number of shots, which "
+                     "need not be that of a line.")  # fmt: skip
     if told < len(panel.ranked):
         parts.append(f"The best {told} of {len(panel.ranked)} conditions.")
     return " ".join(parts)
+
+
+def _is_at_best_shots(each: Standing, panel: Panel) -> bool:
+    """Whether the paper has a value of this method, but not of a known number of shots."""
+    fields, name = each.condition.fields, panel.score.name
+    return published(fields, name) is None and published(fields, name, best_shots=True) is not None

@@ -83,7 +83,11 @@ async function draw(place, spec) {
     copy.autosize = {type: "fit-x", contains: "padding"};
   }
   config.legend.columns = Math.max(2, Math.floor(width / 125));
-  if (width < 480) config.axis.labelLimit = 150;
+  if (width < 480) {
+    config.axis.labelLimit = 150;
+    // Words behind the longest bar need more than their share of a narrow figure.
+    if (JSON.stringify(spec).includes('"text":{"field":"text"')) copy.padding = {left: 5, top: 5, bottom: 5, right: 28};
+  }
   const result = await window.vegaEmbed(place, copy, {config, renderer: "svg", mode: "vega-lite",
     actions: {export: true, source: false, compiled: false, editor: false}, tooltip: {theme: "custom"}});
   result.view.addEventListener("click", (event, item) => {
@@ -246,7 +250,9 @@ function example([id, instruction, reference], mine, theirs) {
 }
 
 function candidates(title, answers, reference) {
-  const column = make("div", {}, make("div", {className: "label", textContent: `candidates of ${title}`}));
+  const column = make("div", {}, make("div", {className: "label"}, `candidates of ${title}`));
+  if (reference && answers.some((each) => !each[1])) column.firstChild.append(" (in wrong ones ",
+    make("span", {className: "added", textContent: "what the reference has not"}), " and ", make("span", {className: "missing", textContent: "what only it has"}), ")");
   answers.forEach(([text, isRight, probability, note], rank) => {
     const known = [`${rank + 1}`, probability !== null ? `log-probability ${probability}` : "", note].filter(Boolean).map(visible).join(" · ");
     const body = make("pre");
