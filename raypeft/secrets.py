@@ -26,11 +26,16 @@ SHORTEST = 8
 PASSWORD_IN_URL = re.compile(r"(\b[a-z][a-z0-9+]*://)[^/:@\s\"']*:[^\s\"']*@", re.I)
 """Also a password that has a / or an @ in it."""
 NAMED = re.compile(
-    r"([\w-]*(?:token|secret|password|passwd|api[_-]?key|access[_-]?key|signature|authorization)[\w-]*[\"']?\s*[=:]\s*[\"']?)"
+    r"(\b(?:[\w-]*(?:secret|password|passwd|api[_-]?key|access[_-]?key|authorization))[\"']?\s*[=:]\s*[\"']?)"
     r"(?:(?:bearer|basic)\s+)?[^\s\"'&,;)}\]]+",
     re.I,
 )
-"""`api_key=...`, `"token": "..."`, `Authorization: Bearer ...`."""
+"""`api_key=...`, `"password": "..."`, `Authorization: Bearer ...`."""
+NAMED_TOKEN = re.compile(
+    r"(\b(?:[\w-]*(?:access|auth|api|hf|hub|session|refresh|identity)[_-]?)?token[\"']?\s*[=:]\s*[\"']?)[\w.~+/=-]{8,}",
+    re.I,
+)
+"""`token=...`, and not the tokens of models: `pad_token=...`, `max_new_tokens=...`."""
 BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.I)
 HEX_KEY = re.compile(r"\b[0-9a-f]{40}\b")
 """A key of W&B; also a commit, which a message can be without."""
@@ -60,7 +65,9 @@ def hidden_in_message(text: str) -> str:
     Whatever is called a token, key or password is hidden as well, which in a dataset or a program would be too much.
     """
     text = PASSWORD_IN_URL.sub(rf"\g<1>{HIDDEN}@", text)
-    text = BEARER.sub(rf"\g<1>{HIDDEN}", NAMED.sub(rf"\g<1>{HIDDEN}", hidden(text)))
+    text = hidden(text)
+    for form in (NAMED, NAMED_TOKEN, BEARER):
+        text = form.sub(rf"\g<1>{HIDDEN}", text)
     return HEX_KEY.sub(HIDDEN, text)
 
 

@@ -35,10 +35,11 @@ def test_what_this_machine_stores_as_a_secret_is_hidden_wherever_it_stands(secre
         ("http://me:s3cret@host/api refused", "http://***@host/api refused"),
         ("http://me:p@s/s@host/x", "http://***@host/x"),
         ("api_key=0abc rejected", "api_key=*** rejected"),
-        ('{"token": "0abc", "x": 1}', '{"token": "***", "x": 1}'),
+        ('{"token": "0abcdefg", "x": 1}', '{"token": "***", "x": 1}'),
         ("{'Authorization': 'Bearer abc.def'}", "{'Authorization': '***'}"),
         ("Authorization: Basic bWU6cGFzcw==", "Authorization: ***"),
         ("sent bearer abcdefghijk", "sent bearer ***"),
+        ("HF_TOKEN=0abcdefg", "HF_TOKEN=***"),
         ("password: hunter2", "password: ***"),
         (f"key {'0a' * 20} is not valid", "key *** is not valid"),
         ("wandb_v1_abcdefghijklmnopqrstuv", "***"),
@@ -48,7 +49,12 @@ def test_what_has_the_form_of_a_secret_is_hidden_in_a_message(text: str, shown: 
     assert hidden_in_message(text) == shown
 
 
-@pytest.mark.parametrize("text", ["http://127.0.0.1:9 refused", "s3://bucket/a@b", "ValueError: num_beams must be 1"])
+@pytest.mark.parametrize(
+    "text",
+    ["http://127.0.0.1:9 refused", "s3://bucket/a@b", "max_new_tokens=16",
+     "pad_token='<pad>'", "eos_token_id: 12345678",
+     "eos_token=endoftext", "tokens: 4096 of 2048", "tokenizer: no_such_tokenizer", "unexpected token: x"],
+)  # fmt: skip
 def test_other_messages_stay_as_they_are(text: str) -> None:
     assert hidden_in_message(text) == text
 

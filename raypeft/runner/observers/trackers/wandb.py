@@ -26,6 +26,8 @@ FINISH_SECONDS = 4.0
 
 class WeightsAndBiases:
     def __init__(self, study: Study, say: Callable[[str], None]) -> None:
+        # Its reports of errors to its makers hold up the end of the process where a server is silent.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         self.study, self.say = study, say
