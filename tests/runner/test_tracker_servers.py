@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -125,6 +127,34 @@ def test_a_process_ends_soon_where_the_server_of_wandb_is_away_and_its_runs_are_
     assert away < offline + 8, f"{away:.1f} s, and {offline:.1f} s offline"
     assert said.count("warning") == 1 and f"{url} does not answer" in said and "wandb sync" in said
     assert len(list((tmp_path / "away" / "wandb").glob("offline-run-*"))) == 2
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """A server that is there, and out of order."""
+
+    def do_GET(self) -> None:
+        self.send_response(500)
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "why"), [("0123456789" * 4, "the server does not take a run"), ("", "no key is known (wandb login)")]
+)
+def test_runs_are_kept_where_wandbs_server_takes_none_and_where_there_is_no_key(
+    tmp_path: Path, key: str, why: str
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    _, said = seconds_with_wandb(tmp_path / "kept", WANDB_BASE_URL=url, WANDB_API_KEY=key, HOME=str(tmp_path))
+    server.shutdown()
+    assert said.count("warning") == 1 and why in said, said
+    assert len(list((tmp_path / "kept" / "wandb").glob("offline-run-*"))) == 2
 
 
 SWEEP = """

@@ -13,6 +13,7 @@ from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.trackers import backend, reporter
 from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, parameters
+from raypeft.runner.observers.trackers.wandb import has_login
 from raypeft.study import trackers
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import ConfigError
@@ -134,6 +135,14 @@ def test_wandb_keeps_offline_runs_of_trials_that_run_at_the_same_time(
     assert said == []
     kept = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert kept == sorted(study.run_id(trial) for trial in ("a1", "b2"))
+
+
+def test_a_key_that_wandb_login_has_stored_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not has_login("http://localhost:8080")
+    (tmp_path / "netrc").write_text("machine localhost:8080 login user password 0123456789\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert has_login("http://localhost:8080") and not has_login("https://api.wandb.ai")
 
 
 class Broken:

@@ -6,11 +6,13 @@ Where the server does not answer, runs are kept as with WANDB_MODE=offline, for 
 
 from __future__ import annotations
 
+import netrc
 import os
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from raypeft.runner.observers.trackers.backend import Run, Study
@@ -34,8 +36,13 @@ class WeightsAndBiases:
         settings = wandb.setup().settings
         self.mode: Any = None
         """None: as WANDB_MODE says, which is online by default."""
-        if settings.mode == "online" and not answers(settings.base_url):
+        if settings.mode != "online":
+            return
+        if not answers(settings.base_url):
             self._go_offline(f"{without_password(settings.base_url)} does not answer")
+        elif not (settings.api_key or settings.identity_token_file or has_login(settings.base_url)):
+            # W&B would ask for it, amid our own lines.
+            self._go_offline("no key is known (wandb login)")
 
     def _go_offline(self, why: str) -> None:
         self.mode = "offline"
@@ -52,14 +59,14 @@ class WeightsAndBiases:
             if self.mode == "offline":
                 raise
             self._go_offline("the server does not take a run")
-            run.handle = self._init(run)
+            run.handle = self._init(run, "-kept")  # W&B still holds the first id for the run that failed
 
-    def _init(self, run: Run) -> Any:
+    def _init(self, run: Run, suffix: str = "") -> Any:
         import wandb
 
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", self.study.name),
-            id=self.study.run_id(run.trial),
+            id=self.study.run_id(run.trial) + suffix,
             name=f"{run.label} {run.trial}",
             group=self.study.name,
             notes=self.study.note,
@@ -95,6 +102,15 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """Nothing: each run is finished at its trial's end."""
+
+
+def has_login(url: str) -> bool:
+    """Whether `wandb login` has stored a key for a server; W&B's own servers share one."""
+    try:
+        hosts = netrc.netrc(os.environ.get("NETRC")).hosts
+        return urlsplit(url).netloc in hosts or (".wandb.ai" in url and "api.wandb.ai" in hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def answers(url: str) -> bool:
