@@ -96,6 +96,14 @@ def test_an_interrupted_trial_goes_on_in_its_run_of_mlflow_and_repeats_no_point(
     assert len(client.search_runs([runs["a1"].info.experiment_id])) == 2
 
 
+def test_a_trial_that_was_lost_is_killed_in_mlflow_and_goes_on_in_its_run(tmp_path: Path, client: Any) -> None:
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended("lost")])) == []
+    assert runs_of(client)["a1"].info.status == "KILLED"
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()])) == []
+    (run,) = client.search_runs([runs_of(client)["a1"].info.experiment_id])
+    assert run.info.status == "FINISHED" and points(client, run, "eval/loss") == [(2, 1.25), (4, 0.75)]
+
+
 def test_mlflow_has_parameters_scores_and_links(tmp_path: Path, client: Any) -> None:
     assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()])) == []
     run = runs_of(client)["a1"]

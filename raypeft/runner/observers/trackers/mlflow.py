@@ -13,7 +13,7 @@ from typing import Any
 
 from raypeft.runner.observers.trackers.backend import Run, Study
 
-STATUS = {"ok": "FINISHED", "pruned": "KILLED"}
+STATUS = {"ok": "FINISHED", "generated": "FINISHED", "pruned": "KILLED", "lost": "KILLED"}
 """A trial's status in MLflow's words; FAILED for all others."""
 GOES_ON = ("lost", "pruned")
 """Statuses of trials that may go on from a checkpoint. A trial with another one is run from its start, in a new run."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from raypeft.runner.observers.trackers.backend import Run, Study
-from raypeft.secrets import without_password
+from raypeft.secrets import hidden_in_message, without_password
 
 FAILED = 1
 """The exit code by which W&B marks a run as failed."""
@@ -55,10 +55,11 @@ class WeightsAndBiases:
 
         try:
             run.handle = self._init(run)
-        except CommError:
+        except CommError as error:
             if self.mode == "offline":
                 raise
-            self._go_offline("the server does not take a run")
+            reason = " ".join(hidden_in_message(str(error)).split())[:160]
+            self._go_offline(f"the server does not take a run ({reason})")
             run.handle = self._init(run, "-kept")  # W&B still holds the first id for the run that failed
 
     def _init(self, run: Run, suffix: str = "") -> Any:
