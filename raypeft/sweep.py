@@ -46,6 +46,7 @@ from raypeft.study.config import SweepConfig, Trial
 from raypeft.study.options import RunOptions
 from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
+from raypeft.study.trackers import NAMES
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
 
 
@@ -179,7 +180,7 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
         "--report-to",
         action="append",
         metavar="TRACKER",
-        help="a tracker for each trial: tensorboard, mlflow, wandb",
+        help=f"a tracker for each trial: {NAMES}",
     )
     add_arguments(parser)
     parser.add_argument(

@@ -33,7 +33,7 @@ from raypeft.study.options import (
     SandboxOptions,
 )
 from raypeft.study.parameters import SearchFields
-from raypeft.study.trackers import Tracker, read_report_to
+from raypeft.study.trackers import NAMES, Tracker, read_report_to
 
 TUNING_METHOD = "Tuning method: how the model is specialised"
 
@@ -227,7 +227,7 @@ class SweepConfig(SearchFields):
     deterministic: bool = Field(False, description=DETERMINISTIC)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(read_report_to)] = Field(
-        (), description="Experiment trackers that are told of each trial, one or a list: tensorboard, mlflow, wandb"
+        (), description=f"Experiment trackers that are told of each trial, one or a list: {NAMES}"
     )
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"

@@ -7,6 +7,7 @@ Load, tune, pick shots, decode, score, record. A sweep runs the same function in
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from raypeft.records import Candidate, Prompt
 from raypeft.results import places
 from raypeft.results.schema import schema_of
 from raypeft.retrieval.duplicates import exact_duplicates
+from raypeft.secrets import hidden_in_message
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
 from raypeft.trial import examples
@@ -69,7 +71,7 @@ def run_and_record(context: TrialContext) -> Row:
     except Pruned as pruned:
         row |= {"status": "pruned", "error": str(pruned), **pruned.measured}
     except Exception as error:
-        traceback.print_exc()  # to the process's log; the row has the message
+        print_traceback()  # to the process's log; the row has the message
         row |= failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
     row |= {"total_seconds": time.perf_counter() - started, **context.meter.columns()}
@@ -99,7 +101,7 @@ def failure(error: Exception, gpu_memory_gb: float, whole_gb: float | None = Non
     Out of memory is a result only where the process had all the memory that the trial may use. `whole_gb` is more than
     `gpu_memory_gb` for a trial that shared a GPU.
     """
-    told = f"{type(error).__name__}: {error}"
+    told = hidden_in_message(f"{type(error).__name__}: {error}")  # rows are shared
     if not gpu.is_out_of_memory(error):
         return {"status": "lost" if is_loss(error) else "failed", "error": told}
     if whole_gb and whole_gb > gpu_memory_gb:
@@ -109,6 +111,11 @@ def failure(error: Exception, gpu_memory_gb: float, whole_gb: float | None = Non
         return {"status": "oom", "error": told}
     held = f"other processes held GPU memory of this trial, which had {gpu.budget_gb():.1f} of {gpu_memory_gb:g} GiB"
     return {"status": "lost", "error": f"{held}: {told}"}
+
+
+def print_traceback() -> None:
+    """Print the error that is being handled into the process's log, without secrets."""
+    print(hidden_in_message(traceback.format_exc()), file=sys.stderr, flush=True)
 
 
 def is_loss(error: Exception) -> bool:
@@ -121,13 +128,13 @@ def record(context: TrialContext, row: Row) -> Row:
     try:
         context.store.write_rows("trials", context.trial.id, [row])
     except Exception as error:
-        traceback.print_exc()
+        print_traceback()
         kept = {name: row[name] for name in ("id", "sweep", "started_at", "attempts", *context.trial.fields)}
         row = kept | failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         try:
             context.store.write_rows("trials", context.trial.id, [row])
         except Exception:
-            traceback.print_exc()  # the store itself is out of order: the trial is run again by the same command
+            print_traceback()  # the store itself is out of order: the trial is run again by the same command
             row["error"] = f"its row could not be written: {row['error']}"
     return row
 

@@ -1,7 +1,9 @@
 """Experiment trackers: what they are told of a trial, and that their faults cost no trial."""
 
 import time
+import tomllib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ import pytest
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.results.store import ResultStore
-from raypeft.runner.observers.trackers import BACKENDS, backend, reporter
-from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, without_password
+from raypeft.runner.observers.trackers import backend, reporter
+from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, parameters
+from raypeft.runner.observers.trackers.wandb import has_login
+from raypeft.study import trackers
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import ConfigError
-from raypeft.study.trackers import PACKAGES
 from raypeft.trial.columns import tables
 
-FIELDS = {"model": "toy", "lora_r": 8, "learning_rate": 1e-3, "max_length": None, "declared": "{}"}
+FIELDS: dict[str, Any] = {"model": "toy", "tuning_method": "lora", "lora_r": 4, "learning_rate": 1e-3}
+FIELDS |= {"max_length": None, "num_beams": 10, "declared": "{}"}
 SCORES = {"em_at_1": 0.25, "test_loss": 0.5, "total_seconds": 12.0}
 TRIAL: list[Event] = [
     Started("lora r 8", FIELDS),
@@ -40,11 +44,17 @@ def report(name: str, folder: Path, *trials: tuple[str, list[Event]]) -> list[st
     return said
 
 
-def test_every_tracker_that_planning_knows_has_a_file() -> None:
-    assert BACKENDS.keys() == PACKAGES.keys()
+@pytest.mark.parametrize("entry", trackers.TRACKERS, ids=lambda entry: entry.name)
+def test_every_tracker_has_a_file_and_an_extra(entry: trackers.Entry) -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    module = import_module(f"raypeft.runner.observers.trackers.{entry.name}")
+    methods = {name for name, value in vars(backend.Backend).items() if callable(value) and not name.startswith("_")}
+    assert all(callable(getattr(module.BACKEND, name)) for name in methods)
+    assert entry.extra in extras["optional-dependencies"]
 
 
 def test_tensorboard_reads_back_curves_and_scores_of_each_trial(tmp_path: Path) -> None:
+    import tensorboardX  # noqa: F401 - takes seconds on a busy machine
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     said = report("tensorboard", tmp_path, ("a1", [*TRIAL, ended()]), ("b2", [*TRIAL, ended("pruned")]))
@@ -53,26 +63,69 @@ def test_tensorboard_reads_back_curves_and_scores_of_each_trial(tmp_path: Path) 
     assert [(each.step, each.value) for each in read.Scalars("eval/loss")] == [(2, 1.25), (4, 0.75)]
     assert [(each.step, each.value) for each in read.Scalars("result/em_at_1")] == [(4, 0.25)]
     (text,) = read.Tensors("trial/text_summary")
-    assert b"| lora_r | 8 |" in text.tensor_proto.string_val[0] and b"max_length" not in text.tensor_proto.string_val[0]
+    assert b"| lora_r | 4 |" in text.tensor_proto.string_val[0] and b"max_length" not in text.tensor_proto.string_val[0]
 
 
-def test_mlflow_has_one_run_a_trial_also_where_it_goes_on_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    assert report("mlflow", tmp_path, ("a1", TRIAL)) == []  # interrupted
-    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()]), ("b2", [*TRIAL, ended("failed")])) == []
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient()
-    runs = {
-        run.data.tags["raypeft.trial"]: run
-        for run in client.search_runs([client.get_experiment_by_name("rq2").experiment_id])
-    }
+    return MlflowClient()
+
+
+def runs_of(client: Any) -> dict[str, Any]:
+    """The newest run of each trial."""
+    found = client.search_runs([client.get_experiment_by_name("rq2").experiment_id], order_by=["start_time ASC"])
+    return {run.data.tags["raypeft.trial"]: run for run in found}
+
+
+def points(client: Any, run: Any, name: str) -> list[tuple[int, float]]:
+    return [(each.step, each.value) for each in client.get_metric_history(run.info.run_id, name)]
+
+
+def test_an_interrupted_trial_goes_on_in_its_run_of_mlflow_and_repeats_no_point(tmp_path: Path, client: Any) -> None:
+    assert report("mlflow", tmp_path, ("a1", TRIAL[:-1])) == []
+    assert runs_of(client)["a1"].info.status == "KILLED"
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()]), ("b2", [*TRIAL, ended("failed")])) == []
+    runs = runs_of(client)
     assert {trial: run.info.status for trial, run in runs.items()} == {"a1": "FINISHED", "b2": "FAILED"}
-    assert runs["a1"].data.params["lora_r"] == "8" and runs["a1"].data.metrics["result/em_at_1"] == 0.25
-    assert {each.step for each in client.get_metric_history(runs["a1"].info.run_id, "eval/loss")} == {2, 4}
+    assert points(client, runs["a1"], "eval/loss") == [(2, 1.25), (4, 0.75)]
+    assert points(client, runs["a1"], "train/loss") == [(1, 2.0)]
+    assert len(client.search_runs([runs["a1"].info.experiment_id])) == 2
+
+
+def test_a_trial_that_was_lost_is_killed_in_mlflow_and_goes_on_in_its_run(tmp_path: Path, client: Any) -> None:
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended("lost")])) == []
+    assert runs_of(client)["a1"].info.status == "KILLED"
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()])) == []
+    (run,) = client.search_runs([runs_of(client)["a1"].info.experiment_id])
+    assert run.info.status == "FINISHED" and points(client, run, "eval/loss") == [(2, 1.25), (4, 0.75)]
+
+
+def test_mlflow_has_parameters_scores_and_links(tmp_path: Path, client: Any) -> None:
+    assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()])) == []
+    run = runs_of(client)["a1"]
+    assert run.data.params == {"model": "toy", "tuning_method": "lora", "lora_r": "4", "learning_rate": "0.001"}
+    assert run.data.metrics["result/em_at_1"] == 0.25
+    assert run.data.tags["raypeft.report"] == (tmp_path / "report.html").as_uri()
+    assert f"[results]({tmp_path.as_uri()})" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_trial_that_is_run_again_after_its_end_is_another_run_of_mlflow(tmp_path: Path, client: Any) -> None:
+    for _ in range(2):
+        assert report("mlflow", tmp_path, ("a1", [*TRIAL, ended()])) == []
+    run = runs_of(client)["a1"]
+    assert points(client, run, "eval/loss") == [(2, 1.25), (4, 0.75)]
+    assert len(client.search_runs([run.info.experiment_id])) == 2
+
+
+def test_parameters_are_fields_away_from_their_defaults_without_secrets() -> None:
+    fields = {"model": "s3://key:word@bucket/m", "dataset": "toy", "tuning_method": "lora", "lora_r": 16, "seed": 1}
+    assert parameters({**fields, "num_beams": 10}) == {
+        "model": "s3://***@bucket/m", "dataset": "toy", "tuning_method": "lora", "seed": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -90,6 +143,14 @@ def test_wandb_keeps_offline_runs_of_trials_that_run_at_the_same_time(
     assert said == []
     kept = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert kept == sorted(study.run_id(trial) for trial in ("a1", "b2"))
+
+
+def test_a_key_that_wandb_login_has_stored_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not has_login("http://localhost:8080")
+    (tmp_path / "netrc").write_text("machine localhost:8080 login user password 0123456789\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert has_login("http://localhost:8080") and not has_login("https://api.wandb.ai")
 
 
 class Broken:
@@ -111,12 +172,16 @@ class Broken:
     def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
         time.sleep(self.seconds)
 
+    def interrupt(self, run: Run) -> None:
+        self.seen.append(f"{run.trial} interrupted")
+
     def close(self) -> None: ...
 
 
-def test_a_tracker_that_fails_costs_one_warning_without_its_password() -> None:
+def test_a_tracker_that_fails_costs_one_warning_without_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    broken = Broken(error="http://me:s3cret@host/api refused")
+    monkeypatch.setenv("WANDB_API_KEY", "planted-s3cret-key")
+    broken = Broken(error="http://me:s3cret@host/api refused planted-s3cret-key and api_key=s3cret")
     with Reporter("mlflow", lambda: broken, said.append) as each:
         for trial in ("a1", "b2", "c3"):
             each.hear(trial, TRIAL[0])
@@ -149,11 +214,16 @@ def test_what_is_reported_are_scores_and_cost_and_no_text() -> None:
     assert figures(ended().row) == SCORES
 
 
-def test_a_password_in_a_url_is_not_passed_on() -> None:
-    assert without_password("s3://key:word@host/x and http://h/y") == "s3://***@host/x and http://h/y"
-    assert without_password("http://me:p@s/s@host/x") == "http://***@host/x"
-    assert without_password("http://h/x?access_token=abc&y=1") == "http://h/x?access_token=***&y=1"
-    assert Study("s", "s3://a:b@h/r").run_id("t") == Study("s", "s3://c:d@h/r").run_id("t")
+def test_a_trial_is_the_same_whatever_the_password_of_its_results() -> None:
+    one, other = Study("s", "s3://a:b@h/r"), Study("s", "s3://c:d@h/r")
+    assert one.run_id("t") == other.run_id("t") and one.links["report"] == "s3://***@h/r/report.html"
+
+
+def test_a_trial_that_was_not_ended_is_said_to_be_interrupted() -> None:
+    broken = Broken()
+    with Reporter("mlflow", lambda: broken, print) as each:
+        each.hear("a1", TRIAL[0])
+    assert broken.seen == ["a1", "a1 interrupted"]
 
 
 def sweep(folder: Path, line: str) -> Any:
@@ -174,7 +244,7 @@ def test_an_unknown_tracker_and_one_that_is_not_installed_are_told_with_their_li
 ) -> None:
     with pytest.raises(ConfigError, match=r"line 2, report_to\.0: must be 'tensorboard', .* but got 'comet'"):
         sweep(tmp_path, "report_to: comet")
-    monkeypatch.setitem(PACKAGES, "wandb", "no_such_package")
+    monkeypatch.setattr(trackers, "find_spec", lambda package: None)
     with pytest.raises(ConfigError, match=r"line 2, report_to: wandb needs .* pip install 'raypeft\[wandb\]'"):
         sweep(tmp_path, "report_to: wandb")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
+from raypeft.methods import METHODS
 from raypeft.metrics.scoring import declared_scores
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import Observer
+from raypeft.secrets import hidden_in_message, hider, without_password
+from raypeft.study.config import Trial
 
 ROOM = 10_000
 """Events that wait for a slow tracker. What comes when there is no room is left out, and a line says so."""
@@ -32,6 +34,12 @@ ELSEWHERE = "elsewhere"
 COSTS = ("best_eval_loss", "test_loss", "train_seconds", "generate_seconds", "total_seconds", "trainable_params",
          "peak_memory_allocated_gb", "train_tokens_per_second")  # fmt: skip
 """Columns of a finished trial that are reported beside its scores."""
+
+
+NAMING = ("model", "dataset", "tuning_method")
+"""Fields that are reported whatever they are."""
+DECLARED = ("declared", "test_declared")
+"""Fields that hold a whole declaration of a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,17 @@ class Study:
         """`results`, a folder by its whole path, and a URL without a password."""
         is_local = "://" not in self.results
         return str(Path(self.results).expanduser().absolute()) if is_local else without_password(self.results)
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Where a reader of a tracker finds the results, and the report once `raypeft report` has written it."""
+        base = self.place if "://" in self.place else Path(self.place).as_uri()
+        return {"results": base, "report": f"{base.rstrip('/')}/report.html"}
+
+    @property
+    def note(self) -> str:
+        """The links, in Markdown."""
+        return " · ".join(f"[{name}]({url})" for name, url in self.links.items())
 
     def row(self, trial_id: str) -> Mapping[str, Any]:
         """The stored row of a trial; empty where there is none that can be read."""
@@ -88,6 +107,9 @@ class Backend(Protocol):
     def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
         """A trial is over. `status` is that of its row, such as ok, failed or pruned."""
 
+    def interrupt(self, run: Run) -> None:
+        """The sweep was interrupted, and this trial with it. It may go on later."""
+
     def close(self) -> None:
         """The sweep is over."""
 
@@ -107,6 +129,7 @@ class Reporter(Observer):
         self.waiting: queue.Queue[tuple[str, Event] | None] = queue.Queue(ROOM)
         self.runs: dict[str, Run] = {}
         self.left_out = 0
+        self.is_given_up = False
         self.thread = threading.Thread(target=self._work, name=f"report to {name}", daemon=True)
         self.thread.start()
 
@@ -130,6 +153,7 @@ class Reporter(Observer):
                 self.left_out += 1
             self.thread.join(END_SECONDS)
         if self.thread.is_alive():
+            self.is_given_up = True
             self.say(f"warning: {self.name} does not answer; what it has of this sweep is not whole")
         elif self.left_out:
             self.say(f"warning: {self.name} was too slow; {self.left_out} events were left out there")
@@ -140,17 +164,19 @@ class Reporter(Observer):
             backend = self.make()
             while (item := self.waiting.get()) is not None:
                 self._pass_on(backend, *item)
+            for run in self.runs.values():
+                backend.interrupt(run)
             backend.close()
         except Exception as error:
-            reason = without_password(" ".join(str(error).split()))[:200]
+            if self.is_given_up:  # it was said already
+                return
+            reason = " ".join(hidden_in_message(str(error)).split())[:200]
             self.say(f"warning: {self.name} failed and is left out from here on; trials and results are not touched "
                      f"({type(error).__name__}: {reason})")  # fmt: skip
 
     def _pass_on(self, backend: Backend, trial_id: str, event: Event) -> None:
         if isinstance(event, Started) and trial_id not in self.runs:  # a lost process is started again
-            # What no one has chosen is left out.
-            params = {name: value for name, value in event.fields.items() if value is not None and name != "declared"}
-            self.runs[trial_id] = Run(trial_id, event.label, params)
+            self.runs[trial_id] = Run(trial_id, hidden_in_message(event.label), parameters(event.fields))
             backend.begin(self.runs[trial_id])
         run = self.runs.get(trial_id)
         if run is None:
@@ -168,14 +194,21 @@ class Reporter(Observer):
                 backend.end(run, str(event.row["status"]), figures({**event.row, **self.row_of(trial_id)}))
 
 
+def parameters(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields away from their defaults, and those that name a trial; without secrets."""
+    method = METHODS.get(fields.get("tuning_method", ""))
+    known = Trial.model_fields | (method.model_fields if method else {})
+    hide = hider()
+    return {
+        name: hide(value) if isinstance(value, str) else value
+        for name, value in fields.items()
+        if value is not None and name not in DECLARED
+        and (name in NAMING or name not in known or value != known[name].get_default(call_default_factory=True))
+    }  # fmt: skip
+
+
 def figures(row: Mapping[str, Any]) -> dict[str, float]:
     """The scores and the cost in a row of results."""
     names = dict.fromkeys([*(score.name for score in declared_scores()), *COSTS])
     return {name: float(row[name]) for name in names
             if isinstance(row.get(name), Real) and not isinstance(row.get(name), bool)}  # fmt: skip
-
-
-def without_password(text: str) -> str:
-    """The text with `***` in place of the user and password of each URL, and of secrets in its query."""
-    text = re.sub(r"//\S*@", "//***@", text)
-    return re.sub(r"(?i)([?&][\w-]*(?:token|key|password|secret|signature)[\w-]*=)[^&\s]+", r"\1***", text)

@@ -5,7 +5,7 @@ tensorboard --logdir results/rq2/tensorboard
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from raypeft.runner.observers.trackers.backend import Run, Study
@@ -14,7 +14,7 @@ from raypeft.runner.observers.trackers.backend import Run, Study
 class TensorBoard:
     """Writes into `tensorboard/` of the results folder, or into `runs/` where results are at a URL."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
         is_local = "://" not in study.results
         self.folder = Path(study.results).expanduser() / "tensorboard" if is_local else Path("runs") / study.name
         self.study = study
@@ -23,7 +23,8 @@ class TensorBoard:
         from tensorboardX import SummaryWriter
 
         run.handle = SummaryWriter(str(self.folder / run.trial), flush_secs=10)
-        lines = [f"| {name} | {value} |" for name, value in {"trial": run.trial, **run.params}.items()]
+        links = {name: f"[{url}]({url})" for name, url in self.study.links.items()}
+        lines = [f"| {name} | {value} |" for name, value in {"trial": run.trial, **run.params, **links}.items()]
         run.handle.add_text("trial", "\n".join(["| field | value |", "| --- | --- |", *lines]))
 
     def log(self, run: Run, step: int, values: Mapping[str, float]) -> None:
@@ -40,5 +41,11 @@ class TensorBoard:
         run.handle.add_hparams(kept, {f"result/{name}": value for name, value in scores.items()}, name="hparams")
         run.handle.close()
 
+    def interrupt(self, run: Run) -> None:
+        run.handle.close()
+
     def close(self) -> None:
         """Nothing: each trial's file is closed at its end."""
+
+
+BACKEND = TensorBoard
