@@ -41,7 +41,6 @@ def test_what_this_machine_stores_as_a_secret_is_hidden_wherever_it_stands(secre
         ("sent bearer abcdefghijk", "sent bearer ***"),
         ("HF_TOKEN=0abcdefg", "HF_TOKEN=***"),
         ("password: hunter2", "password: ***"),
-        (f"key {'0a' * 20} is not valid", "key *** is not valid"),
         ("wandb_v1_abcdefghijklmnopqrstuv", "***"),
     ],
 )

@@ -428,4 +428,3 @@ def test_a_cluster_that_does_not_answer_ends_with_2_and_its_address(tmp_path):
     assert process.returncode == 2
     assert "RAY_ADDRESS has 1 error" in process.stderr and "Traceback" not in process.stderr
     assert "must name a Ray cluster that answers but got 127.0.0.1:1" in process.stderr
-

@@ -30,6 +30,11 @@ TRIAL: list[Event] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "END_SECONDS", 120)  # a busy machine needs more than a sweep would wait
+
+
 def ended(status: str = "ok") -> Finished:
     return Finished({"status": status, "error": None, "is_diverged": False, **SCORES})
 
