@@ -1,7 +1,8 @@
 """How many kernels a step launches, on a third of SmolLM2-135M's layers. On a GPU small models wait for their launches.
 
 The limits are what was counted with Transformers 5.17 and PEFT 0.21, and 2 % more. Whoever lowers a number lowers its
-limit. With all 30 layers a step of LoRA has 4,412, one of `full` 3,485, a decoding step 1,522, and 1,882 with an adapter of LoRA.
+limit. With all 30 layers a step of LoRA has 4,412 launches, one of `full` 3,485, a decoding step 1,522, and 1,882 with
+LoRA.
 """
 
 from __future__ import annotations
