@@ -18,7 +18,8 @@ from transformers import (
 from raypeft.models.classes.codegen import codegen
 from raypeft.models.classes.llama import LlamaSizes, llama
 from raypeft.models.classes.t5 import T5Sizes, t5
-from raypeft.models.loading import Base, _quantization, _settle_special_tokens
+from raypeft.models.loading import Base, _quantization
+from raypeft.models.settling import settle_tokens
 from raypeft.models.table import MODELS, TOY_FOLDER
 
 
@@ -91,7 +92,7 @@ def build_base(bar, weights, scale, device, dtype, fake=None):
     model.requires_grad_(False)
     # The vocabulary's size counts, not what its tokens spell, and the true tokenizers are out of reach offline.
     tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
-    _settle_special_tokens(model, tokenizer)
+    settle_tokens(model, tokenizer)
     params = sum(parameter_count(each) for each in model.parameters())
     if params != sizes.total_params:
         raise AssertionError(f"{bar.model} must have {sizes.total_params} parameters but {params} were built")
