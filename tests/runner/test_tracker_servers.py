@@ -193,6 +193,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.cluster
 def test_no_secret_of_the_user_stands_in_anything_that_a_sweep_with_trackers_writes(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SWEEP)
