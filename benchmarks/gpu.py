@@ -3,8 +3,8 @@
     python benchmarks/gpu.py --data datasets/conala --folder gpu_results --minutes 9 --out benchmarks/results/gpu.md
     python benchmarks/gpu.py --rehearse --folder /tmp/rehearsal          # small sizes, on a CPU, in some minutes
 
-Each part is a process of its own, so that one which ends badly takes no other with it and leaves the card empty. What a
-part prints is kept in --folder; parts that have succeeded are not run again. --minutes ends between two parts.
+Each part is a process of its own, so that one which ends badly takes no other with it and leaves the card empty. The
+table of each is kept in --folder; parts that have succeeded are not run again. --minutes ends between two parts.
 
 Memory, training and decoding are the benchmarks of these names. `together` runs equal trainings one after the other and
 several at once on one card. `same` holds candidates of the GPU in float32 against those of the CPU. `full` makes a
@@ -145,14 +145,16 @@ def full(options):
 
 
 def run_part(name, words, folder):
-    """Run a part and keep what it prints; whether it succeeded."""
-    started = time.perf_counter()
-    done = subprocess.run([sys.executable, str(HERE / words[0]), *words[1:]], capture_output=True, text=True,
+    """Run a part and keep its table; whether it succeeded."""
+    started, table = time.perf_counter(), folder / f"{name}.table"
+    out = {"gpu.py": [], "memory.py": ["--output", str(table)]}.get(words[0], ["--out", str(table)])
+    done = subprocess.run([sys.executable, str(HERE / words[0]), *words[1:], *out], capture_output=True, text=True,
                           env=os.environ | {"HF_HUB_OFFLINE": "1"})  # fmt: skip
     seconds = time.perf_counter() - started
     print(f"{name}: {'done' if done.returncode == 0 else 'failed'} in {seconds:.0f} s", flush=True)
     if done.returncode == 0:
-        (folder / f"{name}.md").write_text(done.stdout)
+        (folder / f"{name}.md").write_text(table.read_text() if out else done.stdout)
+        table.unlink(missing_ok=True)
     else:
         (folder / f"{name}.failed.txt").write_text(done.stdout[-5000:] + done.stderr[-5000:])
     return done.returncode == 0
