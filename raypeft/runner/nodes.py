@@ -29,6 +29,7 @@ from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
 from raypeft.runner.run import SweepRun
 from raypeft.runner.session import RayLost
+from raypeft.secrets import hidden_in_message, without_password
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
 
@@ -79,12 +80,13 @@ def lacking(needs: Needs) -> Sequence[str]:
     if Path(needs.folder).is_dir():
         os.chdir(needs.folder)  # as its trials will
     lacks = [f"{path} is not there" for path in needs.paths if not Path(path).expanduser().exists()]
+    results = without_password(needs.results)
     try:
         if not Folder(needs.results).exists(needs.mark):
-            lacks.append(f"{needs.results} is another folder there than here (it must be on a shared disk, or a URL "
-                         f"such as s3://bucket/results)")  # fmt: skip
+            lacks.append(f"{results} is another folder there than here (it must be on a shared disk, or a URL such as "
+                         f"s3://bucket/results)")  # fmt: skip
     except (OSError, ValueError) as error:
-        lacks.append(f"the results in {needs.results} cannot be read there ({error})")
+        lacks.append(f"the results in {results} cannot be read there ({hidden_in_message(str(error))})")
     found = dict(_versions())
     return (*lacks, *(f"the package {name} is not installed" for name in PACKAGES if name not in found))
 
