@@ -59,6 +59,8 @@ class ResultStore(Folder):
         filesystem, root = opened(url)
         if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.NotFound:
             hint = PRIVATE if url.startswith(HUB) else ""
+            if filesystem.get_file_info(f"{root}/{table}.parquet").type == pa.fs.FileType.File:
+                hint = f"; move {table}.parquet to {table}/{TOGETHER}.parquet, and other tables likewise"
             raise FileNotFoundError(f"{url} must be a sweep's folder but holds no {table}/{hint}")
         return cls(url, tables, make=False)
 

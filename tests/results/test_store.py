@@ -473,6 +473,14 @@ def test_opening_what_is_not_there_is_refused_and_makes_no_folder(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_tables_that_lie_in_the_folder_itself_are_told_where_they_belong(tmp_path: Path) -> None:
+    (tmp_path / "trials.parquet").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"move trials\.parquet to trials/all\.parquet, and other"
+    ):
+        ResultStore.existing(str(tmp_path), TABLES)
+
+
 def test_opening_what_is_not_there_on_s3_is_refused_and_makes_no_folder(bucket: str) -> None:
     url = sweep_url(bucket, "mistyped")
     for _ in range(2):  # the first look must not make what the second would find
