@@ -475,9 +475,7 @@ def test_opening_what_is_not_there_is_refused_and_makes_no_folder(tmp_path: Path
 
 def test_tables_that_lie_in_the_folder_itself_are_told_where_they_belong(tmp_path: Path) -> None:
     (tmp_path / "trials.parquet").touch()
-    with pytest.raises(
-        FileNotFoundError, match=r"move trials\.parquet to trials/all\.parquet, and other"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"move trials\.parquet to trials/all\.parquet, and other"):
         ResultStore.existing(str(tmp_path), TABLES)
 
 
