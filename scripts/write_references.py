@@ -76,7 +76,7 @@ def fields_page() -> str:
             GENERATED,
             "A field without a default is required. `null` means that the field is not set.",
             "Only the trial fields and the fields of tuning methods are part of a trial's id.",
-            *_section("## Top level", _field_rows(SweepConfig)),
+            *_section("## Top level", _own_first(SweepConfig)),
             *_section("## `resources`", _field_rows(Resources)),
             *_section("## `sandbox`", _field_rows(SandboxOptions)),
             "\n## `parameters`\n",
@@ -187,6 +187,11 @@ def _field_rows(model: type[BaseModel], leave_out: Sequence[str] = ()) -> list[R
         for name, field in schema["properties"].items()
         if name not in leave_out
     ]
+
+
+def _own_first(model: type[BaseModel]) -> list[Row]:
+    """The rows of a model's fields, those that it inherits behind its own."""
+    return sorted(_field_rows(model), key=lambda row: row[0].strip("`") not in model.__annotations__)
 
 
 def _options(field: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -19,19 +19,7 @@ from raypeft.models.table import Weights
 from raypeft.prompting.forms import PromptForm
 from raypeft.prompting.templates import PromptTemplate, as_text, read_template
 from raypeft.records import Column, Dataset
-from raypeft.study.options import (
-    CHECKPOINT_MINUTES,
-    DETERMINISTIC,
-    KEEP,
-    KEEP_CHECKPOINTS,
-    MAX_FAILURES,
-    STALL_MINUTES,
-    Keep,
-    KeepCheckpoints,
-    Resources,
-    RunOptions,
-    SandboxOptions,
-)
+from raypeft.study.options import Resources, RunFields, RunOptions
 from raypeft.study.parameters import SearchFields
 from raypeft.study.trackers import NAMES, Tracker, read_report_to
 
@@ -204,7 +192,7 @@ class Trial(BaseModel):
         return f"{self.model} {self.data_name} {self.tuning_method}{shots}"
 
 
-class SweepConfig(SearchFields):
+class SweepConfig(SearchFields, RunFields):
     """The top level of a sweep file. Grids are plain mappings here; `raypeft.study.plan` makes trials from them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -218,13 +206,6 @@ class SweepConfig(SearchFields):
         [], description="Statements that the sweep tests. The report says of each whether it is supported"
     )
     resources: Resources = Field(Resources(), description="What one trial may use")
-    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
-    keep: Keep = Field("adapter", description=KEEP)
-    max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
-    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
-    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
-    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
-    deterministic: bool = Field(False, description=DETERMINISTIC)
     results: str = Field("results", min_length=1, description="Folder or URL for the results of all sweeps")
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(read_report_to)] = Field(
         (), description=f"Experiment trackers that are told of each trial, one or a list: {NAMES}"
@@ -240,17 +221,8 @@ class SweepConfig(SearchFields):
 
     def run_options(self, force: bool = False, generate_only: bool = False) -> RunOptions:
         """How its trials are run."""
-        return RunOptions(
-            force=force,
-            generate_only=generate_only,
-            keep=self.keep,
-            max_failures=self.max_failures,
-            checkpoint_minutes=self.checkpoint_minutes,
-            keep_checkpoints=self.keep_checkpoints,
-            stall_minutes=self.stall_minutes,
-            deterministic=self.deterministic,
-            sandbox=self.sandbox,
-        )
+        said = {name: getattr(self, name) for name in RunFields.model_fields}
+        return RunOptions(**said, force=force, generate_only=generate_only)
 
     @field_validator("datasets")
     @classmethod

@@ -19,6 +19,7 @@ from raypeft.models.table import family_of
 from raypeft.prompting.forms import CORRECTED
 from raypeft.prompting.templates import chosen_form
 from raypeft.records import Dataset
+from raypeft.study.options import USUAL_BATCH
 
 if TYPE_CHECKING:
     from raypeft.study.config import Trial
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 MARGIN = 1.05
 """What the allocator loses to holes and rounding: reserved memory was at most 4 % above that of tensors in training
 (ten models on an H200, benchmarks/memory.py)."""
-USUAL_BATCH, LARGEST_BATCH = 16, 128
-"""Examples decoded together by default, and at most where their number is `auto`: more gain little on an H200."""
+LARGEST_BATCH = 128
+"""Examples decoded together at most where their number is `auto`: more gain little on an H200."""
 FILLED = 0.5
 """The share of its budget that decoding may fill where the number of examples is `auto`."""
 PARTS = (8, 4, 2)
@@ -101,12 +102,11 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
 
 def _examples_at_once(architecture: Architecture, trial: Trial, resources: Resources, room: float) -> int:
     """How many examples are decoded together within so many bytes."""
-    asked = resources.generation_batch_size
-    batch_size = USUAL_BATCH if asked == "auto" else asked
+    batch_size = resources.decoded_together
     while batch_size > 1 and generation_bytes(architecture, trial, batch_size) > room:
         batch_size //= 2
     filled = room - (1 - FILLED) * resources.gpu_memory_gb * GIB
-    while asked == "auto" and batch_size < LARGEST_BATCH:
+    while resources.generation_batch_size == "auto" and batch_size < LARGEST_BATCH:
         if generation_bytes(architecture, trial, 2 * batch_size) > filled:
             break
         batch_size *= 2

@@ -1,10 +1,13 @@
-"""What trials may use and how they are run: `Resources`, `SandboxOptions`, `RunOptions`. None changes a trial's id."""
+"""What trials may use and how they are run: `Resources`, `SandboxOptions`, `RunFields`. None changes a trial's id."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from raypeft.sandbox import Limits, SandboxSettings
+
+USUAL_BATCH = 16
+"""Examples decoded together by default."""
 
 
 class Resources(BaseModel):
@@ -19,7 +22,7 @@ class Resources(BaseModel):
         "false: never. null: where there is one when the sweep starts",
     )
     generation_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        16,
+        USUAL_BATCH,
         description="Examples decoded together. Halved automatically when GPU memory runs out. auto: on a GPU, as many "
         "as half of the budget is predicted to hold, at most 128: small models are decoded several times as fast, but "
         "peak memory no longer compares methods",
@@ -29,6 +32,11 @@ class Resources(BaseModel):
         description="Whether small trials share a GPU. auto: a trial gets an eighth, a quarter, half or all of "
         "gpu_memory_gb, the smallest part that its predicted peak fits. Times are then those of a shared GPU",
     )
+
+    @property
+    def decoded_together(self) -> int:
+        """Examples decoded together where no plan for a GPU's memory says how many."""
+        return USUAL_BATCH if self.generation_batch_size == "auto" else self.generation_batch_size
 
 
 class SandboxOptions(BaseModel):
@@ -65,48 +73,52 @@ class SandboxOptions(BaseModel):
         return SandboxSettings(limits, self.tier, self.stop, self.allow_unsafe_execution)
 
 
-CHECKPOINT_MINUTES = (
-    "Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes on from its last "
-    "one. 0: after every step; null: no checkpoints"
-)
-STALL_MINUTES = (
-    "A running trial of which nothing has been heard for so many minutes is ended and counts as failed: no step, batch "
-    "of answers or stage. null: never"
-)
-KeepCheckpoints = Literal["none", "last"]
-KEEP_CHECKPOINTS = (
-    "What is kept of the checkpoints of a finished trial. none: nothing; last: the last one, with the state of the "
-    "optimiser if training had not ended"
-)
 Keep = Literal["adapter", "model", "nothing"]
-KEEP = (
-    "What is kept of a trained model. adapter: the adapter, and nothing of full fine-tuning; model: the weights of "
-    "full fine-tuning as well; nothing: neither"
-)
+KeepCheckpoints = Literal["none", "last"]
 
 
-MAX_FAILURES = (
-    "How many times a trial is started again within a sweep when its process or its node is lost. Its own errors are "
-    "not tried again"
-)
-
-
-DETERMINISTIC = (
-    "Whether PyTorch and CUDA use deterministic algorithms where they have them, so that a trial on the same GPU gives "
-    "the same numbers again. Slower"
-)
-
-
-class RunOptions(BaseModel):
-    """How trials are run. These options are not part of a trial's id."""
+class RunFields(BaseModel):
+    """How trials are run, as a sweep file says it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")
+    keep: Keep = Field(
+        "adapter",
+        description="What is kept of a trained model. adapter: the adapter, and nothing of full fine-tuning; model: "
+        "the weights of full fine-tuning as well; nothing: neither",
+    )
+    max_failures: int = Field(
+        2,
+        ge=0,
+        description="How many times a trial is started again within a sweep when its process or its node is lost. Its "
+        "own errors are not tried again",
+    )
+    checkpoint_minutes: float | None = Field(
+        5,
+        ge=0,
+        description="Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes "
+        "on from its last one. 0: after every step; null: no checkpoints",
+    )
+    keep_checkpoints: KeepCheckpoints = Field(
+        "none",
+        description="What is kept of the checkpoints of a finished trial. none: nothing; last: the last one, with the "
+        "state of the optimiser if training had not ended",
+    )
+    stall_minutes: float | None = Field(
+        120,
+        gt=0,
+        description="A running trial of which nothing has been heard for so many minutes is ended and counts as "
+        "failed: no step, batch of answers or stage. null: never",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Whether PyTorch and CUDA use deterministic algorithms where they have them, so that a trial on "
+        "the same GPU gives the same numbers again. Slower",
+    )
+
+
+class RunOptions(RunFields):
+    """How trials are run: what the sweep file says, and the command."""
+
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")
-    keep: Keep = Field("adapter", description=KEEP)
-    max_failures: int = Field(2, ge=0, description=MAX_FAILURES)
-    checkpoint_minutes: float | None = Field(5, ge=0, description=CHECKPOINT_MINUTES)
-    keep_checkpoints: KeepCheckpoints = Field("none", description=KEEP_CHECKPOINTS)
-    stall_minutes: float | None = Field(120, gt=0, description=STALL_MINUTES)
-    deterministic: bool = Field(False, description=DETERMINISTIC)
-    sandbox: SandboxOptions = Field(SandboxOptions(), description="How generated programs are run on their tests")

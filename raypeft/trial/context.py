@@ -23,7 +23,7 @@ from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Services
 from raypeft.stopping import Stop
 from raypeft.study.config import Trial
-from raypeft.study.memory import USUAL_BATCH, Prediction
+from raypeft.study.memory import Prediction
 from raypeft.study.options import Resources, RunOptions
 
 
@@ -76,8 +76,7 @@ class TrialContext:
     @property
     def generation_batch_size(self) -> int:
         """Examples decoded at once: as asked, or as many as the GPU's budget allows."""
-        asked = (self.memory_plan or self.resources).generation_batch_size
-        return USUAL_BATCH if asked == "auto" else asked
+        return self.memory_plan.generation_batch_size if self.memory_plan else self.resources.decoded_together
 
     @property
     def runs_tests(self) -> bool:
