@@ -4,7 +4,7 @@
     python benchmarks/generation.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --data datasets/conala --examples 8
     python benchmarks/generation.py --random SmolLM2-135M --examples 64 --batch-size 64      # for a GPU: needs no files
 
-Same model, prompts and search, the two alternating in one process, in float32. On a CPU candidates must be identical or the
+Same model, prompts and search, the ways alternating in one process, in float32 unless --bfloat16 is given. On a CPU candidates must be identical or the
 run fails; on a GPU, where a kernel's sums may depend on the batch, the table says how many are. With --random the weights
 are random at the model's true size, and every answer has the full 64 tokens.
 """
@@ -102,14 +102,15 @@ def random_base(name):
 def compare(base, prompts, stop, options):
     """A row's figures: the speeds of all ways in examples a second, our ratios, and how many examples are identical."""
     ours, alone, padded, same = [], [], [], []
+    few = prompts[: options.alone]
     for _ in range(options.rounds):
         mine, seconds = timed(batched, base, prompts, stop, options.batch_size)
         ours.append(len(prompts) / seconds)
-        other, seconds = timed(one_at_a_time, base, prompts, stop)
-        alone.append(len(prompts) / seconds)
+        other, seconds = timed(one_at_a_time, base, few, stop)
+        alone.append(len(few) / seconds)
         _, seconds = timed(left_padded, base, prompts, stop, options.batch_size)
         padded.append(len(prompts) / seconds)
-        same.append(sum(a == b for a, b in zip(mine, other, strict=True)) / len(prompts))
+        same.append(sum(a == b for a, b in zip(mine[: len(few)], other, strict=True)) / len(few))
         assert same[-1] == 1 or torch.cuda.is_available(), "the candidates differ"
     speeds = (f"{median(each):.2f}" for each in (alone, padded, ours))
     return *speeds, spread(ours, alone), spread(ours, padded), f"{100 * min(same):.0f} %"
@@ -126,12 +127,16 @@ def main():
     parser.add_argument("--model", help=MODEL)
     parser.add_argument("--random", metavar="NAME", help="a Llama-class model of the table, with random weights")
     parser.add_argument("--data", help=DATA)
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="as trials decode on a GPU; candidates then differ more"
+    )
+    parser.add_argument("--alone", type=int, default=10**6, help="decode so many examples one at a time, at most")
     add_numbers(parser, examples=32, batch_size=16, rounds=3, threads=2)
     add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base = random_base(options.random) if options.random else load_base(options.model or "toy")
-    base.model.float()
+    base.model.to(torch.bfloat16 if options.bfloat16 else torch.float32)
     stop = None if options.random else "\n"
     name = f"{options.random}, random weights," if options.random else Path(options.model or "toy").name
     dataset = "conala" if options.data else "toy"
@@ -143,12 +148,13 @@ def main():
         mean_length = sum(len(prompt.prompt_ids) for prompt in prompts) / len(prompts)
         lines.append(row(num_shots, f"{mean_length:.0f}", *compare(base, prompts, stop, options)))
         print(lines[-1], flush=True)
-    how = flags(options, "examples", "rounds", "batch_size", "threads")
+    options.alone = min(options.alone, options.examples)
+    how = flags(options, "examples", "alone", "rounds", "batch_size", "threads")
     report = [
         "# Decoding: examples a second",
         "",
         f"{command('generation', how)}: {name} on {dataset}, 10 beams, up to 64 new tokens,",
-        f"{'stop at a newline' if stop else 'no stop'}, float32, {options.threads} threads, {device_name()}, torch {torch.__version__}.",
+        f"{'stop at a newline' if stop else 'no stop'}, {base.model.dtype}, {options.threads} threads, {device_name()}, torch {torch.__version__}.",
         "",
         *head(
             "> shots",
@@ -158,7 +164,7 @@ def main():
             "> raypeft",
             "against one at a time",
             "against batches",
-            "> identical to one at a time",
+            "> of these identical",
         ),
         *lines,
     ]

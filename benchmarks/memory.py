@@ -36,6 +36,7 @@ from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import training_steps
 from raypeft.training.loop import Recipe, train_model
+from raypeft.trial.tune import narrow
 
 # bitsandbytes and peft are imported where they are used: this script's first process must keep off the card, since a
 # second CUDA context on it would be taken for the first's and count against the budget.
@@ -98,6 +99,7 @@ def run_bar(bar, options):
             if weights == "nf4":
                 check_adapters(model)
             row |= trained(trial, plan, model, base, splits, meter)
+            narrow(trial.method, model)
             row |= answered(trial, plan, model, base, splits, meter)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -121,9 +123,15 @@ def trained(trial, plan, model, base, splits, meter):
     method, train = trial.method, splits["train"]
     with meter.stage("train"):
         recipe = Recipe(
-            method, trial.seed, base.tokenizer.pad_token_id, plan.gradient_checkpointing, plan.micro_batch_size
+            method,
+            trial.seed,
+            base.tokenizer.pad_token_id,
+            plan.gradient_checkpointing,
+            plan.micro_batch_size,
+            graphs=True,
         )
         result = train_model(model, train, splits["validation"], recipe, listener)
+    print(f"  graphs: {result.graphed}", file=sys.stderr, flush=True)
     steps = list(training_steps(train, method, trial.seed, result.steps))
     tokens = sum(len(prompt) for batches in steps[1:] for batch in batches for prompt in batch)
     seconds = [later - earlier for earlier, later in pairwise(ends[1:])]

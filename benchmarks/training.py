@@ -17,6 +17,7 @@ from statistics import median
 
 import torch
 from datasets import Dataset
+from generation import random_base
 from peft import LoraConfig, get_peft_model
 from reports import DATA, add_numbers, add_out, arguments, command, flags, head, publish, row
 from transformers import (
@@ -34,10 +35,10 @@ from raypeft.methods import Lora
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
-from raypeft.training.batches import IGNORED, collate, training_steps
-from raypeft.training.packing import can_pack, collate_packed
-from raypeft.training.step import make_optimizer, optimise_step
+from raypeft.training.batches import IGNORED, training_steps
+from raypeft.training.loop import Recipe, Training
 
+SIZE = 8192 if torch.cuda.is_available() else 2048
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""
 SMOLLM2_135M = {
@@ -52,7 +53,10 @@ SMOLLM2_135M = {
 }
 
 
-def load_model(path):
+def load_model(path, random_name=None):
+    if random_name:
+        base = random_base(random_name)
+        return base.model.bfloat16() if torch.cuda.is_available() else base.model, base.tokenizer
     if path:
         base = load_base(path, path)
         return base.model, base.tokenizer
@@ -75,6 +79,9 @@ OPPONENTS = {
 }
 OURS = "raypeft"
 PADDED = "raypeft, without packing"
+WAYS = {PADDED: {"packs": False}, OURS: {}}
+if torch.cuda.is_available():
+    WAYS = {PADDED: {"packs": False}, "raypeft, without graphs": {"graphs": False}, OURS: {}}
 
 
 def as_rows(prompts, pad_token_id, fixed):
@@ -116,32 +123,28 @@ def trainer_speed(model, prompts, tokenizer, folder, fixed=False, **how):
     return sum(min(len(prompt), PAPER_LENGTH) for prompt in prompts) / (time.perf_counter() - started)
 
 
-def our_speed(model, prompts, pad_token_id, packs=True):
-    """The same of our loop's steps, optimiser, schedule and the trial of packing included."""
+def our_speed(model, prompts, pad_token_id, packs=True, graphs=True):
+    """The same of our loop's steps, optimiser, schedule, the trial of packing and the recording of graphs included."""
     method = Lora(num_train_epochs=1)
-    steps = -(-len(prompts) // method.per_device_train_batch_size)
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     started = time.perf_counter()
-    make = collate_packed if packs and can_pack(model, prompts, pad_token_id) else collate
-    model.train()
-    optimizer, scheduler = make_optimizer(trainable, method, steps)
-    for batches in training_steps(prompts, method, 42, steps):
-        optimise_step(
-            model, batches, lambda batch: make(batch, pad_token_id, model.device), optimizer, method.max_grad_norm
-        )
-        scheduler.step()
+    training = Training(model, prompts, Recipe(method, 42, pad_token_id, graphs=graphs))
+    if packs:
+        training.prepare()
+    for batches in training_steps(prompts, method, 42, training.total_steps):
+        training.step(batches)
     return sum(map(len, prompts)) / (time.perf_counter() - started)
 
 
 def peak_flops():
-    """What a large float32 matrix product reaches here, in FLOP/s: the ceiling for the floor below."""
-    size = 2048
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    left @ right
+    """What a large matrix product reaches here (bfloat16 on a GPU), in FLOP/s: the ceiling for the floor below."""
+    device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    left, right = torch.randn(2, SIZE, SIZE, device=device, dtype=dtype)
+    (left @ right).sum().item()
     started = time.perf_counter()
     for _ in range(4):
-        left @ right
-    return 4 * 2 * size**3 / (time.perf_counter() - started)
+        found = left @ right
+    found.sum().item()
+    return 4 * 2 * SIZE**3 / (time.perf_counter() - started)
 
 
 def main():
@@ -150,12 +153,13 @@ def main():
     parser.add_argument(
         "--model", help="folder or GGUF file; without it, SmolLM2-135M's architecture with random weights"
     )
+    parser.add_argument("--random", metavar="NAME", help="this model of raypeft's table at its size, random weights")
     parser.add_argument("--examples", type=int, default=320, help="training examples in one round")
     add_numbers(parser, rounds=3, threads=2)
     add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model, tokenizer = load_model(options.model)
+    model, tokenizer = load_model(options.model, options.random)
     dataset = "conala" if options.data else "toy"
     train = DATASETS[dataset].load(options.data, None)["train"]
     sample = random.Random(42).sample(train, min(options.examples, len(train)))
@@ -166,13 +170,11 @@ def main():
 
 def compare(model, prompts, tokenizer, rounds):
     """Tokens a second of each round, by loop."""
-    speeds = {name: [] for name in (*OPPONENTS, PADDED, OURS)}
+    speeds = {name: [] for name in (*OPPONENTS, *WAYS)}
     for round_number in range(rounds + 1):
         # The first round warms all up and is not counted.
         few = prompts[:16] if round_number == 0 else prompts
-        found = {
-            name: our_speed(with_lora(model), few, tokenizer.pad_token_id, name == OURS) for name in (OURS, PADDED)
-        }
+        found = {name: our_speed(with_lora(model), few, tokenizer.pad_token_id, **how) for name, how in WAYS.items()}
         for name, how in OPPONENTS.items():
             found[name] = trainer_speed(with_lora(model), few, tokenizer, "/tmp/raypeft-benchmark", **how)
         if round_number:
@@ -195,7 +197,8 @@ def report(options, model, prompts, speeds, dataset):
     peak = peak_flops()
     floor = 4 * body / peak
     mean_length = sum(map(len, prompts)) / len(prompts)
-    given = ("--data CONALA" if options.data else "", "--model MODEL" if options.model else "")
+    given = ("--data CONALA" if options.data else "", "--model MODEL" if options.model else "",
+             f"--random {options.random}" if options.random else "")  # fmt: skip
     how = command("training", *given, flags(options, "examples", "rounds", "threads"))
     return [
         "# Training: non-padding tokens a second",
@@ -210,7 +213,7 @@ def report(options, model, prompts, speeds, dataset):
         ),
         "",
         f"Floor: {1 / floor:.0f} tokens/s, the layers' matrix products alone ({body / 1e6:.0f}M parameters, 4 FLOP each a token) at the",
-        f"{peak / 1e9:.0f} GFLOP/s that a 2048 x 2048 product reaches here; we are at {median(speeds[OURS]) * floor:.0%} of it.",
+        f"{peak / 1e9:.0f} GFLOP/s that a {SIZE} x {SIZE} product reaches here; we are at {median(speeds[OURS]) * floor:.0%} of it.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: no hub, and the real datasets where they lie."""
+"""What all tests share: no hub, the real datasets where they lie, and no GPU but for tests that are marked so."""
 
 import gc
 import os
@@ -45,6 +45,21 @@ def reference() -> Path:
     if not folder:
         pytest.skip("RAYPEFT_REFERENCE is not set")
     return Path(folder)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, on which numbers have fewer digits, unless tests of them are asked for (`pytest -m gpu`)."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU, and pytest -m gpu"))
 
 
 def pytest_collection_finish() -> None:

@@ -8,38 +8,35 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicCache
 
-from raypeft.decoding import beam_attention
+from raypeft.decoding import beam_attention, fixed_cache
 from raypeft.decoding.search import Decoder, Path, Search
 from raypeft.models import virtual_tokens
 from raypeft.records import Candidate, Prompt
 
 
-def paths(model: Any) -> list[Path]:
-    """The paths of decoding that may be tried for a model, the fastest first."""
+def paths(model: Any, graphs: bool = True) -> list[Path]:
+    """The paths of decoding that may be tried for a model, the fastest first; `graphs` on a GPU only."""
     if model.config.is_encoder_decoder:
         return ["plain", "alone"]  # its encoder reads a prompt once in any case
-    shared: list[Path] = ["shared"] if beam_attention.supports(_without_adapter(model)) else []
-    return [*shared, "cached", "plain", "alone"]
+    if not beam_attention.supports(_without_adapter(model)):
+        return ["cached", "plain", "alone"]
+    graphed: list[Path] = ["graphed"] if graphs and model.device.type == "cuda" else []
+    return [*graphed, "shared", "cached", "plain", "alone"]
 
 
 def decoder_for(model: Any, tokenizer: Any, search: Search, prompts: Sequence[Prompt]) -> Decoder:
     """The decoder of the search's path; `prompts` are all that will be decoded, for what they have in common."""
-    path = search.path or paths(model)[0]
+    path = search.path or paths(model, search.graphs)[0]
     if model.config.is_encoder_decoder:
         return PairDecoder(model, tokenizer, search, prompts)
-    if path in ("plain", "alone"):
-        return PlainDecoder(model, tokenizer, search, prompts)
-    return (
-        SharedDecoder(model, tokenizer, search, prompts)
-        if path == "shared"
-        else CachedDecoder(model, tokenizer, search, prompts)
-    )
+    return DECODERS[path](model, tokenizer, search, prompts)
 
 
 def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
@@ -148,15 +145,27 @@ class SharedDecoder(CachedDecoder):
         sequences = self.sequences(prompts)
         read, read_mask = self._padded([sequence[:-1] for sequence in sequences], None)
         cache = self._read_prompts(read, read_mask)
-        beam_attention.fork(cache, read_mask)
         input_ids, mask = self._padded(sequences)
-        with beam_attention.beam_attention(self.inner):
+        with beam_attention.beam_attention(self.inner), self._step(cache, read_mask):
             return self.find(
                 prompts,
                 {"input_ids": input_ids, "attention_mask": mask},
                 {"past_key_values": cache},
                 input_ids.shape[1],
             )
+
+    def _step(self, cache: Cache, read_mask: torch.Tensor) -> AbstractContextManager[None]:
+        """Turn the cache of prompts into one of beams; what must hold while they are decoded."""
+        beam_attention.fork(cache, read_mask)
+        return nullcontext()
+
+
+class GraphedDecoder(SharedDecoder):
+    """Writes what beams generate into tensors of a fixed length; on a GPU a step is then a CUDA graph."""
+
+    def _step(self, cache: Cache, read_mask: torch.Tensor) -> AbstractContextManager[None]:
+        rows = len(read_mask) * self.search.rows
+        return fixed_cache.fixed_step(self.inner, cache, read_mask, rows, self.search.max_new_tokens)
 
 
 class PlainDecoder(Decoder):
@@ -183,6 +192,16 @@ class PairDecoder(Decoder):
         inputs = _padded_batch(prompts, self.tokenizer.pad_token_id, self.model.device, "right")
         # The first token of its answer is what starts the decoder.
         return self.find(prompts, inputs, {}, 1)
+
+
+DECODERS: dict[Path, type[Decoder]] = {
+    "graphed": GraphedDecoder,
+    "shared": SharedDecoder,
+    "cached": CachedDecoder,
+    "plain": PlainDecoder,
+    "alone": PlainDecoder,
+}
+"""Of a decoder-only model."""
 
 
 def _padded_batch(prompts: Sequence[Prompt], pad: int, device: Any, side: str) -> dict[str, torch.Tensor]:

@@ -18,9 +18,11 @@ from raypeft.decoding.sampling import KeyedPicks, noise
 from raypeft.decoding.stopping import BeamScores, Ends, Opening
 from raypeft.records import Candidate, Prompt
 
-Path = Literal["shared", "cached", "plain", "alone"]
+Path = Literal["graphed", "shared", "cached", "plain", "alone"]
 """How a batch is decoded, the fastest first.
 
+- graphed: as shared, with what is generated in tensors of a fixed length, so that a GPU repeats a step as a CUDA graph
+  (`raypeft.decoding.fixed_cache`)
 - shared: prompts are read once, and the beams of an example attend to one copy (`raypeft.decoding.beam_attention`)
 - cached: prompts are read once, and the usual cache repeats them for each beam
 - plain: `generate` reads the prompts of a batch itself
@@ -57,6 +59,8 @@ class Search:
     """Examples that are decoded at once."""
     path: Path | None = None
     """None: the first one that the kind of model may have."""
+    graphs: bool = True
+    """Whether the path may be `graphed`, where none is given."""
 
     @property
     def rows(self) -> int:

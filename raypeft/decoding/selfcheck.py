@@ -68,7 +68,7 @@ def choose_path(model: Any, tokenizer: Any, search: Search) -> Chosen:
         prompts = _prompts(tokenizer, model, 0)
         expected = _expected(model, tokenizer, checked, prompts)
         left: list[str] = []
-        for path in paths(model)[:-1]:
+        for path in paths(model, search.graphs)[:-1]:
             along = replace(checked, path=path)
             problem = _window_problem(model, tokenizer, along) or _problem(model, tokenizer, along, prompts, expected)
             if problem is None:
@@ -146,7 +146,7 @@ def _window_problem(model: Any, tokenizer: Any, search: Search) -> str | None:
     encoder-decoder, whose padding is on the right.
     """
     window = _window(model.config)
-    if window is None or search.path == "shared" or model.config.is_encoder_decoder:
+    if window is None or search.path in ("graphed", "shared") or model.config.is_encoder_decoder:
         return None
     if search.path == "cached":
         return f"padding would stand in its window of {window} tokens"

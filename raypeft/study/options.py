@@ -115,6 +115,11 @@ class RunFields(BaseModel):
         description="Whether PyTorch and CUDA use deterministic algorithms where they have them, so that a trial on "
         "the same GPU gives the same numbers again. Slower",
     )
+    graphs: Literal["auto", "never"] = Field(
+        "auto",
+        description="Whether a GPU runs training passes and decoding steps as CUDA graphs. auto: where the model "
+        "allows it; small models are then several times as fast",
+    )
 
 
 class RunOptions(RunFields):

@@ -30,6 +30,7 @@ COLUMNS = (
     Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),
     Column("gradient_checkpointing_used", bool, "Whether gradient checkpointing was on"),
     Column("packed", bool, "Whether the examples of a batch stood in rows without padding between them"),
+    Column("graphed", bool, "Whether forward and backward passes ran as CUDA graphs"),
     Column("micro_batch_size", int, "Number of examples in one forward and backward pass", "examples"),
 )
 EVALUATIONS = (

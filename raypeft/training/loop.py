@@ -21,13 +21,15 @@ import torch
 
 from raypeft import events
 from raypeft.events import Evaluated, Listener, Stage, Step
+from raypeft.gpu import free_memory
 from raypeft.records import Prompt
 from raypeft.stopping import Stopped
 from raypeft.training.batches import collate_for, parts, training_steps
+from raypeft.training.graphs import GraphedPasses, records
 from raypeft.training.losses import answer_tokens, evaluate, example_losses
 from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
-from raypeft.training.step import checkpointing, make_optimizer, optimise_step
+from raypeft.training.step import checkpointing, make_optimizer, one_pass, optimise_step
 
 if TYPE_CHECKING:
     from raypeft.methods import TrainedMethod
@@ -48,6 +50,8 @@ class Recipe:
     """Follow the paper's code (replication package, commits e7971c0 and 3b31320), which called Transformers 4: each
     accumulated batch weighs the same, the evaluation loss is a mean over batches, and the last steps, which no
     interval ends, are not evaluated."""
+    graphs: bool = False
+    """On a GPU, run passes as CUDA graphs where the model allows it (`raypeft.training.graphs`)."""
 
     @property
     def eval_batch_size(self) -> int:
@@ -76,6 +80,8 @@ class TrainingResult:
     """Trained tensors that training left as they were."""
     packed: bool = False
     """Whether batches were packed into rows without padding."""
+    graphed: bool = False
+    """Whether passes ran as CUDA graphs."""
     resumed_from_step: int | None = None
     """The step from which training went on; None where it ran in one piece."""
 
@@ -123,6 +129,8 @@ class Training:
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
         self.is_finished = False
+        self.passes: GraphedPasses | None = None
+        """What runs forward and backward passes as CUDA graphs; None: PyTorch runs one operation after the other."""
         self.in_training_mode = False
         """Whether all modules of the model are known to be in training mode. The base comes in that of evaluation."""
 
@@ -146,7 +154,7 @@ class Training:
                 listener(evaluated)
         if self.is_finished:
             return self.result
-        self.result.packed = not recipe.as_paper and can_pack(self.model, self.train, recipe.pad_token_id)
+        self.prepare()
         steps = training_steps(self.train, recipe.method, recipe.seed, self.total_steps)
         with checkpoints.stop.deferred():
             for batches in itertools.chain([()], itertools.islice(steps, self.result.steps, None)):
@@ -160,6 +168,13 @@ class Training:
         self.is_finished = True
         checkpoints.after_training(self)
         return self.result
+
+    def prepare(self) -> None:
+        """Find out how the model may be given its batches."""
+        recipe = self.recipe
+        self.result.packed = not recipe.as_paper and can_pack(self.model, self.train, recipe.pad_token_id)
+        if self.result.packed and records(self.model, recipe.graphs, recipe.gradient_checkpointing):
+            self.passes = GraphedPasses(self.model)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -185,8 +200,9 @@ class Training:
         with checkpointing(self.model, recipe.gradient_checkpointing):
             try:
                 loss = optimise_step(
-                    self.model, passes, self.collate, self.optimizer, recipe.method.max_grad_norm, divisors
-                )
+                    self.model, passes, self.collate, self.optimizer, recipe.method.max_grad_norm, divisors,
+                    self.passes or one_pass, keep_gradients=self.passes is not None,
+                )  # fmt: skip
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
         self._check_finite("training loss", loss, number)
@@ -199,6 +215,8 @@ class Training:
 
     def collate(self, batch: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """The model's inputs of a batch, packed where the model allows it."""
+        if self.passes:
+            return self.passes.collate(batch, self.recipe.pad_token_id)
         if self.result.packed:
             return collate_packed(batch, self.recipe.pad_token_id, self.model.device)
         return collate_for(self.model, batch, self.recipe.pad_token_id)
@@ -238,6 +256,10 @@ class Training:
     def finish(self, test: Sequence[Prompt]) -> None:
         """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
         result = self.result
+        if self.passes:
+            result.graphed, self.passes = self.passes.count > 0, None
+            self.optimizer.zero_grad()
+            free_memory()
         result.trained_tensors = len(self.trainable)
         now = fingerprints(self.trainable)
         result.unchanged_tensors = sum(before == after for before, after in zip(self.at_first, now, strict=True))

@@ -74,10 +74,17 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
         positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
         targets = targets[:, positions]
         inputs["logits_to_keep"] = positions + virtual_tokens.in_logits(model)
+    return logits_of(model, inputs), targets
+
+
+def logits_of(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+    """The logits in float32 that `model` gives for its inputs, which carry no labels."""
     if not virtual_tokens.needs_cache(model):
-        inputs["use_cache"] = False
-    device = targets.device.type
-    # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32.
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        inputs = {**inputs, "use_cache": False}
+    device = model.device.type
+    # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32. A graph must not
+    # hold on to copies of weights that autocast made before it.
+    keeps = device == "cpu" or not torch.cuda.is_current_stream_capturing()
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda", cache_enabled=keeps):
         output = model(**inputs)
-    return output.logits.float(), targets
+    return output.logits.float()

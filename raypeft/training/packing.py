@@ -28,12 +28,15 @@ ROW_TOKENS = 512
 would cost more than padding does. At 512 tokens it is a tenth of the work of the smallest models that people tune."""
 
 
-def collate_packed(prompts: Sequence[Prompt], pad_token_id: int, device: Any) -> dict[str, torch.Tensor]:
-    """`input_ids`, `position_ids` and `labels`, each (rows, longest row); prompts carry no loss.
+def collate_packed(
+    prompts: Sequence[Prompt], pad_token_id: int, device: Any, multiple: int = 1
+) -> dict[str, torch.Tensor]:
+    """`input_ids`, `position_ids` and `labels`, each (rows, length); prompts carry no loss.
 
-    No prompt may be empty: the first token of an example follows the last of another.
+    The length is that of the longest row, rounded up to a `multiple` of so many tokens. No prompt may be empty: the
+    first token of an example follows the last of another.
     """
-    return _tensors(rows_of(prompts), pad_token_id, device)
+    return _tensors(rows_of(prompts), pad_token_id, device, multiple)
 
 
 def rows_of(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
@@ -57,8 +60,10 @@ def _longest(rows: Sequence[Sequence[Prompt]]) -> int:
     return max(sum(map(len, row)) for row in rows)
 
 
-def _tensors(rows: Sequence[Sequence[Prompt]], pad_token_id: int, device: Any) -> dict[str, torch.Tensor]:
-    longest = _longest(rows)
+def _tensors(
+    rows: Sequence[Sequence[Prompt]], pad_token_id: int, device: Any, multiple: int = 1
+) -> dict[str, torch.Tensor]:
+    longest = -(-_longest(rows) // multiple) * multiple
     columns: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "labels": []}
     for row in rows:
         padding = longest - sum(map(len, row))

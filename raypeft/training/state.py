@@ -36,7 +36,7 @@ AT_EVALUATIONS = 0.5
 WORTH_KEEPING = 0.1
 """Share of the interval from which the end of a training is saved: shorter ones are repeated instead."""
 MEASURED = ("best_eval_loss", "best_step", "steps", "tokens", "train_seconds", "eval_seconds", "test_loss",
-            "test_loss_last", "test_losses", "trained_tensors", "unchanged_tensors", "packed")  # fmt: skip
+            "test_loss_last", "test_losses", "trained_tensors", "unchanged_tensors", "packed", "graphed")  # fmt: skip
 """Fields of a `TrainingResult` that are saved as they are."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -46,6 +46,20 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
     return optimizer, scheduler
 
 
+class Pass(Protocol):
+    """A forward and a backward pass over a batch."""
+
+    def __call__(self, model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
+        """Add the gradients of the batch's loss over `divisor` to those that there are; that loss, in nats."""
+
+
+def one_pass(model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
+    """The pass as PyTorch runs it, one operation after the other."""
+    loss = answer_loss(model, batch) / divisor
+    loss.backward()
+    return loss.detach()
+
+
 def optimise_step(
     model: Any,
     batches: Sequence[Sequence[Prompt]],
@@ -53,24 +67,25 @@ def optimise_step(
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
     divisors: float | Sequence[float] | None = None,
+    run_pass: Pass = one_pass,
+    keep_gradients: bool = False,
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
     `model` must be in training mode. `collate` makes the model's inputs of a batch. The loss that is minimised is the
     sum over the answer tokens, divided by `divisors` (None: by their number). With one divisor for each batch, the loss
-    that is minimised is what is returned.
+    that is minimised is what is returned. `run_pass` adds the gradients of a batch to those that there are; with
+    `keep_gradients` their tensors stay, as zeros.
     Raises FloatingPointError where the loss has no finite gradient.
     """
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):
-        loss = answer_loss(model, collate(batch)) / divisor
-        loss.backward()
-        total += loss.item()
+        total += run_pass(model, collate(batch), divisor).item()
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
     if math.isfinite(total) and not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
     optimizer.step()
-    optimizer.zero_grad()
+    optimizer.zero_grad(set_to_none=not keep_gradients)
     return total * divisors / number if isinstance(divisors, float) else total

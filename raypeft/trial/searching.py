@@ -48,6 +48,7 @@ def search(context: TrialContext, base: Base) -> Search:
         opening=None if as_paper else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
         decode_alone=as_paper,
         batch_size=context.generation_batch_size,
+        graphs=context.options.graphs == "auto",
     )
 
 

@@ -99,6 +99,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         gradient_checkpointing=bool(plan.gradient_checkpointing if plan else method.gradient_checkpointing),
         micro_batch_size=plan.micro_batch_size if plan else None,
         as_paper=trial.fidelity == "paper",
+        graphs=context.options.graphs == "auto",
     )
     encoded, left_out = training_prompts(context, base, splits, virtual_tokens.count(model))
     for prompts in encoded.values():
@@ -116,11 +117,20 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
     record_test_losses(context, encoded["test"], result.test_losses)
+    kept = keep_weights(context, method, model, base)
+    narrow(method, model)
     return {
-        "kept": keep_weights(context, method, model, base),
+        "kept": kept,
         **left_out,
         **training_columns(result, recipe),
     }
+
+
+def narrow(method: TrainedMethod, model: Any) -> None:
+    """On a GPU, put fully tuned weights into bfloat16. They are in float32 to be trained; losses were measured in
+    bfloat16, and answers are decoded so."""
+    if gpu.has_gpu() and method.base_weights == "float32":
+        model.bfloat16()
 
 
 def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
@@ -128,6 +138,7 @@ def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
     return {
         "gradient_checkpointing_used": recipe.gradient_checkpointing,
         "packed": result.packed,
+        "graphed": result.graphed,
         "micro_batch_size": recipe.micro_batch_size or recipe.method.per_device_train_batch_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,

@@ -233,7 +233,7 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 
     held = []
 
-    def starve(model, *arguments):
+    def starve(model, *arguments, **named):
         held.append(weakref.ref(model))
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
@@ -249,7 +249,8 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 def test_the_prediction_is_near_the_measured_peak_on_a_gpu(store):
     row = run_and_record(TrialContext(Trial(model="toy", dataset="toy", method=Lora(), limit=64), "s", store))
     assert row["status"] == "ok"
-    assert 0.5 < row["predicted_peak_memory_gb"] / row["peak_memory_allocated_gb"] < 2
+    # cuBLAS takes workspaces of up to 0.1 GiB, which no model's size shows.
+    assert abs(row["predicted_peak_memory_gb"] - row["peak_memory_allocated_gb"]) < 0.15
 
 
 @pytest.mark.parametrize(("form", "longer"), [("plain", False), ("fenced", True), ("chat", True)])

@@ -269,7 +269,7 @@ class Gradients:
         for total, parameter in zip(self.sum, self.param_groups[0]["params"], strict=True):
             total += parameter.grad
 
-    def zero_grad(self):
+    def zero_grad(self, set_to_none=True):
         for parameter in self.param_groups[0]["params"]:
             parameter.grad = None
 
@@ -376,9 +376,9 @@ def test_every_module_is_in_training_mode_at_every_step(base, prompts, monkeypat
     with method.applied(base) as model:
         base.model.eval()
 
-        def step(*arguments):
+        def step(*arguments, **named):
             seen.append({each.training for each in model.modules()})
-            return original(*arguments)
+            return original(*arguments, **named)
 
         monkeypatch.setattr(loop, "optimise_step", step)
         train_model(model, prompts[:32], prompts[32:36], Recipe(method, 42, base.tokenizer.pad_token_id))

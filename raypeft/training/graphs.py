@@ -1,0 +1,177 @@
+"""Forward and backward passes as CUDA graphs, one for each shape of batch.
+
+    passes = GraphedPasses(model)
+    collate = partial(passes.collate, pad_token_id=0)
+    optimise_step(model, batches, collate, optimizer, 1.0, run_pass=passes, keep_gradients=True)
+
+A small model's step waits for the CPU, which starts its thousands of kernels one by one: on an H200 the GPU works for
+17 of the 141 ms of a step of SmolLM2-135M with LoRA. A graph starts them all at once. It repeats what was recorded, on
+the same tensors: shapes must be equal, so rows and answers are padded to multiples of `MULTIPLE` tokens, and a shape is
+recorded when it comes for the second time. Its numbers are those of the passes that are not recorded, dropout included.
+
+Only packed batches on CUDA are recorded, where half of the memory is free: what a graph holds is held beside PyTorch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from raypeft.gpu import GIB, budget_gb, free_memory, is_out_of_memory
+from raypeft.records import Prompt
+from raypeft.training.batches import IGNORED
+from raypeft.training.losses import logits_of
+from raypeft.training.packing import collate_packed
+
+MULTIPLE = 64
+"""Tokens. Batches of 8 examples of CoNaLa then have about ten shapes."""
+FILLED = 0.5
+"""Share of the budget that training may hold before anything is recorded."""
+SAME = 1e-3
+"""Relative difference allowed between the loss of the first graph and that of the same pass without it. Kernels are the
+same, so that it is usually 0."""
+
+Inputs = dict[str, torch.Tensor]
+
+
+@dataclass(slots=True)
+class Graph:
+    """A recorded pass, and the tensors that it reads and writes."""
+
+    graph: Any
+    inputs: Inputs
+    loss: torch.Tensor
+
+
+class GraphedPasses:
+    """Runs passes of `raypeft.training.step.Pass`, recorded where their shape has come before."""
+
+    def __init__(self, model: Any) -> None:
+        self.device = model.device
+        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+        """On which all passes run: autograd adds to a gradient on the stream on which it first did."""
+        self.graphs: dict[tuple[int, ...], Graph] = {}
+        self.seen: set[tuple[int, ...]] = set()
+        self.refusal: str | None = None if self.stream else "there is no GPU"
+        """Why nothing more is recorded."""
+        self.count = 0
+        """Passes that ran as graphs."""
+
+    def collate(self, batch: Sequence[Prompt], pad_token_id: int) -> dict[str, torch.Tensor]:
+        """A packed batch, on the CPU: the answers' places are looked up there."""
+        return collate_packed(batch, pad_token_id, "cpu", MULTIPLE)
+
+    def __call__(self, model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
+        inputs = fixed_inputs(batch, divisor)
+        if self.stream is None:
+            return run(model, inputs)
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            loss = self._on_stream(model, inputs)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return loss
+
+    def _on_stream(self, model: Any, inputs: Inputs) -> torch.Tensor:
+        shape = (*inputs["input_ids"].shape, *inputs["positions"].shape)
+        if shape in self.seen and shape not in self.graphs and self.refusal is None:
+            self._record(model, shape, inputs)
+        self.seen.add(shape)
+        if (known := self.graphs.get(shape)) is None:
+            return run(model, {name: each.to(self.device) for name, each in inputs.items()})
+        self.count += 1
+        return replay(known, inputs)
+
+    def _record(self, model: Any, shape: tuple[int, ...], inputs: Inputs) -> None:
+        """Record a pass over this shape; a reason in `refusal` where it cannot be."""
+        budget = budget_gb()
+        if budget and torch.cuda.max_memory_allocated() > FILLED * budget * GIB:
+            self.refusal = "training holds more than half of the memory"
+            return
+        pool = next((each.graph.pool() for each in self.graphs.values()), None)
+        graph, here = torch.cuda.CUDAGraph(), {name: each.to(self.device) for name, each in inputs.items()}
+        try:
+            with torch.cuda.graph(graph, pool=pool, stream=self.stream):
+                loss = run(model, here)
+        except RuntimeError as error:
+            # A model that asks for a value while it computes, for example.
+            self.refusal = "memory ran out" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            free_memory()
+            return
+        recorded = Graph(graph, here, loss)
+        if not self.graphs and not _is_right(model, recorded, inputs):
+            self.refusal = "its loss is another"
+            return
+        self.graphs[shape] = recorded
+
+
+def records(model: Any, wanted: bool, checkpointing: bool) -> bool:
+    """Whether passes of a training on packed batches may be recorded.
+
+    A pass that computes activations a second time asks the GPU for the state of its random numbers, and 8-bit layers
+    for the place of outliers: neither can be recorded.
+    """
+    is_8bit = bool(getattr(model, "is_loaded_in_8bit", False))
+    return wanted and model.device.type == "cuda" and not checkpointing and not is_8bit
+
+
+def fixed_inputs(batch: dict[str, torch.Tensor], divisor: float) -> Inputs:
+    """A packed batch as tensors whose shapes few batches differ in, where it is.
+
+    `positions` are the columns before an answer token of some row, and `targets` what stands there, (rows, positions).
+    Both are filled up with columns that carry no loss.
+    """
+    labels = batch["labels"][:, 1:]
+    positions = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
+    targets = labels[:, positions]
+    missing = -len(positions) % MULTIPLE
+    return {
+        "input_ids": batch["input_ids"],
+        "position_ids": batch["position_ids"],
+        "positions": functional.pad(positions, (0, missing)),
+        "targets": functional.pad(targets, (0, missing), value=IGNORED),
+        "divisor": torch.tensor(float(divisor), device=labels.device),
+    }
+
+
+def run(model: Any, inputs: Inputs) -> torch.Tensor:
+    """A forward and a backward pass over `fixed_inputs`; the loss over the divisor."""
+    loss = loss_of(model, inputs)
+    loss.backward()
+    return loss.detach()
+
+
+def loss_of(model: Any, inputs: Inputs) -> torch.Tensor:
+    """The summed loss of the answer tokens of `fixed_inputs`, in nats, over the divisor."""
+    read = {name: inputs[name] for name in ("input_ids", "position_ids")}
+    logits = logits_of(model, {**read, "logits_to_keep": inputs["positions"]})
+    total = functional.cross_entropy(
+        logits.flatten(0, 1), inputs["targets"].flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / inputs["divisor"]
+
+
+def replay(recorded: Graph, inputs: Inputs) -> torch.Tensor:
+    """The loss of the recorded pass over these inputs, whose gradients are added to those that there are."""
+    for name, each in inputs.items():
+        recorded.inputs[name].copy_(each, non_blocking=True)
+    recorded.graph.replay()
+    return recorded.loss.clone()
+
+
+def _is_right(model: Any, recorded: Graph, inputs: Inputs) -> bool:
+    """Whether a graph gives the loss of the pass without it, with the same dropout. Changes no gradient."""
+    gradients = [each for each in (parameter.grad for parameter in model.parameters()) if each is not None]
+    before = [each.clone() for each in gradients]
+    random = torch.cuda.get_rng_state()
+    with torch.no_grad():
+        expected = loss_of(model, recorded.inputs)
+    torch.cuda.set_rng_state(random)
+    found = replay(recorded, inputs)
+    torch.cuda.set_rng_state(random)
+    for each, value in zip(gradients, before, strict=True):
+        each.copy_(value)
+    return bool(torch.isclose(found, expected, rtol=SAME, atol=0.0))

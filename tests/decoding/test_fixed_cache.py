@@ -1,0 +1,96 @@
+"""Tensors of a fixed length for what beams generate: the candidates of the cache that grows."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from raypeft.data import DATASETS
+from raypeft.decoding import fixed_cache
+from raypeft.decoding.decoders import decoder_for, paths
+from raypeft.decoding.generation import generate
+from raypeft.decoding.search import Search
+from raypeft.decoding.selfcheck import choose_path
+from raypeft.models.loading import load_base
+from raypeft.prompting.encoding import Encoder
+
+BEAMS = Search(max_new_tokens=24, num_beams=4, num_return_sequences=4)
+SAMPLES = Search(max_new_tokens=24, do_sample=True, num_return_sequences=3, top_p=0.95)
+GREEDY = Search(max_new_tokens=24)
+SEARCHES = pytest.mark.parametrize("search", [BEAMS, SAMPLES, GREEDY], ids=["beams", "samples", "greedy"])
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_base("toy")
+
+
+@pytest.fixture(scope="module")
+def prompts(base):
+    return [Encoder(base.tokenizer).encode(each) for each in DATASETS["toy"].load(None, None)["test"][:7]]
+
+
+def same_candidates(base, prompts, search, first="graphed", second="shared"):
+    found = [generate(base.model, base.tokenizer, prompts, replace(search, path=path, batch_size=4))
+             for path in (first, second)]  # fmt: skip
+    one, other = ([each for candidates in results for each in candidates] for results in found)
+    assert [each.text for each in one] == [each.text for each in other]
+    assert [each.log_probability for each in one] == pytest.approx([each.log_probability for each in other], abs=1e-3)
+
+
+@SEARCHES
+def test_candidates_are_those_of_the_cache_that_grows(base, prompts, search):
+    same_candidates(base, prompts, search)
+
+
+@SEARCHES
+def test_room_that_is_too_small_grows(base, prompts, search, monkeypatch):
+    monkeypatch.setattr(fixed_cache, "ROOM", 5)
+    same_candidates(base, prompts, search)
+
+
+def test_the_model_has_its_own_forward_again_afterwards(base, prompts):
+    generate(base.model, base.tokenizer, prompts[:2], replace(GREEDY, path="graphed"))
+    assert "forward" not in base.model.__dict__
+
+
+def test_a_model_with_a_window_of_attention_is_refused_with_the_reason(base, prompts, monkeypatch):
+    monkeypatch.setattr(base.model.config, "sliding_window", 16, raising=False)
+    decoder = decoder_for(base.model, base.tokenizer, replace(GREEDY, path="graphed"), prompts)
+    with pytest.raises(ValueError, match="window"):
+        decoder.decode(prompts)
+
+
+def test_without_a_gpu_the_path_is_not_tried(base):
+    if not torch.cuda.is_available():
+        assert "graphed" not in paths(base.model)
+    assert "graphed" not in paths(base.model, graphs=False)
+
+
+@pytest.mark.gpu
+@SEARCHES
+def test_graphs_give_the_candidates_of_steps_without_them(base, prompts, search, monkeypatch):
+    monkeypatch.setattr(fixed_cache, "ROOM", 10)
+    same_candidates(base, prompts, search)
+
+
+@pytest.mark.gpu
+def test_the_check_chooses_graphs_on_a_gpu_unless_they_are_not_wanted(base):
+    assert choose_path(base.model, base.tokenizer, BEAMS).path == "graphed"
+    assert choose_path(base.model, base.tokenizer, replace(BEAMS, graphs=False)).path == "shared"
+
+
+@pytest.mark.gpu
+def test_a_model_that_cannot_be_recorded_is_decoded_another_way_and_random_numbers_stay_whole(base, monkeypatch):
+    inner = base.model.model
+    original = inner.forward
+
+    def asking(*args, **inputs):
+        found = original(*args, **inputs)
+        assert found.last_hidden_state.sum().item() is not None  # which no recording allows
+        return found
+
+    monkeypatch.setattr(inner, "forward", asking)
+    chosen = choose_path(base.model, base.tokenizer, BEAMS)
+    assert chosen.path == "shared" and chosen.note.startswith("graphed: it fails")
+    assert torch.rand(2, device="cuda").shape == (2,)
