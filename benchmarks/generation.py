@@ -69,10 +69,9 @@ def left_padded(base, prompts, stop, batch_size):
     return texts
 
 
-def batched(base, prompts, stop, batch_size):
-    found = generate(
-        base.model, base.tokenizer, prompts, Search(stop=(stop,) if stop else (), batch_size=batch_size, **SEARCH)
-    )
+def batched(base, prompts, stop, batch_size, graphs=True):
+    how = Search(stop=(stop,) if stop else (), batch_size=batch_size, graphs=graphs, **SEARCH)
+    found = generate(base.model, base.tokenizer, prompts, how)
     return [[candidate.text for candidate in candidates] for candidates in found]
 
 
@@ -101,18 +100,21 @@ def random_base(name):
 
 def compare(base, prompts, stop, options):
     """A row's figures: the speeds of all ways in examples a second, our ratios, and how many examples are identical."""
-    ours, alone, padded, same = [], [], [], []
+    ours, alone, padded, same, without = [], [], [], [], []
     few = prompts[: options.alone]
     for _ in range(options.rounds):
         mine, seconds = timed(batched, base, prompts, stop, options.batch_size)
         ours.append(len(prompts) / seconds)
+        if torch.cuda.is_available():  # elsewhere there are no graphs
+            _, seconds = timed(batched, base, prompts, stop, options.batch_size, False)
+            without.append(len(prompts) / seconds)
         other, seconds = timed(one_at_a_time, base, few, stop)
         alone.append(len(few) / seconds)
         _, seconds = timed(left_padded, base, prompts, stop, options.batch_size)
         padded.append(len(prompts) / seconds)
         same.append(sum(a == b for a, b in zip(mine[: len(few)], other, strict=True)) / len(few))
         assert same[-1] == 1 or torch.cuda.is_available(), "the candidates differ"
-    speeds = (f"{median(each):.2f}" for each in (alone, padded, ours))
+    speeds = (f"{median(each):.2f}" if each else "" for each in (alone, padded, without, ours))
     return *speeds, spread(ours, alone), spread(ours, padded), f"{100 * min(same):.0f} %"
 
 
@@ -161,6 +163,7 @@ def main():
             "> prompt tokens",
             "> one at a time",
             "> left-padded batches",
+            "> raypeft, without graphs",
             "> raypeft",
             "against one at a time",
             "against batches",

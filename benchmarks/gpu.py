@@ -6,11 +6,12 @@
 Each part is a process of its own, so that one which ends badly takes no other with it and leaves the card empty. The
 table of each is kept in --folder; parts that have succeeded are not run again. --minutes ends between two parts.
 
-Memory, training and decoding are the benchmarks of these names. `together` runs equal trainings one after the other and
-several at once on one card. `same` holds candidates of the GPU in float32 against those of the CPU. `full` makes a
-training run out of memory, and another one after it in the same process.
+`tests` are those that need a GPU. Memory, training and decoding are the benchmarks of these names. `together` runs equal
+trainings one after the other and several at once on one card. `same` holds candidates of the GPU in float32 against those
+of the CPU. `full` makes a training run out of memory, and another one after it in the same process. `broken` breaks the CUDA
+context of one trial of a sweep.
 
-It was rehearsed on a CPU with the sizes of --rehearse. No GPU has run it yet.
+It was rehearsed on a CPU with the sizes of --rehearse. A GPU has run only the memory part.
 """
 
 import contextlib
@@ -37,16 +38,19 @@ def parts(options):
     """Name of a part -> its command line behind the interpreter's."""
     small, data = options.rehearse, ["--data", options.data] if options.data else []
     model = ["--model", options.model] if options.model else []
-    few = ["--examples", "16", "--rounds", "1"] if small else ["--rounds", "3"]
-    found = {}
+    few = ["--examples", "16", "--rounds", "1"]
+    found = {"tests": ["-m", "pytest", "-q", "-m", "gpu", str(HERE.parent / "tests")]}
     if options.data:
         bars = ["--scale", "small", "--bars", "codegen-350M-mono/full"] if small else []
         found["memory"] = ["memory.py", *data, *bars]
-    found["training"] = ["training.py", *data, *model, *few]
+    found["training"] = ["training.py", *data, *model, *(few if small else ["--examples", "640", "--rounds", "2"])]
+    if not small:
+        large = ["--random", "CodeLlama-7b-hf", "--examples", "64", "--rounds", "1"]
+        found["training 7B"] = ["training.py", *data, *large]
     for batch in (16,) if small else (16, 48, 128):
-        sizes = few if small else ["--examples", str(2 * batch), "--rounds", "3"]
+        sizes = few if small else ["--examples", str(2 * batch), "--alone", "4", "--rounds", "2", "--bfloat16"]
         found[f"decoding {batch}"] = ["generation.py", *data, *model, *sizes, "--batch-size", str(batch)]
-    for name in ("together", "same", "full"):
+    for name in ("together", "same", "full", "broken"):
         found[name] = ["gpu.py", *data, *model, *(["--rehearse"] if small else []), "--part", name]
     return found
 
@@ -144,16 +148,68 @@ def full(options):
             *head("trial", "> budget, GiB", "status", "> micro-batch", "> peak, GiB", "error"), *lines]  # fmt: skip
 
 
+BREAKING = """
+import importlib, importlib.abc, sys
+
+def breaking(step):
+    def broken(passes, batches, optimizer, *others):
+        if optimizer.param_groups[0]["initial_lr"] == 0.5:
+            import torch
+            if torch.cuda.is_available():
+                torch.zeros(4, device="cuda")[torch.tensor([99], device="cuda")].sum().item()
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return step(passes, batches, optimizer, *others)
+    return broken
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "raypeft.training.loop":
+            return None
+        sys.meta_path.remove(self)
+        module = importlib.import_module(name)
+        module.optimise_step = breaking(module.optimise_step)
+        return module.__spec__
+
+sys.meta_path.insert(0, Finder())
+"""
+"""A sitecustomize.py: it puts an index that does not exist into the training whose learning rate is 0.5."""
+
+
+def broken(options):
+    """A sweep on one process of Ray at a time, of whose trials the second breaks its CUDA context."""
+    from raypeft.results.store import ResultStore
+    from raypeft.trial.columns import tables
+
+    text = SWEEP % ("toy", 16, 1, "1", 10**6) + "max_failures: 0\n"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "sitecustomize.py").write_text(BREAKING)
+        (Path(folder) / "together.yaml").write_text(text.replace("3.0e-3", "0.5, 3.0e-3"))
+        words = [sys.executable, "-m", "raypeft.sweep", f"{folder}/together.yaml", "--results", f"{folder}/results"]
+        path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+        env = os.environ | {"PYTHONPATH": path, "RAY_ADDRESS": "local"}
+        done = subprocess.run(words, capture_output=True, text=True, env=env)
+        rows = ResultStore(f"{folder}/results/together", tables()).read("trials").to_pylist()
+    if not rows:
+        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+    rows.sort(key=lambda each: each["started_at"])
+    lines = [row(each["learning_rate"], each["status"], (each["error"] or "")[:100].split("\n")[0]) for each in rows]
+    return ["## A broken CUDA context", "", *head("> learning rate", "status", "error"), *lines]
+
+
 def run_part(name, words, folder):
     """Run a part and keep its table; whether it succeeded."""
     started, table = time.perf_counter(), folder / f"{name}.table"
-    out = {"gpu.py": [], "memory.py": ["--output", str(table)]}.get(words[0], ["--out", str(table)])
-    done = subprocess.run([sys.executable, str(HERE / words[0]), *words[1:], *out], capture_output=True, text=True,
+    out = {"-m": [], "gpu.py": [], "memory.py": ["--output", str(table)]}.get(words[0], ["--out", str(table)])
+    script = [str(HERE / words[0]), *words[1:], *out] if words[0] != "-m" else words
+    done = subprocess.run([sys.executable, *script], capture_output=True, text=True,
                           env=os.environ | {"HF_HUB_OFFLINE": "1"})  # fmt: skip
     seconds = time.perf_counter() - started
     print(f"{name}: {'done' if done.returncode == 0 else 'failed'} in {seconds:.0f} s", flush=True)
     if done.returncode == 0:
-        (folder / f"{name}.md").write_text(table.read_text() if out else done.stdout)
+        found = table.read_text() if out else done.stdout
+        if words[0] == "-m":
+            found = f"## Tests that need a GPU\n\n{found.splitlines()[-1]}"
+        (folder / f"{name}.md").write_text(found)
         table.unlink(missing_ok=True)
     else:
         (folder / f"{name}.failed.txt").write_text(done.stdout[-5000:] + done.stderr[-5000:])
@@ -167,12 +223,12 @@ def main():
     parser.add_argument("--folder", default="gpu_results", help="where the parts' tables are kept")
     parser.add_argument("--only", nargs="+", metavar="PART", help="run these parts")
     parser.add_argument("--rehearse", action="store_true", help="small sizes")
-    parser.add_argument("--part", choices=("together", "same", "full"), help="run one part in this process")
+    parser.add_argument("--part", choices=("together", "same", "full", "broken"), help="run one part in this process")
     add_numbers(parser, minutes=60)
     add_out(parser)
     options = parser.parse_args()
     if options.part:
-        print("\n".join({"together": together, "same": same, "full": full}[options.part](options)))
+        print("\n".join({"together": together, "same": same, "full": full, "broken": broken}[options.part](options)))
         return 0
     folder, until = Path(options.folder), time.monotonic() + 60 * options.minutes
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from raypeft.models.loading import Base, load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Prompt
 from raypeft.training.packing import collate_packed
-from raypeft.training.step import make_optimizer, optimise_step
+from raypeft.training.step import Passes, make_optimizer, optimise_step
 
 LAYERS, HEADS, KV_HEADS = 10, 9, 3
 """Width is cut as well: the number of launches does not depend on it."""
@@ -65,9 +65,9 @@ def test_a_training_step_launches_few_kernels(folder: str, name: str, most: int)
         def collate(batch: Any) -> dict[str, torch.Tensor]:
             return collate_packed(batch, base.tokenizer.pad_token_id, model.device)
 
-        optimise_step(model, [prompts], collate, optimizer, 1.0)
+        optimise_step(Passes(model, collate), [prompts], optimizer, 1.0)
         with Launches() as launches:
-            optimise_step(model, [prompts], collate, optimizer, 1.0)
+            optimise_step(Passes(model, collate), [prompts], optimizer, 1.0)
     assert 0.95 * most < launches.count <= most, launches.by_name.most_common(12)
 
 

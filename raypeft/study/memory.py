@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from raypeft.study.options import Resources
 
 MARGIN = 1.05
-"""What the allocator loses to holes and rounding: reserved memory was at most 4 % above that of tensors in training
-(ten models on an H200, benchmarks/memory.py)."""
+"""What the allocator loses to holes and rounding: in training, reserved memory was at most 4 % above that of tensors
+where these took 8 of 24 GiB or more (ten models on an H200, benchmarks/memory.py), and up to 20 % for smaller ones."""
 LARGEST_BATCH = 128
 """Examples decoded together at most where their number is `auto`: more gain little on an H200."""
 FILLED = 0.5
@@ -94,7 +94,8 @@ def predict(trial: Trial, resources: Resources) -> Prediction | None:
         while part > 1 and needed() > room:
             part = -(-part // 2)
         train = needed() / GIB
-    held = weights + SINGLE * method.added_params(architecture)
+    decoded = "half" if method.base_weights == "float32" else method.base_weights  # `raypeft.trial.tune.narrow`
+    held = weight_bytes(architecture, decoded) + SINGLE * method.added_params(architecture)
     batch_size = _examples_at_once(architecture, trial, resources, room - held)
     generate = held + generation_bytes(architecture, trial, batch_size)
     return Prediction(weights / GIB, train, generate / GIB, checkpointing, part, batch_size)

@@ -116,9 +116,9 @@ class RunFields(BaseModel):
         "the same GPU gives the same numbers again. Slower",
     )
     graphs: Literal["auto", "never"] = Field(
-        "auto",
+        "never",
         description="Whether a GPU runs training passes and decoding steps as CUDA graphs. auto: where the model "
-        "allows it; small models are then several times as fast",
+        "allows it, so that small models wait less for the CPU",
     )
 
 

@@ -1,8 +1,6 @@
 """Forward and backward passes as CUDA graphs, one for each shape of batch.
 
-    passes = GraphedPasses(model)
-    collate = partial(passes.collate, pad_token_id=0)
-    optimise_step(model, batches, collate, optimizer, 1.0, run_pass=passes, keep_gradients=True)
+    optimise_step(GraphedPasses(model, pad_token_id), batches, optimizer, 1.0)
 
 A small model's step waits for the CPU, which starts its thousands of kernels one by one: on an H200 the GPU works for
 17 of the 141 ms of a step of SmolLM2-135M with LoRA. A graph starts them all at once. It repeats what was recorded, on
@@ -16,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED
 from raypeft.training.losses import logits_of
 from raypeft.training.packing import collate_packed
+from raypeft.training.step import Passes
 
 MULTIPLE = 64
 """Tokens. Batches of 8 examples of CoNaLa then have about ten shapes."""
@@ -47,62 +47,63 @@ class Graph:
     loss: torch.Tensor
 
 
-class GraphedPasses:
-    """Runs passes of `raypeft.training.step.Pass`, recorded where their shape has come before."""
+class GraphedPasses(Passes):
+    """Passes over packed batches, recorded where their shape has come before."""
 
-    def __init__(self, model: Any) -> None:
-        self.device = model.device
-        self.stream = torch.cuda.Stream() if self.device.type == "cuda" else None
+    keeps_gradients = True
+
+    def __init__(self, model: Any, pad_token_id: int) -> None:
+        # On the CPU, where the answers' places are looked up.
+        super().__init__(model, partial(collate_packed, pad_token_id=pad_token_id, device="cpu", multiple=MULTIPLE))
+        self.stream = torch.cuda.Stream() if model.device.type == "cuda" else None
         """On which all passes run: autograd adds to a gradient on the stream on which it first did."""
         self.graphs: dict[tuple[int, ...], Graph] = {}
         self.seen: set[tuple[int, ...]] = set()
-        self.refusal: str | None = None if self.stream else "there is no GPU"
+        self.refusal: str | None = None
         """Why nothing more is recorded."""
-        self.count = 0
-        """Passes that ran as graphs."""
 
-    def collate(self, batch: Sequence[Prompt], pad_token_id: int) -> dict[str, torch.Tensor]:
-        """A packed batch, on the CPU: the answers' places are looked up there."""
-        return collate_packed(batch, pad_token_id, "cpu", MULTIPLE)
-
-    def __call__(self, model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
-        inputs = fixed_inputs(batch, divisor)
+    def __call__(self, batch: Sequence[Prompt], divisor: float) -> torch.Tensor:
+        inputs = fixed_inputs(self.collate(batch), divisor)
         if self.stream is None:
-            return run(model, inputs)
+            return run(self.model, inputs)
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            loss = self._on_stream(model, inputs)
+            loss = self._on_stream(inputs)
         torch.cuda.current_stream().wait_stream(self.stream)
         return loss
 
-    def _on_stream(self, model: Any, inputs: Inputs) -> torch.Tensor:
+    def close(self) -> None:
+        self.graphs.clear()
+        free_memory()
+
+    def _on_stream(self, inputs: Inputs) -> torch.Tensor:
         shape = (*inputs["input_ids"].shape, *inputs["positions"].shape)
         if shape in self.seen and shape not in self.graphs and self.refusal is None:
-            self._record(model, shape, inputs)
+            self._record(shape, inputs)
         self.seen.add(shape)
         if (known := self.graphs.get(shape)) is None:
-            return run(model, {name: each.to(self.device) for name, each in inputs.items()})
-        self.count += 1
+            return run(self.model, {name: each.to(self.model.device) for name, each in inputs.items()})
+        self.graphed += 1
         return replay(known, inputs)
 
-    def _record(self, model: Any, shape: tuple[int, ...], inputs: Inputs) -> None:
+    def _record(self, shape: tuple[int, ...], inputs: Inputs) -> None:
         """Record a pass over this shape; a reason in `refusal` where it cannot be."""
         budget = budget_gb()
         if budget and torch.cuda.max_memory_allocated() > FILLED * budget * GIB:
             self.refusal = "training holds more than half of the memory"
             return
         pool = next((each.graph.pool() for each in self.graphs.values()), None)
-        graph, here = torch.cuda.CUDAGraph(), {name: each.to(self.device) for name, each in inputs.items()}
+        graph, here = torch.cuda.CUDAGraph(), {name: each.to(self.model.device) for name, each in inputs.items()}
         try:
             with torch.cuda.graph(graph, pool=pool, stream=self.stream):
-                loss = run(model, here)
+                loss = run(self.model, here)
         except RuntimeError as error:
             # A model that asks for a value while it computes, for example.
             self.refusal = "memory ran out" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
             free_memory()
             return
         recorded = Graph(graph, here, loss)
-        if not self.graphs and not _is_right(model, recorded, inputs):
+        if not self.graphs and not _is_right(self.model, recorded, inputs):
             self.refusal = "its loss is another"
             return
         self.graphs[shape] = recorded

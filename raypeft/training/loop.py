@@ -15,13 +15,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from raypeft import events
 from raypeft.events import Evaluated, Listener, Stage, Step
-from raypeft.gpu import free_memory
 from raypeft.records import Prompt
 from raypeft.stopping import Stopped
 from raypeft.training.batches import collate_for, parts, training_steps
@@ -29,7 +29,7 @@ from raypeft.training.graphs import GraphedPasses, records
 from raypeft.training.losses import answer_tokens, evaluate, example_losses
 from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
-from raypeft.training.step import checkpointing, make_optimizer, one_pass, optimise_step
+from raypeft.training.step import Passes, checkpointing, make_optimizer, optimise_step
 
 if TYPE_CHECKING:
     from raypeft.methods import TrainedMethod
@@ -129,8 +129,7 @@ class Training:
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
         self.is_finished = False
-        self.passes: GraphedPasses | None = None
-        """What runs forward and backward passes as CUDA graphs; None: PyTorch runs one operation after the other."""
+        self.passes = Passes(model, partial(collate_for, model, pad_token_id=recipe.pad_token_id))
         self.in_training_mode = False
         """Whether all modules of the model are known to be in training mode. The base comes in that of evaluation."""
 
@@ -173,8 +172,12 @@ class Training:
         """Find out how the model may be given its batches."""
         recipe = self.recipe
         self.result.packed = not recipe.as_paper and can_pack(self.model, self.train, recipe.pad_token_id)
-        if self.result.packed and records(self.model, recipe.graphs, recipe.gradient_checkpointing):
-            self.passes = GraphedPasses(self.model)
+        if not self.result.packed:
+            return
+        packed = partial(collate_packed, pad_token_id=recipe.pad_token_id, device=self.model.device)
+        self.passes = Passes(self.model, packed)
+        if records(self.model, recipe.graphs, recipe.gradient_checkpointing):
+            self.passes = GraphedPasses(self.model, recipe.pad_token_id)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -199,10 +202,7 @@ class Training:
                         for _ in each]  # fmt: skip
         with checkpointing(self.model, recipe.gradient_checkpointing):
             try:
-                loss = optimise_step(
-                    self.model, passes, self.collate, self.optimizer, recipe.method.max_grad_norm, divisors,
-                    self.passes or one_pass, keep_gradients=self.passes is not None,
-                )  # fmt: skip
+                loss = optimise_step(self.passes, passes, self.optimizer, recipe.method.max_grad_norm, divisors)
             except FloatingPointError as error:
                 raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
         self._check_finite("training loss", loss, number)
@@ -212,14 +212,6 @@ class Training:
         result.steps, result.tokens = number, result.tokens + sum(len(prompt) for batch in batches for prompt in batch)
         result.train_seconds += time.perf_counter() - started
         return Step(number, self.total_steps, loss, self.learning_rate)
-
-    def collate(self, batch: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """The model's inputs of a batch, packed where the model allows it."""
-        if self.passes:
-            return self.passes.collate(batch, self.recipe.pad_token_id)
-        if self.result.packed:
-            return collate_packed(batch, self.recipe.pad_token_id, self.model.device)
-        return collate_for(self.model, batch, self.recipe.pad_token_id)
 
     def _evaluated(self, validation: Sequence[Prompt], checkpoints: Checkpoints) -> Evaluated:
         """`evaluate`, with a checkpoint of the step before it where it takes longer than a stop can wait."""
@@ -256,10 +248,9 @@ class Training:
     def finish(self, test: Sequence[Prompt]) -> None:
         """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
         result = self.result
-        if self.passes:
-            result.graphed, self.passes = self.passes.count > 0, None
-            self.optimizer.zero_grad()
-            free_memory()
+        result.graphed = self.passes.graphed > 0
+        self.passes.close()
+        self.optimizer.zero_grad()
         result.trained_tensors = len(self.trainable)
         now = fingerprints(self.trainable)
         result.unchanged_tensors = sum(before == after for before, after in zip(self.at_first, now, strict=True))

@@ -1,7 +1,7 @@
 """One step of an optimiser: the gradients of a batch, clipped, and the schedule; and how activations are kept.
 
 optimizer, scheduler = make_optimizer(parameters, method, total_steps)
-loss = optimise_step(model, [batch], collate, optimizer, method.max_grad_norm)
+loss = optimise_step(Passes(model, collate), [batch], optimizer, method.max_grad_norm)
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
@@ -46,46 +46,50 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
     return optimizer, scheduler
 
 
-class Pass(Protocol):
-    """A forward and a backward pass over a batch."""
+class Passes:
+    """Forward and backward passes over batches, as PyTorch runs them: one operation after the other."""
 
-    def __call__(self, model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
-        """Add the gradients of the batch's loss over `divisor` to those that there are; that loss, in nats."""
+    keeps_gradients: ClassVar[bool] = False
+    """Whether gradients must stay in the same tensors from step to step."""
 
+    def __init__(self, model: Any, collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]]) -> None:
+        """`collate` makes the model's inputs of a batch."""
+        self.model, self.collate = model, collate
+        self.graphed = 0
+        """Passes that ran as CUDA graphs."""
 
-def one_pass(model: Any, batch: dict[str, torch.Tensor], divisor: float) -> torch.Tensor:
-    """The pass as PyTorch runs it, one operation after the other."""
-    loss = answer_loss(model, batch) / divisor
-    loss.backward()
-    return loss.detach()
+    def __call__(self, batch: Sequence[Prompt], divisor: float) -> torch.Tensor:
+        """Add the gradients of the batch's summed loss over `divisor` to those that there are; that loss, in nats."""
+        loss = answer_loss(self.model, self.collate(batch)) / divisor
+        loss.backward()
+        return loss.detach()
+
+    def close(self) -> None:
+        """Give memory back that passes held."""
 
 
 def optimise_step(
-    model: Any,
+    passes: Passes,
     batches: Sequence[Sequence[Prompt]],
-    collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]],
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
     divisors: float | Sequence[float] | None = None,
-    run_pass: Pass = one_pass,
-    keep_gradients: bool = False,
 ) -> float:
     """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
 
-    `model` must be in training mode. `collate` makes the model's inputs of a batch. The loss that is minimised is the
-    sum over the answer tokens, divided by `divisors` (None: by their number). With one divisor for each batch, the loss
-    that is minimised is what is returned. `run_pass` adds the gradients of a batch to those that there are; with
-    `keep_gradients` their tensors stay, as zeros.
+    The model of `passes` must be in training mode. The loss that is minimised is the sum over the answer tokens,
+    divided by `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what
+    is returned.
     Raises FloatingPointError where the loss has no finite gradient.
     """
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):
-        total += run_pass(model, collate(batch), divisor).item()
+        total += passes(batch, divisor).item()
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
     if math.isfinite(total) and not math.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
     optimizer.step()
-    optimizer.zero_grad(set_to_none=not keep_gradients)
+    optimizer.zero_grad(set_to_none=not passes.keeps_gradients)
     return total * divisors / number if isinstance(divisors, float) else total

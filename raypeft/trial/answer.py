@@ -58,9 +58,10 @@ COLUMNS = (
     Column(
         "decoding_path",
         str,
-        "How candidates were decoded. shared: the beams of an example share one copy of its prompt; cached: each beam "
-        "has its own copy; plain: generate of Transformers reads the prompts of a batch itself; alone: it reads one "
-        "prompt after the other. All give the same candidates; the last two are slower, except for encoder-decoders",
+        "How candidates were decoded. graphed: as shared, each step as a CUDA graph; shared: the beams of an example "
+        "share one copy of its prompt; cached: each beam has its own copy; plain: generate of Transformers reads the "
+        "prompts of a batch itself; alone: it reads one prompt after the other. All give the same candidates; plain "
+        "and alone are slower, except for encoder-decoders",
     ),
     Column(
         "generation_batch_size",

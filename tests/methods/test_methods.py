@@ -9,7 +9,7 @@ import torch
 from raypeft.methods import METHODS, Full, Lora, Method
 from raypeft.models.loading import load_base
 from raypeft.training.batches import collate, collate_for
-from raypeft.training.step import optimise_step
+from raypeft.training.step import Passes, optimise_step
 
 PROMPT_IDS, ANSWER_IDS = [5, 6, 7], [8, 9, 0]
 
@@ -28,9 +28,8 @@ def tune_a_little(model, method):
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if trainable:
         prompt = Prompt(Example("0", "a", "b"), PROMPT_IDS, ANSWER_IDS)
-        optimise_step(
-            model, [[prompt]], partial(collate_for, model, pad_token_id=1), torch.optim.SGD(trainable, lr=10.0), 1.0
-        )
+        passes = Passes(model, partial(collate_for, model, pad_token_id=1))
+        optimise_step(passes, [[prompt]], torch.optim.SGD(trainable, lr=10.0), 1.0)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,7 +17,7 @@ from raypeft.study.options import Resources
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
 from raypeft.training.batches import collate_for
-from raypeft.training.step import make_optimizer, optimise_step
+from raypeft.training.step import Passes, make_optimizer, optimise_step
 
 NAMES = "adafactor, adamw_torch, adamw_8bit, paged_adamw_8bit"
 
@@ -50,7 +50,8 @@ def test_an_added_optimiser_makes_the_step(small_model) -> None:
         before = [each.detach().clone() for each in trainable]
         gradients: list[torch.Tensor] = []
         optimizer.register_step_pre_hook(lambda *_: gradients.extend(each.grad.clone() for each in trainable))
-        optimise_step(model, [[prompt]], partial(collate_for, model, pad_token_id=1), optimizer, method.max_grad_norm)
+        passes = Passes(model, partial(collate_for, model, pad_token_id=1))
+        optimise_step(passes, [[prompt]], optimizer, method.max_grad_norm)
         assert any(gradient.abs().sum() > 0 for gradient in gradients)
         for weight, old, gradient in zip(trainable, before, gradients, strict=True):
             torch.testing.assert_close(weight.detach(), old - 0.5 * gradient)

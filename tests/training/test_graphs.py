@@ -33,16 +33,15 @@ def test_a_pass_of_fixed_shapes_adds_the_gradients_of_the_usual_pass(base, promp
     usual, fixed = (copy.deepcopy(base.model).to("cpu").requires_grad_(True) for _ in range(2))
     loss = answer_loss(usual, collate_packed(prompts[:8], base.tokenizer.pad_token_id, "cpu")) / 7
     loss.backward()
-    passes = GraphedPasses(fixed)
-    found = passes(fixed, passes.collate(prompts[:8], base.tokenizer.pad_token_id), 7.0)
+    found = GraphedPasses(fixed, base.tokenizer.pad_token_id)(prompts[:8], 7.0)
     assert found.item() == pytest.approx(loss.item(), rel=1e-6)
     for one, other in zip(usual.parameters(), fixed.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_batches_of_many_lengths_have_few_shapes(base, prompts):
-    collate = GraphedPasses(base.model).collate
-    made = [fixed_inputs(collate(prompts[start : start + 8], 0), 1.0) for start in range(0, 64, 4)]
+    collate = GraphedPasses(base.model, 0).collate
+    made = [fixed_inputs(collate(prompts[start : start + 8]), 1.0) for start in range(0, 64, 4)]
     shapes = {(each["input_ids"].shape, each["positions"].shape) for each in made}
     exact = {collate_packed(prompts[start : start + 8], 0, "cpu")["input_ids"].shape for start in range(0, 64, 4)}
     assert len(shapes) < len(exact)
@@ -77,17 +76,16 @@ def test_dropout_is_that_of_the_pass_without_a_graph_and_changes_from_step_to_st
     base = load_base("toy")
     with Lora(lora_dropout=0.5).applied(base) as model:
         model.train()
-        passes = GraphedPasses(model)
-        batch = passes.collate(prompts[:8], base.tokenizer.pad_token_id)
+        passes = GraphedPasses(model, base.tokenizer.pad_token_id)
         for weight in model.parameters():  # an adapter that has not been trained changes nothing
             if weight.requires_grad:
                 torch.nn.init.normal_(weight, std=0.3)
         found = {}
         for recorded in (False, True):
             torch.manual_seed(7)
-            found[recorded] = [passes(model, batch, 1.0).item() for _ in range(3)]
-            passes(model, batch, 1.0)
-        assert passes.count > 0
+            found[recorded] = [passes(prompts[:8], 1.0).item() for _ in range(3)]
+            passes(prompts[:8], 1.0)
+        assert passes.graphed > 0
         assert found[True] == pytest.approx(found[False], rel=1e-5)
         assert len(set(found[True])) == 3
 
