@@ -149,7 +149,7 @@ def full(options):
 
 
 BREAKING = """
-import importlib, importlib.abc, sys
+import importlib.abc, importlib.util, sys
 
 def breaking(step):
     def broken(passes, batches, optimizer, *others):
@@ -166,9 +166,13 @@ class Finder(importlib.abc.MetaPathFinder):
         if name != "raypeft.training.loop":
             return None
         sys.meta_path.remove(self)
-        module = importlib.import_module(name)
-        module.optimise_step = breaking(module.optimise_step)
-        return module.__spec__
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+        def exec_module(module):
+            load(module)
+            module.optimise_step = breaking(module.optimise_step)
+        spec.loader.exec_module = exec_module
+        return spec
 
 sys.meta_path.insert(0, Finder())
 """
@@ -188,7 +192,7 @@ def broken(options):
         path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
         env = os.environ | {"PYTHONPATH": path, "RAY_ADDRESS": "local"}
         done = subprocess.run(words, capture_output=True, text=True, env=env)
-        rows = ResultStore(f"{folder}/results/together", tables()).read("trials").to_pylist()
+        rows = ResultStore(f"{folder}/results/together", tables()).read_rows()
     if not rows:
         raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
     rows.sort(key=lambda each: each["started_at"])
