@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 from raypeft.records import Column
 
@@ -42,6 +45,9 @@ ITS_BUDGET = 0.8
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 """What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone."""
 
+AMPERE = (8, 0)
+"""The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, 2025, section 17.2)."""
+
 _granted: float | None = None
 
 
@@ -57,6 +63,32 @@ def card_gb() -> float | None:
     import torch
 
     return torch.cuda.get_device_properties(0).total_memory / GIB if has_gpu() else None
+
+
+def ask_driver(what: str) -> list[str]:
+    """What nvidia-smi says of each card of this machine, such as its `memory.total`. Empty without a driver."""
+    command = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
+@cache
+def driver_version() -> str | None:
+    """The version of NVIDIA's driver; None where it does not say it."""
+    return next((line.strip() for line in ask_driver("driver_version")), None)
+
+
+def half() -> Any:
+    """The torch.dtype of 16 bits that a GPU computes in: bfloat16, or float16 on cards before Ampere.
+
+    These have a compute capability below 8.0. PyTorch says that they support bfloat16, but only emulates it.
+    """
+    import torch
+
+    old = has_gpu() and torch.cuda.get_device_capability() < AMPERE
+    return torch.float16 if old else torch.bfloat16
 
 
 def prepare() -> None:

@@ -1,6 +1,7 @@
 """The budget of a process on a card that others use as well, and what errors of CUDA mean. The card is a stand-in."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -143,3 +144,27 @@ def test_a_broken_context_raises_nothing_while_memory_is_freed(patch: pytest.Mon
     gpu.free_memory()
     with pytest.raises(torch.AcceleratorError):
         take_budget(24)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [
+    ((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16),
+])  # fmt: skip
+def test_cards_before_ampere_compute_in_float16(
+    patch: pytest.MonkeyPatch, capability: tuple[int, int], expected: torch.dtype
+) -> None:
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert gpu.half() is expected
+
+
+def test_the_drivers_version_is_asked_of_the_driver(patch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = "[ $1 = --query-gpu=driver_version ] && printf '580.159.04\\n580.159.04\\n'"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{told}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    gpu.driver_version.cache_clear()
+    patch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert gpu.driver_version() == "580.159.04"
+    gpu.driver_version.cache_clear()
+    patch.setenv("PATH", "/nowhere")
+    assert gpu.driver_version() is None
+    gpu.driver_version.cache_clear()

@@ -17,7 +17,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from raypeft.gpu import GIB
+from raypeft.gpu import AMPERE, GIB
 from raypeft.mistakes import page
 from raypeft.services.queue import cpu_count
 
@@ -118,8 +118,8 @@ def cards() -> Iterator[Finding]:
     for place in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(place)
         free, total = (size / GIB for size in torch.cuda.mem_get_info(place))
-        old = (card.major, card.minor) < (8, 0)
-        to_do = "it has no bfloat16: trials are slow and were not tested on such a card" if old else ""
+        old = (card.major, card.minor) < AMPERE
+        to_do = "it has no bfloat16: trials compute in float16, and were not tested on such a card" if old else ""
         told = f"{card.name}, {total:.1f} GiB, {free:.1f} GiB free, CUDA {torch.version.cuda}"
         yield Finding("note" if old else "ok", f"GPU {place}", told, to_do)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from raypeft import gpu
 from raypeft.models.classes import from_config
 from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem
 from raypeft.models.kinds import model_problem
@@ -137,7 +138,7 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
             _load_weights(where, "half").save_pretrained(folder)
             return _load_weights({"pretrained_model_name_or_path": folder}, weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" and weights != "float32" else torch.float32
+    dtype = gpu.half() if device == "cuda" and weights != "float32" else torch.float32
     config = AutoConfig.from_pretrained(**where)
     if "gguf_file" not in where and (scheme := quantized_by(config.to_dict())):
         raise ValueError(f"{where['pretrained_model_name_or_path']} must hold plain weights but its config.json says "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
 from ray import tune
 
-from raypeft.gpu import GIB
+from raypeft.gpu import GIB, ask_driver
 from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
 
@@ -132,9 +131,5 @@ def check_gpu_is_there(resources: Resources, fleet: Fleet) -> None:
 
 def nvidia_smi() -> list[float]:
     """Memory of each card of this machine, in GiB, as the driver tells it. Empty without a driver."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [float(line) * 2**20 / GIB for line in told.splitlines() if line.strip().replace(".", "").isdigit()]
+    lines = ask_driver("memory.total")
+    return [float(line) * 2**20 / GIB for line in lines if line.strip().replace(".", "").isdigit()]

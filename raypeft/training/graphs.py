@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from raypeft.gpu import GIB, budget_gb, free_memory, is_out_of_memory
+from raypeft.gpu import GIB, budget_gb, free_memory, half, is_out_of_memory
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED
 from raypeft.training.losses import logits_of
@@ -31,9 +31,9 @@ MULTIPLE = 64
 """Tokens. Batches of 8 examples of CoNaLa then have about ten shapes."""
 FILLED = 0.5
 """Share of the budget that training may hold before anything is recorded."""
-SAME = 1e-3
-"""Relative difference allowed between the loss of the first graph and that of the same pass without it. Kernels are the
-same, so that it is usually 0."""
+SAME = 1e-2
+"""Relative difference allowed between the loss of the first graph and that of the same pass without it. It may choose
+another kernel of attention, in bfloat16."""
 
 Inputs = dict[str, torch.Tensor]
 
@@ -116,7 +116,8 @@ def records(model: Any, wanted: bool, checkpointing: bool) -> bool:
     for the place of outliers: neither can be recorded.
     """
     is_8bit = bool(getattr(model, "is_loaded_in_8bit", False))
-    return wanted and model.device.type == "cuda" and not checkpointing and not is_8bit
+    is_usual = model.device.type == "cuda" and half() == torch.bfloat16  # with a scaler it was never tried
+    return wanted and is_usual and not checkpointing and not is_8bit
 
 
 def fixed_inputs(batch: dict[str, torch.Tensor], divisor: float) -> Inputs:
@@ -164,14 +165,16 @@ def replay(recorded: Graph, inputs: Inputs) -> torch.Tensor:
 
 
 def _is_right(model: Any, recorded: Graph, inputs: Inputs) -> bool:
-    """Whether a graph gives the loss of the pass without it, with the same dropout. Changes no gradient."""
+    """Whether a graph gives the loss of the pass without it, with the same dropout, on other tokens than were recorded.
+    Changes no gradient."""
+    other = {**inputs, "input_ids": inputs["input_ids"].roll(1, dims=1)}
     gradients = [each for each in (parameter.grad for parameter in model.parameters()) if each is not None]
     before = [each.clone() for each in gradients]
     random = torch.cuda.get_rng_state()
     with torch.no_grad():
-        expected = loss_of(model, recorded.inputs)
+        expected = loss_of(model, {name: each.to(model.device) for name, each in other.items()})
     torch.cuda.set_rng_state(random)
-    found = replay(recorded, inputs)
+    found = replay(recorded, other)
     torch.cuda.set_rng_state(random)
     for each, value in zip(gradients, before, strict=True):
         each.copy_(value)

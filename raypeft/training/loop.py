@@ -29,7 +29,7 @@ from raypeft.training.graphs import GraphedPasses, records
 from raypeft.training.losses import answer_tokens, evaluate, example_losses
 from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
-from raypeft.training.step import Passes, checkpointing, make_optimizer, optimise_step
+from raypeft.training.step import Passes, checkpointing, make_optimizer, make_scaler, optimise_step
 
 if TYPE_CHECKING:
     from raypeft.methods import TrainedMethod
@@ -129,7 +129,8 @@ class Training:
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
         self.is_finished = False
-        self.passes = Passes(model, partial(collate_for, model, pad_token_id=recipe.pad_token_id))
+        self.scaler = make_scaler(model.device)
+        self.passes = Passes(model, partial(collate_for, model, pad_token_id=recipe.pad_token_id), self.scaler)
         self.in_training_mode = False
         """Whether all modules of the model are known to be in training mode. The base comes in that of evaluation."""
 
@@ -175,7 +176,7 @@ class Training:
         if not self.result.packed:
             return
         packed = partial(collate_packed, pad_token_id=recipe.pad_token_id, device=self.model.device)
-        self.passes = Passes(self.model, packed)
+        self.passes = Passes(self.model, packed, self.scaler)
         if records(self.model, recipe.graphs, recipe.gradient_checkpointing):
             self.passes = GraphedPasses(self.model, recipe.pad_token_id)
 
@@ -282,7 +283,10 @@ class Training:
 
     @property
     def _remedy(self) -> str:
-        return f"lower learning_rate (it is {self.recipe.method.learning_rate})"
+        remedy = f"lower learning_rate (it is {self.recipe.method.learning_rate})"
+        if self.scaler.is_enabled():
+            remedy += "; this GPU computes in float16, whose range is too small for some models"
+        return remedy
 
     def _mean_over_batches(self, prompts: Sequence[Prompt]) -> float:
         """The loss as `transformers.Trainer.evaluate` has it: of batches as large as in training, in the order of the

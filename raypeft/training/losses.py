@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from raypeft.gpu import half
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED, collate_for
@@ -82,9 +83,10 @@ def logits_of(model: Any, inputs: dict[str, Any]) -> torch.Tensor:
     if not virtual_tokens.needs_cache(model):
         inputs = {**inputs, "use_cache": False}
     device = model.device.type
-    # On a GPU the matrix products run in bfloat16; adapters and fully tuned weights stay in float32. A graph must not
+    # On a GPU the matrix products run in 16 bits; adapters and fully tuned weights stay in float32. A graph must not
     # hold on to copies of weights that autocast made before it.
     keeps = device == "cpu" or not torch.cuda.is_current_stream_capturing()
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda", cache_enabled=keeps):
+    dtype = half() if device == "cuda" else None
+    with torch.autocast(device, dtype=dtype, enabled=device == "cuda", cache_enabled=keeps):
         output = model(**inputs)
     return output.logits.float()

@@ -159,6 +159,7 @@ def state_of(training: Training) -> State:
     if not training.is_finished:
         state["optimizer"] = training.optimizer.state_dict()
         state["scheduler"] = training.scheduler.state_dict()
+        state["scaler"] = training.scaler.state_dict()
         state["random"] = random_state()
     return state
 
@@ -185,6 +186,8 @@ def restore(training: Training, state: State) -> None:
         training.best_weights = state["weights"]
     training.optimizer.load_state_dict(state["optimizer"])
     training.scheduler.load_state_dict(state["scheduler"])
+    if state["scaler"]:
+        training.scaler.load_state_dict(state["scaler"])
     set_random_state(state["random"])
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from raypeft.gpu import half
 from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.losses import answer_loss, answer_tokens
@@ -46,22 +47,38 @@ def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, 
     return optimizer, scheduler
 
 
+LEAST_SCALE = 2.0**-10
+"""A scaler that has come down to this finds no gradient finite."""
+
+
+def make_scaler(device: Any) -> torch.amp.GradScaler:
+    """What makes gradients large enough for float16, on a GPU that computes in it; elsewhere it does nothing."""
+    return torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and half() == torch.float16)
+
+
 class Passes:
     """Forward and backward passes over batches, as PyTorch runs them: one operation after the other."""
 
     keeps_gradients: ClassVar[bool] = False
     """Whether gradients must stay in the same tensors from step to step."""
 
-    def __init__(self, model: Any, collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]]) -> None:
-        """`collate` makes the model's inputs of a batch."""
+    def __init__(
+        self,
+        model: Any,
+        collate: Callable[[Sequence[Prompt]], dict[str, torch.Tensor]],
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        """`collate` makes the model's inputs of a batch. `scaler` None: gradients are computed as they are."""
         self.model, self.collate = model, collate
+        self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.graphed = 0
         """Passes that ran as CUDA graphs."""
 
     def __call__(self, batch: Sequence[Prompt], divisor: float) -> torch.Tensor:
-        """Add the gradients of the batch's summed loss over `divisor` to those that there are; that loss, in nats."""
+        """Add the gradients of the batch's summed loss over `divisor`, as large as the scaler makes them, to those that
+        there are; that loss, in nats."""
         loss = answer_loss(self.model, self.collate(batch)) / divisor
-        loss.backward()
+        self.scaler.scale(loss).backward()
         return loss.detach()
 
     def close(self) -> None:
@@ -80,16 +97,25 @@ def optimise_step(
     The model of `passes` must be in training mode. The loss that is minimised is the sum over the answer tokens,
     divided by `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what
     is returned.
-    Raises FloatingPointError where the loss has no finite gradient.
+    Raises FloatingPointError where the loss has no finite gradient. With a scaler the step is then left out, and later
+    gradients are scaled less (Micikevicius et al., arXiv 1710.03740, section 3.2), until the scale is below
+    `LEAST_SCALE`.
     """
     number, total = sum(map(answer_tokens, batches)), 0.0
     each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
     for batch, divisor in zip(batches, each, strict=True):
         total += passes(batch, divisor).item()
+    scaler = passes.scaler
+    scaler.unscale_(optimizer)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
-    if math.isfinite(total) and not math.isfinite(norm):
+    if (
+        math.isfinite(total)
+        and not math.isfinite(norm)
+        and not (scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE)
+    ):
         raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     optimizer.zero_grad(set_to_none=not passes.keeps_gradients)
     return total * divisors / number if isinstance(divisors, float) else total

@@ -127,10 +127,10 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
 
 
 def narrow(method: TrainedMethod, model: Any) -> None:
-    """On a GPU, put fully tuned weights into bfloat16. They are in float32 to be trained; losses were measured in
-    bfloat16, and answers are decoded so."""
+    """On a GPU, put fully tuned weights into 16 bits. They are in float32 to be trained; losses were measured with
+    products in 16 bits, and answers are decoded so."""
     if gpu.has_gpu() and method.base_weights == "float32":
-        model.bfloat16()
+        model.to(gpu.half())
 
 
 def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,101 @@
+"""One optimiser step: gradients that are made larger for float16 and smaller again, and steps that overflow."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from raypeft.data import DATASETS
+from raypeft.methods import Lora
+from raypeft.models.loading import load_base
+from raypeft.prompting.encoding import Encoder
+from raypeft.training import loop
+from raypeft.training.loop import Recipe, Training
+from raypeft.training.step import LEAST_SCALE, Passes, make_scaler, optimise_step
+
+METHOD = Lora(num_train_epochs=2, eval_every_epochs=1.0, lora_dropout=0.0)
+
+
+def scaler(**settings):
+    return torch.amp.GradScaler("cpu", **settings)
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_base("toy")
+
+
+@pytest.fixture(scope="module")
+def prompts(base):
+    encoder = Encoder(base.tokenizer)
+    return [encoder.encode(each) for each in DATASETS["toy"].load(None, None)["train"][:32]]
+
+
+def trained(base, prompts, made):
+    torch.manual_seed(3)  # the adapter begins with random numbers
+    with METHOD.applied(base) as model, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_scaler", lambda _: made)
+        training = Training(model, prompts, Recipe(METHOD, 42, base.tokenizer.pad_token_id))
+        return training.run(prompts[:8])
+
+
+def test_a_training_with_a_scaler_has_the_losses_of_one_without(base, prompts):
+    scaled, usual = (trained(base, prompts, made) for made in (scaler(), make_scaler(torch.device("cpu"))))
+    assert [each.eval_loss for each in scaled.evaluations] == pytest.approx(
+        [each.eval_loss for each in usual.evaluations], rel=1e-4)  # fmt: skip
+
+
+def one_weight(value):
+    weight = torch.nn.Parameter(torch.tensor([value]))
+    return weight, torch.optim.SGD([weight], lr=0.1)
+
+
+class Overflowing(Passes):
+    """Passes whose gradient is 2 as it is, and infinite where it is scaled by more than a limit."""
+
+    def __init__(self, weight, scaler, limit):
+        super().__init__(None, None, scaler)
+        self.weight, self.limit = weight, limit
+
+    def __call__(self, batch, divisor):
+        loss = 2 * self.weight.sum() / divisor
+        self.scaler.scale(loss).backward()
+        if self.scaler.get_scale() > self.limit:
+            self.weight.grad.fill_(math.inf)
+        return loss.detach()
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scaled_less(prompts):
+    weight, optimizer = one_weight(1.0)
+    passes = Overflowing(weight, scaler(init_scale=4.0), limit=1.5)
+    values = []
+    for _ in range(4):
+        optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+        values.append(weight.item())
+    assert values == pytest.approx([1.0, 1.0, 0.8, 0.6])
+    assert passes.scaler.get_scale() == 1.0
+
+
+def test_gradients_that_never_are_finite_end_the_training(prompts):
+    weight, optimizer = one_weight(1.0)
+    passes = Overflowing(weight, scaler(init_scale=2 * LEAST_SCALE), limit=0.0)
+    with pytest.raises(FloatingPointError, match="norm of the gradients"):
+        for _ in range(5):
+            optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+    assert weight.item() == 1.0
+
+
+def test_a_scaler_is_part_of_the_state_of_a_training(base, prompts):
+    from raypeft.training.state import restore, state_of
+
+    with METHOD.applied(base) as model, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_scaler", lambda _: scaler(init_scale=512.0))
+        recipe = Recipe(METHOD, 42, base.tokenizer.pad_token_id)
+        training = Training(model, prompts, recipe)
+        training.step([prompts[:8]])
+        training.scaler.update(128.0)
+        state = copy.deepcopy(state_of(training))
+        other = Training(model, prompts, recipe)
+        restore(other, state)
+    assert other.scaler.get_scale() == 128.0
