@@ -22,15 +22,14 @@ are a single word. It is not known whether the hub's rows were selected by the s
 is our own. So do not compare scores on the hub's data with scores on the raw file.
 """
 
-import ast
 import hashlib
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from raypeft.data.sources import FORMATS, Columns, read_rows, read_splits
 from raypeft.records import Dataset, Example, Splits
+from raypeft.sandbox.asserts import parse_code
 
 NAME = "codealpacapy"
 HUB_ID = "antolin/codealpaca-filtered"
@@ -112,13 +111,10 @@ def parses(code: str) -> bool:
 
     Never raises and never warns. Code that is nested too deeply for the parser is not accepted.
     """
-    with warnings.catch_warnings():
-        # An invalid escape such as "\d" causes a warning, which would be an error under -W error.
-        warnings.simplefilter("ignore")
-        try:
-            ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: null bytes, lone surrogates
-            return False
+    try:
+        parse_code(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: null bytes, lone surrogates
+        return False
     return True
 
 

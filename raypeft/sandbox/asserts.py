@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import json
 import secrets
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,19 @@ def parse_asserts(tests: Mapping[str, Any]) -> list[AssertTest]:
     return [_as_test(each, setup) for each in asserts]
 
 
+def parse_code(code: str) -> ast.Module:
+    """The syntax tree of code from data; nothing is run. An escape such as "\\d", of which Python warns, says nothing.
+
+    Raises what `ast.parse` raises: SyntaxError, ValueError (null bytes), RecursionError, MemoryError.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code)
+
+
 def _parsed(code: str) -> list[ast.stmt]:
     try:
-        return ast.parse(code).body
+        return parse_code(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"a test must be Python but {code[:60]!r} is not: {error}") from None
 

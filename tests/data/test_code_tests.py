@@ -91,7 +91,7 @@ def judged(solutions: Sequence[tuple[Example, str]]) -> tuple[list[str], Counter
 
 @pytest.mark.parametrize(
     ("name", "passing", "left_out"),
-    [("mbpp", 500, {}), ("humaneval", 164, {}), ("odex", 323, {"needs": 77, "the official solution": 39})],
+    [("mbpp", 500, {}), ("humaneval", 164, {}), ("odex", 322, {"needs": 78, "the official solution": 39})],
 )
 def test_every_tenth_official_solution_passes_its_tests_in_the_sandbox(
     real_data: Path, name: str, passing: int, left_out: dict[str, int]
@@ -110,7 +110,7 @@ def test_every_tenth_official_solution_passes_its_tests_in_the_sandbox(
     [
         ("mbpp", {"outside": 1500}),
         ("humaneval", {"outside": 1083, "inside": 23}),
-        ("odex", {"outside": 422, "inside": 261}),
+        ("odex", {"outside": 422, "inside": 260}),
     ],
 )
 def test_all_official_solutions_pass_their_tests_in_the_sandbox(

@@ -3,13 +3,14 @@
 import collections
 import decimal
 import fractions
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
 from raypeft.sandbox.assert_driver import canonical
-from raypeft.sandbox.asserts import from_check, parse_asserts, with_driver
+from raypeft.sandbox.asserts import from_check, parse_asserts, parse_code, with_driver
 from raypeft.sandbox.cases import parse_tests
 from raypeft.sandbox.modules import needs_full
 
@@ -210,3 +211,9 @@ def test_a_snippet_is_the_body_of_a_function_that_returns_what_it_comes_to(
 def test_a_head_is_that_of_one_function(head: str, suffix: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_asserts({"asserts": ["assert f(1)"], "head": head, "suffix": suffix})
+
+
+def test_an_escape_that_python_does_not_know_warns_nobody() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parse_code(r"x = '\S'").body
