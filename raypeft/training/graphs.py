@@ -28,7 +28,8 @@ from raypeft.training.packing import collate_packed
 from raypeft.training.step import Passes
 
 MULTIPLE = 64
-"""Tokens. Batches of 8 examples of CoNaLa then have about ten shapes."""
+"""Tokens. Batches of 8 examples of CoNaLa, in SmolLM2's tokens, then have 13 shapes in five epochs: all but 22 of
+1,335 passes are repeated. Rows are 9 % longer."""
 FILLED = 0.5
 """Share of the budget that training may hold before anything is recorded."""
 SAME = 1e-2
