@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import pickle
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -123,8 +124,28 @@ def _where(source: Path, name: str, revision: str | None) -> dict[str, str]:
     if source.is_dir():
         if problem := folder_problem(str(source)):
             raise ValueError(f"model folder {source} {problem}")
+        _check_pickled(source)
         return {"pretrained_model_name_or_path": str(source)}
     return {"pretrained_model_name_or_path": name, "revision": revision or "main"}
+
+
+def _check_pickled(folder: Path) -> None:
+    """Raise ValueError where weights in PyTorch's own format (.bin) are the codes of a quantised model.
+
+    Planning looks at the headers of .safetensors files; these files are read by torch alone, which leaves their tensors
+    on the disk. One that it cannot read so, as of before PyTorch 1.6, is left to Transformers.
+    """
+    import torch
+
+    for file in [each for each in weight_files(folder) if each.suffix == ".bin"]:
+        try:
+            tensors = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError):
+            continue
+        for name, tensor in tensors.items():
+            if name.endswith(".weight") and not (tensor.is_floating_point() and tensor.element_size() > 1):
+                raise ValueError(f"{folder} must hold plain weights but stores {name} as {tensor.dtype}, as "
+                                 f"quantised checkpoints do; {INSTEAD}")  # fmt: skip
 
 
 def _load_weights(where: dict[str, str], weights: Weights) -> Any:

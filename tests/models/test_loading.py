@@ -234,6 +234,20 @@ def test_a_checkpoint_that_is_quantised_already_is_refused_whatever_config_json_
         load_base(str(tmp_path))
 
 
+@pytest.mark.parametrize("codes", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_codes_in_a_file_of_pytorchs_own_format_are_no_weights_either(tmp_path, small_model, codes):
+    folder = shutil.copytree(small_model("llama"), tmp_path / "bin")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(load_base(str(folder)).model(ids).logits, load_base(small_model("llama")).model(ids).logits)
+    name = next(name for name in weights if name.endswith("proj.weight"))
+    torch.save({**weights, name: weights[name].to(codes)}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=rf"must hold plain weights but stores {name} as {codes}"):
+        load_base(str(folder))
+
+
 def test_an_adapter_beside_the_weights_is_left_out_and_the_notes_say_so(tmp_path, small_model):
     folder, ids = small_model("llama"), torch.tensor([[5, 6, 7, 8]])
     shutil.copytree(folder, tmp_path / "both")
