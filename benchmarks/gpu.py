@@ -40,9 +40,6 @@ def parts(options):
     model = ["--model", options.model] if options.model else []
     few = ["--examples", "16", "--rounds", "1"]
     found = {"tests": ["-m", "pytest", "-q", "-m", "gpu", str(HERE.parent / "tests")]}
-    if options.data:
-        bars = ["--scale", "small", "--bars", "codegen-350M-mono/full"] if small else []
-        found["memory"] = ["memory.py", *data, *bars]
     found["training"] = ["training.py", *data, *model, *(few if small else ["--examples", "640", "--rounds", "2"])]
     if not small:
         large = ["--random", "CodeLlama-7b-hf", "--examples", "64", "--rounds", "1"]
@@ -52,6 +49,9 @@ def parts(options):
         found[f"decoding {batch}"] = ["generation.py", *data, *model, *sizes, "--batch-size", str(batch)]
     for name in ("together", "same", "full", "broken"):
         found[name] = ["gpu.py", *data, *model, *(["--rehearse"] if small else []), "--part", name]
+    if options.data:
+        bars = ["--scale", "small", "--bars", "codegen-350M-mono/full"] if small else []
+        found["memory"] = ["memory.py", *data, *bars]
     return found
 
 
