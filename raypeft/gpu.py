@@ -176,6 +176,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return True
+    if error.__context__ is not None and is_out_of_memory(error.__context__):
+        return True  # memory that runs out within the recording of a graph ends the recording with another error
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY) and is_of_cuda(error)
 
 

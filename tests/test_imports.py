@@ -55,8 +55,8 @@ def test_a_table_on_the_terminal_does_not_wait_for_libraries_of_statistics_and_c
 
 RUNNERS = {"exec", "eval", "compile", "execfile", "__import__"}
 RUNNING_MODULES = {"subprocess", "runpy", "code", "codeop", "multiprocessing", "pty"}
-MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}, "cards.py": {"subprocess"}}
-"""provenance.py asks git for the commit; sandbox_check.py keeps cores busy with a loop of its own; cards.py asks the
+MAY = {"provenance.py": {"subprocess"}, "sandbox_check.py": {"subprocess"}, "gpu.py": {"subprocess"}}
+"""provenance.py asks git for the commit; sandbox_check.py keeps cores busy with a loop of its own; gpu.py asks the
 GPU's driver."""
 
 

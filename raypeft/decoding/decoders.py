@@ -21,7 +21,7 @@ from raypeft.models import virtual_tokens
 from raypeft.records import Candidate, Prompt
 
 
-def paths(model: Any, graphs: bool = True) -> list[Path]:
+def paths(model: Any, graphs: bool = False) -> list[Path]:
     """The paths of decoding that may be tried for a model, the fastest first; `graphs` on a GPU only."""
     if model.config.is_encoder_decoder:
         return ["plain", "alone"]  # its encoder reads a prompt once in any case

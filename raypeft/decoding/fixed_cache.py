@@ -22,6 +22,7 @@ from transformers import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from raypeft.decoding.beam_attention import BeamLayer, Seen, SplitStates
+from raypeft.recording import on_side_stream, recording, unrecordable
 
 ROOM = 64
 """Tokens that there is room for at first; doubled when it is full."""
@@ -114,17 +115,25 @@ class Step:
         self.inputs["input_ids"].copy_(input_ids)
         self.inputs["position_ids"].copy_(position_ids)
         generated.place.fill_(generated.length)
-        if self.graph is None and self.ran and self.records:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                self.logits = self._run(others)
-            self.graph = graph
-        if self.graph is None:
-            self.logits, self.ran = self._run(others), True
+        if self.records:
+            self._repeat(others)
         else:
-            self.graph.replay()
+            self.logits = self._run(others)
         generated.length += 1
         return CausalLMOutputWithPast(logits=self.logits, past_key_values=self.cache)
+
+    def _repeat(self, others: dict[str, Any]) -> None:
+        """A step on a GPU: as it is, recorded, and from then on repeated."""
+        if not self.ran:
+            with on_side_stream():
+                self.logits, self.ran = self._run(others), True
+            return
+        if self.graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with recording(graph, torch.cuda.graph_pool_handle()):
+                self.logits = self._run(others)
+            self.graph = graph
+        self.graph.replay()
 
     def _run(self, others: dict[str, Any]) -> torch.Tensor:
         places = torch.arange(self.generated.room, device=self.generated.place.device)
@@ -138,10 +147,7 @@ class Step:
 
 def problem(model: Any, cache: Cache) -> str | None:
     """Why `model` cannot decode so; None: it can. Every layer must see all tokens before, and all must have keys and
-    values of one size.
-
-    8-bit layers ask the GPU where outliers are, which cannot be recorded.
-    """
+    values of one size."""
     config = model.config
     if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
         return "not all of its layers see all tokens"
@@ -151,7 +157,9 @@ def problem(model: Any, cache: Cache) -> str | None:
         return "its layers have keys of different sizes"
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return "it takes no positions"
-    return "its weights have 8 bits" if getattr(model, "is_loaded_in_8bit", False) else None
+    if torch.are_deterministic_algorithms_enabled():
+        return "deterministic algorithms look at places on the CPU"
+    return unrecordable(model)
 
 
 @contextmanager

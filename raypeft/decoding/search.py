@@ -59,7 +59,7 @@ class Search:
     """Examples that are decoded at once."""
     path: Path | None = None
     """None: the first one that the kind of model may have."""
-    graphs: bool = True
+    graphs: bool = False
     """Whether the path may be `graphed`, where none is given."""
 
     @property

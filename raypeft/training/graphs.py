@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from raypeft.gpu import GIB, budget_gb, free_memory, half, is_out_of_memory
+from raypeft.gpu import GIB, budget_gb, free_memory, is_out_of_memory
+from raypeft.recording import on_side_stream, recording, unrecordable
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED
 from raypeft.training.losses import logits_of
@@ -32,9 +33,13 @@ MULTIPLE = 64
 1,335 passes are repeated. Rows are 9 % longer."""
 FILLED = 0.5
 """Share of the budget that training may hold before anything is recorded."""
+MOST = 32
+"""Graphs of one training. What the driver holds of each is beside PyTorch's memory."""
 SAME = 1e-2
 """Relative difference allowed between the loss of the first graph and that of the same pass without it. It may choose
 another kernel of attention, in bfloat16."""
+SAME_NORM = 5e-2
+"""The same for the norm of a parameter's gradient."""
 
 Inputs = dict[str, torch.Tensor]
 
@@ -56,8 +61,8 @@ class GraphedPasses(Passes):
     def __init__(self, model: Any, pad_token_id: int) -> None:
         # On the CPU, where the answers' places are looked up.
         super().__init__(model, partial(collate_packed, pad_token_id=pad_token_id, device="cpu", multiple=MULTIPLE))
-        self.stream = torch.cuda.Stream() if model.device.type == "cuda" else None
-        """On which all passes run: autograd adds to a gradient on the stream on which it first did."""
+        self.pool: Any = None
+        """Memory that all graphs share: none of them is needed while another one runs."""
         self.graphs: dict[tuple[int, ...], Graph] = {}
         self.seen: set[tuple[int, ...]] = set()
         self.refusal: str | None = None
@@ -65,60 +70,70 @@ class GraphedPasses(Passes):
 
     def __call__(self, batch: Sequence[Prompt], divisor: float) -> torch.Tensor:
         inputs = fixed_inputs(self.collate(batch), divisor)
-        if self.stream is None:
+        if self.model.device.type != "cuda":
             return run(self.model, inputs)
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            loss = self._on_stream(inputs)
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return loss
+        # Autograd adds to a gradient on the stream on which it first did, so all passes run on one.
+        with on_side_stream():
+            return self._repeated(inputs)
 
     def close(self) -> None:
         self.graphs.clear()
         free_memory()
 
-    def _on_stream(self, inputs: Inputs) -> torch.Tensor:
+    def _repeated(self, inputs: Inputs) -> torch.Tensor:
         shape = (*inputs["input_ids"].shape, *inputs["positions"].shape)
         if shape in self.seen and shape not in self.graphs and self.refusal is None:
-            self._record(shape, inputs)
+            self.refusal = self._record(shape, inputs)
+            if self.refusal:
+                free_memory()
         self.seen.add(shape)
         if (known := self.graphs.get(shape)) is None:
-            return run(self.model, {name: each.to(self.model.device) for name, each in inputs.items()})
+            return run(self.model, on_device(inputs, self.model))
         self.graphed += 1
         return replay(known, inputs)
 
-    def _record(self, shape: tuple[int, ...], inputs: Inputs) -> None:
-        """Record a pass over this shape; a reason in `refusal` where it cannot be."""
+    def _record(self, shape: tuple[int, ...], inputs: Inputs) -> str | None:
+        """Record a pass over this shape. Why it cannot be; None: it is."""
         budget = budget_gb()
         if budget and torch.cuda.max_memory_allocated() > FILLED * budget * GIB:
-            self.refusal = "training holds more than half of the memory"
-            return
-        pool = next((each.graph.pool() for each in self.graphs.values()), None)
-        graph, here = torch.cuda.CUDAGraph(), {name: each.to(self.model.device) for name, each in inputs.items()}
+            return "training holds more than half of the memory"
+        if len(self.graphs) == MOST:
+            return f"there are {MOST} graphs"
+        if self.pool is None:
+            self.pool = torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph, pool=pool, stream=self.stream):
-                loss = run(self.model, here)
-        except RuntimeError as error:
-            # A model that asks for a value while it computes, for example.
-            self.refusal = "memory ran out" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-            free_memory()
-            return
-        recorded = Graph(graph, here, loss)
-        if not self.graphs and not _is_right(self.model, recorded, inputs):
-            self.refusal = "its loss is another"
-            return
+            recorded = _recorded(self.model, on_device(inputs, self.model), self.pool)
+            if not self.graphs and not _is_right(self.model, recorded, inputs):
+                return "its losses or gradients are others"
+        except Exception as error:  # models fail in many ways when they ask for a value while they are recorded
+            return "memory ran out" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         self.graphs[shape] = recorded
+        return None
+
+
+def _recorded(model: Any, inputs: Inputs, pool: Any) -> Graph:
+    """The graph of a pass. Raises RuntimeError where it would make gradients anew, which the next pass is added to."""
+    without = [each for each in model.parameters() if each.requires_grad and each.grad is None]
+    graph = torch.cuda.CUDAGraph()
+    with recording(graph, pool):
+        loss = run(model, inputs)
+    if any(each.grad is not None for each in without):
+        for each in without:
+            each.grad = None
+        raise RuntimeError("a parameter has its first gradient")
+    return Graph(graph, inputs, loss)
+
+
+def on_device(inputs: Inputs, model: Any) -> Inputs:
+    return {name: each.to(model.device) for name, each in inputs.items()}
 
 
 def records(model: Any, wanted: bool, checkpointing: bool) -> bool:
     """Whether passes of a training on packed batches may be recorded.
 
-    A pass that computes activations a second time asks the GPU for the state of its random numbers, and 8-bit layers
-    for the place of outliers: neither can be recorded.
+    A pass that computes activations a second time asks the GPU for the state of its random numbers.
     """
-    is_8bit = bool(getattr(model, "is_loaded_in_8bit", False))
-    is_usual = model.device.type == "cuda" and half() == torch.bfloat16  # with a scaler it was never tried
-    return wanted and is_usual and not checkpointing and not is_8bit
+    return wanted and model.device.type == "cuda" and not checkpointing and unrecordable(model) is None
 
 
 def fixed_inputs(batch: dict[str, torch.Tensor], divisor: float) -> Inputs:
@@ -166,17 +181,22 @@ def replay(recorded: Graph, inputs: Inputs) -> torch.Tensor:
 
 
 def _is_right(model: Any, recorded: Graph, inputs: Inputs) -> bool:
-    """Whether a graph gives the loss of the pass without it, with the same dropout, on other tokens than were recorded.
-    Changes no gradient."""
+    """Whether a graph gives loss and gradients of the pass without it, with the same dropout, on other tokens than were
+    recorded. Changes no gradient."""
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    before, random = [each.clone() for each in gradients], torch.cuda.get_rng_state()
     other = {**inputs, "input_ids": inputs["input_ids"].roll(1, dims=1)}
-    gradients = [each for each in (parameter.grad for parameter in model.parameters()) if each is not None]
-    before = [each.clone() for each in gradients]
-    random = torch.cuda.get_rng_state()
-    with torch.no_grad():
-        expected = loss_of(model, {name: each.to(model.device) for name, each in other.items()})
-    torch.cuda.set_rng_state(random)
-    found = replay(recorded, other)
-    torch.cuda.set_rng_state(random)
-    for each, value in zip(gradients, before, strict=True):
-        each.copy_(value)
-    return bool(torch.isclose(found, expected, rtol=SAME, atol=0.0))
+    found = []
+    try:
+        for way in (lambda: run(model, on_device(other, model)), lambda: replay(recorded, other)):
+            torch.cuda.set_rng_state(random)
+            torch._foreach_zero_(gradients)
+            loss = way()
+            found.append((loss, torch.stack(torch._foreach_norm(gradients))))
+    finally:
+        torch.cuda.set_rng_state(random)
+        torch._foreach_copy_(gradients, before)
+    (usual, norms), (graphed, graphed_norms) = found
+    largest = float(norms.max())
+    same_norms = torch.allclose(graphed_norms, norms, rtol=SAME_NORM, atol=SAME * largest)
+    return same_norms and bool(torch.isclose(graphed, usual, rtol=SAME, atol=0.0))

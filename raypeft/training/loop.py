@@ -250,8 +250,8 @@ class Training:
         """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
         result = self.result
         result.graphed = self.passes.graphed > 0
-        self.passes.close()
         self.optimizer.zero_grad()
+        self.passes.close()
         result.trained_tensors = len(self.trainable)
         now = fingerprints(self.trainable)
         result.unchanged_tensors = sum(before == after for before, after in zip(self.at_first, now, strict=True))

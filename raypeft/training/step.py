@@ -115,7 +115,10 @@ def optimise_step(
         and not (scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE)
     ):
         raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
-    scaler.step(optimizer)
-    scaler.update()
+    if scaler.is_enabled() and not math.isfinite(norm):  # also where the sum of finite squares is not
+        scaler.update(scaler.get_scale() / 2)
+    else:
+        scaler.step(optimizer)
+        scaler.update()
     optimizer.zero_grad(set_to_none=not passes.keeps_gradients)
     return total * divisors / number if isinstance(divisors, float) else total

@@ -43,6 +43,16 @@ def test_candidates_are_those_of_the_cache_that_grows(base, prompts, search):
     same_candidates(base, prompts, search)
 
 
+def test_deterministic_algorithms_decode_another_way(base, prompts):
+    decoder = decoder_for(base.model, base.tokenizer, replace(GREEDY, path="graphed"), prompts)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with pytest.raises(ValueError, match="deterministic"):
+            decoder.decode(prompts)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @SEARCHES
 def test_room_that_is_too_small_grows(base, prompts, search, monkeypatch):
     monkeypatch.setattr(fixed_cache, "ROOM", 5)
@@ -63,8 +73,8 @@ def test_a_model_with_a_window_of_attention_is_refused_with_the_reason(base, pro
 
 def test_without_a_gpu_the_path_is_not_tried(base):
     if not torch.cuda.is_available():
-        assert "graphed" not in paths(base.model)
-    assert "graphed" not in paths(base.model, graphs=False)
+        assert "graphed" not in paths(base.model, graphs=True)
+    assert "graphed" not in paths(base.model)
 
 
 @pytest.mark.gpu
@@ -75,14 +85,14 @@ def test_graphs_give_the_candidates_of_steps_without_them(base, prompts, search,
 
 
 @pytest.mark.gpu
-def test_the_check_chooses_graphs_on_a_gpu_unless_they_are_not_wanted(base):
-    assert choose_path(base.model, base.tokenizer, BEAMS).path == "graphed"
-    assert choose_path(base.model, base.tokenizer, replace(BEAMS, graphs=False)).path == "shared"
+def test_the_check_chooses_graphs_on_a_gpu_where_they_are_wanted(base):
+    assert choose_path(base.model, base.tokenizer, replace(BEAMS, graphs=True)).path == "graphed"
+    assert choose_path(base.model, base.tokenizer, BEAMS).path == "shared"
 
 
 @pytest.mark.gpu
-def test_a_model_that_cannot_be_recorded_is_decoded_another_way_and_random_numbers_stay_whole(base, monkeypatch):
-    inner = base.model.model
+def test_a_model_that_cannot_be_recorded_is_decoded_another_way_and_leaves_the_process_whole(base, monkeypatch):
+    inner, usual = base.model.model, torch.cuda.current_stream()
     original = inner.forward
 
     def asking(*args, **inputs):
@@ -91,6 +101,8 @@ def test_a_model_that_cannot_be_recorded_is_decoded_another_way_and_random_numbe
         return found
 
     monkeypatch.setattr(inner, "forward", asking)
-    chosen = choose_path(base.model, base.tokenizer, BEAMS)
+    chosen = choose_path(base.model, base.tokenizer, replace(BEAMS, graphs=True))
     assert chosen.path == "shared" and chosen.note.startswith("graphed: it fails")
     assert torch.rand(2, device="cuda").shape == (2,)
+    torch.cuda.empty_cache()
+    assert torch.cuda.current_stream() == usual

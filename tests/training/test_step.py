@@ -77,6 +77,23 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scale
     assert passes.scaler.get_scale() == 1.0
 
 
+def test_a_norm_that_overflows_leaves_the_step_out_though_every_gradient_is_finite(prompts):
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    optimizer = torch.optim.SGD(weights, lr=0.1)
+
+    class Large(Passes):
+        def __call__(self, batch, divisor):
+            for weight in weights:
+                weight.grad = torch.full_like(weight, 3e38)
+            return torch.tensor(1.0)
+
+    passes = Large(None, None, scaler(init_scale=1.0))
+    passes.scaler.scale(torch.tensor(1.0))
+    optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+    assert [weight.item() for weight in weights] == [1.0, 1.0]
+    assert passes.scaler.get_scale() == 0.5
+
+
 def test_gradients_that_never_are_finite_end_the_training(prompts):
     weight, optimizer = one_weight(1.0)
     passes = Overflowing(weight, scaler(init_scale=2 * LEAST_SCALE), limit=0.0)
