@@ -46,7 +46,7 @@ OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_AL
 """What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone."""
 
 AMPERE = (8, 0)
-"""The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, 2025, section 17.2)."""
+"""The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, Warp Matrix Functions)."""
 
 _granted: float | None = None
 
