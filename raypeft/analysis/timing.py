@@ -26,6 +26,8 @@ class Timing:
     def __init__(self, rows: Iterable[Row]) -> None:
         self.times: dict[tuple[Any, ...], list[tuple[float, float]]] = defaultdict(list)
         """What makes trials alike -> the seconds of an epoch, and of the rest, of each of them."""
+        self.medians: dict[tuple[tuple[Any, ...], float], float] = {}
+        """What makes trials alike, and a number of epochs -> what is expected. Thousands of trials ask for the same."""
         for row in rows:
             if (
                 row.get("status") in ("ok", "generated")
@@ -38,10 +40,12 @@ class Timing:
 
     def expected(self, fields: Row) -> float | None:
         """The median over the trials like it, in seconds; None where there is none."""
-        found = self.times.get(_kind(fields))
-        if not found:
+        kind, epochs = _kind(fields), fields.get(EPOCHS) or 1
+        if kind not in self.times:
             return None
-        return median(epoch * (fields.get(EPOCHS) or 1) + rest for epoch, rest in found)
+        if (kind, epochs) not in self.medians:
+            self.medians[kind, epochs] = median(epoch * epochs + rest for epoch, rest in self.times[kind])
+        return self.medians[kind, epochs]
 
     def count(self, fields: Row) -> int:
         """How many trials like it there are."""

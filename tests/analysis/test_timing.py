@@ -1,7 +1,11 @@
 """How long a trial will take, by those like it."""
 
+from statistics import median
 from typing import Any
 
+import pytest
+
+from raypeft.analysis import timing
 from raypeft.analysis.timing import Timing
 
 LIKE = {"model": "toy", "dataset": "toy", "tuning_method": "lora", "limit": None, "decode": True, "num_train_epochs": 2}
@@ -12,20 +16,20 @@ def ended(**row: Any) -> dict[str, Any]:
 
 
 def test_training_time_goes_with_the_epochs_and_the_rest_does_not() -> None:
-    timing = Timing([ended()])
-    assert timing.expected({**LIKE, "num_train_epochs": 5}) == 5 * 30 + 40
+    known = Timing([ended()])
+    assert known.expected({**LIKE, "num_train_epochs": 5}) == 5 * 30 + 40
 
 
 def test_the_median_of_like_trials_counts() -> None:
-    timing = Timing([ended(), ended(total_seconds=110.0), ended(total_seconds=900.0)])
-    assert timing.expected(LIKE) == 110.0
-    assert timing.count(LIKE) == 3
+    known = Timing([ended(), ended(total_seconds=110.0), ended(total_seconds=900.0)])
+    assert known.expected(LIKE) == 110.0
+    assert known.count(LIKE) == 3
 
 
 def test_nothing_is_said_of_a_trial_that_is_like_none() -> None:
-    timing = Timing([ended()])
-    assert timing.expected({**LIKE, "model": "other"}) is None
-    assert timing.expected({**LIKE, "limit": 20}) is None
+    known = Timing([ended()])
+    assert known.expected({**LIKE, "model": "other"}) is None
+    assert known.expected({**LIKE, "limit": 20}) is None
 
 
 def test_trials_that_failed_were_pruned_or_went_on_from_a_checkpoint_do_not_count() -> None:
@@ -36,3 +40,13 @@ def test_trials_that_failed_were_pruned_or_went_on_from_a_checkpoint_do_not_coun
 def test_an_untrained_trial_has_no_epochs() -> None:
     plain = {**LIKE, "tuning_method": "icl", "num_train_epochs": None}
     assert Timing([ended(**{**plain, "train_seconds": None, "eval_seconds": None})]).expected(plain) == 100.0
+
+
+def test_what_trials_take_that_are_alike_is_worked_out_once_for_each_number_of_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(timing, "median", lambda values: asked.append(1) or median(values))
+    known = Timing([ended()] * 100)
+    assert {known.expected({**LIKE, "num_train_epochs": 1 + place % 2}) for place in range(100)} == {70.0, 100.0}
+    assert len(asked) == 2
