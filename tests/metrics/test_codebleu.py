@@ -34,6 +34,10 @@ def one(reference, prediction, reading=Reading.CORRECTED):
     return codebleu([reference], [prediction], reading)
 
 
+SYNTAX = 1e-6 if sys.version_info < (3, 12) else 0.003
+"""The package cuts comments by Python's tokenizer, which takes other texts from 3.12 on; the scores are of 3.11."""
+
+
 def known_cases():
     folder = os.environ.get("RAYPEFT_REFERENCE")
     if not folder:
@@ -53,7 +57,7 @@ def test_the_paper_reading_gives_the_known_scores(case):
 def test_the_package_reading_gives_the_known_scores_but_for_hash_order(case):
     scores = codebleu(case["references"], case["predictions"], reading=Reading.PAPER_RQ1)
     for key, name in zip(KEYS, ["codebleu", "ngram", "wngram", "syntax", "dataflow"], strict=True):
-        bound = {"codebleu": 0.002, "dataflow": 0.007}.get(name, 1e-6)
+        bound = {"codebleu": 0.002, "dataflow": 0.007, "syntax": SYNTAX}.get(name, 1e-6)
         assert scores[key] == pytest.approx(case["pypi"][name], abs=bound)
 
 
