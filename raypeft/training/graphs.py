@@ -24,7 +24,7 @@ from raypeft.gpu import GIB, budget_gb, free_memory, is_out_of_memory
 from raypeft.recording import on_side_stream, recording, unrecordable
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED
-from raypeft.training.losses import logits_of
+from raypeft.training.losses import answer_positions, logits_of, summed_loss
 from raypeft.training.packing import collate_packed
 from raypeft.training.step import Passes
 
@@ -142,16 +142,14 @@ def fixed_inputs(batch: dict[str, torch.Tensor], divisor: float) -> Inputs:
     `positions` are the columns before an answer token of some row, and `targets` what stands there, (rows, positions).
     Both are filled up with columns that carry no loss.
     """
-    labels = batch["labels"][:, 1:]
-    positions = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
-    targets = labels[:, positions]
+    positions, targets = answer_positions(batch["labels"])
     missing = -len(positions) % MULTIPLE
     return {
         "input_ids": batch["input_ids"],
         "position_ids": batch["position_ids"],
         "positions": functional.pad(positions, (0, missing)),
         "targets": functional.pad(targets, (0, missing), value=IGNORED),
-        "divisor": torch.tensor(float(divisor), device=labels.device),
+        "divisor": torch.tensor(float(divisor), device=targets.device),
     }
 
 
@@ -166,10 +164,7 @@ def loss_of(model: Any, inputs: Inputs) -> torch.Tensor:
     """The summed loss of the answer tokens of `fixed_inputs`, in nats, over the divisor."""
     read = {name: inputs[name] for name in ("input_ids", "position_ids")}
     logits = logits_of(model, {**read, "logits_to_keep": inputs["positions"]})
-    total = functional.cross_entropy(
-        logits.flatten(0, 1), inputs["targets"].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total / inputs["divisor"]
+    return summed_loss(logits, inputs["targets"]) / inputs["divisor"]
 
 
 def replay(recorded: Graph, inputs: Inputs) -> torch.Tensor:

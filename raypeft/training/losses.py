@@ -58,7 +58,20 @@ def example_losses(
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Sum over the batch of the answer tokens' negative log-likelihood, in nats."""
     logits, targets = answer_logits(model, batch)
+    return summed_loss(logits, targets)
+
+
+def summed_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The negative log-likelihoods of targets (batch, positions) that are answer tokens, summed, in nats."""
     return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def answer_positions(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The columns before an answer token of some row, and what stands there, (batch, positions), of labels of a
+    decoder."""
+    targets = labels[:, 1:]
+    positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
+    return positions, targets[:, positions]
 
 
 def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,9 +84,7 @@ def answer_logits(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Ten
     inputs: dict[str, Any] = dict(batch)
     targets = inputs.pop("labels")
     if not model.config.is_encoder_decoder:
-        targets = targets[:, 1:]
-        positions = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-        targets = targets[:, positions]
+        positions, targets = answer_positions(targets)
         inputs["logits_to_keep"] = positions + virtual_tokens.in_logits(model)
     return logits_of(model, inputs), targets
 

@@ -109,14 +109,11 @@ def optimise_step(
     scaler.unscale_(optimizer)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(trainable, max_grad_norm).item()
-    if (
-        math.isfinite(total)
-        and not math.isfinite(norm)
-        and not (scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE)
-    ):
-        raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
-    if scaler.is_enabled() and not math.isfinite(norm):  # also where the sum of finite squares is not
+    overflows = not math.isfinite(norm)  # also where the sum of finite squares does
+    if overflows and scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE:
         scaler.update(scaler.get_scale() / 2)
+    elif overflows and math.isfinite(total):
+        raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
     else:
         scaler.step(optimizer)
         scaler.update()

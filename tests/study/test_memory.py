@@ -233,7 +233,7 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 
     held = []
 
-    def starve(model, *arguments, **named):
+    def starve(model, *arguments):
         held.append(weakref.ref(model))
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
@@ -246,11 +246,13 @@ def test_a_trial_that_ran_out_of_memory_leaves_nothing_in_the_process(store, mon
 
 
 @pytest.mark.gpu
-def test_the_prediction_is_near_the_measured_peak_on_a_gpu(store):
-    row = run_and_record(TrialContext(Trial(model="toy", dataset="toy", method=Lora(), limit=64), "s", store))
+def test_the_prediction_is_near_the_measured_peak_on_a_gpu(store, tmp_path):
+    # The toy model takes less than the workspaces of cuBLAS, 0.1 GiB, which no prediction has.
+    sizes = {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16}
+    model = make_small_model("llama", tmp_path, num_key_value_heads=16, **sizes)
+    row = run_and_record(TrialContext(Trial(model=model, dataset="toy", method=Lora(), limit=64), "s", store))
     assert row["status"] == "ok"
-    # cuBLAS takes workspaces of up to 0.1 GiB, which no model's size shows.
-    assert abs(row["predicted_peak_memory_gb"] - row["peak_memory_allocated_gb"]) < 0.15
+    assert 0.5 < row["predicted_peak_memory_gb"] / row["peak_memory_allocated_gb"] < 2
 
 
 @pytest.mark.parametrize(("form", "longer"), [("plain", False), ("fenced", True), ("chat", True)])

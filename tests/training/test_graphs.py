@@ -7,26 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Lora
 from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import Encoder
 from raypeft.training import graphs
 from raypeft.training.graphs import MULTIPLE, GraphedPasses, fixed_inputs, records
 from raypeft.training.loop import Recipe, Training, train_model
 from raypeft.training.losses import answer_loss
 from raypeft.training.packing import collate_packed
-
-
-@pytest.fixture(scope="module")
-def base():
-    return load_base("toy")
-
-
-@pytest.fixture(scope="module")
-def prompts(base):
-    encoder = Encoder(base.tokenizer)
-    return [encoder.encode(example) for example in DATASETS["toy"].load(None, None)["train"][:64]]
 
 
 def test_a_pass_of_fixed_shapes_adds_the_gradients_of_the_usual_pass(base, prompts):

@@ -376,9 +376,9 @@ def test_every_module_is_in_training_mode_at_every_step(base, prompts, monkeypat
     with method.applied(base) as model:
         base.model.eval()
 
-        def step(*arguments, **named):
+        def step(*arguments):
             seen.append({each.training for each in model.modules()})
-            return original(*arguments, **named)
+            return original(*arguments)
 
         monkeypatch.setattr(loop, "optimise_step", step)
         train_model(model, prompts[:32], prompts[32:36], Recipe(method, 42, base.tokenizer.pad_token_id))

@@ -6,10 +6,7 @@ import math
 import pytest
 import torch
 
-from raypeft.data import DATASETS
 from raypeft.methods import Lora
-from raypeft.models.loading import load_base
-from raypeft.prompting.encoding import Encoder
 from raypeft.training import loop
 from raypeft.training.loop import Recipe, Training
 from raypeft.training.step import LEAST_SCALE, Passes, make_scaler, optimise_step
@@ -21,22 +18,11 @@ def scaler(**settings):
     return torch.amp.GradScaler("cpu", **settings)
 
 
-@pytest.fixture(scope="module")
-def base():
-    return load_base("toy")
-
-
-@pytest.fixture(scope="module")
-def prompts(base):
-    encoder = Encoder(base.tokenizer)
-    return [encoder.encode(each) for each in DATASETS["toy"].load(None, None)["train"][:32]]
-
-
 def trained(base, prompts, made):
     torch.manual_seed(3)  # the adapter begins with random numbers
     with METHOD.applied(base) as model, pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_scaler", lambda _: made)
-        training = Training(model, prompts, Recipe(METHOD, 42, base.tokenizer.pad_token_id))
+        training = Training(model, prompts[:32], Recipe(METHOD, 42, base.tokenizer.pad_token_id))
         return training.run(prompts[:8])
 
 
