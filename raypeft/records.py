@@ -101,6 +101,9 @@ class Dataset:
     max_length: int | None = None
     """Maximum length of a training example (prompt and answer) in tokens. Longer ones are left out and counted.
     None: all must fit the model's context."""
+    parts: tuple["Dataset", ...] = ()
+    """The datasets that it joins, where it is a mix: the ids of its examples begin with the name of their dataset and a
+    slash. Empty: it is one dataset."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
     splits: tuple[str, ...] = ("train", "validation", "test")
@@ -122,6 +125,18 @@ class Dataset:
     answer at random, and left the example out if that answer was too long (RQ4)."""
     paper_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Tuning method -> its fields that have another default for this dataset under `fidelity: paper`."""
+
+    @property
+    def joined(self) -> tuple["Dataset", ...]:
+        """The datasets whose examples it has: those of a mix, or itself."""
+        return self.parts or (self,)
+
+    def of(self, example: Example) -> tuple["Dataset", str]:
+        """The dataset that one of its examples is from, and the example's id there."""
+        if not self.parts:
+            return self, example.id
+        name, _, own_id = example.id.partition("/")
+        return next(part for part in self.parts if part.name == name), own_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Any
 from raypeft.data import is_here
 from raypeft.data.declared.dataset import Loaded, load
 from raypeft.data.declared.files import told
+from raypeft.data.declared.mix import MixedData
 from raypeft.data.text import plain
 from raypeft.models.table import family_of
 from raypeft.records import Example, Splits
@@ -32,30 +33,53 @@ def data_report(trials: Sequence[Trial]) -> Iterator[Line]:
     groups: dict[tuple[str, str | None, str | None], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.dataset, trial.fields["declared"], trial.dataset_path), []).append(trial)
-    for (name, _, path), of_data in groups.items():
-        declared = of_data[0].declared
-        if declared is not None and declared.content is None:
-            yield f"\ndata {name}: {declared.path} is not on this machine and is read when trials run", False
-        elif declared is not None:
-            loaded = load(name, declared)
-            yield f"\ndata {name}", False
-            yield from _rows(loaded)
-            yield from _of_splits(loaded.splits, of_data, _made(loaded, declared.split.seed))
-            if not {"zero_shot", "icl", "rag"}.isdisjoint(trial.tuning_method for trial in of_data):
-                stops = " or ".join(json.dumps(each) for each in declared.stop or ())
-                yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
-        elif path is not None and "://" not in path:
-            yield f"\ndata {name}: {path}", False
-            try:
-                splits = of_data[0].data.load(path, of_data[0].dataset_revision)
-            except (OSError, ValueError) as error:
-                yield f"  cannot be read, so that its trials will fail: {error}", True
-            else:
-                yield from _of_splits(splits, of_data, "")
+    for of_data in groups.values():
+        yield from _of_data(of_data)
     places = ("data_name", "dataset_path", "test_dataset_path", "declared", "test_declared")
     pairs = {repr([getattr(trial, name) for name in places]): trial for trial in trials if trial.test_dataset}
     for trial in pairs.values():
         yield from _of_pair(trial)
+
+
+def _of_data(trials: Sequence[Trial]) -> Iterator[Line]:
+    """The lines on the dataset of some trials, as far as it can be read here."""
+    name, path, declared = trials[0].dataset, trials[0].dataset_path, trials[0].declared
+    if isinstance(declared, MixedData):
+        yield from _of_mix(trials[0], declared)
+    elif declared is not None and declared.content is None:
+        yield f"\ndata {name}: {declared.path} is not on this machine and is read when trials run", False
+    elif declared is not None:
+        loaded = load(name, declared)
+        yield f"\ndata {name}", False
+        yield from _rows(loaded)
+        yield from _of_splits(loaded.splits, trials, _made(loaded, declared.split.seed))
+        if not {"zero_shot", "icl", "rag"}.isdisjoint(trial.tuning_method for trial in trials):
+            stops = " or ".join(json.dumps(each) for each in declared.stop or ())
+            yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
+    elif path is not None and "://" not in path:
+        yield f"\ndata {name}: {path}", False
+        try:
+            splits = trials[0].data.load(path, trials[0].dataset_revision)
+        except (OSError, ValueError) as error:
+            yield f"  cannot be read, so that its trials will fail: {error}", True
+        else:
+            yield from _of_splits(splits, trials, "")
+
+
+def _of_mix(trial: Trial, mix: MixedData) -> Iterator[Line]:
+    """The lines on datasets that are trained on together: how much each of them gives."""
+    yield f"\ndata {trial.dataset}, a mix", False
+    for dataset, part in zip(trial.data.parts, mix.mix, strict=True):
+        if not is_here(dataset, part.declared, part.dataset_path):
+            yield f"  {part.name} cannot be read without a download", False
+            continue
+        try:
+            splits = dataset.load(part.dataset_path, part.dataset_revision)
+        except (OSError, ValueError) as error:
+            yield f"  {part.name} cannot be read, so that its trials will fail: {error}", True
+        else:
+            counts = ", ".join(f"{split} {len(splits[split]):,}" for split in ("train", "validation"))
+            yield f"  of {part.name}: {counts}", False
 
 
 def _of_pair(trial: Trial) -> Iterator[Line]:

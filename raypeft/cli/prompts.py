@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.data import dataset_of, is_here
-from raypeft.data.declared.declaration import read_declared
+from raypeft.data.declared.mix import read_declared
 from raypeft.models.table import family_of
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import render, turns
 from raypeft.prompting.shots import random_shots
-from raypeft.records import Example, Form, Splits
+from raypeft.records import Dataset, Example, Form, Splits
 from raypeft.study.config import Trial
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_form
@@ -38,7 +38,7 @@ def kinds_of_prompts(trials: Iterable[Trial]) -> list[list[Trial]]:
     """Trials together whose prompts differ in their text only."""
     kinds: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
-        forms = [_form(trial, training) for training in (False, True)]
+        forms = [_form(trial, trial.test_data), *(_form(trial, each, training=True) for each in trial.data.joined)]
         method = trial.method
         data = (*_home(trial), *_tested(trial))
         key = (*trial.base_key[:3], *data, trial.fidelity, method.trains, *forms)
@@ -62,15 +62,24 @@ def _described(kind: Sequence[Trial]) -> Iterator[str]:
         query, shots = splits["test"][0], _shots(trial, splits["train"])
         if shots and trial.method.shot_source == "retrieved":
             yield "  shots are retrieved when the trial runs; those shown are random"
-        yield from _example(trial, tokenizer, query, shots, training=False)
+        yield from _example(trial, tokenizer, query, shots, _form(trial, trial.test_data), training=False)
     if trial.method.trains:
-        answered = next((each for each in splits["train"] if each.code.strip()), MADE_UP)
-        yield from _example(trial, tokenizer, answered, (), training=True)
+        data = trial.data
+        for part in data.joined:
+            its_own = (
+                each
+                for each in splits["train"]
+                if each is not MADE_UP and each.code.strip() and data.of(each)[0] is part
+            )
+            form = _form(trial, part, training=True)
+            yield from _example(trial, tokenizer, next(its_own, MADE_UP), (), form, training=True)
 
 
-def _example(trial: Trial, tokenizer: Any, example: Example, shots: Sequence[Example], training: bool) -> Iterator[str]:
+def _example(
+    trial: Trial, tokenizer: Any, example: Example, shots: Sequence[Example], form: Form, training: bool
+) -> Iterator[str]:
     """The lines for one example: what it is, and its text with a mark where the answer begins."""
-    form, stage = _form(trial, training), "training" if training else "generation"
+    stage = "training" if training else "generation"
     if tokenizer is None:
         prompt = _chat_lines(example, shots, form) if form.chat else render(example, shots, form)
         answer, length, end = form.answer.format(code=example.code), "", "the end-of-sequence token"
@@ -92,8 +101,8 @@ def _chat_lines(example: Example, shots: Sequence[Example], form: Form) -> str:
     return "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns(example, shots, form)) + "assistant: "
 
 
-def _form(trial: Trial, training: bool) -> Form:
-    return trial_form(trial, trial.data if training else trial.test_data, _is_encoder_decoder(trial), training)
+def _form(trial: Trial, dataset: Dataset, training: bool = False) -> Form:
+    return trial_form(trial, dataset, _is_encoder_decoder(trial), training)
 
 
 def _is_encoder_decoder(trial: Trial) -> bool:

@@ -99,9 +99,9 @@ class Encoder:
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
-    ) -> tuple[list[Prompt], int]:
+    ) -> list[Prompt]:
         """What is trained on: each example with its first answer of which prompt and answer have at most `max_length`
-        tokens (None: its first), and how many examples were left out since they have no such answer.
+        tokens (None: its first). Examples without such an answer are left out.
 
         With `pick` one answer an example is drawn, and the example left out where that one is too long, as in RQ4's
         program (replication package, commit 3b31320).
@@ -123,7 +123,7 @@ class Encoder:
                 if max_length is None or len(prompt) + self.form.joined <= max_length:
                     kept.append(prompt)
                     break
-        return kept, len(examples) - len(kept)
+        return kept
 
     def encode_in_room(
         self, example: Example, shots: Sequence[Example], room: int | None, nearest_last: bool = False

@@ -24,6 +24,7 @@ from typing import Any
 import ray
 
 from raypeft.data.declared.declaration import DeclaredData
+from raypeft.data.declared.mix import MixedData
 from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
@@ -59,12 +60,12 @@ def needs_of(run: SweepRun, trials: Iterable[Trial]) -> Needs:
     named = [*(trial.fields for trial in trials), *(point.fixed for point in points)]
     paths = {str(fields[name]) for fields in named for name in PLACES if fields.get(name)}
     for declared in [*_declared(trials), *(each for point in points for each in point.datasets.values())]:
-        paths |= {declared.path} if isinstance(declared.path, str) else set(declared.path.values())
+        paths |= set(declared.paths)
     here = sorted(each for each in paths if each not in MODELS and Path(each).expanduser().exists())
     return Needs(str(Path.cwd()), tuple(here), run.results, f".nodes/{run.driver}")
 
 
-def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData]:
+def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData | MixedData]:
     for trial in trials:
         yield from filter(None, (trial.declared, trial.test_declared))
 

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from raypeft.data.declared.declaration import Declaration, DeclaredData, Split
+from raypeft.data.declared.mix import MixedData, Part
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, nearest
 from raypeft.study.config import SweepConfig, Trial, trial_fields
@@ -35,8 +36,8 @@ class LoadedSweep:
 
     config: SweepConfig
     document: Document
-    declared: dict[str, DeclaredData] = field(default_factory=dict)
-    """The datasets of the user's own, as their files have been read."""
+    declared: dict[str, DeclaredData | MixedData] = field(default_factory=dict)
+    """The datasets of the user's own, as their files have been read, and the mixes."""
 
 
 def load_config(path: Path, overrides: Iterable[str] = (), limit: int | None = None) -> LoadedSweep:
@@ -55,7 +56,7 @@ def load_config(path: Path, overrides: Iterable[str] = (), limit: int | None = N
 
 def check(document: Document) -> LoadedSweep:
     """Check a document that was read before. Raises ConfigError with all its mistakes."""
-    declared: dict[str, DeclaredData] = {}
+    declared: dict[str, DeclaredData | MixedData] = {}
     problems = [*collect(document), *_problems(document), *settle(document, declared)]
     if problems:
         raise ConfigError(document.source, sorted(problems, key=_line))
@@ -105,7 +106,7 @@ def _problems(document: Document) -> Iterator[str]:
 
 def _known_beside(place: tuple[Any, ...]) -> Iterable[str]:
     sections: dict[str, type[BaseModel]] = {"resources": Resources, "sandbox": SandboxOptions, "parameters": Parameter,
-                                            "metric": Goal, "scheduler": Asha}  # fmt: skip
+                                            "metric": Goal, "scheduler": Asha, "mixes": Part}  # fmt: skip
     if place[0] == "datasets":
         return (Split if "split" in place else Declaration).model_fields
     return sections[place[0]].model_fields if place[0] in sections else SweepConfig.model_fields

@@ -9,11 +9,12 @@ import json
 import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from raypeft.data import DATASETS, data_name, dataset_of
-from raypeft.data.declared.declaration import Declaration, DeclaredData, read_declared
+from raypeft.data.declared.declaration import Declaration, DeclaredData
+from raypeft.data.declared.mix import MixedData, Parts, read_declared
 from raypeft.methods import METHODS, TuningMethod
 from raypeft.models.table import Weights
 from raypeft.prompting.forms import PromptForm
@@ -38,8 +39,10 @@ class Trial(BaseModel):
     dataset: str = Field(description="Name of the dataset")
     dataset_path: str | None = Field(None, description="Folder or URL to load the dataset from, if not its usual place")
     dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
-    declared: Annotated[DeclaredData | None, BeforeValidator(read_declared)] = Field(
-        None, description="Declaration of the dataset, as JSON, with what was read from its files. null: a built-in one"
+    declared: Annotated[DeclaredData | MixedData | None, BeforeValidator(read_declared)] = Field(
+        None,
+        description="Declaration of the dataset, as JSON, with what was read from its files, or the datasets of a mix. "
+        "null: a built-in one",
     )
     test_dataset: str | None = Field(
         None,
@@ -167,8 +170,14 @@ class Trial(BaseModel):
 
     @property
     def data(self) -> Dataset:
-        """The dataset that is trained on, that shots are drawn from, and that is validated on: declared or built-in."""
+        """The dataset that is trained on, and that shots are drawn from: declared, built-in, or a mix of both."""
         return dataset_of(self.dataset, self.declared)
+
+    @property
+    def validated_data(self) -> Dataset:
+        """The dataset whose validation split is answered: `data`, or of a mix the part that is tested."""
+        data, tested = self.data, self.test_dataset
+        return next((part for part in data.parts if part.name == tested), data)
 
     @property
     def test_data(self) -> Dataset:
@@ -213,6 +222,11 @@ class SweepConfig(SearchFields, RunFields):
     datasets: dict[str, Declaration] = Field(
         {}, description="Datasets of your own: name -> where their rows are, and which columns hold what"
     )
+    mixes: dict[str, Parts] = Field(
+        {},
+        description="Datasets to train on together: name -> a list of names, or of mappings of name, dataset_path and "
+        "dataset_revision. Each is tested apart",
+    )
     reuse: list[str] = Field(
         [],
         description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
@@ -232,6 +246,16 @@ class SweepConfig(SearchFields, RunFields):
                 raise ValueError(f"must not have the name of a built-in dataset but got {name}")
             if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
                 raise ValueError(f"must have names of letters, digits, '_', '.' and '-' but got {name!r}")
+        return value
+
+    @field_validator("mixes")
+    @classmethod
+    def _are_named_apart(cls, value: dict[str, Parts], info: ValidationInfo) -> dict[str, Parts]:
+        for name in value:
+            if name in DATASETS or name in info.data.get("datasets", {}):
+                raise ValueError(f"must not have the name of a dataset but got {name}")
+            if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name):
+                raise ValueError(f"must have names of letters, digits, '_', '.', '+' and '-' but got {name!r}")
         return value
 
     @field_validator("results")

@@ -5,19 +5,23 @@
     grids:
       - {dataset: reviews, ...}
       - {dataset: {path: other.csv, prompt: task, answer: code}, ...}      # its name is `other`
+      - {dataset: {mix: [reviews, conala]}, ...}                           # trained on together, each tested apart
 
 Their rows are read when a sweep is planned, wherever the files are on this machine.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from raypeft.data import DATASETS
 from raypeft.data.declared.dataset import DataError, settled
 from raypeft.data.declared.declaration import Declaration, DeclaredData
+from raypeft.data.declared.mix import PARTS, MixedData, Part
+from raypeft.mistakes import must_be_one_of
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import Document, Place
 
@@ -27,8 +31,14 @@ def is_declaration(value: Any) -> bool:
     return isinstance(value, dict) and "path" in value
 
 
+def is_mix(value: Any) -> bool:
+    """Whether a value of `dataset` joins several."""
+    return isinstance(value, dict) and "mix" in value
+
+
 def collect(document: Document) -> list[str]:
-    """Move the datasets that are declared on an axis into the section `datasets`, and put their names in their place.
+    """Move the datasets that are declared on an axis into the section `datasets`, and mixes into `mixes`; put their
+    names in their place.
 
     Returns the mistakes: two datasets of one name.
     """
@@ -39,29 +49,44 @@ def collect(document: Document) -> list[str]:
     mappings: list[tuple[Place, Any]] = [(("defaults",), document.data.get("defaults"))]
     mappings += [(("grids", index), grid) for index, grid in enumerate(grids if isinstance(grids, list) else [])]
     for place, mapping in mappings:
-        for key in ("dataset", "test_dataset") if isinstance(mapping, dict) else ():
-            at, value = (*place, key), mapping.get(key)
-            if is_declaration(value):
+        for key in ("dataset", "test_dataset"):
+            if not isinstance(mapping, dict) or key not in mapping:
+                continue
+            at, value = (*place, key), mapping[key]
+            if isinstance(value, list):
+                mapping[key] = [_named(document, (*at, index), entry, problems) for index, entry in enumerate(value)]
+            else:
                 mapping[key] = _named(document, at, value, problems)
-            elif isinstance(value, list):
-                for index, entry in enumerate(value):
-                    if is_declaration(entry):
-                        value[index] = _named(document, (*at, index), entry, problems)
     return problems
 
 
-def _named(document: Document, place: Place, declaration: dict[str, Any], problems: list[str]) -> str:
-    """Declare a dataset under its name; returns the name."""
-    name = str(declaration.get("name") or name_of(declaration["path"]))
-    given = {key: value for key, value in declaration.items() if key != "name"}
-    known = document.data.get("datasets")
+def _named(document: Document, place: Place, value: Any, problems: list[str]) -> Any:
+    """Declare a dataset or a mix under its name, and return the name; any other value as it is."""
+    if is_declaration(value):
+        name = str(value.get("name") or name_of(value["path"]))
+        return _put(document, place, ("datasets", name), {**value, "name": None}, problems)
+    if is_mix(value) and isinstance(value["mix"], list):
+        parts = [_named(document, (*place, "mix", index), part, problems) for index, part in enumerate(value["mix"])]
+        names = [str(part.get("name")) if isinstance(part, dict) else str(part) for part in parts]
+        name = str(value.get("name") or "+".join(names))
+        for other in value.keys() - {"mix", "name"}:
+            problems.append(f"{document.where((*place, other))}: unknown key beside mix, which may have a name")
+        return _put(document, place, ("mixes", name), parts, problems)
+    return value
+
+
+def _put(document: Document, place: Place, at: tuple[str, str], given: Any, problems: list[str]) -> str:
+    """Write what is given into a section of the file, under its name, which is returned."""
+    section, name = at
+    given = {key: value for key, value in given.items() if key != "name"} if isinstance(given, dict) else given
+    known = document.data.get(section)
     if not isinstance(known, dict | None):
         return name  # told with the other fields of the file
-    known = document.data["datasets"] = known or {}
+    known = document.data[section] = known or {}
     if known.get(name, given) != given:
         problems.append(f"{document.where(place)}: another dataset has the name {name}; give this one a `name`")
     known[name] = given
-    document.places.setdefault(("datasets", name), document.where(place).partition(",")[0])
+    document.places.setdefault(at, document.where(place).partition(",")[0])
     return name
 
 
@@ -72,10 +97,11 @@ def name_of(path: Any) -> str:
     return re.sub(r"[^\w.-]", "_", name).lstrip("_.-") or "data"
 
 
-def settle(document: Document, found: dict[str, DeclaredData]) -> Iterator[str]:
-    """Read the rows of each declared dataset into `found`. Gives all that is wrong, each with its line."""
-    declared = document.data.get("datasets") if isinstance(document.data, dict) else None
-    for name, given in (declared if isinstance(declared, dict) else {}).items():
+def settle(document: Document, found: dict[str, DeclaredData | MixedData]) -> Iterator[str]:
+    """Read the rows of each declared dataset into `found`, and put the mixes together there. Gives all that is wrong,
+    each with its line."""
+    declared = _section(document, "datasets")
+    for name, given in declared.items():
         try:
             declaration = Declaration.model_validate(given)
         except ValidationError:
@@ -85,6 +111,47 @@ def settle(document: Document, found: dict[str, DeclaredData]) -> Iterator[str]:
         except DataError as error:
             for problem in error.problems:
                 yield f"{document.where(('datasets', name))}: {problem.removeprefix(f'{name}: ')}"
+    for name, given in _section(document, "mixes").items():
+        try:
+            parts = PARTS.validate_python(given)
+        except ValidationError:
+            continue  # told with the other fields of the file
+        problems = [problem for part in parts for problem in _part_problems(part, declared)]
+        yield from (f"{document.where(('mixes', name))}: {problem}" for problem in problems)
+        unread = [part.name for part in parts if part.name in declared and part.name not in found]
+        if not problems and not unread:
+            settled_parts = [{**part.model_dump(), "declared": found.get(part.name)} for part in parts]
+            try:
+                found[name] = MixedData.model_validate({"mix": settled_parts})
+            except ValidationError as error:
+                yield f"{document.where(('mixes', name))}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+
+
+def _section(document: Document, name: str) -> dict[str, Any]:
+    found = document.data.get(name) if isinstance(document.data, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _part_problems(part: Part, declared: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a dataset of a mix."""
+    if part.name not in declared and part.name not in DATASETS:
+        yield must_be_one_of([*DATASETS, *declared], part.name)
+    for field in ("dataset_path", "dataset_revision"):
+        if part.name in declared and getattr(part, field) is not None:
+            yield f"{field} must be left out for {part.name}, whose declaration says where it is"
+    path = part.dataset_path
+    if path and part.name not in declared and "://" not in path and not Path(path).expanduser().exists():
+        yield f"dataset_path must be a URL or a folder that exists but got {path!r}"
+
+
+def tested_apart(points: Iterable[dict[str, Any]], mixes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The points of a grid; one that trains on a mix and names no test_dataset, once for each dataset of the mix."""
+    for point in points:
+        mix = mixes.get(point["dataset"])
+        if point.get("test_dataset") is not None or not isinstance(mix, MixedData):
+            yield point
+        else:
+            yield from ({**point, "test_dataset": part.name} for part in mix.mix)
 
 
 def misfits(trial: Trial) -> Iterator[str]:
@@ -95,26 +162,56 @@ def misfits(trial: Trial) -> Iterator[str]:
     for split in dict.fromkeys(needed):
         if split not in trial.data.splits:
             yield f"{trial.dataset} must have {split} examples for {trial.tuning_method} but has none"
+    if trial.data.parts:
+        yield from _of_mix(trial)
+    if trial.declared is not None:
+        yield from _of_declared(trial, "dataset")
+    for name, declared in _declarations(trial):
+        if trial.method.trains and "reference" not in declared.judged_by:
+            method = trial.tuning_method
+            yield f"{name} must have an answer (or messages) for {method}, which trains on answers"
+    yield from _of_tested(trial)
+
+
+def _of_mix(trial: Trial) -> Iterator[str]:
+    """What a trial that trains on a mix asks of it."""
+    names = ", ".join(part.name for part in trial.data.parts)
+    if trial.validation_limit and trial.validated_data.parts:
+        yield (f"validation_limit must be left out unless test_dataset is a dataset of the mix ({names}) but got "
+               f"{trial.test_dataset}")  # fmt: skip
+
+
+def _of_tested(trial: Trial) -> Iterator[str]:
+    """What a trial asks of the dataset that it is tested on."""
+    if "test" not in trial.test_data.splits:
+        yield f"test_dataset must be one dataset but got {trial.test_data.name}, a mix, of which each is tested apart"
     if trial.test_dataset and trial.fidelity == "paper":
         yield (f"test_dataset must be left out under fidelity: paper, whose code tested on the dataset that it trained "
                f"on, but got {trial.test_dataset}")  # fmt: skip
-    if trial.declared is not None:
-        yield from _of_declared(trial, "dataset")
-        if trial.method.trains and "reference" not in trial.declared.judged_by:
-            method = trial.tuning_method
-            yield f"{trial.dataset} must have an answer (or messages) for {method}, which trains on answers"
     if trial.test_declared is not None:
         yield from _of_declared(trial, "test_dataset")
     tested = trial.test_declared if trial.test_dataset else trial.declared
-    if tested and "reference" not in tested.judged_by and trial.max_new_tokens is None:
+    has_references = not isinstance(tested, DeclaredData) or "reference" in tested.judged_by
+    if not has_references and trial.max_new_tokens is None:
         name = trial.test_data.name
         yield f"max_new_tokens must be given for {name}, which has no reference answers to derive it from"
 
 
+def _declarations(trial: Trial) -> Iterator[tuple[str, DeclaredData]]:
+    """The declared datasets that a trial trains on, with their names."""
+    if isinstance(trial.declared, MixedData):
+        yield from ((part.name, part.declared) for part in trial.declared.mix if part.declared)
+    elif trial.declared:
+        yield trial.dataset, trial.declared
+
+
 def _of_declared(trial: Trial, field: str) -> Iterator[str]:
-    """Fields that a trial must not have beside a declared dataset, which `field` names."""
+    """Fields that a trial must not have beside a declared dataset, or a mix, which `field` names."""
+    is_mix = field == "dataset" and isinstance(trial.declared, MixedData)
+    what = "a mix" if is_mix else "a declared dataset"
     if trial.fidelity == "paper":
-        yield "fidelity must be corrected for a declared dataset, which the paper's code never read, but got paper"
+        yield f"fidelity must be corrected for {what}, which the paper's code never read, but got paper"
     for name in (f"{field}_path", f"{field}_revision"):
         if getattr(trial, name) is not None:
-            yield f"{name} must be left out for a declared dataset, whose declaration says where it is"
+            where = "whose datasets have paths of their own" if is_mix else "whose declaration says where it is"
+            yield f"{name} must be left out for {what}, {where}"

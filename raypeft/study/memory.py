@@ -154,11 +154,10 @@ def training_bytes(
     architecture: Architecture, trial: Trial, method: TrainedMethod, checkpointing: bool, examples: int
 ) -> float:
     """Bytes of one optimiser step on `examples` examples of the longest length, without the base's weights."""
-    dataset = trial.data
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
-    length = trial.max_length or dataset.longest_tokens + extra_tokens(trial, dataset)
+    length = trial.max_length or max(each.longest_tokens + extra_tokens(trial, each) for each in trial.data.joined)
     length += getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
         # Encoder and decoder read prompt and answer separately: the longest of CoNaLa have 84 and 82 tokens, the
@@ -214,7 +213,10 @@ def extra_tokens(trial: Trial, dataset: Dataset) -> int:
 
 def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) -> float:
     """Bytes of decoding `batch_size` examples, without weights and adapter."""
-    shots, asked = trial.method.num_shots, [trial.test_data, *([trial.data] if trial.validation_limit else [])]
+    shots, asked = (
+        trial.method.num_shots,
+        [trial.test_data, *([trial.validated_data] if trial.validation_limit else [])],
+    )
     beams = batch_size * (trial.num_return_sequences if trial.do_sample else trial.num_beams)
     # Shots are examples to train on, in the form of those that are asked.
     prompt = max(each.longest_tokens + (1 + shots) * extra_tokens(trial, each) for each in asked)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raypeft.data.declared.declaration import DeclaredData
+from raypeft.data.declared.mix import MixedData
 from raypeft.methods import METHODS, TrainedMethod
 from raypeft.models import kinds
 from raypeft.models.table import chat_refusal, config_of, family_of, looked_up_once, total_params
@@ -87,7 +88,7 @@ def plan_sweep(sweep: LoadedSweep) -> Plan:
     return Plan(_by_model(list(trials.values())), list(searches.values()), is_suggested, search_of)
 
 
-def _attempt(fields: dict[str, Any], declared: Mapping[str, DeclaredData]) -> tuple[list[Trial], list[str]]:
+def _attempt(fields: dict[str, Any], declared: Mapping[str, DeclaredData | MixedData]) -> tuple[list[Trial], list[str]]:
     """The trial with these fields if it can be made, and all reasons why it cannot be made or run."""
     try:
         trial = make_trial(fields, declared)
@@ -126,9 +127,9 @@ def trial_problems(trial: Trial) -> Iterator[str]:
         yield refusal
     yield from misfits(trial)
     yield from _without_room(trial)
-    if trial.validation_limit and "reference" not in trial.data.judged_by:
-        yield (f"validation_limit must be left out for {trial.dataset}, whose answers are judged by tests alone, but "
-               f"got {trial.validation_limit}")  # fmt: skip
+    if trial.validation_limit and "reference" not in trial.validated_data.judged_by:
+        yield (f"validation_limit must be left out for {trial.validated_data.name}, whose answers are judged by tests "
+               f"alone, but got {trial.validation_limit}")  # fmt: skip
     yield from unstorable(trial)
 
 

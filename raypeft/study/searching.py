@@ -24,10 +24,12 @@ from pydantic import ValidationError
 
 from raypeft.data import data_name
 from raypeft.data.declared.declaration import DeclaredData
+from raypeft.data.declared.mix import MixedData
 from raypeft.methods import METHODS
 from raypeft.study.axes import grid_points
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
+from raypeft.study.datasets import tested_apart
 from raypeft.study.parameters import Parameter
 from raypeft.study.search_checks import parameters_in
 from raypeft.study.trials import make_trial
@@ -48,7 +50,7 @@ class SearchPoint:
     parameters: Mapping[str, Parameter]
     num_samples: int
     seed: int
-    datasets: Mapping[str, DeclaredData]
+    datasets: Mapping[str, DeclaredData | MixedData]
     apart: tuple[str, ...] = ()
     """The fields that tell it from the sweep's other searches, for people."""
 
@@ -149,7 +151,7 @@ def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dic
     for index, grid in enumerate(sweep.config.grids):
         fields = {**sweep.config.defaults, **{key: value for key, value in grid.items() if key != "parameters"}}
         parameters = {**sweep.config.parameters, **parameters_in(grid)} if sweep.config.search else {}
-        for point in grid_points(fields):
+        for point in tested_apart(grid_points(fields), sweep.declared):
             known = {*Trial.model_fields, *METHODS[point["tuning_method"]].model_fields, "tuning_method"}
             taken = {name: each for name, each in parameters.items() if name not in point and name in known}
             # Two points that differ in a field of other methods are one search.

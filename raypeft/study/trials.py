@@ -8,20 +8,21 @@ from typing import Any
 
 from raypeft.data import dataset_of
 from raypeft.data.declared.declaration import DeclaredData
+from raypeft.data.declared.mix import MixedData, read_declared
 from raypeft.methods import METHODS
 from raypeft.study.config import Trial
 
 TEST_FIELDS = ("test_dataset", "test_dataset_path", "test_dataset_revision", "test_declared")
 
 
-def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {}) -> Trial:
+def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData | MixedData] = {}) -> Trial:
     """A trial from its fields. Fields of other methods, and fields without effect, are left out.
 
-    `datasets` are those of the user's own.
+    `datasets` are those of the user's own, and mixes.
     """
-    name, declared = point["tuning_method"], datasets.get(point["dataset"], point.get("declared"))
+    name, declared = point["tuning_method"], read_declared(datasets.get(point["dataset"], point.get("declared")))
     dataset = dataset_of(point["dataset"], declared)
-    point = _with_test_data(point, datasets)
+    point = _with_test_data(_with_place_in_mix(point, declared), datasets)
     tested = dataset_of(point["test_dataset"], point["test_declared"]) if "test_dataset" in point else dataset
     method, point = METHODS[name], _with_decoding(point, tested.decoding)
     method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
@@ -33,7 +34,16 @@ def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData] = {})
     return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
 
 
-def _with_test_data(point: dict[str, Any], datasets: Mapping[str, DeclaredData]) -> dict[str, Any]:
+def _with_place_in_mix(point: dict[str, Any], declared: DeclaredData | MixedData | None) -> dict[str, Any]:
+    """The point; where it trains on a mix and is tested on a dataset of it, that one is loaded from the mix's place."""
+    part = declared.part(point.get("test_dataset")) if isinstance(declared, MixedData) else None
+    if part is None:
+        return point
+    place = {"test_dataset_path": part.dataset_path, "test_dataset_revision": part.dataset_revision}
+    return place | {"test_declared": part.declared} | {key: each for key, each in point.items() if each is not None}
+
+
+def _with_test_data(point: dict[str, Any], datasets: Mapping[str, DeclaredData | MixedData]) -> dict[str, Any]:
     """The point with the declaration of its other dataset for testing, or without all its fields where it has none.
 
     A dataset that is tested on itself is none: `test_dataset: [toy, odex]` is an axis whose first trial is a plain one.

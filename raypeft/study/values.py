@@ -38,9 +38,10 @@ def explain(document: Document, place: Place, problem: Any, known: Iterable[str]
 
 def value_problems(document: Document, place: Place, key: str, value: Any) -> Iterator[str]:
     """Check one value: names must be known, paths must exist, other values must match the type of the field."""
-    own = document.data.get("datasets")
-    datasets = [*DATASETS, *(own if isinstance(own, dict) else ())]
-    menus: dict[str, Iterable[str]] = {"dataset": datasets, "tuning_method": METHODS.keys()}
+    own, mixes = ([*found] if isinstance(found := document.data.get(section), dict) else []
+                  for section in ("datasets", "mixes"))  # fmt: skip
+    datasets = [*DATASETS, *own]
+    menus: dict[str, Iterable[str]] = {"dataset": [*datasets, *mixes], "tuning_method": METHODS.keys()}
     if value is not None:
         menus["test_dataset"] = datasets
     if key in menus and value not in list(menus[key]):

@@ -66,7 +66,7 @@ class TrialContext:
     def dataset(self) -> Dataset:
         """The dataset whose examples are asked: with a `test_dataset` the test split is of another one than the
         validation split. What is trained on is `trial.data`."""
-        return self.trial.data if self.validates else self.trial.test_data
+        return self.trial.validated_data if self.validates else self.trial.test_data
 
     @property
     def max_new_tokens(self) -> int:

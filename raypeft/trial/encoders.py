@@ -33,10 +33,9 @@ def row_form(row: Mapping[str, Any], dataset: Dataset) -> Form:
     return chosen or form_of(row["fidelity"], trains, is_encoder_decoder=False, own=dataset.forms)
 
 
-def trial_encoder(context: TrialContext, base: Base, training: bool = False) -> Encoder:
-    """The encoder of a trial's prompts: those that it is trained on, or those that it answers."""
-    dataset = context.trial.data if training else context.dataset
-    form = trial_form(context.trial, dataset, base.is_encoder_decoder, training)
+def trial_encoder(context: TrialContext, base: Base, trained_on: Dataset | None = None) -> Encoder:
+    """The encoder of the prompts that a trial answers, or of those that it is trained on, of one dataset."""
+    form = trial_form(context.trial, trained_on or context.dataset, base.is_encoder_decoder, trained_on is not None)
     return Encoder(base.tokenizer, base.is_encoder_decoder, form, apart=context.trial.fidelity == "paper")
 
 

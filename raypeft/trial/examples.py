@@ -79,11 +79,17 @@ def without_same_sources(splits: Splits, trial: Trial) -> tuple[Splits, dict[str
     """The splits without the examples to train and validate on that were made from the source of a test example of the
     other dataset, where the two are known to share their sources; and the column on how many these are.
     """
-    source_of = trial.data.source_of
-    if not trial.test_dataset or source_of is None or source_of is not trial.test_data.source_of:
+    data, source_of = trial.data, trial.test_data.source_of
+    others = [each.name for each in data.joined if each.name != trial.test_dataset and each.source_of is source_of]
+    if not trial.test_dataset or source_of is None or not others:
         return splits, {}
     tested = {source_of(each.id) for each in splits["test"]}
-    kept = {name: [each for each in splits[name] if source_of(each.id) not in tested] for name in splits}
+
+    def is_kept(example: Example) -> bool:
+        dataset, own_id = data.of(example)
+        return dataset.name not in others or source_of(own_id) not in tested
+
+    kept = {name: [each for each in splits[name] if is_kept(each)] for name in splits}
     kept["test"] = splits["test"]
     return kept, {"train_of_test_sources": sum(len(splits[name]) - len(kept[name]) for name in splits)}
 
@@ -116,7 +122,7 @@ def sample(examples: list[Example], limit: int | None) -> list[Example]:
 def usable(splits: Splits, data: Dataset, tested: Dataset) -> tuple[Splits, dict[str, Any]]:
     """The examples that can be used for training or judged, and the columns on those left out.
 
-    `tested` is the dataset of the test split, `data` that of the others.
+    `tested` is the dataset of the test split, `data` that of the others, which may be a mix.
 
     Raises ValueError if no test example has usable tests.
     """

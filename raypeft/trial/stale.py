@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from raypeft.data import is_here
+from raypeft.data.declared.mix import MixedData
 from raypeft.data.revision import splits_revision
 from raypeft.study.config import Trial
 from raypeft.trial.examples import loaded
@@ -39,7 +40,10 @@ def other_data(trials: Iterable[Trial], read_rows: Callable[[], Iterable[Mapping
 
 def _paths(trial: Trial) -> tuple[str, ...]:
     """Where a trial's data is on this machine; empty where some of it is elsewhere."""
-    sides = [(trial.data, trial.declared, trial.dataset_path)]
+    sides: list[Any] = [(trial.data, trial.declared, trial.dataset_path)]
     if trial.test_dataset:
         sides.append((trial.test_data, trial.test_declared, trial.test_dataset_path))
-    return tuple(path for *_, path in sides if path) if all(is_here(*side) for side in sides) else ()
+    if not all(is_here(*side) for side in sides):
+        return ()
+    mixed = trial.declared.paths if isinstance(trial.declared, MixedData) else []
+    return (*mixed, *(path for *_, path in sides if path and path not in mixed))

@@ -78,9 +78,9 @@ def check_training(context: TrialContext, model: Any, base: Base, splits: Splits
     answered = sorted(
         (each for each in splits["train"] if each.code.strip()), key=lambda each: len(each.nl + each.code)
     )
-    encoder = trial_encoder(context, base, training=True)
     room = Room(base.context_length, base.is_encoder_decoder, virtual_tokens.count(model))
-    prompts = fitting([encoder.encode(each) for each in answered[:1]], room)
+    encoded = (trial_encoder(context, base, context.trial.data.of(each)[0]).encode(each) for each in answered[:1])
+    prompts = fitting([*encoded], room)
     if prompts:
         check_trainable(model, prompts, base.tokenizer.pad_token_id, context.trial.tuning_method)
 
@@ -165,15 +165,18 @@ def training_prompts(
     where all are left out.
     """
     trial, dataset, paper = context.trial, context.trial.data, context.trial.fidelity == "paper"
-    encoder = trial_encoder(context, base, training=True)
-    longest = _longest(trial, dataset, base, virtual)
+    longest = [_longest(trial, each, base, virtual) for each in dataset.joined]
     room = Room(base.context_length, base.is_encoder_decoder, virtual)
     pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     answer_room = dataset.max_new_tokens or context.max_new_tokens
     encoded: dict[str, list[Prompt]] = {}
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
-        found, missing = encoder.encode_answers(splits[split], longest, pick)
+        found: list[Prompt] = []
+        for part, most in zip(dataset.joined, longest, strict=True):
+            its_own = [each for each in splits[split] if dataset.of(each)[0] is part]
+            found += trial_encoder(context, base, part).encode_answers(its_own, most, pick)
+        missing = len(splits[split]) - len(found)
         if paper and dataset.paper_training == "cut":
             found = [cut_as_paper(each, answer_room, base.is_encoder_decoder) for each in found]
             if virtual and not base.is_encoder_decoder:  # without virtual tokens such padding changes no loss
@@ -181,14 +184,14 @@ def training_prompts(
         encoded[split] = fitting(found, room)
         missing += len(found) - len(encoded[split])
         if not encoded[split]:
-            most = min(longest or math.inf, (base.context_length or math.inf) - virtual)
-            raise ValueError(f"{split} must have examples of at most {most} tokens, prompt and answer, but all "
+            limits = max(each or math.inf for each in longest), (base.context_length or math.inf) - virtual
+            raise ValueError(f"{split} must have examples of at most {min(limits)} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
-        if longest or base.context_length:
+        if any(longest) or base.context_length:
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(encoded[split])}
-    if trial.test_dataset:
-        encoder, longest = trial_encoder(context, base), _longest(trial, trial.test_data, base, virtual)
-    encoded["test"] = fitting(test_prompts(encoder, splits["test"], longest), room)
+    encoder = trial_encoder(context, base, None if trial.test_dataset else dataset)
+    most = _longest(trial, trial.test_data, base, virtual)
+    encoded["test"] = fitting(test_prompts(encoder, splits["test"], most), room)
     return encoded, left_out
 
 
@@ -207,7 +210,7 @@ def fitting(prompts: Sequence[Prompt], room: Room) -> list[Prompt]:
 
 def test_prompts(encoder: Encoder, examples: Sequence[Example], longest: int | None) -> list[Prompt]:
     """The test examples whose loss can be measured: those with an answer, of at most `longest` tokens in all."""
-    return encoder.encode_answers([each for each in examples if each.code.strip()], longest)[0]
+    return encoder.encode_answers([each for each in examples if each.code.strip()], longest)
 
 
 def record_test_losses(context: TrialContext, test: Sequence[Prompt], losses: Sequence[tuple[float, int]]) -> None:

@@ -29,12 +29,17 @@ def validation_scores(context: TrialContext, model: Any, base: Base, splits: Spl
     """The scores of the first candidates for `validation_limit` examples, by column. Nothing is stored but these.
 
     The examples are a sample with a fixed seed, the same in every trial. Prompts, shots and decoding are those of the
-    test split; with a `test_dataset`, prompts, stop strings and lengths are those of the dataset that is trained on.
+    test split; with a `test_dataset`, prompts, stop strings and lengths are those of the dataset that is trained on, of
+    a mix those of the part that is tested.
     """
-    trial = context.trial
+    trial, data, asked = context.trial, context.trial.data, splits
     if trial.test_dataset:
-        context = with_room_for_answers(replace(context, validates=True), base, splits)
-    examples = sample([each for each in splits["validation"] if each.code.strip()], trial.validation_limit)
+        context = replace(context, validates=True)
+        name = context.dataset.name
+        asked = {split: [each for each in splits[split] if data.of(each)[0].name == name]
+                 for split in ("train", "validation")}  # fmt: skip
+        context = with_room_for_answers(context, base, asked)
+    examples = sample([each for each in asked["validation"] if each.code.strip()], trial.validation_limit)
     shots = pick_shots(trial.method, splits["train"], examples, context.services)
     queries = ask(context, model, base, examples, shots)
     found = found_for(context, model, base, queries)

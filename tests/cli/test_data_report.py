@@ -136,3 +136,14 @@ def test_data_that_cannot_be_read_is_told(tmp_path, capsys, fields):
     (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{{model: toy, {fields}: {path}, tuning_method: lora}}]\n")
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     assert "cannot be read, so that its trials will fail: " in capsys.readouterr().out
+
+
+def test_a_mix_is_told_with_what_each_of_its_datasets_gives(tmp_path, capsys):
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    mix = "{mix: [toy, {path: own.jsonl, prompt: q, answer: a}]}"
+    grid = f"{{model: toy, dataset: {mix}, tuning_method: lora}}"
+    (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{grid}]\n")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "data toy+own, a mix\n  of toy: train 1,280, validation 120\n  of own: train 24, validation 3\n" in told
+    assert "data toy+own->own\n  examples: train 1,304, validation 123, test 3 (of own)\n" in told

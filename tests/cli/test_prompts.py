@@ -74,3 +74,10 @@ grids:
 """)
     kinds = kinds_of_prompts(plan_trials(load_config(file)))
     assert sorted(len(kind) for kind in kinds) == [3, 4, 8], "plain is the toy dataset's own form"
+
+
+def test_of_a_mix_an_example_of_each_dataset_is_shown_in_training(tmp_path, capsys):
+    said = shown(tmp_path, "{dataset: {mix: [toy, toy_apps]}, tuning_method: lora, test_dataset: toy}", capsys)
+    assert [line.split(",")[1] for line in said.splitlines() if line.startswith("  in training")] == [
+        " example toy/toy/train/0", " example toy_apps/toy_apps/train/0",
+    ]  # fmt: skip

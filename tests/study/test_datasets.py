@@ -1,6 +1,7 @@
 """Datasets that a sweep file declares, and what its trials may ask of them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,74 @@ def test_test_examples_alone_are_enough_to_ask_an_untuned_model(folder: Path) ->
     assert planned(folder, declaration, GRID.replace("lora", "zero_shot"))
     (problem,) = told(folder, declaration, GRID.replace("lora", "icl"))
     assert problem.endswith("reviews must have train examples for icl but has none")
+
+
+MIX = "grids: [{model: toy, dataset: {mix: [toy, reviews]}, tuning_method: lora}]"
+
+
+def test_a_mix_is_trained_on_together_and_each_of_its_datasets_tested_apart(folder: Path) -> None:
+    trials = planned(folder, REVIEWS, MIX)
+    assert [trial.data_name for trial in trials] == ["toy+reviews->toy", "toy+reviews->reviews"]
+    assert all([part.name for part in trial.data.parts] == ["toy", "reviews"] for trial in trials)
+    assert trials[1].test_declared and trials[1].test_declared.prompt == "q"
+    assert trials[0].fields["declared"] == trials[1].fields["declared"]
+
+
+def test_a_mix_may_have_a_name_and_stand_on_an_axis_or_in_its_section(folder: Path) -> None:
+    inline = "grids: [{model: toy, dataset: [toy, {mix: [toy, reviews], name: both}], tuning_method: lora}]"
+    names = [trial.data_name for trial in planned(folder, REVIEWS, inline)]
+    assert names == ["toy", "both->toy", "both->reviews"]
+    section = "mixes: {both: [toy, reviews]}"
+    again = planned(folder, REVIEWS, section, "grids: [{model: toy, dataset: [toy, both], tuning_method: lora}]")
+    assert [trial.data_name for trial in again] == names
+
+
+def test_a_mix_is_tested_on_what_the_sweep_names(folder: Path) -> None:
+    grid = MIX.replace("tuning_method", "test_dataset: toy_apps, tuning_method")
+    assert [trial.data_name for trial in planned(folder, REVIEWS, grid)] == ["toy+reviews->toy_apps"]
+
+
+def test_a_dataset_of_a_mix_may_lie_elsewhere_and_is_tested_from_there(folder: Path) -> None:
+    conala = f"{{name: conala, dataset_path: {folder}, dataset_revision: abc}}"
+    trials = planned(folder, f"grids: [{{model: toy, dataset: {{mix: [toy, {conala}]}}, tuning_method: lora}}]")
+    places = [(trial.test_dataset_path, trial.test_dataset_revision) for trial in trials]
+    assert places == [(None, None), (str(folder), "abc")]
+
+
+def test_a_dataset_may_be_declared_in_a_mix(folder: Path) -> None:
+    own = "{path: data.jsonl, prompt: q, answer: a, name: mine}"
+    trials = planned(folder, f"grids: [{{model: toy, dataset: {{mix: [toy, {own}]}}, tuning_method: lora}}]")
+    assert [trial.data_name for trial in trials] == ["toy+mine->toy", "toy+mine->mine"]
+
+
+def test_the_id_of_a_mix_follows_its_datasets_and_their_content(folder: Path) -> None:
+    first, _ = planned(folder, REVIEWS, MIX)
+    (folder / "data.jsonl").rename(folder / "moved.jsonl")
+    moved, _ = planned(folder, REVIEWS.replace("data.jsonl", "moved.jsonl"), MIX)
+    with (folder / "moved.jsonl").open("a") as file:
+        file.write('{"q": "another task", "a": "another code"}\n')
+    longer, _ = planned(folder, REVIEWS.replace("data.jsonl", "moved.jsonl"), MIX)
+    assert first.id == moved.id != longer.id
+
+
+@pytest.mark.parametrize(
+    "mix, message",
+    [
+        ("{mix: [toy]}", "must be a tuple with at least 2|at least 2 items"),
+        ("{mix: [toy, toy]}", "must name each dataset once but got toy, toy"),
+        ("{mix: [toy, revews]}", "must be one of .* but got 'revews'; did you mean reviews?"),
+        ("{mix: [toy, {name: conala, dataset_path: /no}]}", "dataset_path must be a URL or a folder that exists"),
+        ("{mix: [toy, {name: reviews, dataset_path: /no}]}", "dataset_path must be left out for reviews"),
+        ("{mix: [toy, {name: conala, pth: /no}]}", "unknown key"),
+        ("{mix: [toy, reviews], weights: [1, 2]}", "weights: unknown key beside mix"),
+        ("{mix: [toy, odex]}", "must have train examples for lora but has none"),
+        ("{mix: [toy, reviews]}, dataset_path: /tmp", "dataset_path must be left out for a mix"),
+        ("{mix: [toy, reviews]}, fidelity: paper", "fidelity must be corrected for a mix"),
+        ("toy, test_dataset: {mix: [toy, reviews]}", "must be one of .* but got"),
+        ("{mix: [toy, reviews]}, test_dataset: toy_apps, validation_limit: 5", "unless test_dataset is a dataset of"),
+    ],
+)
+def test_a_mix_that_cannot_be_is_refused(folder: Path, mix: str, message: str) -> None:
+    problems = told(folder, REVIEWS, f"grids: [{{model: toy, dataset: {mix}, tuning_method: lora}}]")
+    assert any(re.search(message, problem) for problem in problems), problems
+    assert all(problem.startswith("line ") for problem in problems), problems

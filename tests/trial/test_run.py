@@ -32,11 +32,13 @@ from raypeft.study.plan import plan_sweep
 from raypeft.study.trials import make_trial
 from raypeft.training import loop
 from raypeft.training.loop import Training
+from raypeft.trial import examples
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.declarations import prepare_store
 from raypeft.trial.run import run_and_record
+from raypeft.trial.tune import training_prompts
 from scripts.model_classes import make
 
 QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
@@ -611,6 +613,38 @@ grids: [{model: toy, dataset: mine, test_dataset: theirs, tuning_method: lora, n
     found = store.read_rows("candidates", trial.id)
     assert found and all(each["instruction"].startswith("reverse") for each in found)
     assert json.loads(row["test_declared"])["path"] == str(tmp_path / "theirs.jsonl")
+
+
+MIX = {"dataset": "both", "declared": '{"mix": [{"name": "toy"}, {"name": "toy_apps"}]}'}
+
+
+def test_a_mix_trains_on_the_prompts_of_each_of_its_datasets(store):
+    base = BaseCache().get(*quick_trial("lora").base_key)
+
+    def prompts(**fields):
+        trial = quick_trial("lora", limit=None, **fields)
+        encoded, _ = training_prompts(TrialContext(trial, "s", store), base, examples.load(trial)[0], virtual=0)
+        return [(each.prompt_ids, each.answer_ids) for split in ("train", "validation") for each in encoded[split]]
+
+    both = prompts(**MIX, test_dataset="toy")
+    apart = prompts() + prompts(dataset="toy_apps")
+    assert sorted(both) == sorted(apart)
+
+
+def test_a_trial_on_a_mix_validates_on_the_dataset_that_it_is_tested_on(store):
+    more = {"validation_limit": 5, "limit": None, "test_limit": 4}
+    mixed = run(quick_trial("zero_shot", **more, **MIX, test_dataset="toy"), store)
+    assert mixed["status"] == "ok", mixed["error"]
+    whole = run(quick_trial("zero_shot", **more), store)
+    assert mixed["validation_examples"] > whole["validation_examples"]
+    names = [name for name in whole if name.endswith("_validation")]
+    assert names and {name: mixed[name] for name in names} == {name: whole[name] for name in names}
+
+
+def test_a_trained_mix_is_scored_on_one_of_its_datasets(store):
+    row = run(quick_trial("lora", **MIX, test_dataset="toy_apps", num_beams=3, do_sample=False), store)
+    assert row["status"] == "ok", row["error"]
+    assert row["pass_at_1"] is not None and "em_at_1" not in row
 
 
 def test_scores_of_a_users_levels_have_columns_and_are_declared_in_the_manifest(store, tmp_path):

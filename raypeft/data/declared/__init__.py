@@ -4,5 +4,5 @@
       reviews: {path: data.jsonl, prompt: instruction, answer: output}
 
 `files` reads the rows, `declaration` has the fields, `examples` makes examples of the rows, `splits` the missing
-splits, and `dataset` puts them together.
+splits, `dataset` puts them together, and `mix` joins several datasets.
 """

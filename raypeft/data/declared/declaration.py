@@ -142,6 +142,11 @@ class DeclaredData(Declaration):
     """The levels of the test split, numbers in their order, words as they come. Empty where the rows were not read."""
 
     @property
+    def paths(self) -> list[str]:
+        """Its files, folders or URLs."""
+        return [self.path] if isinstance(self.path, str) else list(self.path.values())
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What makes it this dataset, for a trial's id: what the files hold, and not where they are."""
         read = {"longest_prompt", "longest_answer", "sizes", "level_names"}
@@ -154,11 +159,6 @@ class DeclaredData(Declaration):
     def text(self) -> str:
         """Itself as JSON text, for its column."""
         return json.dumps(self.model_dump(exclude_defaults=True), ensure_ascii=False)
-
-
-def read_declared(value: Any) -> Any:
-    """A declaration as a row holds it, JSON text, as a record; a record as it is."""
-    return DeclaredData.model_validate_json(value) if isinstance(value, str) else value
 
 
 def is_template(text: str) -> bool:
