@@ -22,6 +22,7 @@ import torch
 from raypeft.decoding.decoders import decoder_for, paths
 from raypeft.decoding.search import Decoder, Path, Search
 from raypeft.gpu import is_out_of_memory
+from raypeft.models.limits import rope_switch
 from raypeft.records import Example, Prompt
 
 TOKENS = 3
@@ -56,8 +57,9 @@ class Chosen:
     """Why it is no faster one. None: it is the fastest that the kind of model may have."""
 
 
-def choose_path(model: Any, tokenizer: Any, search: Search) -> Chosen:
-    """The fastest path that gives the candidates of `generate`, for a search of this kind.
+def choose_path(model: Any, tokenizer: Any, search: Search, longest: int = 0) -> Chosen:
+    """The fastest path that gives the candidates of `generate`, for a search of this kind over sequences of at most
+    `longest` tokens, prompt and answer.
 
     Leaves the state of random numbers as it was. Raises ValueError, with the library's message at its end, where
     `generate` itself cannot decode the model.
@@ -70,7 +72,11 @@ def choose_path(model: Any, tokenizer: Any, search: Search) -> Chosen:
         left: list[str] = []
         for path in paths(model, search.graphs)[:-1]:
             along = replace(checked, path=path)
-            problem = _window_problem(model, tokenizer, along) or _problem(model, tokenizer, along, prompts, expected)
+            problem = (
+                _position_problem(model, longest)
+                or _window_problem(model, tokenizer, along)
+                or _problem(model, tokenizer, along, prompts, expected)
+            )
             if problem is None:
                 return Chosen(path, "; ".join(left) or None)
             left.append(f"{path}: {problem}")
@@ -137,6 +143,14 @@ def _problem(
     if all(each <= limit for each in compared):  # not of NaN
         return None
     return f"its scores differ by {worst:.2g} nats from those of generate"
+
+
+def _position_problem(model: Any, longest: int) -> str | None:
+    """Why sequences so long must be decoded one at a time. None: they need not."""
+    switch = rope_switch(model.config)
+    if switch is None or longest <= switch:
+        return None
+    return f"beyond {switch} tokens the longest sequence of a batch decides how the positions of all are encoded"
 
 
 def _window_problem(model: Any, tokenizer: Any, search: Search) -> str | None:

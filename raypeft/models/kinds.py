@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 ENCODERS = frozenset({
-    "albert", "bert", "big_bird", "camembert", "data2vec-text", "deberta", "deberta-v2", "distilbert", "electra",
-    "ernie", "esm", "megatron-bert", "mpnet", "modernbert", "nomic_bert", "rembert", "roberta",
-    "roberta-prelayernorm", "roc_bert", "roformer", "xlm-roberta", "xlm-roberta-xl",
+    "albert", "bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "deberta", "deberta-v2",
+    "distilbert", "electra", "ernie", "esm", "flaubert", "megatron-bert", "mpnet", "modernbert", "nomic_bert",
+    "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "xlm", "xlm-roberta", "xlm-roberta-xl",
+    "xlnet", "xmod",
 })  # fmt: skip
 """Models that see a text from both sides, and write none, unless `is_decoder` is set."""
+BIDIRECTIONAL = "use_bidirectional_attention"
+"""The switch by which Gemma 3 becomes a model for embeddings."""
 STATES = frozenset({
     "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "lfm2", "lfm2_moe", "mamba", "mamba2",
     "nemotron_h", "olmo_hybrid", "qwen3_next", "qwen3_5_text", "recurrent_gemma", "rwkv", "xlstm", "zamba", "zamba2",
@@ -32,6 +35,9 @@ SLOW = STATES - {"rwkv"} | {"gpt_neo", "mpt"}
 def model_problem(config: Mapping[str, Any]) -> str | None:
     """Why a model can answer nothing, by its config.json. None if it may."""
     kind = config.get("model_type")
+    if any(each.get(BIDIRECTIONAL) in (True, "all") for each in (config, config.get("text_config") or {})):
+        return (f"must be a causal language model or an encoder-decoder, but its config.json sets {BIDIRECTIONAL}, so "
+                f"that it sees a text from both sides, as a model for embeddings does")  # fmt: skip
     if kind in ENCODERS and not config.get("is_decoder"):
         return (f"must be a causal language model or an encoder-decoder but is of the type {kind}, an encoder, which "
                 f"writes no text")  # fmt: skip

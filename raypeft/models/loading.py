@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from raypeft import gpu
+from raypeft.models.causality import check_causal
 from raypeft.models.classes import from_config
 from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem
 from raypeft.models.kinds import model_problem
+from raypeft.models.limits import context_length
 from raypeft.models.settling import settle_config, settle_tokens
 from raypeft.models.table import INSTEAD, ModelFamily, Weights, downloaded, family_of, folder_problem, quantized_by
 
@@ -59,9 +61,8 @@ class Base:
 
     @property
     def context_length(self) -> int | None:
-        """The longest sequence that the model takes, in tokens; None for T5's relative positions, which have no end."""
-        length = getattr(self.model.config, "max_position_embeddings", None)
-        return int(length) if length else None
+        """The longest sequence that the model takes, in tokens. None: there is no end."""
+        return context_length(self.model.config)
 
     @property
     def token_count(self) -> int:
@@ -97,6 +98,7 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     source = Path(path or family.home).expanduser()
     where = _where(source, path or family.home, revision)
     loaded = _load_weights(where, weights)
+    check_causal(loaded)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     stored = loaded.generation_config.eos_token_id
     notes = [_adapter_note(where), settle_tokens(loaded, tokenizer)]

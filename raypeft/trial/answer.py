@@ -114,9 +114,9 @@ def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> 
     return replace(context, longest_answer=longest)
 
 
-def path_columns(context: TrialContext, model: Any, base: Base) -> dict[str, Any]:
+def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> dict[str, Any]:
     """How candidates will be decoded, and why not faster, by column. Raises what `chosen_path` raises."""
-    chosen = chosen_path(context, model, base)
+    chosen = chosen_path(context, model, base, queries)
     together = 1 if chosen.path == "alone" else context.generation_batch_size
     return {"decoding_path": chosen.path, "decoding_note": chosen.note, "generation_batch_size": together}
 
@@ -174,7 +174,7 @@ def decoded_by(context: TrialContext, model: Any, base: Base, queries: Sequence[
     """All that candidates depend on: weights, prompts, search, code and versions."""
     from raypeft.training.state import fingerprints
 
-    how = replace(search(context, base), path=chosen_path(context, model, base).path)
+    how = replace(search(context, base), path=chosen_path(context, model, base, queries).path)
     weights = fingerprints([each for each in model.parameters() if each.requires_grad])
     return made_by(context, base, ("decoding", "methods", "models")) | {
         "search": repr(how),
@@ -208,7 +208,7 @@ def decoded(
     from raypeft.decoding.generation import batches
 
     fitting = [place for place, query in enumerate(queries) if not query.too_long]
-    how = replace(search(context, base), path=chosen_path(context, model, base).path)
+    how = replace(search(context, base), path=chosen_path(context, model, base, queries).path)
     how = replace(how, batch_size=batch_size or how.batch_size)
     prompts = [queries[place] for place in fitting]
     context.listener(Stage("generate", done, len(queries)))

@@ -48,7 +48,7 @@ from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
 from raypeft.trial.tests import CandidateTests
 from raypeft.trial.tune import check_training, counted_params, tune
-from raypeft.trial.validation import validation_scores
+from raypeft.trial.validation import ask_validation, validation_scores
 
 Row = dict[str, Any]
 
@@ -179,9 +179,10 @@ def run_trial(context: TrialContext) -> Row:
     with method.applied(base) as model, tests or nullcontext():
         measured |= counted_params(model)
         queries = ask(context, model, base, splits["test"], shots) if trial.decode else []
+        validation = ask_validation(context, model, base, splits)
         with context.stage("check"):
-            if trial.decode or trial.validation_limit:
-                measured |= path_columns(context, model, base)
+            if queries or validation.queries:
+                measured |= path_columns(context, model, base, [*queries, *validation.queries])
             if isinstance(method, TrainedMethod):
                 check_training(context, model, base, splits)
         if isinstance(method, TrainedMethod):
@@ -191,9 +192,9 @@ def run_trial(context: TrialContext) -> Row:
             with context.stage("generate"):
                 candidates = answer(context, model, base, queries, tests)
             measured |= judged(context, queries, candidates, tests)
-        if trial.validation_limit:
+        if validation.queries:
             with context.stage("validate"):
-                measured |= validation_scores(context, model, base, splits)
+                measured |= validation_scores(validation, model, base)
     if not shots.columns:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
     duplicates = exact_duplicates(splits["train"], splits["test"])

@@ -5,10 +5,11 @@ Torch is imported only when something is searched for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raypeft.models.loading import Base
-from raypeft.records import Form
+from raypeft.records import Form, Prompt
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
 
@@ -69,18 +70,21 @@ def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
     return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
 
 
-def chosen_path(context: TrialContext, model: Any, base: Base) -> Chosen:
-    """How the trial's candidates are decoded (`raypeft.decoding.selfcheck`), found out once for a base.
+def chosen_path(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> Chosen:
+    """How the candidates for some prompts are decoded (`raypeft.decoding.selfcheck`), found out once for a base.
 
     `model` is the base with the trial's adapter, trained or not. Raises ValueError where it cannot be decoded at all.
     """
     from raypeft.decoding.selfcheck import choose_path
     from raypeft.models import virtual_tokens
+    from raypeft.models.limits import rope_switch
 
-    wanted = search(context, base)
+    wanted, virtual = search(context, base), virtual_tokens.count(model)
+    longest = virtual + max((len(each.prompt_ids) for each in queries), default=0) + wanted.max_new_tokens
     kind = wanted.do_sample, wanted.num_beams > 1, wanted.older is not None
-    key = kind, virtual_tokens.count(model), virtual_tokens.needs_cache(model)
+    is_beyond = longest > (rope_switch(model.config) or longest)
+    key = kind, virtual, virtual_tokens.needs_cache(model), is_beyond
     if key not in base.decoding:
-        base.decoding[key] = choose_path(model, base.tokenizer, wanted)
+        base.decoding[key] = choose_path(model, base.tokenizer, wanted, longest)
     chosen: Chosen = base.decoding[key]
     return chosen

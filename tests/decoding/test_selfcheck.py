@@ -10,7 +10,7 @@ from raypeft.decoding.beam_attention import BeamLayer
 from raypeft.decoding.generation import generate
 from raypeft.decoding.selfcheck import Chosen, choose_path, differences
 from raypeft.models.loading import load_base
-from scripts.model_classes import BEAMS, SAMPLES, make, plain_texts, prompts_of
+from scripts.model_classes import BEAMS, CLASSES, SAMPLES, make, plain_texts, prompts_of
 
 OLDER = replace(BEAMS, older="4.34")
 
@@ -46,6 +46,25 @@ def test_the_fastest_path_that_works_is_chosen_and_gives_generates_candidates(ba
     prompts = prompts_of(base, "test", 4)
     found = generate(base.model, base.tokenizer, prompts, replace(BEAMS, path=path))
     assert [[each.text for each in beams] for beams in found] == plain_texts(base, prompts)
+
+
+def test_beyond_the_switch_of_longrope_prompts_are_decoded_one_at_a_time(monkeypatch, tmp_path):
+    factors = {"short_factor": [1.0] * 8, "long_factor": [float(each) for each in range(2, 10)]}
+    rope = {"rope_type": "longrope", "type": "longrope", **factors}
+    switch = {"rope_scaling": rope, "original_max_position_embeddings": 64}
+    monkeypatch.setitem(CLASSES, "phi3 of long texts", CLASSES["phi3"] | switch)
+    base = load_base(make("phi3 of long texts", tmp_path))
+    long, short = (prompts_of(base, "test", 2)[0] for _ in range(2))
+    long = replace(long, prompt_ids=long.prompt_ids * (1 + 70 // len(long.prompt_ids)))
+    assert choose_path(base.model, base.tokenizer, BEAMS, 64).path == "shared"
+    chosen = choose_path(base.model, base.tokenizer, BEAMS, 65)
+    assert chosen.path == "alone" and "shared: beyond 64 tokens the longest sequence" in chosen.note
+    texts = [[[each.text for each in found] for found in generate(base.model, base.tokenizer, prompts, along)]
+             for prompts, along in (([long, short], replace(BEAMS, path="alone")),
+                                    ([long], replace(BEAMS, path="alone")))]  # fmt: skip
+    assert texts[0][0] == texts[1][0]
+    together = generate(base.model, base.tokenizer, [long, short], replace(BEAMS, path="shared"))
+    assert [[each.text for each in found] for found in together] != texts[0], "so the check is needed"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

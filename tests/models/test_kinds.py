@@ -35,6 +35,8 @@ def test_planning_says_of_the_tables_classes_what_the_table_says():
     ("change", "fields", "message"),
     [
         ({"model_type": "bert"}, {}, "must be a causal language model or an encoder-decoder but is of the type bert"),
+        ({"model_type": "xlnet"}, {}, "but is of the type xlnet, an encoder"),
+        ({"use_bidirectional_attention": True}, {}, "config.json sets use_bidirectional_attention"),
         ({"model_type": "mamba"}, {"tuning_method": "prefix_tuning"}, "layers keep a state in place of keys"),
         ({"model_type": "falcon"}, {"tuning_method": "prefix_tuning"}, "have keys of a shape that PEFT does not make"),
         ({"model_type": "rwkv"}, {}, "num_beams must be 1 for models of the type rwkv"),
