@@ -49,6 +49,8 @@ class Base:
     intact: bool = True
     decoding: dict[Any, Any] = field(default_factory=dict)
     """How each kind of search and of virtual tokens is decoded on this base (`raypeft.trial.searching.chosen_path`)."""
+    encoded: dict[Any, Any] = field(default_factory=dict)
+    """The training examples of earlier trials as token ids (`raypeft.trial.encoders.encoded_once`)."""
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -276,6 +278,9 @@ class BaseCache:
     base: Base | None = None
     decoding: dict[tuple[Any, ...], dict[Any, Any]] = field(default_factory=dict)
     """`Base.decoding` of every base that was held: it does not change where a base is loaded again."""
+    encoded: dict[Any, Any] = field(default_factory=dict)
+    encoded_of: tuple[Any, ...] | None = None
+    """`Base.encoded` of the last base, and which that is."""
 
     def get(self, model: str, path: str | None = None, revision: str | None = None, weights: Weights = "half") -> Base:
         """What `load_base` gives, loaded only if another base is held or a trial has changed this one's weights."""
@@ -284,7 +289,12 @@ class BaseCache:
         if self.base is None:
             self.base = load_base(model, path, revision, weights)
             self.key = key
-            self.base.decoding = self.decoding.setdefault((*key, self.base.revision), {})
+            held = (*key, self.base.revision)
+            self.base.decoding = self.decoding.setdefault(held, {})
+            # Token ids do not depend on how the weights are held.
+            reads = (model, path, self.base.revision)
+            self.encoded_of, self.encoded = reads, self.encoded if self.encoded_of == reads else {}
+            self.base.encoded = self.encoded
         return self.base
 
     def make_room(self, model: str, path: str | None, revision: str | None, weights: Weights) -> None:

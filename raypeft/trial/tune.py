@@ -16,14 +16,14 @@ from raypeft import gpu
 from raypeft.events import Pruned
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
-from raypeft.prompting.encoding import Encoder, cut_as_paper, padded_as_paper
+from raypeft.prompting.encoding import cut_as_paper, padded_as_paper
 from raypeft.prompting.room import Room, check_ids
-from raypeft.records import Column, Dataset, Example, Prompt, Splits
+from raypeft.records import Column, Dataset, Prompt, Splits
 from raypeft.results.store import ResultStore
 from raypeft.study.config import Trial
 from raypeft.trial.checkpoints import training_checkpoints
 from raypeft.trial.context import TrialContext
-from raypeft.trial.encoders import trial_encoder
+from raypeft.trial.encoders import encoded_once, trial_encoder
 from raypeft.trial.scores import write_example_scores
 
 if TYPE_CHECKING:
@@ -175,7 +175,8 @@ def training_prompts(
         found: list[Prompt] = []
         for part, most in zip(dataset.joined, longest, strict=True):
             its_own = [each for each in splits[split] if dataset.of(each)[0] is part]
-            found += trial_encoder(context, base, part).encode_answers(its_own, most, pick)
+            encoder = trial_encoder(context, base, part)
+            found += encoder.encode_answers(its_own, most, pick) if pick else encoded_once(base, encoder, its_own, most)
         missing = len(splits[split]) - len(found)
         if paper and dataset.paper_training == "cut":
             found = [cut_as_paper(each, answer_room, base.is_encoder_decoder) for each in found]
@@ -191,7 +192,9 @@ def training_prompts(
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(encoded[split])}
     encoder = trial_encoder(context, base, None if trial.test_dataset else dataset)
     most = _longest(trial, trial.test_data, base, virtual)
-    encoded["test"] = fitting(test_prompts(encoder, splits["test"], most), room)
+    # The loss on the test split is that of the examples with an answer.
+    answered = [each for each in splits["test"] if each.code.strip()]
+    encoded["test"] = fitting(encoded_once(base, encoder, answered, most), room)
     return encoded, left_out
 
 
@@ -206,11 +209,6 @@ def _longest(trial: Trial, dataset: Dataset, base: Base, virtual: int) -> int | 
 def fitting(prompts: Sequence[Prompt], room: Room) -> list[Prompt]:
     """The prompts that fit the model's context with their answers."""
     return [each for each in prompts if room.fits(len(each.prompt_ids), len(each.answer_ids))]
-
-
-def test_prompts(encoder: Encoder, examples: Sequence[Example], longest: int | None) -> list[Prompt]:
-    """The test examples whose loss can be measured: those with an answer, of at most `longest` tokens in all."""
-    return encoder.encode_answers([each for each in examples if each.code.strip()], longest)
 
 
 def record_test_losses(context: TrialContext, test: Sequence[Prompt], losses: Sequence[tuple[float, int]]) -> None:

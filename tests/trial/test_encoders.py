@@ -7,14 +7,16 @@ import pytest
 from chat_templates import CHATML, LLAMA2, chat_tokenizer
 
 from raypeft.data import DATASETS
+from raypeft.models.loading import BaseCache
 from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import CORRECTED, NAMED
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
-from raypeft.trial.encoders import check_form, trial_form
+from raypeft.trial.encoders import KEPT, check_form, trial_form
 from raypeft.trial.run import run_and_record
 
 QUICK = {"limit": 8, "max_new_tokens": 8, "num_beams": 2, "num_return_sequences": 2, "dataset": "toy"}
@@ -103,3 +105,23 @@ def test_a_template_of_the_users_own_asks_and_trains(tmp_path):
         assert row["prompt_template"] == '{"query": "# {nl}\\n", "answer": "{code}\\n# end", "stop": ["\\n#"]}'
     assert store.read_rows()[0]["prompt_template"] == row["prompt_template"]
     assert all("\n#" not in each["text"] for each in store.read_rows("candidates"))
+
+
+def test_trials_of_one_base_and_dataset_tokenise_it_once_and_train_as_alone(tmp_path, monkeypatch):
+    real, encoded = Encoder.encode_answers, []
+    monkeypatch.setattr(
+        Encoder, "encode_answers", lambda self, found, *a: encoded.append(len(found)) or real(self, found, *a)
+    )
+    store, bases = ResultStore(str(tmp_path / "results"), tables()), BaseCache()
+
+    def loss(tuning_method="lora", bases=bases, **fields):
+        own = trial(**{"tuning_method": tuning_method, "num_train_epochs": 1, "decode": False, **fields})
+        return run_and_record(TrialContext(own, "s", store, bases))["best_eval_loss"]
+
+    losses = [loss(), loss(learning_rate=1e-2), loss("full")]
+    assert encoded == [8, 8, 8], "train, validation and test, by the first trial"
+    assert loss("full", BaseCache()) == losses[-1] and len(encoded) == 6, "and anew with another base"
+    loss(limit=4)
+    loss(prompt_form="fenced", limit=4)
+    assert len(encoded) == 12, "other examples, and another form"
+    assert len(bases.base.encoded) <= KEPT

@@ -15,7 +15,7 @@ from raypeft.trial.context import TrialContext
 from raypeft.trial.tune import training_prompts
 
 TOKENIZER = AutoTokenizer.from_pretrained(TOY_FOLDER)
-BASE = SimpleNamespace(tokenizer=TOKENIZER, is_encoder_decoder=False, context_length=None)
+BASE = SimpleNamespace(tokenizer=TOKENIZER, is_encoder_decoder=False, context_length=None, encoded={})
 SHORT, LONG = "x = 1", "\n".join(f"x{number} = {number}" for number in range(50))
 
 
@@ -51,7 +51,7 @@ def test_the_dataset_bounds_a_training_text_unless_the_sweep_does():
 def test_a_training_text_and_its_virtual_tokens_fit_the_context(spare):
     form = DATASETS["apps"].forms.corrected
     length = len(Encoder(TOKENIZER, False, form).encode(problem(1, LONG)))
-    base = SimpleNamespace(**vars(BASE) | {"context_length": length + 20 + spare})
+    base = SimpleNamespace(**vars(BASE) | {"encoded": {}, "context_length": length + 20 + spare})
     _, left_out = trained_on(trial(), [problem(1, LONG), problem(2, SHORT)], base, virtual_tokens=20)
     assert left_out["train_too_long"] == (spare < 0)
 
@@ -72,7 +72,7 @@ def test_a_bound_that_leaves_nothing_to_train_on_is_refused():
 
 
 def test_without_a_bound_an_example_that_exceeds_the_context_is_left_out_and_counted():
-    base = SimpleNamespace(**vars(BASE) | {"context_length": 64})
+    base = SimpleNamespace(**vars(BASE) | {"encoded": {}, "context_length": 64})
     answers, left_out = trained_on(trial("conala"), [problem(1, LONG), problem(2, SHORT)], base)
     assert answers == ["x = 1<|end|>"]
     assert (left_out["train_too_long"], left_out["train_examples"]) == (1, 1)
@@ -80,7 +80,7 @@ def test_without_a_bound_an_example_that_exceeds_the_context_is_left_out_and_cou
 
 def test_an_encoder_decoders_prompt_and_answer_each_have_the_context_to_themselves():
     length = len(Encoder(TOKENIZER, True).encode(problem(1, LONG)).answer_ids)
-    base = SimpleNamespace(**vars(BASE) | {"is_encoder_decoder": True, "context_length": length})
+    base = SimpleNamespace(**vars(BASE) | {"encoded": {}, "is_encoder_decoder": True, "context_length": length})
     assert trained_on(trial("conala"), [problem(1, LONG)], base)[1]["train_too_long"] == 0
     base.context_length = length - 1
     assert trained_on(trial("conala"), [problem(1, LONG), problem(2, SHORT)], base)[1]["train_too_long"] == 1
@@ -93,7 +93,7 @@ def test_an_encoder_decoders_prompt_and_answer_each_have_the_context_to_themselv
 def test_under_paper_padding_stands_between_a_decoders_virtual_tokens_and_its_prompt(
     fidelity, virtual, is_encoder_decoder
 ):
-    base = SimpleNamespace(**vars(BASE) | {"is_encoder_decoder": is_encoder_decoder})
+    base = SimpleNamespace(**vars(BASE) | {"encoded": {}, "is_encoder_decoder": is_encoder_decoder})
     splits = {split: [problem(1, SHORT), problem(2, LONG)] for split in ("train", "validation", "test")}
     context = TrialContext(trial("conala", fidelity=fidelity), "s", store=None)
     encoded, _ = training_prompts(context, base, splits, virtual)
