@@ -25,6 +25,7 @@ TRACKERS = (
     Entry("tensorboard", "tensorboardX", "tensorboard"),
     Entry("mlflow", "mlflow", "mlflow"),
     Entry("wandb", "wandb", "wandb"),
+    Entry("trackio", "trackio", "trackio"),
 )
 NAMES = ", ".join(each.name for each in TRACKERS)
 

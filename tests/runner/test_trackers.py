@@ -1,5 +1,9 @@
 """Experiment trackers: what they are told of a trial, and that their faults cost no trial."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Mapping
@@ -148,6 +152,44 @@ def test_wandb_keeps_offline_runs_of_trials_that_run_at_the_same_time(
     assert said == []
     kept = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*"))
     assert kept == sorted(study.run_id(trial) for trial in ("a1", "b2"))
+
+
+def test_trackio_reads_back_trials_that_run_at_the_same_time_and_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "read.py"
+    script.write_text(TRACKIO)  # the folder of its database is read when it is imported, once in a process
+    paths = os.pathsep.join(map(str, (Path(__file__).parents[2], Path(__file__).parent)))
+    there = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": paths}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=there, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)
+    assert sorted(read) == ["lora r 8 a1", "lora r 8 b2"]
+    for trial, (config, logs) in read.items():
+        assert (config["lora_r"], config["trial"]) == (4, trial[-2:]) and "max_length" not in config
+        assert [(each["step"], each["eval/loss"]) for each in logs if "eval/loss" in each] == [(2, 1.25), (4, 0.75)]
+        assert (logs[-1]["step"], logs[-1]["status"], logs[-1]["result/em_at_1"]) == (4, "ok", 0.25)
+
+
+TRACKIO = """
+import json
+from test_trackers import TRIAL, ended
+from raypeft.runner.observers.trackers import backend, reporter
+from raypeft.runner.observers.trackers.backend import Study
+
+backend.END_SECONDS = 60
+said = []
+with reporter("trackio", Study("rq2", "results"), said.append) as each:
+    for event in (*TRIAL, ended()):
+        each.hear("a1", event)
+        each.hear("b2", event)
+assert said == [], said
+import trackio
+from trackio.sqlite_storage import SQLiteStorage
+runs = trackio.Api().runs("rq2")
+print(json.dumps({run.name: (run.config, SQLiteStorage.get_logs("rq2", run.name, run_id=run.id)) for run in runs}))
+"""
 
 
 def test_a_key_that_wandb_login_has_stored_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
