@@ -21,7 +21,7 @@ class Trackio:
 
         for module in (trackio, trackio.run, trackio.utils):
             # It has no option to be quiet, and this thread must not turn the output of the others away.
-            module.print = _silent  # type: ignore[attr-defined]
+            module.print = _silent
         self.study, self.project = study, os.environ.get("TRACKIO_PROJECT", study.name)
 
     def begin(self, run: Run) -> None:
