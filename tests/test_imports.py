@@ -3,7 +3,12 @@
 import ast
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import raypeft
 
@@ -88,3 +93,24 @@ def test_nothing_but_the_sandbox_can_run_a_program() -> None:
     assert {name: ways for name, ways in found.items() if ways} == {name: {"subprocess"} for name in MAY}
     inside = [runners(ast.parse(path.read_text("utf-8"))) for path in (package / "sandbox").glob("*.py")]
     assert {"compile", "subprocess"} <= set().union(*inside), "the search finds what there is"
+
+
+def test_every_package_that_is_imported_is_declared_as_a_dependency_or_an_extra() -> None:
+    """Otherwise an installation works only as long as another package happens to need it too."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *(line for name in extras if name != "dev" for line in extras[name])]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    owners = packages_distributions()
+    imported = {module for file in Path(raypeft.__file__).parent.rglob("*.py") for module in _imports(file)}
+    foreign = imported - sys.stdlib_module_names - {"raypeft"}
+    assert {"torch", "numpy"} <= foreign
+    lacking = {each for each in foreign if not names & {canonicalize_name(owner) for owner in owners.get(each, ())}}
+    assert lacking == set()
+
+
+def _imports(file: Path) -> set[str]:
+    nodes = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    of = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in plain | of}
