@@ -78,6 +78,8 @@ def _of_mix(trial: Trial, mix: MixedData) -> Iterator[Line]:
         except (OSError, ValueError) as error:
             yield f"  {part.name} cannot be read, so that its trials will fail: {error}", True
         else:
+            if part.declared is not None:
+                yield from _rows(load(part.name, part.declared))
             counts = ", ".join(f"{split} {len(splits[split]):,}" for split in ("train", "validation"))
             yield f"  of {part.name}: {counts}", False
 
@@ -170,6 +172,8 @@ def _repeated(splits: Splits) -> Iterator[Line]:
         yield f"  train: {twice:,} prompts stand more than once, {differing:,} of them with different answers", False
     if not splits["train"]:
         return
+    if seen := exact_duplicates(splits["train"], splits["validation"]):
+        yield f"  {seen:,} of {len(splits['validation']):,} validation prompts are in train as well", True
     same = exact_duplicates(splits["train"], splits["test"])
     near = len(_near(splits["train"], splits["test"])) - same
     yield (f"  leakage: {same:,} of {len(splits['test']):,} test prompts are in train as well, {near:,} more but for "

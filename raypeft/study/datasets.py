@@ -21,7 +21,7 @@ from raypeft.data import DATASETS
 from raypeft.data.declared.dataset import DataError, settled
 from raypeft.data.declared.declaration import Declaration, DeclaredData
 from raypeft.data.declared.mix import PARTS, MixedData, Part
-from raypeft.mistakes import must_be_one_of
+from raypeft.mistakes import described, must_be_one_of
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import Document, Place
 
@@ -65,7 +65,11 @@ def _named(document: Document, place: Place, value: Any, problems: list[str]) ->
     if is_declaration(value):
         name = str(value.get("name") or name_of(value["path"]))
         return _put(document, place, ("datasets", name), {**value, "name": None}, problems)
-    if is_mix(value) and isinstance(value["mix"], list):
+    if is_mix(value) and not isinstance(value["mix"], list):
+        problems.append(f"{document.where((*place, 'mix'))}: must be a list of datasets but got "
+                        f"{described(value['mix'])}")  # fmt: skip
+        return "toy"  # in its place, so that nothing more is told of it
+    if is_mix(value):
         parts = [_named(document, (*place, "mix", index), part, problems) for index, part in enumerate(value["mix"])]
         names = [str(part.get("name")) if isinstance(part, dict) else str(part) for part in parts]
         name = str(value.get("name") or "+".join(names))
@@ -121,10 +125,7 @@ def settle(document: Document, found: dict[str, DeclaredData | MixedData]) -> It
         unread = [part.name for part in parts if part.name in declared and part.name not in found]
         if not problems and not unread:
             settled_parts = [{**part.model_dump(), "declared": found.get(part.name)} for part in parts]
-            try:
-                found[name] = MixedData.model_validate({"mix": settled_parts})
-            except ValidationError as error:
-                yield f"{document.where(('mixes', name))}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+            found[name] = MixedData.model_validate({"mix": settled_parts})
 
 
 def _section(document: Document, name: str) -> dict[str, Any]:
@@ -160,8 +161,9 @@ def misfits(trial: Trial) -> Iterator[str]:
     if trial.validation_limit and trial.test_dataset:
         needed.append("validation")
     for split in dict.fromkeys(needed):
-        if split not in trial.data.splits:
-            yield f"{trial.dataset} must have {split} examples for {trial.tuning_method} but has none"
+        for part in trial.data.joined:
+            if split not in part.splits:
+                yield f"{part.name} must have {split} examples for {trial.tuning_method} but has none"
     if trial.data.parts:
         yield from _of_mix(trial)
     if trial.declared is not None:

@@ -6,7 +6,7 @@ Torch is imported only when something is asked or answered: the columns declared
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from raypeft.records import Candidate, Column, Example, Prompt, Splits
 from raypeft.trial.checkpoints import data_hash, made_by
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
+from raypeft.trial.examples import of_dataset
 from raypeft.trial.parts import Parts
 from raypeft.trial.searching import chosen_path, search
 from raypeft.trial.tests import CandidateTests
@@ -106,11 +107,9 @@ def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> 
     """
     if context.dataset.max_new_tokens is not None:
         return context
-    names: Iterable[str] = splits
-    if context.trial.test_dataset:
-        names = ("train", "validation") if context.validates else ("test",)
     encoder = trial_encoder(context, base)
-    longest = max(len(encoder.encode(each).answer_ids) for name in names for each in splits[name])
+    asked = of_dataset(splits, context.trial, context.dataset.name)
+    longest = max(len(encoder.encode(each).answer_ids) for found in asked.values() for each in found)
     return replace(context, longest_answer=longest)
 
 

@@ -105,10 +105,23 @@ def check_text(splits: Splits, name: str) -> None:
 
 
 def limited(splits: Splits, trial: Trial) -> Splits:
-    """If the trial has a limit, a random sample of each split with a fixed seed, in the order of the split."""
-    limits: dict[str, int | None] = dict.fromkeys(splits, trial.limit)
-    limits["test"] = min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
-    return {split: sample(examples, limits[split]) for split, examples in splits.items()}
+    """If the trial has a limit, a random sample of each split with a fixed seed, in the order of the split; of a mix, a
+    sample of each of its datasets."""
+    data, tested = trial.data, min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
+    kept = {"test": sample(splits["test"], tested)}
+    for split in splits.keys() - {"test"}:
+        parts = [[each for each in splits[split] if data.of(each)[0] is part] for part in data.joined]
+        kept[split] = [each for part in parts for each in sample(part, trial.limit)]
+    return {split: kept[split] for split in splits}
+
+
+def of_dataset(splits: Splits, trial: Trial, name: str) -> Splits:
+    """Those of a trial's examples that are of one dataset: of the one that is trained on, a dataset of its mix, or the
+    one that is tested."""
+    data = trial.data
+    found = {split: [each for each in splits[split] if data.of(each)[0].name == name]
+             for split in ("train", "validation")}  # fmt: skip
+    return {**found, "test": splits["test"] if trial.test_data.name == name else []}
 
 
 def sample(examples: list[Example], limit: int | None) -> list[Example]:

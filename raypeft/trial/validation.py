@@ -17,7 +17,7 @@ from raypeft.prompting.shots import pick_shots
 from raypeft.records import Prompt, Splits
 from raypeft.trial.answer import ask, candidate_rows, found_for, with_room_for_answers
 from raypeft.trial.context import TrialContext
-from raypeft.trial.examples import sample
+from raypeft.trial.examples import of_dataset, sample
 
 if TYPE_CHECKING:
     from raypeft.models.loading import Base
@@ -43,16 +43,16 @@ def ask_validation(context: TrialContext, model: Any, base: Base, splits: Splits
     test split; with a `test_dataset`, prompts, stop strings and lengths are those of the dataset that is trained on, of
     a mix those of the part that is tested.
     """
-    trial, data, asked = context.trial, context.trial.data, splits
+    trial = context.trial
     if not trial.validation_limit:
         return Validation(context)
     if trial.test_dataset:
-        context = replace(context, validates=True)
-        name = context.dataset.name
-        asked = {split: [each for each in splits[split] if data.of(each)[0].name == name]
-                 for split in ("train", "validation")}  # fmt: skip
-        context = with_room_for_answers(context, base, asked)
-    examples = sample([each for each in asked["validation"] if each.code.strip()], trial.validation_limit)
+        context = with_room_for_answers(replace(context, validates=True), base, splits)
+    every = of_dataset(splits, trial, context.dataset.name)["validation"]
+    examples = sample([each for each in every if each.code.strip()], trial.validation_limit)
+    if not examples:
+        raise ValueError(f"{context.dataset.name} must have validation examples with an answer for validation_limit "
+                         f"but has none ({len(every)} without an answer); leave it out, or raise limit")  # fmt: skip
     shots = pick_shots(trial.method, splits["train"], examples, context.services)
     return Validation(context, ask(context, model, base, examples, shots))
 

@@ -145,5 +145,6 @@ def test_a_mix_is_told_with_what_each_of_its_datasets_gives(tmp_path, capsys):
     (tmp_path / "s.yaml").write_text(f"name: s\ngrids: [{grid}]\n")
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert "data toy+own, a mix\n  of toy: train 1,280, validation 120\n  of own: train 24, validation 3\n" in told
+    assert "data toy+own, a mix\n  of toy: train 1,280, validation 120\n" in told
+    assert f"  {tmp_path / 'own.jsonl'}: 30 rows read\n  of own: train 24, validation 3\n" in told
     assert "data toy+own->own\n  examples: train 1,304, validation 123, test 3 (of own)\n" in told

@@ -165,14 +165,16 @@ def test_the_id_of_a_mix_follows_its_datasets_and_their_content(folder: Path) ->
 @pytest.mark.parametrize(
     "mix, message",
     [
-        ("{mix: [toy]}", "must be a tuple with at least 2|at least 2 items"),
+        ("{mix: toy}", "mix: must be a list of datasets but got 'toy'"),
+        ("{mix: []}", "must name at least two datasets but got none"),
+        ("{mix: [toy]}", "must name at least two datasets but got toy"),
         ("{mix: [toy, toy]}", "must name each dataset once but got toy, toy"),
         ("{mix: [toy, revews]}", "must be one of .* but got 'revews'; did you mean reviews?"),
         ("{mix: [toy, {name: conala, dataset_path: /no}]}", "dataset_path must be a URL or a folder that exists"),
         ("{mix: [toy, {name: reviews, dataset_path: /no}]}", "dataset_path must be left out for reviews"),
         ("{mix: [toy, {name: conala, pth: /no}]}", "unknown key"),
         ("{mix: [toy, reviews], weights: [1, 2]}", "weights: unknown key beside mix"),
-        ("{mix: [toy, odex]}", "must have train examples for lora but has none"),
+        ("{mix: [toy, odex]}", "odex must have train examples for lora but has none"),
         ("{mix: [toy, reviews]}, dataset_path: /tmp", "dataset_path must be left out for a mix"),
         ("{mix: [toy, reviews]}, fidelity: paper", "fidelity must be corrected for a mix"),
         ("toy, test_dataset: {mix: [toy, reviews]}", "must be one of .* but got"),

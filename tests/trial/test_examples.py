@@ -28,6 +28,24 @@ def test_a_limit_keeps_the_same_examples_whatever_the_trials_seed():
     assert examples.limited(splits, trial("toy", test_limit=5))["train"] == splits["train"]
 
 
+def test_a_limit_holds_for_each_dataset_of_a_mix_so_that_a_small_one_is_not_lost():
+    mix = trial("both", declared='{"mix": [{"name": "toy"}, {"name": "toy_apps"}]}', test_dataset="toy_apps", limit=4)
+    splits, _ = examples.load(mix)
+    assert [each.id.partition("/")[0] for each in splits["train"]] == ["toy"] * 4 + ["toy_apps"] * 4
+    assert len(splits["validation"]) == 8 and len(splits["test"]) == 4
+    alone, _ = examples.load(trial("toy", limit=4))
+    assert [f"toy/{each.id}" for each in alone["train"]] == [each.id for each in splits["train"][:4]]
+
+
+def test_of_a_loaded_trial_the_examples_of_one_dataset_are_found():
+    mix = trial("both", declared='{"mix": [{"name": "toy"}, {"name": "toy_apps"}]}', test_dataset="toy", limit=4)
+    splits, _ = examples.load(mix)
+    sizes = {name: {split: len(found) for split, found in examples.of_dataset(splits, mix, name).items()}
+             for name in ("toy", "toy_apps")}  # fmt: skip
+    assert sizes == {"toy": {"train": 4, "validation": 4, "test": 4},
+                     "toy_apps": {"train": 4, "validation": 4, "test": 0}}  # fmt: skip
+
+
 def test_examples_that_cannot_be_learned_from_or_judged_are_left_out_and_counted():
     splits = {
         "train": [problem(1, SHORT), problem(2)],

@@ -641,6 +641,19 @@ def test_a_trial_on_a_mix_validates_on_the_dataset_that_it_is_tested_on(store):
     assert names and {name: mixed[name] for name in names} == {name: whole[name] for name in names}
 
 
+def test_answers_of_a_mix_have_the_room_that_they_have_without_it(store, tmp_path):
+    rows = [{"q": f"task {n}", "a": "x = " + "1 + " * (40 if n == 3 else n % 3) + "1"} for n in range(30)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "s.yaml").write_text("""
+name: s
+defaults: {model: toy, num_beams: 1, num_return_sequences: 1}
+datasets: {own: {path: own.jsonl, prompt: q, answer: a}}
+grids: [{dataset: [own, {mix: [own, toy]}], test_dataset: own, tuning_method: zero_shot}]
+""")
+    plain, mixed = (run(trial, store) for trial in plan_sweep(load_config(tmp_path / "s.yaml")).trials)
+    assert plain["max_new_tokens_used"] == mixed["max_new_tokens_used"] > 80
+
+
 def test_a_trained_mix_is_scored_on_one_of_its_datasets(store):
     row = run(quick_trial("lora", **MIX, test_dataset="toy_apps", num_beams=3, do_sample=False), store)
     assert row["status"] == "ok", row["error"]

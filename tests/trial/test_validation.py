@@ -53,6 +53,13 @@ def test_a_validation_prompt_that_does_not_fit_is_told_before_anything_is_traine
     assert row["status"] == "failed" and "must fit the model's context" in row["error"]
 
 
+def test_validation_examples_without_answers_are_told_and_not_left_out_silently(store, monkeypatch):
+    monkeypatch.setattr(validation, "sample", lambda examples, limit: [])
+    trial = make_trial(QUICK | {"tuning_method": "zero_shot", "validation_limit": 5})
+    row = run_and_record(TrialContext(trial, "s", store))
+    assert "toy must have validation examples with an answer for validation_limit but has none" in row["error"]
+
+
 def test_scoring_again_keeps_the_validation_scores(store):
     row = run(store, tuning_method="zero_shot", validation_limit=5)
     assert score_again(store) == 1

@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.records import Dataset, Example, Splits
@@ -29,7 +29,16 @@ class Part(BaseModel):
     dataset_revision: str | None = Field(None, description="Branch, tag or commit of the dataset on the hub")
 
 
-Parts = Annotated[tuple[Annotated[Part, BeforeValidator(_as_part)], ...], Field(min_length=2)]
+def _check_different(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    names = ", ".join(part.name for part in parts)
+    if len(parts) < 2:
+        raise ValueError(f"must name at least two datasets but got {names or 'none'}")
+    if len({part.name for part in parts}) < len(parts):
+        raise ValueError(f"must name each dataset once but got {names}")
+    return parts
+
+
+Parts = Annotated[tuple[Annotated[Part, BeforeValidator(_as_part)], ...], AfterValidator(_check_different)]
 """A mix as a sweep file gives it."""
 PARTS: TypeAdapter[tuple[Part, ...]] = TypeAdapter(Parts)
 
@@ -45,15 +54,7 @@ class MixedData(BaseModel):
     """A mix as a trial holds it, in the place of a declaration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    mix: tuple[SettledPart, ...]
-
-    @field_validator("mix")
-    @classmethod
-    def _are_different(cls, value: tuple[SettledPart, ...]) -> tuple[SettledPart, ...]:
-        names = [part.name for part in value]
-        if len(set(names)) < len(names):
-            raise ValueError(f"must name each dataset once but got {', '.join(names)}")
-        return value
+    mix: Annotated[tuple[SettledPart, ...], AfterValidator(_check_different)]
 
     def part(self, name: str | None) -> SettledPart | None:
         """The part of this name. None: it has none."""
