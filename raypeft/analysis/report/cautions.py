@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from raypeft.analysis.report.panels import FEWEST_SEEDS, Panel, Standing, is_number, seeds_of, values_of_field
+from raypeft.analysis.report.panels import FEWEST_SEEDS, Panel, by_method, is_number, seeds_of, values_of_field
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.settings import SHORT
 
@@ -45,15 +45,6 @@ def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
         so = "their intervals are over test examples and say nothing of other seeds" if have else (
             "with other seeds their order may be another one")  # fmt: skip
         yield f"few seeds: {few} of {len(counts)} trained conditions ran with fewer than {FEWEST_SEEDS} seeds; {so}"
-
-
-def by_method(panel: Panel) -> dict[tuple[str, str], list[Standing]]:
-    """The ranked conditions of each model and tuning method, best first."""
-    groups: dict[tuple[str, str], list[Standing]] = {}
-    for each in panel.ranked:
-        fields = each.condition.fields
-        groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
-    return groups
 
 
 def at_the_edge(study: Study, panels: Sequence[Panel]) -> Iterator[str]:

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,20 +91,28 @@ def make_page(study: Study) -> Page:
 
     found = panels(study)
     parts = []
+    taken: set[str] = set()
     for panel in found:
-        named = tuple((_file_name(each.name, panel, found), each) for each in figures(panel, study))
+        ending = panel.dataset if len(found) > 1 else ""
+        named = tuple((_own_name(each.name, ending, taken), each) for each in figures(panel, study))
         parts.append(PanelPage(panel.dataset, lead(panel), tuple(tables(panel, study)), named))
     shown = {panel.dataset for panel in found}
     for dataset in dict.fromkeys(tested_on(row) for row in study.unscored if tested_on(row) not in shown):
-        drawn = tuple((f"{each.name}_{dataset}", each) for each in figures_without_scores(dataset, study))
+        drawn = tuple((_own_name(each.name, dataset, taken), each) for each in figures_without_scores(dataset, study))
         if drawn:
             parts.append(PanelPage(dataset, "", (), drawn))
     told = [*cautions(study, found), *warnings(study.scored)]
     return Page(study, tuple(verdict_tables(study)), tuple(parts), tuple(told), unscored(study), choose(study, found))
 
 
-def _file_name(name: str, panel: Panel, every: Sequence[Panel]) -> str:
-    return name if len(every) == 1 else f"{name}_{panel.dataset}"
+def _own_name(name: str, ending: str, taken: set[str]) -> str:
+    """The name of a figure's file, which no other figure of the page has, also where upper case is lower case."""
+    whole = f"{name}_{ending}" if ending else name
+    own = next(
+        each for each in chain([whole], (f"{whole}_{number}" for number in count(2))) if each.lower() not in taken
+    )
+    taken.add(own.lower())
+    return own
 
 
 def lead(panel: Panel) -> str:

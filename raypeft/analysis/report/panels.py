@@ -228,6 +228,15 @@ def kind_of(condition: Condition) -> tuple[str, ...]:
     return tuple(str(condition.fields[name]) for name in ("model", "dataset", "tuning_method"))
 
 
+def by_method(panel: Panel) -> dict[tuple[str, str], list[Standing]]:
+    """The ranked conditions of each model and tuning method, best first."""
+    groups: dict[tuple[str, str], list[Standing]] = {}
+    for each in panel.ranked:
+        fields = each.condition.fields
+        groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
+    return groups
+
+
 def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
     """With the best condition of each model and method marked, by validation alone."""
     groups: dict[tuple[str, ...], list[int]] = {}

@@ -1,6 +1,7 @@
 """The page as HTML: what it says, what it holds, and what it never lets through. No browser is needed."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -88,6 +89,14 @@ def test_every_figure_of_the_page_has_its_place_and_its_definition(made_folder: 
     page = make_page(open_study([str(made_folder)]))
     text = render(page)
     assert re.findall(r'data-figure="([^"]+)"', text) == [name for name, _ in page.figures]
+
+
+def test_two_figures_of_one_name_get_files_of_their_own(made_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = make_page(open_study([str(made_folder)])).figures[0][1]
+    same = [one, replace(one, name=one.name.upper()), one]
+    monkeypatch.setattr("raypeft.analysis.report.figures.figures", lambda panel, study: same)
+    names = [name for name, _ in make_page(open_study([str(made_folder)])).figures]
+    assert names == ["scores", "SCORES_2", "scores_3"]
 
 
 HOSTILE = '</script><script>window.ran = 1</script><img src=x onerror="window.ran=1">\x00\x1b]0;title\x07'

@@ -1,5 +1,6 @@
 """The figures: each is there where the rows allow it, says what it shows, and can be drawn."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_a_whole_study_has_every_kind_of_figure(shown: tuple[Panel, Study]) -> N
         "parallel_coordinates", "learning_curves", "agreement",
     ]  # fmt: skip
     assert len(FIGURES) == 10
+
+
+def test_figures_of_two_models_have_names_of_their_own(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for model in ("toy", "owner/Toy"):
+        for rank, alpha in product((4, 8), (8, 16)):
+            share = 0.3 + 0.02 * rank + 0.01 * alpha
+            add_row(store, made_row(hits_of_share(share), model=model, lora_r=rank, lora_alpha=alpha))
+    study = open_study([str(tmp_path)])
+    names = [each.name for each in figures(panels(study)[0], study)]
+    assert {"map_toy_lora_r_lora_alpha", "map_owner-toy_lora_r_lora_alpha", "effects_toy", "effects_owner-toy"} <= {
+        *names}  # fmt: skip
+    assert len({*names}) == len(names)
 
 
 def test_every_figure_has_a_definition_with_its_data_and_can_be_drawn(shown: tuple[Panel, Study]) -> None:

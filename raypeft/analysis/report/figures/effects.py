@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import altair as alt
 
-from raypeft.analysis.report.figures.figure import Figure, over_rows, short, tooltip
-from raypeft.analysis.report.panels import Panel, Standing
+from raypeft.analysis.report.figures.figure import Figure, name_of, over_rows, short, told_apart, tooltip
+from raypeft.analysis.report.panels import Panel, Standing, by_method
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.report.variance import complete_factors, decomposition
 
@@ -17,14 +17,10 @@ MOST_FACTORS = 6
 
 def main_effects(panel: Panel, study: Study) -> Iterator[Figure]:
     """For each model and method whose swept fields make a complete grid of two factors or more."""
-    groups: dict[tuple[str, str], list[Standing]] = {}
-    for each in panel.ranked:
-        fields = each.condition.fields
-        groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
-    for key, found in groups.items():
+    for key, found in by_method(panel).items():
         shares = _shares(panel, found)
         if shares:
-            yield _figure(panel, key if len(groups) > 1 else ("", ""), shares, found)
+            yield _figure(panel, told_apart(key, panel), shares, found)
 
 
 def _shares(panel: Panel, found: Sequence[Standing]) -> list[tuple[str, float]]:
@@ -39,9 +35,7 @@ def _shares(panel: Panel, found: Sequence[Standing]) -> list[tuple[str, float]]:
     return decomposition(cells, factors, values)
 
 
-def _figure(
-    panel: Panel, key: tuple[str, str], shares: Sequence[tuple[str, float]], found: Sequence[Standing]
-) -> Figure:
+def _figure(panel: Panel, key: Sequence[str], shares: Sequence[tuple[str, float]], found: Sequence[Standing]) -> Figure:
     score = panel.score
     rows = [{"effect": name, "share": round(100 * share, 4)} for name, share in shares]
     order = [row["effect"] for row in rows]
@@ -55,6 +49,6 @@ def _figure(
         "what two fields do together beyond what each does alone. Fields that were swept together count as one. The "
         "shares hold for the values that were tried: a wider range of a field gives it a larger share."
     )
-    name = "_".join(filter(None, ("effects", key[1])))
-    title = f"What explains {score.title}" + (f": {' '.join(key)}" if key[1] else "")
+    name = name_of("effects", *key)
+    title = f"What explains {score.title}" + (f": {' '.join(key)}" if key else "")
     return Figure(name, title, caption, rows, alt.layer(bar, text).properties(height=26 * len(rows)))

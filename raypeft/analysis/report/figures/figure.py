@@ -52,6 +52,19 @@ class Figure:
         return found
 
 
+def name_of(*parts: str) -> str:
+    """A figure's name of its parts, such as its kind and its model; empty ones are left out.
+
+    A model may be a folder or a hub id, so all that a file's name should not have becomes a hyphen.
+    """
+    return "_".join(re.sub(r"[^a-z0-9_.]+", "-", part.lower()).strip("-.") for part in parts if part)
+
+
+def told_apart(kind: tuple[str, str], panel: Panel) -> list[str]:
+    """Model and method, as far as the panel has several: what tells a figure of one of them from the others."""
+    return [name for name, every in zip(kind, (panel.models, panel.methods), strict=True) if len(every) > 1]
+
+
 def over_rows() -> Any:
     """A chart over the figure's rows."""
     return alt.Chart(alt.NamedData(name=ROWS))

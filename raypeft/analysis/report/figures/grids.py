@@ -12,13 +12,15 @@ from raypeft.analysis.choosing import criterion
 from raypeft.analysis.report.figures.figure import (
     Figure,
     described,
+    name_of,
     over_rows,
     short,
     shown,
+    told_apart,
     tooltip,
     value_text,
 )  # fmt: skip
-from raypeft.analysis.report.panels import Panel, Standing, values_of_field
+from raypeft.analysis.report.panels import Panel, Standing, by_method, values_of_field
 from raypeft.analysis.report.study import Study
 
 MOST_MAPS = 4
@@ -30,16 +32,12 @@ FIRST = ("lora_r", "lora_alpha", "learning_rate", "num_shots", "num_train_epochs
 
 def heat_maps(panel: Panel, study: Study) -> Iterator[Figure]:
     """For each model and method, and each two of its swept fields that make four cells or more."""
-    groups: dict[tuple[str, str], list[Standing]] = {}
-    for each in panel.ranked:
-        fields = each.condition.fields
-        groups.setdefault((fields["model"], fields["tuning_method"]), []).append(each)
     made = 0
-    for key, found in groups.items():
+    for key, found in by_method(panel).items():
         for pair in _pairs(panel.swept(found)):
             if made < MOST_MAPS and _is_grid(pair, found):
                 made += 1
-                yield _map(pair, found, panel, key if len(groups) > 1 else ("", ""))
+                yield _map(pair, found, panel, told_apart(key, panel))
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -53,7 +51,7 @@ def _is_grid(pair: tuple[str, str], found: Sequence[Standing]) -> bool:
     return len(cells) >= FEWEST_CELLS and min(sides) > 1 and 2 * len(cells) >= sides[0] * sides[1]
 
 
-def _map(pair: tuple[str, str], found: Sequence[Standing], panel: Panel, key: tuple[str, str]) -> Figure:
+def _map(pair: tuple[str, str], found: Sequence[Standing], panel: Panel, key: Sequence[str]) -> Figure:
     score = panel.score
     by, sign = criterion([each.condition for each in found], score)
     cells: dict[tuple[str, str], list[Standing]] = {}
@@ -67,8 +65,8 @@ def _map(pair: tuple[str, str], found: Sequence[Standing], panel: Panel, key: tu
                      "trials": len(inside), "diagonal": _diagonal(pair, best)})  # fmt: skip
     _add_shade(rows, score.higher_is_better)
     alone = all(row["trials"] == 1 for row in rows)
-    name = "_".join(filter(None, ("map", *(part for part in (key[1],) if part), *pair)))
-    title = f"{score.title} by {short(pair[0])} and {short(pair[1])}" + (f": {' '.join(key)}" if key[1] else "")
+    name = name_of("map", *key, *pair)
+    title = f"{score.title} by {short(pair[0])} and {short(pair[1])}" + (f": {' '.join(key)}" if key else "")
     return Figure(name, title, _caption(rows, by, alone), rows, _chart(rows, pair, found, panel))
 
 
