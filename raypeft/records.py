@@ -106,6 +106,9 @@ class Dataset:
     slash. Empty: it is one dataset."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of trial fields for this dataset, such as `do_sample`. Values in the sweep file override these."""
+    test_size: int | None = None
+    """Number of examples that its test split has, without those that have no usable tests. None: not known before it
+    is loaded."""
     splits: tuple[str, ...] = ("train", "validation", "test")
     """The splits that it has. One that is only for testing can train nothing and has no shots."""
     embedded: bool = False

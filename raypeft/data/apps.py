@@ -197,6 +197,7 @@ DATASET = Dataset(
     name=NAME,
     load=load,
     max_new_tokens=1024,
+    test_size=TEST_ROWS_A_LEVEL * len(LEVELS),  # fewer, if some of them have no usable tests
     longest_tokens=1024,
     max_length=1024,  # the paper's own bound
     decoding=SAMPLES,

@@ -130,6 +130,7 @@ DATASET = Dataset(
     name=NAME,
     load=load,
     max_new_tokens=128,
+    test_size=628,
     longest_tokens=264,  # 263 with SmolLM2's tokenizer in 168 rows; the paper's code cuts at 192
     # Answers have several lines, with blank ones between them; untuned models go on with a next instruction.
     untuned_stop=("\n### Instruction:",),

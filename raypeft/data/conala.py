@@ -28,6 +28,7 @@ DATASET = Dataset(
     name="conala",
     load=load,
     max_new_tokens=64,
+    test_size=543,
     longest_tokens=128,  # 117 with SmolLM2's tokenizer; the paper's code pads to 128
     # Untuned models continue after the line of the answer. So they cannot match the 33 of 543 test references that
     # have several lines.

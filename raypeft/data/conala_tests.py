@@ -72,4 +72,6 @@ def _tested(example: Example, name: str, row: odex.Row) -> Example:
     return replace(example, tests=json.dumps(tests))
 
 
-DATASET = replace(conala.DATASET, name=NAME, load=load, judged_by=("reference", "tests"), decoding=SAMPLES)
+DATASET = replace(
+    conala.DATASET, name=NAME, load=load, test_size=52, judged_by=("reference", "tests"), decoding=SAMPLES
+)

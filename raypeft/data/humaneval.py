@@ -64,6 +64,7 @@ DATASET = Dataset(
     name=NAME,
     load=load,
     max_new_tokens=512,
+    test_size=164,
     longest_tokens=1024,
     untuned_stop=("\n### Instruction:",),
     forms=Forms(COMPLETION, COMPLETION, COMPLETION),

@@ -66,6 +66,7 @@ DATASET = Dataset(
     name=NAME,
     load=load,
     max_new_tokens=512,  # one of the 974 solutions is longer with the toy tokenizer, none with that of SmolLM2
+    test_size=500,
     longest_tokens=1024,
     max_length=1024,
     # What an untuned model writes after its function.

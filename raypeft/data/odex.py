@@ -128,6 +128,7 @@ DATASET = Dataset(
     name=NAME,
     load=load,
     max_new_tokens=128,
+    test_size=322,
     longest_tokens=256,
     untuned_stop=("\n### Instruction:",),
     forms=Forms(COMPLETION, COMPLETION, COMPLETION),

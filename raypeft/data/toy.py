@@ -367,4 +367,12 @@ def load(source: str | None = None, revision: str | None = None) -> dict[str, li
     }
 
 
-DATASET = Dataset(name="toy", load=load, max_new_tokens=64, longest_tokens=96, untuned_stop=("\n",), embedded=True)
+DATASET = Dataset(
+    name="toy",
+    load=load,
+    max_new_tokens=64,
+    longest_tokens=96,
+    test_size=TEST_ROWS,
+    untuned_stop=("\n",),
+    embedded=True,
+)

@@ -283,6 +283,7 @@ DATASET = Dataset(
     load=load,
     embedded=True,
     max_new_tokens=72,
+    test_size=sum(ROWS["test"]),
     longest_tokens=142,  # with the toy tokenizer
     untuned_stop=("\n### Instruction:",),  # untuned models go on with a next one, as the shots do
     levels=LEVELS,

@@ -79,3 +79,4 @@ def test_references_of_conala_pass_as_bodies_of_the_functions_of_odex(
             if each.tests and not sandbox.run(each.code, parse_tests(each.tests)).all_passed
         }
     assert failed == conala_tests.FAILING and len(failed) == 14
+    assert reasons[""] - len(failed) == conala_tests.DATASET.test_size

@@ -174,11 +174,17 @@ def _optimum_hindrances(claim: Optimum, compared: Sequence[Condition]) -> Iterat
         yield "every trial has one seed, and two or more are needed: seed: [1, 2]"
 
 
+def _test_examples(trial: Trial) -> int | None:
+    """How many test examples a trial will have; None where that is known only once its data is loaded."""
+    has_other_files = trial.test_dataset_path if trial.test_dataset else trial.dataset_path
+    size = None if has_other_files else trial.test_data.test_size
+    return min(filter(None, (trial.limit, trial.test_limit, size)), default=None)
+
+
 def _too_few_examples(claim: Claim, compared: Sequence[Trial]) -> Iterator[str]:
     """Whether the test examples are too few for the margin of a claim that something does not change."""
     within = getattr(claim, "margin", None) or getattr(claim, "within", None)
-    limits = [min(filter(None, (trial.limit, trial.test_limit)), default=None) for trial in compared]
-    fewest = min((limit for limit in limits if limit), default=None)
+    fewest = min(filter(None, map(_test_examples, compared)), default=None)
     if fewest is None:
         return
     if fewest < FEWEST_EXAMPLES:

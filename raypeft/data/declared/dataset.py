@@ -103,6 +103,7 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
         untuned_stop=data.stop or ("\n### Instruction:",),
         judged_by=data.judged_by,
         levels=data.level_names,
+        test_size=(data.sizes or {}).get("test"),
         splits=tuple(split for split, count in data.sizes.items() if count) if data.sizes else SPLITS,
     )
 

@@ -76,7 +76,7 @@ def test_claims_that_the_trials_can_decide_have_no_warning(tmp_path: Path) -> No
         "{better: {tuning_method: lora}, than: {tuning_method: icl}, on: em_at_10}\n"
         "{better: {tuning_method: lora}, than: {tuning_method: zero_shot}, on: em_at_10}\n"
         "{optimum_of: learning_rate, independent_of: lora_r, on: test_loss, within_decades: 0.3}\n"
-        "{stops_growing: num_shots, after: 2, on: em_at_10, where: {tuning_method: icl}}"
+        "{stops_growing: num_shots, after: 2, on: em_at_10, within: 0.05, where: {tuning_method: icl}}"
     )
     assert open_ones(tmp_path, claims) == []
 
@@ -101,7 +101,26 @@ def test_test_examples_that_are_too_few_for_a_margin_are_told(tmp_path: Path) ->
     claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.01}"
     (reason,) = open_ones(tmp_path, claim, "defaults.test_limit=100")
     assert "100 test examples give an interval of about ±6.2 points" in reason and "about 3,842 are needed" in reason
-    assert open_ones(tmp_path, claim, "defaults.test_limit=5000") == []
+    assert open_ones(tmp_path, claim.replace("0.01", "0.1"), "defaults.test_limit=100") == []
+
+
+def test_a_whole_test_split_that_is_too_small_for_a_margin_is_told(tmp_path: Path) -> None:
+    claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.02}"
+    (reason,) = open_ones(tmp_path, claim)
+    assert reason.startswith("250 test examples give an interval of about ±3.9 points")
+    (reason,) = open_ones(tmp_path, claim, "defaults.dataset=conala")
+    assert reason.startswith("543 test examples give an interval of about ±2.7 points")
+    (tmp_path / "elsewhere").mkdir()
+    other_files = f"defaults.dataset_path={tmp_path / 'elsewhere'}"
+    assert open_ones(tmp_path, claim, "defaults.dataset=conala", other_files) == [], "another file has another size"
+
+
+def test_the_test_split_of_declared_data_has_the_size_of_its_files(tmp_path: Path) -> None:
+    rows = "".join(f'{{"q": "task {number}", "a": "x = {number}"}}\n' for number in range(300))
+    (tmp_path / "data.jsonl").write_text(rows)
+    claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.02}"
+    (reason,) = open_ones(tmp_path, claim, "defaults.dataset={path: data.jsonl, prompt: q, answer: a}")
+    assert re.match(r"(2\d|3\d) test examples give an interval of about ±1\d\.\d points", reason)
 
 
 def test_an_optimum_of_one_seed_or_two_rates_is_told(tmp_path: Path) -> None:
