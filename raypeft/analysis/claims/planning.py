@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.claim import told
 from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES, has_chance
-from raypeft.analysis.claims.evidence import Evidence, Selector, blocks, fitting
+from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting
 from raypeft.analysis.claims.optimum import Optimum
 from raypeft.analysis.claims.saves import Saves
 from raypeft.analysis.claims.stops_growing import StopsGrowing
@@ -99,6 +100,7 @@ def _mistakes(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> Ite
         return
     compared = [each for block in found for each in block.conditions if claim.compares(each)]
     yield from _unvaried(claim, compared)
+    yield from _shared_trials(claim, found)
     for each in compared:
         if why := _why_not(trials[each.rows[0]["id"]], scores[claim.on]):
             yield f"on: {each.label} will have no {claim.on}: {why}"
@@ -124,6 +126,17 @@ def _unvaried(claim: Claim, found: Sequence[Condition]) -> Iterator[str]:
         for name in claim.free:
             if len({str(each.fields.get(name)) for each in found if name in each.fields}) < 2:
                 yield f"the planned trials that can be compared have one value of {name}"
+
+
+def _shared_trials(claim: Claim, found: Sequence[Block]) -> Iterator[str]:
+    """Two sides that have a trial in common: nothing is better than itself, and nothing can refute it either."""
+    for one, other in combinations(claim.sides, 2):
+        for block in found:
+            both = fitting(fitting(block.conditions, one), other)
+            if both:
+                yield (f"the sides must be different trials but {told(one)} and {told(other)} both select "
+                       f"{both[0].label}; name fields that tell them apart")  # fmt: skip
+                break
 
 
 def _why_not(trial: Trial, score: Score) -> str:

@@ -52,6 +52,15 @@ def open_ones(tmp_path: Path, claims: str, *overrides: str) -> list[str]:
      "saves: must be a column"),
     ("{equivalent: {lora_r: [4, 8], lora_alpha: [1, 2]}, on: codebleu, within: 0.1}", "at most 1 item"),
     ("{bigger: {lora_r: 4}}", "must have one of the keys"),
+    ("{better: {lora_r: 8}, than: {lora_r: 8}, on: codebleu}", "r 8 and r 8 both select lora lr 0.0001, r 8; name"),
+    ("{ranked: [{lora_r: 8}, {lora_r: 4}, {lora_r: 8}], on: codebleu}", "r 8 and r 8 both select"),
+    ("{better: {model: toy}, than: {model: toy}, on: codebleu}", "model toy and model toy both select"),
+    ("{better: {lora_r: 8}, than: {tuning_method: lora}, on: codebleu}", "r 8 and lora both select lora .* r 8"),
+    ("{equivalent: {lora_r: [4, 4.0]}, on: codebleu, within: 0.1}", "r 4 and r 4 both select"),
+    ("{optimum_of: learning_rate, for: {lora_r: 8}, that_of: {lora_r: [4, 8]}, on: test_loss, within_decades: 0.2}",
+     "r 8 and r 4 or 8 both select"),
+    ("{saves: train_seconds, better: {lora_r: 4}, than: {lora_r: [4, 8]}, factor: 2, keeping: em_at_1, within: 0.1}",
+     "r 4 and r 4 or 8 both select"),
 ])  # fmt: skip
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, claim: str, message: str) -> None:
     found = mistakes(tmp_path, claim)
