@@ -57,6 +57,17 @@ def prompts_too_long(row: Row) -> str:
     return f"{count} test prompts do not fit the model's context and count as misses" if count else ""
 
 
+def shots_cut(row: Row) -> str:
+    count = row.get("cut_examples") or 0
+    return f"{count} test prompts have fewer shots than asked for: the model has no room for all" if count else ""
+
+
+def training_too_long(row: Row) -> str:
+    counts = {split: row.get(f"{split}_too_long") or 0 for split in ("train", "validation")}
+    told = " and ".join(f"{count} of the {split} split" for split, count in counts.items() if count)
+    return f"left out, since they exceed max_length or the model's context: {told}" if told else ""
+
+
 def decoded_slowly(row: Row) -> str:
     path = row.get("decoding_path")
     if path not in ("plain", "alone") or not row.get("decoding_note"):
@@ -70,9 +81,16 @@ def duplicates(row: Row) -> str:
     return f"{count} of {total} test instructions are also in the training split" if count and total else ""
 
 
+def near_duplicates(row: Row) -> str:
+    count, total = row.get("near_duplicates") or 0, row.get("test_examples")
+    if not total or count <= (row.get("exact_duplicates") or 0):
+        return ""
+    return f"{count} of {total} test instructions are those of a training example, or nearly (cosine of 0.95 or more)"
+
+
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, answers_cut, references_too_long, references_lost, prompts_too_long, duplicates,
-    decoded_slowly,
+    diverged, learned_nothing, answers_cut, references_too_long, references_lost, prompts_too_long, shots_cut,
+    training_too_long, duplicates, near_duplicates, decoded_slowly,
 )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from raypeft.analysis.warnings import warnings
 GOOD = {
     "id": "good", "best_eval_loss": 0.5, "last_eval_loss": 0.6, "best_step": 20, "first_eval_step": 10, "steps": 40,
     "trained_tensors": 8, "unchanged_tensors": 0, "candidates_cut": 0.02, "references_too_long": 0,
-    "exact_duplicates": 0, "test_examples": 100, "decoding_path": "shared", "decoding_note": None,
+    "exact_duplicates": 0, "near_duplicates": 0, "cut_examples": 0, "train_too_long": 0, "validation_too_long": 0,
+    "test_examples": 100, "decoding_path": "shared", "decoding_note": None,
 }  # fmt: skip
 
 
@@ -26,6 +27,16 @@ GOOD = {
             "decoded by generate of Transformers itself one prompt after the other, which is slower (plain: it fails)",
         ),
         ({"exact_duplicates": 10}, "10 of 100 test instructions are also in the training split"),
+        (
+            {"near_duplicates": 7},
+            "7 of 100 test instructions are those of a training example, or nearly (cosine of 0.95 or more)",
+        ),
+        ({"cut_examples": 6}, "6 test prompts have fewer shots than asked for: the model has no room for all"),
+        (
+            {"train_too_long": 12, "validation_too_long": 3},
+            "left out, since they exceed max_length or the model's context: 12 of the train split and 3 of the",
+        ),
+        ({"validation_too_long": 3}, "the model's context: 3 of the validation split"),
     ],
 )
 def test_each_kind_of_trouble_is_said_with_the_trials_that_have_it(columns, told):
@@ -36,6 +47,11 @@ def test_each_kind_of_trouble_is_said_with_the_trials_that_have_it(columns, told
 
 def test_a_good_run_and_a_row_of_an_older_version_give_no_warning():
     assert warnings([GOOD, {"id": "old", "best_eval_loss": 0.5, "best_step": 10}]) == []
+
+
+def test_near_duplicates_that_are_all_exact_are_told_once():
+    (text,) = warnings([GOOD | {"exact_duplicates": 4, "near_duplicates": 4}])
+    assert "4 of 100 test instructions are also in the training split" in text
 
 
 def test_a_training_with_a_single_evaluation_was_not_best_at_the_first():
