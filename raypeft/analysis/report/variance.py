@@ -5,16 +5,37 @@
 On a complete grid with the same number of seeds in each cell, the functional ANOVA (Hutter, Hoos & Leyton-Brown 2014,
 "An Efficient Approach for Assessing Hyperparameter Importance") is the classical analysis of variance: the sum of
 squares of the cell means splits without rest into one part for each field and each set of fields. No forest has to be
-fitted.
+fitted. Where cells are missing, such as those of runs that diverged, `complete_grid` finds a part that is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
 Cell = Mapping[str, Any]
+LEAST_KEPT = 0.5
+"""Share of the cells that a part of a grid must have to stand for it."""
+
+
+def complete_grid(cells: Sequence[Cell], names: Sequence[str]) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The fields as factors, and the places of the cells that are a complete grid of them.
+
+    These are all cells where they are a grid. Else values of a factor are left out until the others make one, with two
+    values or more of each factor and half of the cells or more. No cell is kept where there is no such part.
+    """
+    factors = complete_factors(cells, names)
+    if len(factors) > 1:
+        return factors, [*range(len(cells))]
+    for factors in _joined(cells, names):
+        kept = _complete_part(cells, factors)
+        several = all(len({_key(cells[place], factor) for place in kept}) > 1 for factor in factors)
+        if len(factors) > 1 and several and len(kept) >= LEAST_KEPT * len(cells):
+            return factors, kept
+    return factors, []
 
 
 def complete_factors(cells: Sequence[Cell], names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -23,14 +44,36 @@ def complete_factors(cells: Sequence[Cell], names: Sequence[str]) -> list[tuple[
     Fields that were swept together (r and alpha = 2r) become one factor of their combinations. One factor is left where
     the cells are no grid at all.
     """
+    for factors in _joined(cells, names):
+        if _is_complete(cells, factors):
+            break
+    return factors
+
+
+def _joined(cells: Sequence[Cell], names: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
+    """The fields as factors of their own, then with two of them joined after the other, until there is one factor."""
     factors: list[tuple[str, ...]] = [(name,) for name in names]
-    while len(factors) > 1 and not _is_complete(cells, factors):
+    yield factors
+    while len(factors) > 1:
         pairs = list(combinations(range(len(factors)), 2))
         # Those two are joined whose combinations are fewest of all that there could be.
         one, other = min(pairs, key=lambda pair: _filled(cells, factors[pair[0]], factors[pair[1]]))
         joined = (*factors[one], *factors[other])
         factors = [*(each for place, each in enumerate(factors) if place not in (one, other)), joined]
-    return factors
+        yield factors
+
+
+def _complete_part(cells: Sequence[Cell], factors: Sequence[tuple[str, ...]]) -> list[int]:
+    """The places of the cells that are left when, one by one, the value with most cells missing has been left out."""
+    kept = [*range(len(cells))]
+    while kept and not _is_complete([cells[place] for place in kept], factors):
+        counts = Counter((factor, _key(cells[place], factor)) for place in kept for factor in factors)
+        values = Counter(factor for factor, _ in counts)
+        # A value has a cell for each combination of the other factors' values, if none is missing.
+        whole = math.prod(values.values())
+        worst, value = min(counts, key=lambda each: (counts[each] * values[each[0]] / whole, counts[each]))
+        kept = [place for place in kept if _key(cells[place], worst) != value]
+    return kept
 
 
 def decomposition(

@@ -90,6 +90,18 @@ def test_cells_of_r_and_alpha_know_their_convention(shown: tuple[Panel, Study]) 
     assert found == {("4", "8"): "alpha = 2r", ("4", "16"): "", ("8", "8"): "alpha = r", ("8", "16"): "alpha = 2r"}
 
 
+def test_a_cell_shows_its_interval_where_there_is_one(shown: tuple[Panel, Study], tmp_path: Path) -> None:
+    figure = by_name(*shown)["map_lora_lora_r_lora_alpha"]
+    row = figure.rows[0]
+    assert row["interval"] == f"[{row['low']:.1f}, {row['high']:.1f}]" and "In brackets: 95 %" in figure.caption
+    assert row["interval"] in drawn(figure)["svg"].decode()
+    losses = [
+        made_row(more={"test_loss": 1 + 0.1 * r + 0.01 * a}, lora_r=r, lora_alpha=a) for r in (2, 4) for a in (8, 16)
+    ]
+    plain = of_rows(tmp_path, *losses)["map_lora_r_lora_alpha"]
+    assert {row["interval"] for row in plain.rows} == {""} and "In brackets" not in plain.caption
+
+
 def test_a_cell_shows_the_condition_that_validation_chose(tmp_path: Path) -> None:
     rows = [
         made_row(hits_of_share(share), more={"best_eval_loss": loss}, lora_r=r, lora_alpha=alpha, learning_rate=rate)
@@ -103,6 +115,21 @@ def test_the_best_rate_of_a_line_is_the_one_of_validation(shown: tuple[Panel, St
     rows = [row for row in by_name(*shown)["learning_rate"].rows if row["score"] == "EM@10, %"]
     assert {row["place"] for row in rows if row["optimum"]} == {1e-3}
     assert len({row["group"] for row in rows}) == 4
+
+
+def test_main_effects_are_those_of_the_largest_complete_grid_where_runs_failed(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    failed = {(8, 1e-2, 1), (16, 1e-2, 1), (16, 1e-2, 2), (4, 1e-4, 2)}  # rank, rate and seed
+    for rank, rate, seed in product((4, 8, 16, 32), (1e-4, 1e-3, 3e-3, 1e-2), (1, 2)):
+        hits = hits_of_share(0.2 + 0.1 * (rate > 5e-4) + 0.01 * rank)
+        status = "failed" if (rank, rate, seed) in failed else "ok"
+        add_row(store, made_row(hits, status=status, lora_r=rank, learning_rate=rate, seed=seed))
+    study = open_study([str(tmp_path)])
+    found = by_name(panels(study)[0], study)["effects"]
+    assert "over 9 conditions, a complete grid" in found.caption
+    assert ("Of 15 conditions are left out: 4 so that the others are a complete grid (lr 0.01, r 4) and "
+            "2 that did not run with 2 seeds.") in found.caption  # fmt: skip
+    assert sum(row["share"] for row in found.rows) == pytest.approx(100, abs=0.01)
 
 
 def test_two_methods_agree_and_differ_on_counted_examples(shown: tuple[Panel, Study]) -> None:

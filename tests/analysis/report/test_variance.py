@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from raypeft.analysis.report.variance import complete_factors, decomposition
+from raypeft.analysis.report.variance import complete_factors, complete_grid, decomposition
 
 CELLS = [{"r": r, "alpha": alpha} for r, alpha in product((4, 8), (16, 32))]
 FACTORS = [("r",), ("alpha",)]
@@ -55,6 +55,28 @@ def test_fields_that_were_swept_together_are_one_factor() -> None:
 
 def test_a_complete_grid_keeps_its_fields_apart() -> None:
     assert complete_factors(CELLS, ["r", "alpha"]) == FACTORS
+
+
+def test_two_missing_cells_leave_out_the_value_that_lacks_them() -> None:
+    cells = [{"r": r, "lr": lr} for r, lr in product((4, 8, 16), (1, 2, 3, 4)) if (r, lr) not in ((8, 4), (16, 4))]
+    factors, kept = complete_grid(cells, ["r", "lr"])
+    assert factors == [("r",), ("lr",)]
+    assert [cells[place] for place in kept] == [{"r": r, "lr": lr} for r, lr in product((4, 8, 16), (1, 2, 3))]
+
+
+def test_fields_that_were_swept_together_stay_one_factor_where_a_cell_is_missing() -> None:
+    cells = [{"r": r, "alpha": 2 * r, "lr": lr} for r, lr in product((4, 8, 16), (1, 2, 3))][:-1]
+    factors, kept = complete_grid(cells, ["r", "alpha", "lr"])
+    assert {*factors} == {("lr",), ("r", "alpha")} and len(kept) == 6
+
+
+def test_a_complete_grid_keeps_all_its_cells() -> None:
+    assert complete_grid(CELLS, ["r", "alpha"]) == (FACTORS, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("cells", [CELLS[:3], [{"r": each, "alpha": each} for each in range(6)]])
+def test_cells_without_a_grid_among_them_are_all_left_out(cells: list[dict[str, int]]) -> None:
+    assert complete_grid(cells, ["r", "alpha"])[1] == []
 
 
 def test_cells_that_are_no_grid_leave_one_factor() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -22,6 +22,7 @@ from raypeft.analysis.report.figures.figure import (
 )  # fmt: skip
 from raypeft.analysis.report.panels import Panel, Standing, by_method, values_of_field
 from raypeft.analysis.report.study import Study
+from raypeft.metrics.metric import Score
 
 MOST_MAPS = 4
 FEWEST_CELLS = 4
@@ -61,8 +62,9 @@ def _map(pair: tuple[str, str], found: Sequence[Standing], panel: Panel, key: Se
     rows = []
     for (one, other), inside in cells.items():
         best = max(inside, key=lambda each: sign * (each.mean(by) or 0.0)) if by else inside[0]
-        rows.append({**described(best), "one": one, "other": other, **shown(score, best.scores[score.name]),
-                     "trials": len(inside), "diagonal": _diagonal(pair, best)})  # fmt: skip
+        measured = shown(score, best.scores[score.name])
+        rows.append({**described(best), "one": one, "other": other, **measured, "trials": len(inside),
+                     "interval": _interval(measured, score), "diagonal": _diagonal(pair, best)})  # fmt: skip
     _add_shade(rows, score.higher_is_better)
     alone = all(row["trials"] == 1 for row in rows)
     name = name_of("map", *key, *pair)
@@ -89,17 +91,29 @@ def _chart(rows: Sequence[dict[str, Any]], pair: tuple[str, str], found: Sequenc
         x=across, y=up, tooltip=tips,
         color=alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None),
     )  # fmt: skip
-    form = ".1f" if score.unit == "fraction" else ".3f"
     ink = alt.condition("datum.shade > 0.55", alt.value("#111111"), alt.value("#ffffff"))
-    text = over_rows().mark_text(fontSize=12, fontWeight=500).encode(
+    form, has_intervals = _form(score), any(row["interval"] for row in rows)
+    text = over_rows().mark_text(fontSize=12, fontWeight=500, dy=-6 if has_intervals else 0).encode(
         x=across, y=up, text=alt.Text("value:Q", format=form), color=ink)  # fmt: skip
+    interval = over_rows().mark_text(fontSize=9, dy=8).encode(x=across, y=up, text="interval:N", color=ink)
     edges = [
         over_rows().transform_filter(f"datum.diagonal == '{name}'").mark_rect(
             filled=False, stroke="#ff6a3d", strokeWidth=2.5, strokeDash=dash, cornerRadius=3).encode(x=across, y=up)
         for name, dash in (("alpha = r", [1, 0]), ("alpha = 2r", [5, 4]))
         if any(row["diagonal"] == name for row in rows)
     ]  # fmt: skip
-    return alt.layer(cell, *edges, text).properties(width=alt.Step(64), height=alt.Step(44))
+    layers = [cell, *edges, text, *([interval] if has_intervals else [])]
+    return alt.layer(*layers).properties(width=alt.Step(76 if has_intervals else 64), height=alt.Step(44))
+
+
+def _form(score: Score) -> str:
+    return ".1f" if score.unit == "fraction" else ".3f"
+
+
+def _interval(row: Mapping[str, Any], score: Score) -> str:
+    """The bounds of a cell's interval as its second line; empty where it has none."""
+    form = _form(score)
+    return "" if row["low"] is None or row["high"] is None else f"[{row['low']:{form}}, {row['high']:{form}}]"
 
 
 def _diagonal(pair: tuple[str, str], each: Standing) -> str:
@@ -112,6 +126,8 @@ def _diagonal(pair: tuple[str, str], each: Standing) -> str:
 
 def _caption(rows: Sequence[dict[str, Any]], by: str, alone: bool) -> str:
     parts = ["Colours go by the order of the cells, from the worst (dark) to the best (bright)."]
+    if any(row["interval"] for row in rows):
+        parts.append("In brackets: 95 % intervals, over seeds with three seeds or more, else over test examples.")
     if not alone:
         how = f"with the best validation ({by})" if by else "with the best test score, which is too high by luck,"
         parts.append(f"A cell shows the condition {how} among those that differ in other fields.")
