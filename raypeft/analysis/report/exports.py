@@ -45,7 +45,10 @@ def write_exports(folder: Path, tables: Iterable[Table], figures: Iterable[tuple
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:
-    """A figure as SVG, PNG, PDF and CSV, by the ending of the file. No browser is needed."""
+    """A figure as SVG, PNG, PDF and CSV, by the ending of the file. No browser is needed.
+
+    Data beside the rows that are drawn, such as the optima of lines, is a CSV of its own (`optima.csv`).
+    """
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg({**figure.spec(), "config": config()})
@@ -54,6 +57,7 @@ def drawn(figure: Figure) -> dict[str, bytes]:
         "png": vl_convert.svg_to_png(svg, scale=PIXELS),
         "pdf": vl_convert.svg_to_pdf(svg),
         "csv": csv_text(figure.rows).encode(),
+        **{f"{name}.csv": csv_text(rows).encode() for name, rows in figure.extra.items()},
     }
 
 

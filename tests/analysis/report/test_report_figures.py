@@ -8,7 +8,7 @@ from report_folders import add_row, hits_of_share, made_row, store_at
 
 from raypeft.analysis.report.exports import drawn
 from raypeft.analysis.report.figures import FIGURES, figures
-from raypeft.analysis.report.figures.cost import pareto_front
+from raypeft.analysis.report.figures.cost import gpu_hours, pareto_front
 from raypeft.analysis.report.figures.figure import Figure, in_order
 from raypeft.analysis.report.figures.lines import labelled
 from raypeft.analysis.report.panels import Panel, panels
@@ -82,6 +82,17 @@ def test_a_cost_that_hardly_differs_has_no_figure(tmp_path: Path) -> None:
         made_row(hits_of_share(0.1 * r), more={"peak_memory_allocated_gb": 1 + r / 100}, lora_r=r) for r in (2, 4, 8)
     ]
     assert "score_by_memory" not in of_rows(tmp_path, *rows)
+
+
+def test_gpu_hours_are_time_by_the_share_of_a_gpu_and_only_of_rows_from_one(tmp_path: Path) -> None:
+    shares = {2: 0.5, 4: None, 8: 1.0, 16: 0.25}
+    rows = [made_row(hits_of_share(0.02 * r), lora_r=r,
+                     more={"total_seconds": 3600.0 * r, "gpu_share": share, "device_memory_gb": 24.0})
+            for r, share in shares.items()]  # fmt: skip
+    rows.append(made_row(hits_of_share(0.5), lora_r=32))
+    found = of_rows(tmp_path, *rows)["score_by_gpu_hours"]
+    assert sorted(row["cost"] for row in found.rows) == [1.0, 4.0, 4.0, 8.0] and "GPU hours" in found.title
+    assert gpu_hours(rows[-1]) is None
 
 
 def test_cells_of_r_and_alpha_know_their_convention(shown: tuple[Panel, Study]) -> None:
@@ -198,4 +209,16 @@ def test_the_optimum_of_a_line_has_an_interval_where_it_lies_inside(tmp_path: Pa
     found = by_name(panel, study)["learning_rate"]
     (optimum,) = [each for each in found.extra["optima"] if each["score"].startswith("test loss")]
     assert optimum["group"] == "r 4" and 0.6e-3 < optimum["low"] < 1e-3 < optimum["high"] < 1.7e-3
-    assert "Thick bars" in found.caption and drawn(found)["svg"]
+    assert "Bars above the plot" in found.caption
+    assert drawn(found)["optima.csv"].decode().splitlines()[1].startswith('r 4,"test loss')
+
+
+def test_bars_of_optima_end_at_the_values_that_were_tried_and_lie_one_below_the_other(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for rank, rate, seed in product((4, 8), (1e-4, 1e-3, 1e-2), (1, 2)):  # a flat curve has its optimum anywhere
+        loss = 1.0 + (0.01 if rate != 1e-3 else 0.0) + 0.05 * (seed - 1)
+        add_row(store, made_row(more={"test_loss": loss}, lora_r=rank, learning_rate=rate, seed=seed))
+    study = open_study([str(tmp_path)])
+    optima = by_name(panels(study)[0], study)["learning_rate"].extra["optima"]
+    assert all(each["low"] * 1.0001 >= 1e-4 and each["high"] <= 1e-2 * 1.0001 for each in optima)
+    assert [(each["group"], each["above"]) for each in optima] == [("r 4", -16), ("r 8", -8)]

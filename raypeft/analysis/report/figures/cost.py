@@ -1,15 +1,18 @@
 """Score against cost, with the Pareto front: what cannot be had better without paying more.
 
-Costs are peak memory, trained parameters and time.
+Costs are peak memory, trained parameters, time, and hours of a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 
 import altair as alt
 
+from raypeft.analysis.choosing import is_known
+from raypeft.analysis.conditions import Row
 from raypeft.analysis.report.figures.figure import (
     Figure,
     axis_title,
@@ -26,12 +29,28 @@ from raypeft.analysis.report.study import Study
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A column that says what a trial cost."""
+    """What a trial cost, from its row."""
 
-    column: str
+    of: Callable[[Row], float | None]
     name: str
     title: str
     logarithmic: bool = False
+
+    def mean(self, standing: Standing) -> float | None:
+        """The mean over seeds; None where the cost of a seed is not known, or is nothing."""
+        spent = [self.of(row) for row in standing.condition.rows]
+        known = [each for each in spent if each is not None and is_known(each) and each > 0]
+        return sum(known) / len(known) if len(known) == len(spent) else None
+
+
+def gpu_hours(row: Row) -> float | None:
+    """The time of a trial by its share of a GPU; None for a row that is not from a GPU.
+
+    Without Ray, and before trials could share a GPU, a trial had a whole one.
+    """
+    if row.get("device_memory_gb") is None or row.get("total_seconds") is None:
+        return None
+    return float(row["total_seconds"] * (row.get("gpu_share") or 1.0) / 3600)
 
 
 SPREAD = 1.1
@@ -39,19 +58,19 @@ SPREAD = 1.1
 MOST_INTERVALS = 20
 """Conditions up to which their intervals are drawn."""
 COSTS = (
-    Cost("peak_memory_allocated_gb", "memory", "peak GPU memory of tensors, GiB"),
-    Cost("trainable_params", "parameters", "trained parameters", logarithmic=True),
-    Cost("total_seconds", "seconds", "seconds of a trial", logarithmic=True),
+    Cost(methodcaller("get", "peak_memory_allocated_gb"), "memory", "peak GPU memory of tensors, GiB"),
+    Cost(methodcaller("get", "trainable_params"), "parameters", "trained parameters", logarithmic=True),
+    Cost(methodcaller("get", "total_seconds"), "seconds", "seconds of a trial", logarithmic=True),
+    Cost(gpu_hours, "gpu_hours", "GPU hours of a trial", logarithmic=True),
 )
 
 
 def score_against_cost(panel: Panel, study: Study) -> Iterator[Figure]:
     """For each cost that three conditions or more have and that differs between them by a tenth or more."""
     for cost in COSTS:
-        known = [each for each in panel.ranked if (each.mean(cost.column) or 0) > 0]
-        spent = [each.mean(cost.column) or 0.0 for each in known]
-        if len(known) > 2 and max(spent) > SPREAD * min(spent):
-            yield _figure(panel, cost, known)
+        known = {place: spent for place, each in enumerate(panel.ranked) if (spent := cost.mean(each)) is not None}
+        if len(known) > 2 and max(known.values()) > SPREAD * min(known.values()):
+            yield _figure(panel, cost, [panel.ranked[place] for place in known], [*known.values()])
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -67,13 +86,13 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _figure(panel: Panel, cost: Cost, known: Sequence[Standing]) -> Figure:
+def _figure(panel: Panel, cost: Cost, known: Sequence[Standing], spent: Sequence[float]) -> Figure:
     score, sign = panel.score, 1 if panel.score.higher_is_better else -1
-    front = set(pareto_front([
-        (each.mean(cost.column) or 0.0, sign * each.scores[score.name].mean) for each in known]))  # fmt: skip
+    values = [sign * each.scores[score.name].mean for each in known]
+    front = set(pareto_front([*zip(spent, values, strict=True)]))
     named, groups = colour_of(panel, known)
     rows = [
-        {**described(each), **shown(score, each.scores[score.name]), "cost": each.mean(cost.column),
+        {**described(each), **shown(score, each.scores[score.name]), "cost": spent[place],
          "group": groups[each.row["id"]], "front": place in front}
         for place, each in enumerate(known)
     ]  # fmt: skip

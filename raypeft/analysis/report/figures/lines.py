@@ -34,6 +34,8 @@ LABEL = 0.1
 """Least distance of two labels of the horizontal axis, as a part of it."""
 OPTIMA = "optima"
 """Name of the data of the optima."""
+TRACK = 8
+"""Height of the strip that each optimum has above the plot, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,11 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
                       values=labelled(places, field.is_logarithmic)),
     )  # fmt: skip
     up = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-    group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))))
+    optima = _optima(told, panel, field.field) if field.is_logarithmic else []
+    # The legend stands above the bars of the optima.
+    room = TRACK - min((row["above"] for row in optima), default=0)
+    group = alt.Color("group:N", title=None, scale=alt.Scale(domain=in_order(list(told))),
+                      legend=alt.Legend(offset=room))  # fmt: skip
     tips = tooltip(("condition:N", "condition"), ("value:Q", "mean"), ("least:Q", "lowest seed"),
                    ("most:Q", "highest seed"), ("seeds:Q", "seeds"), ("id:N", "trial"))  # fmt: skip
     line = base.mark_line().encode(x=across, y=up, color=group)
@@ -102,9 +108,8 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
         x=across, y=up, color=group, tooltip=tips)  # fmt: skip
     several_seeds = any(row["least"] is not None for row in rows)
     rings = [ring] if any(row["optimum"] for row in rows) else []
-    optima = _optima(told, panel, field.field) if field.is_logarithmic else []
-    bars = [_bar(up, group, field)] if optima else []
-    layers = [line, *([spread] if several_seeds else []), *bars, point, *rings]
+    bars = _bars(group, field) if optima else []
+    layers = [line, *([spread] if several_seeds else []), point, *rings, *bars]
     chart = alt.layer(*layers).add_params(score_choice(titles))
     chart = chart.properties(title=chosen_score_title("left"))
     seeds = "Means over seeds; vertical lines: the range of the seeds. "
@@ -112,7 +117,10 @@ def _figure(panel: Panel, field: Across, found: dict[str, list[Standing]]) -> Fi
     if rings:
         caption += f"Rings: the best {field.title} of a line on validation. "
     if optima:
-        caption += "Thick bars: where the optimum of a line lies (95 %, between the values that were tried). "
+        caption += (
+            "Bars above the plot: where the optimum of a line lies (95 %), with a dot at the median; a bar that "
+            f"reaches the lowest or the highest {field.title} of its line may go on beyond it. "
+        )
     if len(found) > len(told):
         caption += f"{len(found) - len(told)} further lines are left out."
     title = f"{panel.score.title} against the {field.title}"
@@ -129,19 +137,23 @@ def labelled(places: Sequence[float], is_logarithmic: bool) -> list[float]:
     return [places[number] for number in reversed(kept)]
 
 
-def _bar(up: Any, group: Any, field: Across) -> Any:
-    """Where the optimum of a line lies."""
+def _bars(group: Any, field: Across) -> list[Any]:
+    """Where the optimum of each line lies: bars above the plot, one below the other, so that all can be seen."""
     tips = tooltip(("group:N", "line"), ("optimum:Q", "optimum"), ("low:Q", "95 % from"), ("high:Q", "to"))
-    bars = alt.Chart(alt.NamedData(name=OPTIMA)).transform_filter("datum.score == shown_score")
-    return bars.mark_rule(strokeWidth=4, opacity=0.45).encode(
+    base = alt.Chart(alt.NamedData(name=OPTIMA)).transform_filter("datum.score == shown_score")
+    up = alt.Y("above:Q", scale=None, axis=None)  # pixels; the plot begins at 0
+    bar = base.mark_rule(strokeWidth=4, opacity=0.6).encode(
         x=alt.X("low:Q", title=field.title), x2="high:Q", y=up, color=group, tooltip=tips)  # fmt: skip
+    dot = base.mark_point(size=30, opacity=1).encode(
+        x=alt.X("optimum:Q", title=field.title), y=up, color=group, tooltip=tips)  # fmt: skip
+    return [bar, dot]
 
 
 def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[dict[str, Any]]:
     """The optimum of each line with its 95 % interval, for each score; none for a line whose best value is an end."""
     from raypeft.analysis.statistics.optima import FEWEST_VALUES, curve, draws
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for score in panel.scores:
         sign = -score.scale if score.higher_is_better else score.scale
         for name, inside in lines.items():
@@ -153,10 +165,13 @@ def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[
             made = curve(places, values)
             if not made.is_inside:
                 continue
-            low, middle, high = 10 ** np.quantile(draws([made], seed=1)[:, 0], [0.025, 0.5, 0.975])
+            # The error of interpolation can carry a draw past the values that were tried, of which nothing is known.
+            found = np.clip(draws([made], seed=1)[:, 0], made.decades[0], made.decades[-1])
+            low, middle, high = 10 ** np.quantile(found, [0.025, 0.5, 0.975])
             rows.append({"group": name, "score": axis_title(score), "value": abs(float(made.means.min())),
                          "optimum": float(middle), "low": float(low), "high": float(high)})  # fmt: skip
-    return rows
+    strips = in_order([row["group"] for row in rows])
+    return [{**row, "above": TRACK * (strips.index(row["group"]) - len(strips))} for row in rows]
 
 
 def _line(each: Standing, panel: Panel, swept: Sequence[str], several: bool) -> str:
