@@ -111,6 +111,12 @@ def test_every_sweep_that_is_shipped_is_in_the_page_on_sweeps_with_its_number_of
     assert dict(rows) == planned
 
 
+def test_every_sweep_of_a_study_says_what_it_asks() -> None:
+    demonstrations = {"embedded", "own_data", "quickstart"}
+    silent = {path.stem for path in (ROOT / "sweeps").glob("*.yaml") if not load_config(path).config.question}
+    assert silent == demonstrations
+
+
 def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     found = re.findall(r"```(json|yaml)\n(.*?)```", text, re.DOTALL)
