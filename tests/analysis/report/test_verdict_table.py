@@ -1,5 +1,7 @@
 """The verdicts on claims as tables, in the page and in the terminal."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from raypeft.analysis.report.page import make_page, render
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.report.verdict_table import verdict_lines, verdict_tables
 
+ROOT = Path(__file__).parents[3]
 CLAIMS = [
     {"better": {"learning_rate": 1e-3}, "than": {"learning_rate": 1e-4}, "on": "em_at_10",
      "per": ["lora_r", "lora_alpha"], "source": "a paper, table 2"},
@@ -47,6 +50,14 @@ def test_the_terminal_has_the_verdicts(study: Study) -> None:
     text = "\n".join(verdict_lines(study))
     assert text.startswith("claims (4):\nsupported  lr 0.001 is better than lr 0.0001 (EM@10), at each r and alpha\n")
     assert "undecided  rag is better than icl (EM@10)\n           missing: no two trials" in text
+
+
+def test_the_example_of_the_page_on_claims_is_what_the_committed_results_say() -> None:
+    example = re.search(
+        r"^    claims \(\d+\):\n(?:^    .+\n)+", (ROOT / "docs/claims.md").read_text("utf-8"), re.MULTILINE
+    )
+    said = verdict_lines(open_study([str(ROOT / "results/lora_rank_rate")]))
+    assert example and textwrap.dedent(example[0]).splitlines() == said[:3]
 
 
 def test_the_page_begins_with_the_verdicts_as_text(study: Study) -> None:
