@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.made_claims import CASES, shares, two_methods, values_of_a_field
 from raypeft.analysis.claims import FORMS
@@ -9,6 +10,8 @@ from raypeft.analysis.claims.verdicts import judged, read_claim, read_claims
 
 DRAWS = 24
 """Draws of a test. `benchmarks/claims.py` has 400; a share of 5 % of false verdicts gives 4 of 24 or fewer in 99 %."""
+MANY_DRAWS = 200
+"""A share of 5 % gives 18 of 200 or fewer in 99 %."""
 WEAK = "true: +3 points"
 
 
@@ -20,6 +23,18 @@ def test_a_verdict_is_right_on_made_data(case) -> None:
     assert wrong <= 4 / DRAWS
     if truth != WEAK and right != "undecided":
         assert found[right] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=[f"{form}, {truth}" for form, truth, *_ in CASES])
+def test_verdicts_are_right_in_95_percent_of_many_draws(case) -> None:
+    """Where there is something to find it is found; where there is not, a false verdict has its 5 % or less."""
+    _, truth, right, claim, make = case
+    found = shares(claim, make, MANY_DRAWS, seed=4)
+    wrong = MANY_DRAWS * sum(share for verdict, share in found.items() if verdict not in (right, "undecided"))
+    assert wrong <= stats.binom.ppf(0.99, MANY_DRAWS, 0.05)
+    if truth != WEAK and right != "undecided":
+        assert found[right] >= 0.95
 
 
 def test_many_claims_in_one_sweep_are_corrected_together() -> None:
