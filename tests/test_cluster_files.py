@@ -1,36 +1,50 @@
-"""The files in cluster/: by Ray's own schema, by the shell's parser, and by what KubeRay asks of a RayJob."""
+"""The files in cluster/: as Ray's launcher reads them, as the shell does, and by some of what KubeRay asks for."""
 
-import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-import ray
 import yaml
 
 from raypeft.sweep import make_parser
 
 FOLDER = Path(__file__).parents[1] / "cluster"
-RAY = Path(ray.__file__).parent
 
 
-@pytest.mark.parametrize("name", ["ray-aws.yaml", "ray-on-premise.yaml"])
-def test_rays_launcher_accepts_the_file(name: str) -> None:
-    schema = json.loads((RAY / "autoscaler" / "ray-schema.json").read_text())
-    jsonschema.validate(yaml.safe_load((FOLDER / name).read_text()), schema)
+LAUNCHED = ["ray-aws.yaml", "ray-on-premise.yaml"]
 
 
-def test_rays_launcher_fills_in_the_nodes_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.autoscaler._private.util import fillout_defaults, validate_config
+def prepared(name: str) -> dict[str, Any]:
+    """A file of Ray's launcher as `ray up` has it before it asks the provider for anything."""
+    from ray.autoscaler._private.util import prepare_config, validate_config
 
-    config = fillout_defaults(yaml.safe_load((FOLDER / "ray-aws.yaml").read_text()))
+    config = prepare_config(yaml.safe_load((FOLDER / name).read_text()))
     validate_config(config)
-    card = config["available_node_types"]["a10g"]
-    assert card["min_workers"] >= 1, "a sweep that starts on a cluster without cards trains on CPUs"
+    return config
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_rays_launcher_accepts_the_file(name: str) -> None:
+    config = prepared(name)
+    workers = [kind["min_workers"] for kind in config["available_node_types"].values()]
+    assert max(workers) >= 1, "a sweep that starts on a cluster without cards trains on CPUs"
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_the_head_that_rays_launcher_starts_starts_the_workers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.autoscaler._private import commands
+
+    said: list[str] = []
+    monkeypatch.setattr(commands.cli_logger, "warning", lambda text, *_: said.append(text))
+    commands.warn_about_bad_start_command(prepared(name)["head_start_ray_commands"])
+    assert not said
+
+
+def test_the_cards_on_aws_are_spot_instances() -> None:
+    card = prepared("ray-aws.yaml")["available_node_types"]["a10g"]
     assert card["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
 
 
