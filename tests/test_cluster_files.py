@@ -1,17 +1,23 @@
 """The files in cluster/: as Ray's launcher reads them, as the shell does, and by some of what KubeRay asks for."""
 
+import os
 import re
 import shlex
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from raypeft.sweep import make_parser
 
-FOLDER = Path(__file__).parents[1] / "cluster"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "cluster"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 LAUNCHED = ["ray-aws.yaml", "ray-on-premise.yaml"]
@@ -37,15 +43,66 @@ def test_rays_launcher_accepts_the_file(name: str) -> None:
 def test_the_head_that_rays_launcher_starts_starts_the_workers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.autoscaler._private import commands
 
-    said: list[str] = []
+    config, said = prepared(name), list[str]()
     monkeypatch.setattr(commands.cli_logger, "warning", lambda text, *_: said.append(text))
-    commands.warn_about_bad_start_command(prepared(name)["head_start_ray_commands"])
+    commands.warn_about_bad_start_command(config["head_start_ray_commands"])
     assert not said
 
 
-def test_the_cards_on_aws_are_spot_instances() -> None:
-    card = prepared("ray-aws.yaml")["available_node_types"]["a10g"]
-    assert card["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+def test_on_aws_python_ray_and_the_image_are_ours_and_not_rays_own_which_are_too_old() -> None:
+    config = prepared("ray-aws.yaml")
+    nodes = [kind["node_config"] for kind in config["available_node_types"].values()]
+    assert all(node.get("ImageId") for node in nodes), "Ray takes Ubuntu 18.04"
+    steps = "\n".join(config["head_setup_commands"])
+    python = re.search(r"uv venv --python ([\d.]+)", steps)
+    assert python and SpecifierSet(PROJECT["requires-python"]).contains(python[1])
+    for install in re.findall(r"pip install .*", steps):
+        assert "uv pip install" in steps and "--constraint ~/constraints.txt" in install
+    assert config["file_mounts"]["~/constraints.txt"] == "constraints.txt" and (ROOT / "constraints.txt").exists()
+    extras = re.search(r"raypeft\[([\w,]+)\]", steps)
+    assert extras and set(extras[1].split(",")) <= PROJECT["optional-dependencies"].keys()
+
+
+AWS = """
+import sys
+import boto3, moto, yaml
+from ray.autoscaler._private.aws.config import bootstrap_aws
+from ray.autoscaler._private.providers import _get_node_provider
+from ray.autoscaler._private.util import prepare_config
+
+sys.path.insert(0, sys.argv[1])
+import aws_roles
+
+TAGS = ("ray-node-type", "ray-launch-config", "ray-user-node-type")
+with moto.mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
+    aws_roles.make_roles("results")
+    aws_roles.make_roles("results")
+    config = bootstrap_aws(prepare_config(yaml.safe_load(open(f"{sys.argv[1]}/ray-aws.yaml"))))
+    provider = _get_node_provider(config["provider"], "raypeft")
+    some_image = boto3.client("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    for kind, each in config["available_node_types"].items():
+        provider.create_node(each["node_config"] | {"ImageId": some_image}, dict.fromkeys(TAGS, kind), 1)
+    for made in boto3.client("ec2").describe_instances()["Reservations"]:
+        (machine,) = made["Instances"]
+        print("MADE", machine["IamInstanceProfile"]["Arn"].rpartition("/")[2], machine.get("InstanceLifecycle"))
+    for name in ("raypeft-head", "raypeft-worker"):
+        iam = boto3.client("iam")
+        print("MAY", name, iam.get_role_policy(RoleName=name, PolicyName="raypeft")["PolicyDocument"]["Statement"],
+              [each["PolicyName"] for each in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]])
+"""
+
+
+@pytest.mark.slow
+def test_rays_launcher_makes_the_machines_in_a_simulated_aws(tmp_path: Path) -> None:
+    account = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-west-2"}
+    done = subprocess.run([sys.executable, "-c", AWS, str(FOLDER)], capture_output=True, text=True, timeout=280,
+                          env=os.environ | account | {"HOME": str(tmp_path)})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "MADE raypeft-head None" in done.stdout and "MADE raypeft-worker spot" in done.stdout
+    head, worker = re.findall(r"MAY (.*)", done.stdout)
+    assert "iam:PassRole" in head and "role/raypeft-worker" in head and "AmazonEC2FullAccess" in head
+    assert "arn:aws:s3:::results/*" in head and "arn:aws:s3:::results/*" in worker
+    assert "iam" not in worker and "EC2" not in worker
 
 
 def manifests() -> list[dict[str, Any]]:
@@ -69,7 +126,7 @@ def test_the_rayjob_has_what_kuberay_requires() -> None:
 
 
 def test_the_rays_of_the_rayjob_and_of_the_constraints_are_one() -> None:
-    pinned = re.search(r"^ray==(.*)$", (FOLDER.parent / "constraints.txt").read_text(), re.MULTILINE)
+    pinned = re.search(r"^ray==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert pinned and manifests()[1]["spec"]["rayClusterSpec"]["rayVersion"] == pinned[1]
 
 
