@@ -63,3 +63,8 @@ def test_its_python_and_its_extras_are_those_of_the_project(commands: tuple[dock
 def test_the_container_is_not_run_as_root_and_its_command_is_raypeft(commands: tuple[dockerfile.Command, ...]) -> None:
     last = {each.cmd: each.value for each in commands}
     assert last["USER"] == ("raypeft",) and last["ENTRYPOINT"] == ("raypeft",)
+
+
+def test_the_constraints_leave_the_versions_of_aws_packages_to_s3fs() -> None:
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()}
+    assert not pinned & {"boto3", "botocore", "s3transfer"}, "s3fs takes a few versions of botocore, and not the newest"
