@@ -138,6 +138,57 @@ def test_the_script_for_slurm_is_a_script() -> None:
     assert limit - 1 < hours < limit, "raypeft must stop by itself before SLURM ends the job"
 
 
+STUBS = {
+    "scontrol": "echo node-7; echo node-8",
+    "srun": 'for word in "$@"; do echo "$word"; done > "$SAID"; env | grep ^RAY_ >> "$SAID"',
+}
+JOB = {"SLURM_JOB_NODELIST": "node-[7-8]", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "16",
+       "SLURM_GPUS_ON_NODE": "2"}  # fmt: skip
+
+
+def submitted(folder: Path) -> list[str]:
+    """What `slurm.sh` gives to `srun`: each word, then the variables of Ray that a step inherits."""
+    bin_, said = folder / "bin", folder / "said"
+    bin_.mkdir(exist_ok=True)
+    (bin_ / "activate").touch()
+    for name, does in STUBS.items():
+        (bin_ / name).write_text(f"#!/bin/bash\n{does}\n")
+        (bin_ / name).chmod(0o755)
+    path = f"{bin_}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    given = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    subprocess.run(["bash", str(FOLDER / "slurm.sh"), "sweeps/rq2.yaml"], check=True, cwd=folder,
+                   env=given | JOB | {"PATH": path, "VENV": str(folder), "SAID": str(said)})  # fmt: skip
+    return said.read_text().splitlines()
+
+
+def test_under_slurm_each_node_gets_its_cores_and_waits_for_the_others(tmp_path: Path) -> None:
+    said = submitted(tmp_path)
+    assert said.index("--cpus-per-task=16") < said.index("ray"), "since SLURM 22.05 srun does not take it from sbatch"
+    assert said[said.index("--address") + 1] == "node-7:6379" and said[said.index("--min-nodes") + 1] == "2"
+    assert {"--num-cpus=16", "--num-gpus=2", "RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300"} <= set(said)
+    assert "#SBATCH --exclusive\n" in (FOLDER / "slurm.sh").read_text(), "ray stop ends the Rays of other jobs"
+
+
+def test_each_job_under_slurm_has_a_token_of_its_own(tmp_path: Path) -> None:
+    said = submitted(tmp_path), submitted(tmp_path)
+    assert all("RAY_AUTH_MODE=token" in each for each in said)
+    (first,), (second,) = ([line for line in each if line.startswith("RAY_AUTH_TOKEN=")] for each in said)
+    assert first != second and len(first) > 60
+
+
+@pytest.mark.parametrize("name", LAUNCHED)
+def test_all_nodes_of_rays_launcher_have_one_token_and_send_it(name: str, tmp_path: Path) -> None:
+    config = prepared(name)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    for steps in (config["head_setup_commands"], config["worker_setup_commands"]):
+        (tmp_path / ".bashrc").write_text("")
+        ours = [step for step in steps if "RAY_AUTH_MODE" in step]
+        script = "; ".join([*ours, *ours, ". ~/.bashrc", "echo $RAY_AUTH_MODE"])
+        bare = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+        done = subprocess.run(["bash", "-c", script], env=bare, capture_output=True, text=True, check=True)
+        assert done.stdout == "token\n" and (tmp_path / ".bashrc").read_text().count("\n") == 1
+
+
 def commands() -> list[str]:
     """The sweeps that the files run, as one line each."""
     job = [manifests()[1]["spec"]["entrypoint"]]

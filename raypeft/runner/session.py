@@ -110,9 +110,9 @@ def travelling_code() -> dict[str, Any]:
 
 def token_advice(address: str) -> str:
     """What to do where a cluster answers and nothing else is known."""
-    return (f"must name a Ray cluster that lets this command in but {address} answers and does not. Ray asks for a "
-            f"token by default: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token, or "
-            f"use auto on a node of the cluster")  # fmt: skip
+    return (f"must name a Ray cluster that lets this command in but {address} answers and does not. It may ask for a "
+            f"token: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token "
+            f"(docs/cluster.md)")  # fmt: skip
 
 
 def may_ask_for_a_token(error: Exception) -> bool:
