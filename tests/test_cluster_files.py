@@ -122,7 +122,27 @@ def test_the_rayjob_has_what_kuberay_requires() -> None:
         (container,) = pod["containers"]
         assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
         assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    assert all(group["replicas"] >= group["minReplicas"] >= 1 for group in cluster["workerGroupSpecs"])
+    assert all(group["replicas"] >= 1 for group in cluster["workerGroupSpecs"])
+
+
+def test_no_part_of_the_rayjob_is_without_effect() -> None:
+    cluster = manifests()[1]["spec"]["rayClusterSpec"]
+    assert cluster.get("enableInTreeAutoscaling") or not any(
+        {"minReplicas", "maxReplicas"} & group.keys() for group in cluster["workerGroupSpecs"]
+    )
+
+
+def test_the_user_of_the_image_may_write_to_the_volume_of_the_rayjob() -> None:
+    user = re.search(r"useradd .*--uid (\d+)", (ROOT / "Dockerfile").read_text())
+    cluster = manifests()[1]["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert user and group["template"]["spec"]["securityContext"]["fsGroup"] == int(user[1])
+
+
+def test_the_rayjob_names_the_operator_that_knows_its_fields() -> None:
+    least = re.search(r"KubeRay \((\d+)\.(\d+) or later\)", (FOLDER / "kuberay-rayjob.yaml").read_text())
+    assert "backoffLimit" in manifests()[1]["spec"]
+    assert least and (int(least[1]), int(least[2])) >= (1, 2), "spec.backoffLimit came with KubeRay 1.2"
 
 
 def test_the_rays_of_the_rayjob_and_of_the_constraints_are_one() -> None:
