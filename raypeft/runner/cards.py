@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 from ray import tune
@@ -30,6 +30,10 @@ class Needs:
     """Folder or URL of the sweep's results."""
     mark: str
     """Name of a file there that this command has just written: another folder of the same path does not have it."""
+    code: str = ""
+    """The digest of this command's raypeft (`raypeft.runner.code`). Empty: it is not asked."""
+    card_gb: float = 0.0
+    """Memory that each of its cards must have, in GiB. 0: any will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Fleet:
     notes: Sequence[str] = ()
     """What a user should know of them."""
     needs: Needs | None = None
-    """What a node that joins later must have. None: this machine is the only one."""
+    """What each of them has. None: this machine is the only one."""
 
     @property
     def has_gpu(self) -> bool:
@@ -55,6 +59,13 @@ class Fleet:
     def selector(self) -> dict[str, str]:
         """The labels of the nodes that take trials, as Ray selects them. A node that joins later takes trials too."""
         return {NODE_LABEL: f"!in({','.join(self.left_out)})"} if self.left_out else {}
+
+    def needs_later(self, resources: Resources) -> Needs | None:
+        """What a node that joins later must have: cards too that are no smaller than trials count on."""
+        if self.needs is None or not self.cards_gb or "GPU" not in trial_request(resources, self):
+            return self.needs
+        smallest, share = min(self.cards_gb), gpu_share(resources.gpu_memory_gb, self.cards_gb)
+        return replace(self.needs, card_gb=SMALLER * min(resources.gpu_memory_gb / share, smallest))
 
     def room(self, request: Mapping[str, float]) -> int:
         """How many trials of such a request run at once."""

@@ -4,7 +4,8 @@
         fleet.notes                                              # which nodes are left out and why
 
 A node that lacks something takes no trials: there a trial would fail, or write its rows where nobody looks for them.
-raypeft's own code travels with the trials (`raypeft.runner.session`), other packages must be on every node.
+raypeft's own code travels with the trials (`raypeft.runner.session`), and a node on which another raypeft comes
+first is left out; other packages must be on every node.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from raypeft.data.declared.mix import MixedData
 from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
+from raypeft.runner.code import PACKAGE, code_digest
 from raypeft.runner.run import SweepRun
 from raypeft.runner.session import RayLost
 from raypeft.secrets import hidden_in_message, without_password
@@ -62,7 +64,7 @@ def needs_of(run: SweepRun, trials: Iterable[Trial]) -> Needs:
     for declared in [*_declared(trials), *(each for point in points for each in point.datasets.values())]:
         paths |= set(declared.paths)
     here = sorted(each for each in paths if each not in MODELS and Path(each).expanduser().exists())
-    return Needs(str(Path.cwd()), tuple(here), run.results, f".nodes/{run.driver}")
+    return Needs(str(Path.cwd()), tuple(here), run.results, f".nodes/{run.driver}", code_digest())
 
 
 def _declared(trials: Iterable[Trial]) -> Iterator[DeclaredData | MixedData]:
@@ -88,8 +90,19 @@ def lacking(needs: Needs) -> Sequence[str]:
                          f"s3://bucket/results)")  # fmt: skip
     except (OSError, ValueError) as error:
         lacks.append(f"the results in {results} cannot be read there ({hidden_in_message(str(error))})")
+    lacks += _of_code_and_cards(needs)
     found = dict(_versions())
     return (*lacks, *(f"the package {name} is not installed" for name in PACKAGES if name not in found))
+
+
+def _of_code_and_cards(needs: Needs) -> Iterator[str]:
+    if needs.code and needs.code != code_digest():
+        yield (f"the code of raypeft is another there ({PACKAGE}) than here (install the same one, or remove it there: "
+               f"that of the command travels)")  # fmt: skip
+    smallest = min(nvidia_smi(), default=needs.card_gb) if needs.card_gb else 0.0
+    if smallest < needs.card_gb:
+        yield (f"its GPU has {smallest:.1f} GiB, and trials count on {needs.card_gb:.1f} GiB, as the cards have that "
+               f"were there when the sweep began")  # fmt: skip
 
 
 def _versions() -> Iterator[tuple[str, str]]:

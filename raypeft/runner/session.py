@@ -13,11 +13,10 @@ from typing import Any
 import ray
 from ray._common.utils import get_ray_address_file
 
+from raypeft.runner.code import PACKAGE
 from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
 from raypeft.study.sweepfile import ConfigError
 from raypeft.trial.provenance import git_variables
-
-PACKAGE = Path(__file__).parents[1]
 
 
 class RayLost(Exception):

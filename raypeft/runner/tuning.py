@@ -76,7 +76,7 @@ def tune_trials(
         "verbose": run.verbose,
         "use_gpu": "GPU" in request,
         "selector": fleet.selector,
-        "needs": fleet.needs,
+        "needs": fleet.needs_later(run.resources),
         "prunes": bool(run.search and run.search.asha),
     }
     store = ResultStore(run.results, tables())

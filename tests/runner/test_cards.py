@@ -7,6 +7,7 @@ import pytest
 from raypeft.runner import cards
 from raypeft.runner.cards import (
     Fleet,
+    Needs,
     card_notes,
     check_gpu_is_there,
     gpu_share,
@@ -100,3 +101,23 @@ def test_the_driver_names_every_card_of_a_machine(tmp_path, monkeypatch):
     assert nvidia_smi() == [pytest.approx(23.99, abs=0.01), pytest.approx(79.65, abs=0.01)]
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert nvidia_smi() == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fits", "too_small"),
+    [([23.65], 23.65, 16.0), ([80.0, 80.0], 79.2, 40.0), ([16.0], 15.8, 8.0), ([80.0, 40.0], 40.0, 24.0)],
+    ids=["whole cards", "three trials share one", "all smaller than the budget", "one trial and a half"],
+)
+def test_a_node_that_joins_later_must_have_cards_that_hold_as_many_trials(sizes, fits, too_small):
+    machines = Fleet([{"CPU": 8.0, "GPU": 1.0}], sizes, needs=Needs("", (), "", ""))
+    needs = machines.needs_later(Resources(gpu_memory_gb=24))
+    assert needs and too_small < needs.card_gb < fits
+
+
+def test_trials_on_cpus_and_cards_of_unknown_size_ask_nothing_of_later_cards():
+    known = Fleet([{"CPU": 8.0, "GPU": 1.0}], [80.0], needs=Needs("", (), "", ""))
+    unknown = Fleet([{"CPU": 8.0, "GPU": 1.0}], needs=Needs("", (), "", ""))
+    without = Fleet([{"CPU": 8.0}], [80.0], needs=Needs("", (), "", ""))
+    for machines, resources in ((known, Resources(use_gpu=False)), (unknown, Resources()), (without, Resources())):
+        assert machines.needs_later(resources) == Needs("", (), "", "")
+    assert fleet({"CPU": 8.0}).needs_later(Resources()) is None, "this machine is the only one"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from raypeft.events import Noted
 from raypeft.results.files import Folder
 from raypeft.runner import nodes, tuning
+from raypeft.runner.code import PACKAGE, code_digest
 from raypeft.runner.nodes import (
     GIVE_UP,
     PACKAGES,
@@ -65,6 +68,7 @@ grids:
     run = SweepRun("s", "s3://bucket/s", sweep.config.resources, sweep.config.run_options())
     found = needs_of(run, plan.trials)
     assert (found.folder, found.paths) == (str(tmp_path), (str(tmp_path / "rows.jsonl"),))
+    assert found.code == code_digest()
 
 
 def test_a_node_that_has_everything_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -153,6 +157,36 @@ def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(
     (event,) = events_of(told[0])
     assert isinstance(event, Noted) and "cannot run trials: rows.jsonl is not there; " in event.text
     assert not list(tmp_path.iterdir()), "no row is written where nobody looks"
+
+
+def test_a_process_refuses_a_trial_for_which_the_cards_of_its_node_are_too_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Folder(str(tmp_path)).put(".nodes/mark", b"")
+    monkeypatch.setattr(nodes, "nvidia_smi", lambda: [80.0, 8.0])
+    monkeypatch.setattr(tuning.tune, "report", lambda _: None)
+    asked = replace(needs(tmp_path), card_gb=21.6)
+    with pytest.raises(RuntimeError, match=r"its GPU has 8\.0 GiB, and trials count on 21\.6 GiB"):
+        tuning.run_tune_trial({"folder": str(tmp_path), "needs": asked})
+    assert not lacking(replace(asked, card_gb=8.0))
+    monkeypatch.setattr(nodes, "nvidia_smi", list)
+    assert not lacking(replace(asked, card_gb=30.0)), "it cannot be told without the driver"
+
+
+def test_a_node_on_which_another_raypeft_comes_first_lacks_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Folder(str(tmp_path)).put(".nodes/mark", b"")
+    ours = replace(needs(tmp_path), code=code_digest())
+    assert not lacking(ours)
+    package = shutil.copytree(PACKAGE, tmp_path / "site" / "raypeft", ignore=shutil.ignore_patterns("__pycache__"))
+    assert code_digest(package) == code_digest(), "wherever it lies"
+    with (package / "stopping.py").open("a") as file:
+        file.write("# another\n")
+    monkeypatch.setattr(nodes, "code_digest", lambda: code_digest(package))
+    lacking.cache_clear()
+    (reason,) = look(ours).lacks
+    assert reason.startswith("the code of raypeft is another there")
 
 
 CLUSTER = """
