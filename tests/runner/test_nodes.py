@@ -246,7 +246,9 @@ finally:
 def on_cluster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A sweep of stand-ins on a cluster of these kinds of nodes, whose head has no CPU for trials."""
     words = [sys.executable, "-c", CLUSTER, str(folder), *arguments]
-    home = os.environ | {"HOME": str(folder)}
+    # Ray starts no node with a pretended GPU where this variable hides all.
+    seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    home = seen | {"HOME": str(folder)}
     done = subprocess.run(words, capture_output=True, text=True, timeout=400, env=home)
     assert "CODE 0" in done.stdout, done.stderr
     return done
