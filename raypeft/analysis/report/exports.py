@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 PIXELS = 3
 """Pixels of a PNG for each one of the page: 460 of width become 1380."""
-SIGNS = {"best": "Bold: the best", "tied": "†: tied with it", "chosen": "*: chosen on validation"}
+SIGNS = {"best_on_test": "‡", "tied": "†", "chosen": "*"}
+TOLD = {"best": "Bold: the best on validation", "best_on_test": "‡: best on test", "tied": "†: tied with that one",
+        "chosen": "*: chosen on validation"}  # fmt: skip
+SUPERSCRIPTS = {"†": r"\textsuperscript{\dag}", "‡": r"\textsuperscript{\ddag}", "*": r"\textsuperscript{*}"}
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "†": r"\dag{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "†": r"\dag{}", "‡": r"\ddag{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
 
 
@@ -88,7 +91,7 @@ def _in_markdown(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A table for LaTeX with the package booktabs. The best line is bold; \dag: tied with it; *: chosen."""
+    r"""A table for LaTeX with the package booktabs. The best line is bold, the others have signs."""
     form = "".join("r" if column.numeric else "l" for column in table.columns)
     head = " & ".join(_in_latex(column.title) for column in table.columns)
     body = [" & ".join(cells) + r" \\" for cells in _marked(table, r"\textbf{{{}}}", _in_latex)]
@@ -104,7 +107,7 @@ def latex(table: Table) -> str:
 def _caption(table: Table) -> str:
     """The caption, and what the signs mean that the lines have."""
     marks = {mark for line in table.lines for mark in line.marks}
-    told = [words for mark, words in SIGNS.items() if mark in marks]
+    told = [words for mark, words in TOLD.items() if mark in marks]
     return f"{table.caption} {'; '.join(told)}." if told else table.caption
 
 
@@ -118,7 +121,7 @@ def _marked(table: Table, bold: str, escaped: Any = str) -> Iterable[list[str]]:
         cells = [escaped(cell) for cell in line.cells]
         if "best" in line.marks:
             cells = [bold.format(cell) if cell else "" for cell in cells]
-        signs = "".join(sign for mark, sign in (("tied", "†"), ("chosen", "*")) if mark in line.marks)
+        signs = "".join(sign for mark, sign in SIGNS.items() if mark in line.marks)
         if escaped is _in_latex:
-            signs = signs.replace("†", r"\textsuperscript{\dag}").replace("*", r"\textsuperscript{*}")
+            signs = "".join(SUPERSCRIPTS[sign] for sign in signs)
         yield [cells[0] + signs, *cells[1:]]

@@ -24,10 +24,11 @@ from raypeft import __version__
 from raypeft.analysis.report.cautions import cautions
 from raypeft.analysis.report.details import evaluations, trial_details
 from raypeft.analysis.report.examples import Packed, choose, packed
+from raypeft.analysis.report.lead import lead
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.provenance import provenance
 from raypeft.analysis.report.study import Study
-from raypeft.analysis.report.tables import Table, measured_text, tables, unscored
+from raypeft.analysis.report.tables import Table, tables, unscored
 from raypeft.analysis.report.theme import config
 from raypeft.analysis.report.verdict_table import verdict_tables
 from raypeft.analysis.warnings import warnings
@@ -113,28 +114,6 @@ def _own_name(name: str, ending: str, taken: set[str]) -> str:
     )
     taken.add(own.lower())
     return own
-
-
-def lead(panel: Panel) -> str:
-    """The answer of a panel in one or two sentences."""
-    if not panel.ranked:
-        return ""
-    best, score = panel.ranked[0], panel.score
-    unit = " %" if score.unit == "fraction" else f" {score.unit}"
-    text = f"{best.condition.label} has the {'highest' if score.higher_is_better else 'lowest'} {score.title}"
-    text = f"{text}: {measured_text(score, best.scores[score.name])}{unit}."
-    others = len(panel.ranked) - 1
-    tied = sum(each.is_tied for each in panel.ranked) - 1
-    if panel.tie_rule and others:
-        if tied == 0:
-            text += " No other condition is tied with it."
-        else:
-            text += f" {tied} of the other {others} conditions cannot be told apart from it." if tied < others else (
-                f" None of the other {others} conditions can be told apart from it.")  # fmt: skip
-    chosen = [each for each in panel.ranked if each.is_chosen and each is not best]
-    if len(panel.methods) == 1 and chosen:
-        text += f" Validation chose {chosen[0].condition.label} ({measured_text(score, chosen[0].scores[score.name])})."
-    return text
 
 
 def render(page: Page) -> str:

@@ -9,6 +9,7 @@ A condition is what trials are that differ in nothing but their seeds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,12 +17,15 @@ from typing import Any
 
 from raypeft.analysis.choosing import criterion, is_known, mean_of
 from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
+from raypeft.analysis.report.order import shown_scores
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
 
 NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
+LOSS = "best_eval_loss"
+"""The validation loss, by which a condition is chosen where it has no validation score."""
 FEWEST_SEEDS = 3
 """Seeds from which an interval counts them."""
 
@@ -107,6 +111,33 @@ class Panel:
         return [next((each for each in found if each.is_chosen), found[0]) for found in groups.values()]
 
     @cached_property
+    def best(self) -> Standing | None:
+        """The condition that validation chose among all; None: validation chose nothing."""
+        return self._choice[0]
+
+    @cached_property
+    def best_by(self) -> str:
+        """The column by which `best` was chosen; empty: among the chosen ones of the methods, by the test score."""
+        return self._choice[1]
+
+    @cached_property
+    def _choice(self) -> tuple[Standing | None, str]:
+        """Among the methods' own choices, each made on validation, by what all of them have on validation.
+
+        Different data have different validation splits, and losses of different models count other tokens. Where there
+        is nothing to go by, the test score decides among the choices.
+        """
+        if self.score.name == LOSS and len(self.ranked) > 1:
+            return self.ranked[0], LOSS  # nothing was measured on the test
+        alone = Counter(kind_of(each.condition) for each in self.ranked)
+        finalists = [each for each in self.representatives if each.is_chosen or alone[kind_of(each.condition)] == 1]
+        by, sign = criterion([each.condition for each in finalists], self.score) if len(self.ranked) > 1 else ("", 1)
+        shared = {(each.row["dataset"], each.row["model"] if by == LOSS else "") for each in finalists}
+        if by and len(shared) == 1:
+            return max(finalists, key=lambda each: sign * (each.mean(by) or 0.0)), by
+        return next((each for each in finalists if each.is_chosen), None), ""
+
+    @cached_property
     def best_of_shots(self) -> dict[tuple[str, ...], Standing]:
         """Of each model, dataset trained on and method that ran with several numbers of shots: the best on the test.
 
@@ -183,20 +214,6 @@ def _in_use(condition: Condition) -> Condition:
 def _value(standing: Standing, score: Score) -> float:
     found = standing.scores.get(score.name)
     return found.mean if found else 0.0
-
-
-def shown_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
-    """The scores that these rows have and that readers look for first; the one to order by stands first.
-
-    It is the first score with an interval (EM@10, pass@1), else the first of the headline, else the test loss, else
-    the validation loss.
-    """
-    found = [score for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
-    headline = [score for score in found if score.in_headline]
-    first = sorted(headline, key=lambda score: not score.with_interval)[:1]
-    losses = [score for score in found if score.name in ("test_loss", "best_eval_loss")]
-    losses.sort(key=lambda score: score.name != "test_loss")
-    return [*first, *(score for score in headline if score not in first), *losses]
 
 
 def _measured(condition: Condition, scores: Sequence[Score]) -> dict[str, Measured]:

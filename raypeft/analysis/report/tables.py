@@ -18,6 +18,7 @@ from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
 from raypeft.analysis.settings import data_of, settings, split_settings
 from raypeft.metrics.metric import Score
+from raypeft.results.declarations import Declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Line:
     id: str = ""
     """Id of the trial to which it leads."""
     marks: tuple[str, ...] = ()
-    """`chosen`, `tied`, `best`."""
+    """Of MARKS."""
     values: dict[str, Any] = field(default_factory=dict)
     """What it says, by column of the CSV file."""
 
@@ -53,6 +54,8 @@ class Table:
     lines: tuple[Line, ...]
 
 
+MARKS = {"best": "best", "best_on_test": "best on test", "tied": "tied", "chosen": "chosen"}
+"""What a condition can be marked as, and how people read it."""
 COSTS: tuple[tuple[str, str, Callable[[Row], str]], ...] = (
     ("trainable_params", "params", millions("trainable_params")),
     ("peak_memory_allocated_gb", "GiB", lambda row: f"{row['peak_memory_allocated_gb']:.2f}"),
@@ -92,7 +95,6 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
-    best = panel.ranked[0] if panel.ranked else None
     lines = []
     for each, text in zip(panel.standings, told, strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
@@ -106,11 +108,21 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
             each.condition.ids,
         ]  # fmt: skip
         sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *count, *spent, None]
-        marks = [*(["best"] if each is best else []), *(["tied"] if each.is_tied and each is not best else []),
-                 *(["chosen"] if each.is_chosen else [])]  # fmt: skip
+        marks = _marks(each, panel)
         lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
     title = f"Results on {panel.dataset}"
     yield Table(f"results_{panel.dataset}", title, _caption(panel, shared), tuple(columns), tuple(lines))
+
+
+def _marks(each: Standing, panel: Panel) -> list[str]:
+    is_top = len(panel.ranked) > 1 and each is panel.ranked[0]
+    found = {
+        "best": each is panel.best,
+        "best_on_test": is_top and each is not panel.best,
+        "tied": each.is_tied and not is_top,
+        "chosen": each.is_chosen,
+    }
+    return [name for name in MARKS if found[name]]
 
 
 def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any]:
@@ -144,12 +156,33 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
     lower = [score.title for score in panel.scores if not score.higher_is_better]
     if lower:
         parts.append(f"Lower is better for {' and '.join(lower)}.")
-    if panel.tie_rule:
-        parts.append(f"tied: cannot be told apart from the best by {panel.score.title} ({panel.tie_rule}).")
-    by = sorted({each.by for each in panel.standings if each.is_chosen})
-    if by:
-        parts.append(f"chosen: the best of its model and method on validation (by {', '.join(by)}).")
+    parts += _legend(panel)
     return " ".join(parts)
+
+
+def _legend(panel: Panel) -> Iterator[str]:
+    """What the marks mean that a panel has."""
+    if len(panel.ranked) < 2:
+        return
+    if panel.best is None:
+        yield "Nothing was chosen on validation."
+    elif panel.best_by:
+        yield f"best: of all, validation chose it (by {by_text(panel.best_by, panel.declared)})."
+    else:
+        yield f"best: of those that validation chose, the best by {panel.score.title} on test."
+    if panel.best is not panel.ranked[0]:
+        yield "best on test: optimistic, since the test itself chose it."
+    if panel.tie_rule:
+        yield f"tied: cannot be told apart from the best on test by {panel.score.title} ({panel.tie_rule})."
+    if by := sorted({by_text(each.by, panel.declared) for each in panel.standings if each.is_chosen}):
+        yield f"chosen: the best of its model and method on validation (by {', '.join(by)})."
+
+
+def by_text(column: str, declared: Declarations) -> str:
+    """A column of validation in words: `validation loss`, `EM@10 on validation`."""
+    name = column.removesuffix("_validation")
+    title = next((score.title for score in declared.scores if score.name == name), name)
+    return title if name == column else f"{title} on validation"
 
 
 def trials(panel: Panel, study: Study) -> Iterator[Table]:

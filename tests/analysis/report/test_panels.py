@@ -49,6 +49,25 @@ def test_without_validation_nothing_is_chosen_and_alone_nothing_is_either(tmp_pa
     assert [each.condition.fields["tuning_method"] for each in panel.representatives] == ["icl", "lora"]
 
 
+def test_the_best_of_all_is_chosen_among_the_choices_of_the_methods_by_validation(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for method, rate, share, loss in (("lora", 1e-3, 0.6, 0.9), ("lora", 1e-4, 0.3, 0.5), ("full", 1e-4, 0.4, 0.4)):
+        more = {"best_eval_loss": loss}
+        add_row(store, made_row(hits_of_share(share), more=more, tuning_method=method, learning_rate=rate))
+    panel = only_panel(tmp_path)
+    assert panel.best and panel.best.condition.fields["tuning_method"] == "full"
+    assert panel.best_by == "best_eval_loss"
+
+
+def test_validation_losses_of_two_models_do_not_choose_between_them(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for model, rate, share, loss in (("toy", 1e-3, 0.6, 0.9), ("toy", 1e-4, 0.5, 0.8), ("owner/name", 1e-3, 0.1, 0.2)):
+        add_row(store, made_row(hits_of_share(share), more={"best_eval_loss": loss}, model=model, learning_rate=rate))
+    panel = only_panel(tmp_path)
+    assert panel.best and panel.best.is_chosen and panel.best.condition.fields["learning_rate"] == 1e-4
+    assert panel.best_by == ""
+
+
 def test_seeds_are_one_condition_with_mean_and_range(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     for seed, share in ((1, 0.4), (2, 0.5)):

@@ -37,6 +37,24 @@ def test_one_line_a_condition_best_first_with_interval_and_marks(shown: tuple[Pa
     assert table.lines[0].marks[0] == "best" and sum("chosen" in line.marks for line in table.lines) == 1
 
 
+def test_the_best_is_the_choice_of_validation_and_not_the_highest_on_test(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(share), more={"best_eval_loss": loss}, learning_rate=rate)
+            for rate, share, loss in ((1e-4, 0.5, 0.5), (1e-3, 0.6, 0.9))]  # fmt: skip
+    table = of_rows(tmp_path, *rows)["results_toy"]
+    assert [line.marks for line in table.lines] == [("best_on_test",), ("best", "tied", "chosen")]
+    assert "best: of all, validation chose it (by validation loss)." in table.caption
+    assert "**lora**†*" in markdown(table) and "| lora‡ |" in markdown(table)
+
+
+def test_a_table_says_that_validation_chose_nothing(tmp_path: Path) -> None:
+    rows = [
+        made_row(hits_of_share(share), tuning_method="icl", num_shots=shots) for shots, share in ((1, 0.2), (4, 0.5))
+    ]
+    table = of_rows(tmp_path, *rows)["results_toy"]
+    assert "Nothing was chosen on validation." in table.caption and "best_on_test" in table.lines[0].marks
+    assert not any("best" in line.marks for line in table.lines)
+
+
 def test_a_setting_that_all_conditions_share_moves_to_the_caption(tmp_path: Path) -> None:
     rows = [made_row(hits_of_share(0.1 * r), lora_r=r, num_train_epochs=3) for r in (2, 4)]
     table = of_rows(tmp_path, *rows)["results_toy"]

@@ -1,0 +1,28 @@
+"""By which score the results of a dataset are ordered: the same one in every table, of a sweep's end and of a report.
+
+first, *others = shown_scores(rows, declared)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from raypeft.metrics.metric import Score
+from raypeft.results.declarations import Declarations
+
+Row = Mapping[str, Any]
+
+
+def shown_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
+    """The scores that these rows have and that readers look for first; the one to order by stands first.
+
+    It is the first score with an interval (EM@10, pass@1), else the first of the headline, else the test loss, else
+    the validation loss.
+    """
+    found = [score for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
+    headline = [score for score in found if score.in_headline]
+    first = sorted(headline, key=lambda score: not score.with_interval)[:1]
+    losses = [score for score in found if score.name in ("test_loss", "best_eval_loss")]
+    losses.sort(key=lambda score: score.name != "test_loss")
+    return [*first, *(score for score in headline if score not in first), *losses]
