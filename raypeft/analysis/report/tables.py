@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of
+from raypeft.analysis.report.panels import FEWEST_SEEDS, Measured, Panel, Standing, kind_of
 from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.terminal import millions
@@ -75,7 +75,7 @@ def measured_text(score: Score, measured: Measured | None) -> str:
         return ""
     digits = 1 if score.unit == "fraction" else 3
     mean = f"{score.scale * measured.mean:.{digits}f}"
-    if measured.low is None or measured.high is None or not score.with_interval:
+    if measured.low is None or measured.high is None:
         return mean
     return f"{mean} [{score.scale * measured.low:.{digits}f}, {score.scale * measured.high:.{digits}f}]"
 
@@ -91,7 +91,7 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
         *([TableColumn("trained on", False)] if others else []),
         TableColumn("method", False), TableColumn("settings", False),
-        *(TableColumn(f"{score.title} [95 %]" if score.with_interval else score.title) for score in panel.scores),
+        *(_score_column(score, panel.standings) for score in panel.scores),
         *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
@@ -112,6 +112,11 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
     title = f"Results on {panel.dataset}"
     yield Table(f"results_{panel.dataset}", title, _caption(panel, shared), tuple(columns), tuple(lines))
+
+
+def _score_column(score: Score, standings: Sequence[Standing]) -> TableColumn:
+    known = any((found := each.scores.get(score.name)) and found.low is not None for each in standings)
+    return TableColumn(f"{score.title} [95 %]" if known else score.title)
 
 
 def _marks(each: Standing, panel: Panel) -> list[str]:
@@ -156,8 +161,19 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
     lower = [score.title for score in panel.scores if not score.higher_is_better]
     if lower:
         parts.append(f"Lower is better for {' and '.join(lower)}.")
-    parts += _legend(panel)
+    parts += [*_intervals(panel), *_legend(panel)]
     return " ".join(parts)
+
+
+def _intervals(panel: Panel) -> Iterator[str]:
+    """What the intervals count as chance, where some are known."""
+    seeds = [len(each.condition.rows) >= FEWEST_SEEDS for each in panel.standings
+             if any(one.low is not None for one in each.scores.values())]  # fmt: skip
+    if seeds and all(seeds):
+        yield "[95 %]: over seeds."
+    elif seeds:
+        over = f"over seeds where there are {FEWEST_SEEDS} or more, else " if any(seeds) else ""
+        yield f"[95 %]: {over}over test examples."
 
 
 def _legend(panel: Panel) -> Iterator[str]:

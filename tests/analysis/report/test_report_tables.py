@@ -109,6 +109,25 @@ def test_csv_has_plain_numbers(shown: tuple[Panel, Study]) -> None:
     assert len(rows) == 10 and len(rows[0]["ids"].split()) == 2
 
 
+def test_a_markdown_table_is_one_that_a_markdown_reader_knows(shown: tuple[Panel, Study]) -> None:
+    markdown_it = pytest.importorskip("markdown_it")
+    html = markdown_it.MarkdownIt("commonmark").enable("table").render(markdown(by_name(*shown)["results_toy"]))
+    assert html.count("<table>") == 1 and html.count("<tr>") == 11
+
+
+def test_every_score_with_known_bounds_shows_them(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(0.5), more={"test_loss": 0.5 + seed / 10}, seed=seed) for seed in (1, 2, 3)]
+    table = of_rows(tmp_path, *rows)["results_toy"]
+    assert column(table, "test loss [95 %]")[0].startswith("0.700 [0.")
+    assert column(table, "EM@1 [95 %]")[0].startswith("50.0 [") and "[95 %]: over seeds." in table.caption
+
+
+def test_conditions_with_losses_alone_are_tied_where_three_seeds_give_intervals(tmp_path: Path) -> None:
+    rows = [made_row(more={"test_loss": 0.5 + seed / 10 + rank / 1000}, seed=seed, lora_r=rank)
+            for seed in (1, 2, 3) for rank in (2, 4)]  # fmt: skip
+    assert "tied" in of_rows(tmp_path, *rows)["results_toy"].lines[1].marks
+
+
 AWKWARD = Table("t", "a_b", "50 % & more.", (TableColumn("x|y", False), TableColumn("n")), (
     Line(("a|b\nc {d}", "1"), (), "", ("best",)), Line(("~^\\", "2"), (), "", ("tied", "chosen"))))  # fmt: skip
 
