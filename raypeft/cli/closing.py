@@ -64,6 +64,6 @@ def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, A
         f"""
 next steps:
   raypeft findings {results}     significance of the differences between trials
-  raypeft report {results} --markdown     these tables in Markdown
+  raypeft report {results} --markdown     the tables of the report in Markdown
   pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
     )

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypeft.analysis.folder import say_damaged
-from raypeft.analysis.report.cautions import conflicting, repeated, unread
+from raypeft.analysis.report.panels import Panel, panels
+from raypeft.analysis.report.printed import markdown_report, print_report
 from raypeft.analysis.report.study import Study, open_study
-from raypeft.analysis.report.terminal import MOST_LINES, markdown, print_summary
+from raypeft.analysis.report.terminal import MOST_LINES
 from raypeft.analysis.report.verdict_table import verdict_lines
 
 EPILOG = """examples:
@@ -34,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--html", metavar="PATH", help="where to write the page (default: report.html in the first folder)"
     )
     parser.add_argument(
-        "--all", action="store_true", help=f"print all rows (default: the best {MOST_LINES} of a longer table)"
+        "--all",
+        action="store_true",
+        help=f"print all lines (default: the best {MOST_LINES} of a longer table), trial ids and single trials",
     )
     parser.add_argument("--no-html", action="store_true", help="write no page")
     parser.add_argument("--figures", metavar="FOLDER", help="write each figure and table as files into this folder")
@@ -46,17 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    found = panels(study)
     if options.markdown:
-        print(markdown(study.rows, study.declared))
+        print(markdown_report(study, found))
     else:
-        print_summary(study.rows, declared=study.declared, most=None if options.all else MOST_LINES)
-        if study.is_unfinished:
-            print(study.state)
-        for line in [*repeated(study, ()), *conflicting(study, ()), *unread(study, ()), *verdict_lines(study)]:
-            print(line)
+        print_report(study, found, None if options.all else MOST_LINES)
     target = None if options.no_html or (options.markdown and not options.html) else page_path(study, options.html)
     try:
-        write_files(study, target, Path(options.figures) if options.figures else None)
+        write_files(study, found, target, Path(options.figures) if options.figures else None)
     except (OSError, ValueError) as error:
         print(f"the report was not written: {error}", file=sys.stderr)
         return 2
@@ -87,12 +87,12 @@ def report_lines(results: str) -> list[str]:
             return [*lines, f"raypeft report {results} --html report.html     writes these results as a page"]
         from raypeft.analysis.report.page import make_page, write_page
 
-        return [*lines, f"report: {write_page(make_page(study), page)}"]
+        return [*lines, f"report: {write_page(make_page(study, panels(study)), page)}"]
     except Exception as error:
         return [*lines, f"the report was not written: {type(error).__name__}: {error}"]
 
 
-def write_files(study: Study, page: Path | None, figures: Path | None) -> None:
+def write_files(study: Study, found: Sequence[Panel], page: Path | None, figures: Path | None) -> None:
     """Write the page and the files that are asked for, and print where they are.
 
     The libraries for charts are loaded here and nowhere before. Raises OSError where a file cannot be written, and
@@ -103,7 +103,7 @@ def write_files(study: Study, page: Path | None, figures: Path | None) -> None:
     from raypeft.analysis.report.exports import write_exports
     from raypeft.analysis.report.page import make_page, write_page
 
-    made = make_page(study)
+    made = make_page(study, found)
     if page is not None:
         print(f"report: {write_page(made, page)}")
     if figures is not None:

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from raypeft.analysis.report.panels import panels
+from raypeft.analysis.report.printed import markdown_report
 from raypeft.analysis.report.study import Study, open_study
-from raypeft.analysis.report.terminal import markdown
 from raypeft.analysis.settings import data_of, settings
 from raypeft.models.table import family_of
 from raypeft.results.store import TOGETHER
@@ -65,7 +66,7 @@ def dataset_card(folder: Path, tables: Mapping[str, int], adapters: int, left_ou
         "",
         "## Scores",
         "",
-        markdown(study.rows, study.declared),
+        markdown_report(study, panels(study)),
         "",
     ])  # fmt: skip
 

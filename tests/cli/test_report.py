@@ -62,13 +62,14 @@ def test_several_folders_are_one_table_that_names_their_sweeps(
 
 
 def test_thousands_of_rows_show_their_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{**made_row(hits_of_share(0.5)), "id": f"{place:010}", "em_at_10": place / 1000, "em_at_1": place / 1000}
+    rows = [{**made_row(hits_of_share(0.5)), "id": f"{place:010}", "em_at_10": place / 1000, "em_at_1": 0.5,
+             "learning_rate": 1e-6 * (1 + place), "em_at_10_low": None}
             for place in range(900)]  # fmt: skip
     store_at(tmp_path).write_rows("trials", "all", rows)
     assert main([str(tmp_path), "--no-html"]) == 0
     out = capsys.readouterr().out
     assert (
-        "the best 100 of 900 rows by EM@1 (raypeft report RESULTS --all shows all)" in out
+        "The best 100 of 900 lines (raypeft report RESULTS --all shows all)." in out
         and "89.9" in out
         and "80.0" in out
         and "79.9" not in out

@@ -76,7 +76,7 @@ def test_the_card_leads_datasets_to_each_table(store: ResultStore, tmp_path: Pat
 
 def test_the_card_has_the_question_the_scores_and_how_to_read_them(store: ResultStore, tmp_path: Path) -> None:
     card = (staged(store, tmp_path).dataset / "README.md").read_text("utf-8")
-    assert "Does a folder of this version open in the next?" in card and "| zero_shot |" in card
+    assert "Does a folder of this version open in the next?" in card and "| zero_shot" in card
     assert "raypeft pull hf://OWNER/NAME" in card and "are not part of it" in card
 
 

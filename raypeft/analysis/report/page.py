@@ -86,11 +86,11 @@ class Page:
         return [each for panel in self.panels for each in panel.figures]
 
 
-def make_page(study: Study) -> Page:
-    """Everything that the report of a study shows."""
+def make_page(study: Study, found: Sequence[Panel] | None = None) -> Page:
+    """Everything that the report of a study shows. `found` are its panels, where they have been made."""
     from raypeft.analysis.report.figures import figures, figures_without_scores
 
-    found = panels(study)
+    found = panels(study) if found is None else found
     parts = []
     taken: set[str] = set()
     for panel in found:

@@ -1,7 +1,6 @@
-"""Parquet -> the table that people read: scores in percent, one line a trial.
+"""The table at the end of a sweep: scores in percent, one line a trial. `printed` has that of a report.
 
-raypeft report results/quickstart             # on the terminal
-raypeft report results/quickstart --markdown  # for a README or a paper's draft
+print_summary(store.read_rows(), declared=manifest.declarations)
 """
 
 from collections import Counter
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from raypeft.analysis.report.order import shown_scores
 from raypeft.analysis.settings import data_of, split_settings
 from raypeft.analysis.warnings import warnings
 from raypeft.metrics.metric import WIDE, Score
@@ -81,7 +81,7 @@ AFTER_SCORES = [
     Heading("params", millions("trainable_params")),
     Heading("loss", number("best_eval_loss", ".3f"), width=WIDE),
     Heading("test loss", number("test_loss", ".3f"), width=WIDE),
-    Heading("GiB", number("peak_memory_reserved_gb", ".1f")),
+    Heading("GiB", number("peak_memory_allocated_gb", ".2f")),
     Heading("seconds", number("total_seconds", ".0f")),
 ]
 
@@ -147,10 +147,8 @@ def shortened(rows: Sequence[Row], declared: Declarations, most: int | None = MO
 
 
 def ranked_by(rows: Sequence[Row], declared: Declarations) -> Score | None:
-    """The first score of the headline that some row has, or its losses."""
-    losses = ("test_loss", "best_eval_loss")
-    headline = (score for score in declared.scores if score.in_headline or score.name in losses)
-    return next((score for score in headline if any(row.get(score.name) is not None for row in rows)), None)
+    """The score by which a report orders them as well."""
+    return next(iter(shown_scores(rows, declared)), None)
 
 
 def best_first(rows: Sequence[Row], declared: Declarations) -> list[Row]:
@@ -190,22 +188,33 @@ def print_summary(
             console.print(Text(PAPER), soft_wrap=True)
     for warning in warnings([row for row in rows if declared.status(row["status"]).is_scored]):
         console.print(Text(f"warning: {warning}"), soft_wrap=True)
+    for line in [*unscored_lines(rows, declared, most), *older_lines(rows)]:
+        console.print(Text(line), soft_wrap=True)
+
+
+def unscored_lines(rows: Sequence[Row], declared: Declarations, most: int | None) -> Iterator[str]:
+    """What has no scores: how many of each kind, and of what failed each trial with its reason."""
     every = [row for row in rows if not declared.status(row["status"]).is_scored]
-    unscored = [row for row in every if declared.status(row["status"]).is_fault]
-    for status, count in Counter(row["status"] for row in every if row not in unscored).items():
+    faults = [row for row in every if declared.status(row["status"]).is_fault]
+    for status, count in Counter(row["status"] for row in every).items():
+        if declared.status(status).is_fault:
+            continue
         verb = "trial is" if count == 1 else "trials are"
-        console.print(Text(f"{count} {verb} {status}: {declared.status(status).description}"), soft_wrap=True)
-    for row in unscored[:most]:
-        name = f"{row['id']} {row['model']} {data_of(row)} {row['tuning_method']}"
-        console.print(Text(f"{row['status']}: {name}: {row.get('error')}"))
-    if most is not None and len(unscored) > most:
-        console.print(Text(f"and {len(unscored) - most:,} more trials without scores ({SHOWS_ALL})"))
+        yield f"{count} {verb} {status}: {declared.status(status).description}"
+    for row in faults[:most]:
+        yield f"{row['status']}: {row['id']} {row['model']} {data_of(row)} {row['tuning_method']}: {row.get('error')}"
+    if most is not None and len(faults) > most:
+        yield f"and {len(faults) - most:,} more trials without scores ({SHOWS_ALL})"
+
+
+def older_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """How many rows were made by another commit than this one."""
     commit, _ = git_state()
     older = [row for row in rows if row.get("git_commit") and row["git_commit"] != commit]
     if older and commit:
         names = ", ".join(row["id"] for row in older[:5]) + (", ..." if len(older) > 5 else "")
-        console.print(Text(f"{len(older)} of {len(rows)} rows were made by another commit of raypeft ({names}); "
-                           "--rerun makes them anew"))  # fmt: skip
+        yield (f"{len(older)} of {len(rows)} rows were made by another commit of raypeft ({names}); "
+               "--rerun makes them anew")  # fmt: skip
 
 
 def _table(headings: Sequence[Heading], lines: Sequence[Sequence[str]], width: int) -> Table:
@@ -219,19 +228,6 @@ def _table(headings: Sequence[Heading], lines: Sequence[Sequence[str]], width: i
     for line in lines:
         table.add_row(*map(Text, compress(line, shown)))
     return table
-
-
-def markdown(rows: Sequence[Row], declared: Declarations | None = None) -> str:
-    """The same tables as GitHub's Markdown; empty where there are no rows."""
-    declared = declared or own_declarations()
-    return "\n\n".join(_markdown_table(group, declared) for group in by_scores(rows, declared))
-
-
-def _markdown_table(rows: Sequence[Row], declared: Declarations) -> str:
-    title, headings, lines = summary_table(rows, declared)
-    rule = [" ---: " if heading.numeric else " --- " for heading in headings]
-    table = [[f" {heading.title} " for heading in headings], rule, *([f" {text} " for text in line] for line in lines)]
-    return f"{title}\n\n" + "\n".join(f"|{'|'.join(line)}|" for line in table)
 
 
 def headline_scores() -> list[Score]:

@@ -56,7 +56,8 @@ def verdict_lines(study: Study) -> list[str]:
         effect = f"{part.block}: {part.effect}" if part.block and part.effect else part.effect
         told = f"{effect}; p Holm {p_text(found.p_holm)}" if effect else ""
         lines.append(f"{found.verdict:10} {found.sentence}")
-        lines += [f"{'':10} {text}" for text in (told, _missing(found)) if text]
+        rule = f"rule: {part.rule}" if part.rule else ""
+        lines += [f"{'':10} {text}" for text in (told, rule, _missing(found)) if text]
     more = [SO_FAR.strip()] if lines and study.is_unfinished else []
     return [f"claims ({len(study.findings)}):", *lines, *more] if lines else []
 
