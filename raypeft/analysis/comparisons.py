@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from raypeft.analysis.conditions import SEEDS, Baseline, Condition, Row, baseline_of, conditions
+from raypeft.metrics.exact_match import values_of_matches
 from raypeft.metrics.metric import Answers, Score, Values
 from raypeft.metrics.scoring import values_by_example
 from raypeft.results.declarations import Declarations
@@ -113,11 +114,25 @@ def values_of(
         values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
     if values:
         return values
+    return values_of_answers(store.read_rows, row, declared)
+
+
+def values_of_answers(read: Callable[[str, str], list[dict[str, Any]]], row: Row, declared: Declarations) -> Values:
+    """The same made from a trial's candidates and tests; `read` gives its rows of a table.
+
+    Shared candidates can lack their references; then exact match is known from `matches`, and CodeBLEU is not.
+    """
     dataset = declared.tested(row)
-    answers = Answers.from_rows(
-        store.read_rows("candidates", row["id"]), store.read_rows("tests", row["id"]), dataset.levels
-    )
-    return values_by_example(answers, dataset.judged_by)
+    candidates = read("candidates", row["id"])
+    judged_by = list(dataset.judged_by)
+    values: Values = {}
+    if "reference" in judged_by and any(each.get("reference") is None for each in candidates):
+        judged_by.remove("reference")
+        values = values_of_matches(candidates)
+    if not judged_by:
+        return values
+    answers = Answers.from_rows(candidates, read("tests", row["id"]), dataset.levels)
+    return values | values_by_example(answers, judged_by)
 
 
 def compare_pairs(

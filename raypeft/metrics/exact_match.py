@@ -20,7 +20,7 @@ This compares text, not programs: `x=1` does not match `x = 1`, and nothing is r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -200,6 +200,21 @@ def per_example(answers: Answers) -> Values:
         f"em_at_{k}": dict(zip(answers.candidates, map(float, exact_matches(candidates, references, k)), strict=True))
         for k in (1, 10)
         if k <= answers.fewest
+    }
+
+
+def values_of_matches(candidates: Sequence[Mapping[str, Any]]) -> Values:
+    """The same from a trial's rows of the table `candidates`, of which references were taken out: by `matches`."""
+    found: dict[str, list[tuple[int, bool]]] = {}
+    for row in candidates:
+        found.setdefault(row["example_id"], []).append((row["rank"], bool(row.get("matches"))))
+    fewest = min(map(len, found.values()), default=0)
+    return {
+        f"em_at_{k}": {
+            example: float(any(right for rank, right in each if rank < k)) for example, each in found.items()
+        }
+        for k in (1, 10)
+        if k <= fewest
     }
 
 

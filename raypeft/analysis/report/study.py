@@ -18,7 +18,7 @@ import yaml
 
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims, unread_claims
-from raypeft.analysis.comparisons import values_of
+from raypeft.analysis.comparisons import values_of_answers
 from raypeft.analysis.folder import open_results
 from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
@@ -162,7 +162,7 @@ class Study:
         values: Values = {}
         for each in sweep.read("example_scores", row["id"]):
             values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
-        return values or values_of(sweep.store, row, sweep.declared)
+        return values or values_of_answers(sweep.read, row, sweep.declared)
 
     @cached_property
     def findings(self) -> list[Finding]:

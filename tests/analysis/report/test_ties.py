@@ -7,6 +7,7 @@ from report_folders import EXAMPLES, add_answers, add_row, made_row, store_at
 from raypeft.analysis.report.panels import panels
 from raypeft.analysis.report.study import open_study
 from raypeft.analysis.report.ties import PAIRED, UNPAIRED
+from raypeft.results.store import TOGETHER
 
 
 def tied(folder: Path) -> tuple[list[bool], str]:
@@ -34,6 +35,18 @@ def first(count: int) -> list[bool]:
 
 def test_with_answers_to_the_same_examples_the_test_is_paired(tmp_path: Path) -> None:
     write(tmp_path, [first(20), first(19), first(5)], answers=True)
+    assert tied(tmp_path) == ([True, True, False], PAIRED)
+
+
+def test_candidates_in_one_file_without_references_are_compared_by_their_matches(tmp_path: Path) -> None:
+    every = [first(20), first(16), first(5)]
+    write(tmp_path, every, answers=False)
+    store = store_at(tmp_path)
+    ids = [row["id"] for row in sorted(store.read_rows(), key=lambda row: row["lora_r"])]
+    store.write_rows("candidates", TOGETHER, [
+        {"id": trial, "example_id": f"e{place}", "rank": rank, "text": "x", "matches": hit and rank == 9}
+        for trial, hits in zip(ids, every, strict=True) for place, hit in enumerate(hits) for rank in range(10)
+    ])  # fmt: skip
     assert tied(tmp_path) == ([True, True, False], PAIRED)
 
 
