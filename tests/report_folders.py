@@ -49,11 +49,23 @@ def add_row(store: ResultStore, row: dict[str, Any]) -> str:
     return row["id"]
 
 
-def add_answers(store: ResultStore, trial: str, hits: list[bool], wrong: str = "y = 2") -> None:
+def add_tests(store: ResultStore, trial: str, example: str, *outcomes: str) -> None:
+    """Tests of the first candidate for an example; one that is not passed has an error."""
+    store.write_rows("tests", trial, [
+        {"id": trial, "example_id": example, "rank": 0, "test": place, "passed": outcome == "passed",
+         "outcome": outcome, "error": None if outcome == "passed" else f"{place} is\nnot right"}
+        for place, outcome in enumerate(outcomes)
+    ])  # fmt: skip
+
+
+def add_answers(
+    store: ResultStore, trial: str, hits: list[bool], wrong: str = "y = 2", shots: tuple[str, ...] = ()
+) -> None:
     """Two candidates an example; the second one is right where the trial hits."""
     store.write_rows("candidates", trial, [
         {"id": trial, "example_id": f"e{place}", "rank": rank, "text": text, "instruction": f"instruction {place}",
-         "reference": "x = 1", "matches": text == "x = 1", "log_probability": -1.5, "stop_reason": "eos"}
+         "reference": "x = 1", "matches": text == "x = 1", "log_probability": -1.5, "stop_reason": "eos",
+         "shots": list(shots)}
         for place, hit in enumerate(hits) for rank, text in enumerate((wrong, "x = 1" if hit else "z"))
     ])  # fmt: skip
 

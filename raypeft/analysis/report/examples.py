@@ -23,6 +23,10 @@ from raypeft.results.declarations import tested_on
 
 MOST_CHARACTERS = 4_000
 """Of a text that a page shows. What is longer is cut, and the page says so."""
+MOST_TESTS = 40
+"""Of a candidate, of which a page tells the outcome."""
+MOST_ERROR = 160
+"""Characters of the error of a test."""
 MOST_EXAMPLES = 1_000
 """Of a trial."""
 MOST_BYTES = 5_000_000
@@ -142,7 +146,7 @@ def choose(study: Study, panels: Iterable[Panel], most_bytes: int = MOST_BYTES) 
         found = found[:MOST_EXAMPLES]
         task = packed([[each.id, cut(each.instruction), cut(each.reference)] for each in found])
         key = known.setdefault(task, f"{tested_on(row)}-{len(known)}")
-        blob = packed({"task": key, "answers": [[_plain(each) for each in one.answers] for one in found]})
+        blob = packed(_packable(key, found))
         added = len(blob) + (0 if key in tasks else len(task))
         if size + added > most_bytes:
             lacking += 1
@@ -150,6 +154,12 @@ def choose(study: Study, panels: Iterable[Panel], most_bytes: int = MOST_BYTES) 
         tasks[key], trials[trial] = task, blob
         size += added
     return Packed(tasks, trials, _left_out(len(trials), lacking, shortened))
+
+
+def _packable(task: str, found: Sequence[AnsweredExample]) -> dict[str, Any]:
+    shots = [each.shots for each in found]
+    answers = [[_plain(each) for each in one.answers] for one in found]
+    return {"task": task, "answers": answers, **({"shots": shots} if any(shots) else {})}
 
 
 def _left_out(kept: int, lacking: int, shortened: int) -> str:
@@ -163,7 +173,20 @@ def _left_out(kept: int, lacking: int, shortened: int) -> str:
 
 def _plain(answer: Answer) -> list[Any]:
     probability = None if answer.log_probability is None else round(answer.log_probability, 3)
-    return [cut(answer.text), int(answer.is_right), probability, answer.note]
+    tests = [_verdicts(answer.tests)] if answer.tests else []
+    return [cut(answer.text), int(answer.is_right), probability, answer.note, *tests]
+
+
+def _verdicts(tests: Sequence[Row]) -> str:
+    """A line for each test."""
+    lines = []
+    for each in tests[:MOST_TESTS]:
+        error = " ".join((each.get("error") or "").split())
+        told = f": {error[:MOST_ERROR]}" if error and not each["passed"] else ""
+        lines.append(f"test {each['test'] + 1}: {each['outcome']}{told}")
+    if len(tests) > MOST_TESTS:
+        lines.append(f"… and {len(tests) - MOST_TESTS} more tests")
+    return "\n".join(lines)
 
 
 def cut(text: str) -> str:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 from chromium import BrowserPage, Chromium, executable
-from report_folders import EXAMPLES, add_answers, add_row, hits_of_share, made_row, made_study, write_plan
+from report_folders import (
+    EXAMPLES,
+    add_answers,
+    add_row,
+    add_tests,
+    hits_of_share,
+    made_row,
+    made_study,
+    store_at,
+    write_plan,
+)
 
 from raypeft.analysis.report.page import make_page, write_page
 from raypeft.analysis.report.study import open_study
@@ -132,6 +142,17 @@ def test_a_wrong_answer_shows_its_difference_to_the_reference(page: BrowserPage)
     assert page.evaluate("document.querySelector('dialog .example[open] del').textContent") == "x"
     told = page.evaluate("document.querySelector('dialog .example[open] .sides').innerText")
     assert "what the reference has not" in told and "what only it has" in told
+
+
+def test_a_trial_shows_the_shots_of_its_prompts_and_each_test(browser: Chromium, tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    trial = add_row(store, made_row(hits_of_share(0.5), tuning_method="icl", num_shots=2))
+    add_answers(store, trial, [True], shots=("t7", "t3"))
+    add_tests(store, trial, "e0", "passed", "wrong_answer")
+    page = opened(browser.open(write_page(make_page(open_study([str(tmp_path)])), tmp_path / "report.html")))
+    shown = page.evaluate("document.querySelector('dialog .example[open]').innerText")
+    assert "2 shots in the prompt, in order: t7, t3" in shown
+    assert "test 1: passed" in shown and "test 2: wrong_answer: 1 is not right" in shown
 
 
 def test_a_bar_of_agreement_leads_to_its_examples(page: BrowserPage) -> None:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from report_folders import add_answers, add_row, hits_of_share, made_row, made_study, store_at
+from report_folders import add_answers, add_row, add_tests, hits_of_share, made_row, made_study, store_at
 
-from raypeft.analysis.report.examples import MOST_CHARACTERS, choose, examples_of, hits_of, packed
+from raypeft.analysis.report.examples import MOST_CHARACTERS, MOST_TESTS, choose, examples_of, hits_of, packed
 from raypeft.analysis.report.panels import panels
 from raypeft.analysis.report.study import open_study
 
@@ -52,6 +52,19 @@ def test_a_page_holds_instructions_and_references_once(tmp_path: Path) -> None:
     assert unpacked(found.tasks["toy-0"])[3] == ["e3", "instruction 3", "x = 1"]
     first = unpacked(found.trials[study.rows[0]["id"]])
     assert first["task"] == "toy-0" and first["answers"][0] == [["y = 2", 0, -1.5, ""], ["x = 1", 1, -1.5, ""]]
+
+
+def test_a_page_holds_the_shots_of_a_prompt_and_a_line_for_each_test(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    trial = add_row(store, made_row(hits_of_share(0.5), tuning_method="icl", num_shots=2))
+    add_answers(store, trial, [True], shots=("t7", "t3"))
+    add_tests(store, trial, "e0", "passed", "wrong_answer", *["passed"] * MOST_TESTS)
+    study = open_study([str(tmp_path)])
+    found = unpacked(choose(study, panels(study)).trials[trial])
+    lines = found["answers"][0][0][4].splitlines()
+    assert found["shots"] == [["t7", "t3"]]
+    assert lines[:2] == ["test 1: passed", "test 2: wrong_answer: 1 is not right"]
+    assert lines[-1] == "… and 2 more tests" and len(lines) == MOST_TESTS + 1
 
 
 def test_where_there_is_no_room_the_best_of_each_method_stay_and_the_page_says_so(tmp_path: Path) -> None:

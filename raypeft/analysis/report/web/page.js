@@ -212,7 +212,7 @@ async function showExamples(place, id, other, outcome, all) {
     const more = make("button", {type: "button", className: "plain"});
     let shown = 0;
     function next() {
-      for (const index of fitting.slice(shown, shown + EXAMPLES_SHOWN)) list.append(example(task[index], mine.answers[index], theirs?.[index]));
+      for (const index of fitting.slice(shown, shown + EXAMPLES_SHOWN)) list.append(example(task[index], mine.answers[index], theirs?.[index], mine.shots?.[index]));
       shown += EXAMPLES_SHOWN;
       more.remove();
       if (shown < fitting.length) { more.textContent = `${fitting.length - shown} more`; list.append(more); }
@@ -234,7 +234,7 @@ async function showExamples(place, id, other, outcome, all) {
 
 const verdict = (isRight) => make("span", {className: "verdict " + (isRight ? "right" : "wrong"), textContent: isRight ? "right" : "wrong"});
 
-function example([id, instruction, reference], mine, theirs) {
+function example([id, instruction, reference], mine, theirs, shots) {
   const line = instruction || reference || mine[0]?.[0] || "";
   const details = make("details", {className: "example"}, make("summary", {}, verdict(right(mine)), theirs ? verdict(right(theirs)) : null,
     make("span", {className: "words", textContent: visible(line).slice(0, 200)}), make("span", {className: "state", textContent: id})));
@@ -242,6 +242,8 @@ function example([id, instruction, reference], mine, theirs) {
     if (!details.open || details.dataset.filled) return;
     details.dataset.filled = "yes";
     if (instruction) details.append(make("div", {className: "label", textContent: "instruction"}), make("pre", {textContent: visible(instruction)}));
+    if (shots?.length) details.append(make("div", {className: "label shots", textContent:
+      `${shots.length} ${shots.length === 1 ? "shot" : "shots"} in the prompt, in order: ${shots.map(visible).join(", ")}`}));
     details.append(make("div", {className: "label", textContent: "reference"}),
       make("pre", {textContent: reference ? visible(reference) : "not in this results folder"}));
     details.append(make("div", {className: "sides"}, candidates("this trial", mine, reference), theirs ? candidates("the other trial", theirs, reference) : null));
@@ -253,11 +255,13 @@ function candidates(title, answers, reference) {
   const column = make("div", {}, make("div", {className: "label"}, `candidates of ${title}`));
   if (reference && answers.some((each) => !each[1])) column.firstChild.append(" (in wrong ones ",
     make("span", {className: "added", textContent: "what the reference has not"}), " and ", make("span", {className: "missing", textContent: "what only it has"}), ")");
-  answers.forEach(([text, isRight, probability, note], rank) => {
+  answers.forEach(([text, isRight, probability, note, tests], rank) => {
     const known = [`${rank + 1}`, probability !== null ? `log-probability ${probability}` : "", note].filter(Boolean).map(visible).join(" · ");
     const body = make("pre");
     body.append(...(isRight || !reference ? [visible(text)] : difference(reference, text)));
     column.append(make("div", {className: "label"}, known + " ", verdict(isRight)), body);
+    if (tests) column.append(make("details", {className: "tests", open: !isRight && rank === 0},
+      make("summary", {textContent: "each test"}), make("pre", {textContent: visible(tests)})));
   });
   return column;
 }
