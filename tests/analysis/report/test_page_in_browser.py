@@ -90,6 +90,17 @@ def test_a_phone_shows_the_score_beside_its_condition_and_all_of_a_claim(browser
     assert page.evaluate(f"{cells}.length") > 2 and page.evaluate(f"{cells}.{hidden}") == 0
 
 
+def test_a_phone_has_each_legend_whole_and_once_below_its_figure(browser: Chromium, path: Path) -> None:
+    page = browser.open(path, width=390)
+    page.draw_all()
+    assert page.evaluate("document.querySelectorAll('.role-legend text').length") == 0
+    legends = "[...document.querySelectorAll('#figure-scores ul.legend')]"
+    assert page.evaluate(f"{legends}.map((each) => each.innerText.split(/\\s+/))") == [["lora", "full", "icl"]]
+    assert page.evaluate(f"{legends}[0].getBoundingClientRect().right") <= 390
+    spots = "[...document.querySelectorAll('#figure-scores .spot')].map((each) => each.style.background)"
+    assert len(set(page.evaluate(spots))) == 3
+
+
 def lines(page: BrowserPage) -> list[str]:
     return page.evaluate("[...document.querySelector('#table-results_toy tbody').rows].filter((row) => !row.hidden)"
                          ".map((row) => row.innerText)")  # fmt: skip

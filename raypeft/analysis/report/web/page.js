@@ -73,6 +73,18 @@ for (const section of document.querySelectorAll("section.table")) {
 // ---- charts
 let library;
 const load = () => library ??= data("library").then((code) => { document.head.append(make("script", {textContent: code})); });
+// The parts of a definition that give colours to names, and have a legend. In the page its names are in the part itself.
+const coloured = (part) => !part || typeof part !== "object" ? [] : Object.entries(part).flatMap(([name, each]) =>
+  name === "data" || name === "datasets" ? [] : name === "color" && each?.field && each.legend !== null &&
+    (each.legend?.values ?? each.scale?.domain) ? [each] : coloured(each));
+// A legend of Vega begins where the plot does, and what is right of the figure is cut. A narrow one is a list below.
+function listed(names, colour) {
+  return make("ul", {className: "legend"}, ...names.map((name) => {
+    const spot = make("span", {className: "spot"});
+    spot.style.background = colour(name);
+    return make("li", {}, spot, visible(name));
+  }));
+}
 async function draw(place, spec) {
   const [themes] = await Promise.all([data("themes"), load()]);
   const config = structuredClone(themes[dark.matches ? "dark" : "light"]);
@@ -83,13 +95,19 @@ async function draw(place, spec) {
     copy.autosize = {type: "fit-x", contains: "padding"};
   }
   config.legend.columns = Math.max(2, Math.floor(width / 125));
+  let names = null;
   if (width < 480) {
+    for (const part of coloured(copy)) {
+      names ??= part.legend?.values ?? part.scale.domain;
+      part.legend = null;
+    }
     config.axis.labelLimit = 150;
     // Words behind the longest bar need more than their share of a narrow figure.
     if (JSON.stringify(spec).includes('"text":{"field":"text"')) copy.padding = {left: 5, top: 5, bottom: 5, right: 28};
   }
   const result = await window.vegaEmbed(place, copy, {config, renderer: "svg", mode: "vega-lite",
     actions: {export: true, source: false, compiled: false, editor: false}, tooltip: {theme: "custom"}});
+  if (names) place.append(listed(names, result.view.scale("color")));
   result.view.addEventListener("click", (event, item) => {
     const trial = item?.datum?.id;
     if (trial) showTrial(trial, item.datum.other_id, item.datum.outcome);
