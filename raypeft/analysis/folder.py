@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 from raypeft.results.declarations import Declarations
+from raypeft.results.manifest import Manifest
 from raypeft.results.store import ResultStore
 
 
@@ -12,13 +13,19 @@ def open_results(url: str) -> tuple[ResultStore, Declarations]:
 
     Nothing is written. Raises FileNotFoundError where there are no results, ValueError where a file cannot be read.
     """
+    return open_with_manifest(url)[:2]
+
+
+def open_with_manifest(url: str) -> tuple[ResultStore, Declarations, Manifest | None]:
+    """The same, and the manifest, which takes a while to read where it plans thousands of trials."""
     manifest = ResultStore.existing(url, {}).read_manifest()
     from raypeft.trial.columns import tables
     from raypeft.trial.declarations import own_declarations
 
     if manifest is None:
-        return ResultStore.existing(url, tables()), own_declarations()
-    return ResultStore.existing(url, manifest.tables), _completed(manifest.declarations, own_declarations())
+        return ResultStore.existing(url, tables()), own_declarations(), None
+    store = ResultStore.existing(url, manifest.tables)
+    return store, _completed(manifest.declarations, own_declarations()), manifest
 
 
 def say_damaged(store: ResultStore) -> None:

@@ -1,6 +1,8 @@
 """The rows of many files, kept together, and noted as they are written."""
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from report_folders import made_row, store_at
 
 from raypeft.results.store import ResultStore
+
+TIME = pa.timestamp("us", tz="UTC")
 
 
 @pytest.fixture
@@ -32,6 +36,18 @@ def test_the_rows_are_those_that_the_store_reads(store: ResultStore) -> None:
     for _ in range(2):
         assert store.read_rows() == plain
     assert kept(store).exists()
+
+
+def test_times_come_back_without_pandas_which_takes_long_to_import(tmp_path: Path) -> None:
+    table = pa.table({"started_at": pa.array([datetime(2026, 1, 2, 3, 4, 5, 678, UTC), None], TIME)})
+    pq.write_table(table, tmp_path / "times.parquet")
+    program = (
+        "import sys, pyarrow.parquet as pq; from raypeft.results.gathered import rows_of; "
+        f"rows = rows_of(pq.ParquetFile({str(tmp_path / 'times.parquet')!r}).read(), ['started_at']); "
+        "print([str(row['started_at']) for row in rows], 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "['2026-01-02 03:04:05.000678+00:00', 'None'] False", done.stderr
 
 
 def test_only_new_and_changed_files_are_read_again(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:

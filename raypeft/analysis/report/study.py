@@ -19,7 +19,7 @@ import yaml
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims, unread_claims
 from raypeft.analysis.comparisons import values_of_answers
-from raypeft.analysis.folder import open_results
+from raypeft.analysis.folder import open_with_manifest
 from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
@@ -237,9 +237,8 @@ def _values_differ(one: Any, other: Any) -> bool:
 
 
 def _open(url: str) -> Sweep:
-    store, declared = open_results(url)
+    store, declared, manifest = open_with_manifest(url)
     rows = sorted(store.read_rows(), key=lambda row: str(row.get("started_at")))
-    manifest = store.read_manifest()
     name = (manifest.sweep.get("name") if manifest else None) or next((row.get("sweep") for row in rows), None)
     return Sweep(str(name or _last_part(url)), url, store, declared, manifest, tuple(rows))
 
