@@ -84,15 +84,16 @@ def test_the_table_of_another_versions_results_is_printed_by_its_own_declaration
     before = content(foreign)
     assert report([str(foreign), "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "model rook, dataset chess, scores in percent; moves: lower is better"
-    assert lines[2:] == [
-        "| method | settings | status | elegance [95 %] | moves (plies) |",
-        "| --- | --- | --- | ---: | ---: |",
-        "| search | seed 0, nodes 9 |  | 75.0 [50.0, 90.0] | 33.0 |",
-        "| search | seed 1, nodes 9 |  | 50.0 [30.0, 70.0] | 35.0 |",
-        "| prefix_lm | blend 0.25 |  | 25.0 [10.0, 50.0] | 41.5 |",
-        "| search | seed 0, nodes 10 | resigned |  |  |",
+    assert lines[0].startswith(
+        "**Results on chess.** Model rook, dataset chess. Scores in percent. Lower is better for moves."
+    )
+    assert lines[2:6] == [
+        "| method | settings | elegance [95 %] | moves | seeds | trial |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+        "| search‡ | nodes 9 | 62.5 [40.0, 80.0] | 34.000 | 2 | b2 +1 |",
+        "| prefix_lm† | blend 0.25 | 25.0 [10.0, 50.0] | 41.500 | 1 | a1 |",
     ]
+    assert lines[-1] == "| resigned | rook | chess | search | nodes 10 | stalemate | d4 |"
     assert report([str(foreign), "--no-html"]) == 0
     assert "resigned: d4 rook chess search: stalemate" in capsys.readouterr().out
     assert content(foreign) == before, "reading writes nothing, not even a folder"
@@ -115,7 +116,7 @@ def test_without_a_manifest_results_are_read_by_this_versions_declarations(
     folder = Path(__file__).parents[2] / "results" / "conala_smollm2"
     before = content(folder)
     assert report([str(folder), "--markdown"]) == 0
-    assert "| lora | lr 0.001 | 11.0 | 17.0 [10.9, 25.5] |" in capsys.readouterr().out
+    assert "| lora‡ | lr 0.001 | 17.0 [10.9, 25.5] | 11.0 [6.3, 18.6] |" in capsys.readouterr().out
     assert findings([str(folder)]) == 0
     assert content(folder) == before
 

@@ -14,6 +14,18 @@ from raypeft.results.declarations import Declarations
 Row = Mapping[str, Any]
 
 
+LOSSES = ("test_loss", "best_eval_loss")
+
+
+def tabled_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
+    """Those of `shown_scores`, and before the losses the others that tables show, such as pass@1 of each level."""
+    shown = shown_scores(rows, declared)
+    more = [score for score in declared.scores if score.width is not None and score not in shown
+            and any(row.get(score.name) is not None for row in rows)]  # fmt: skip
+    losses = [score for score in shown if score.name in LOSSES]
+    return [*(score for score in shown if score not in losses), *more, *losses]
+
+
 def shown_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
     """The scores that these rows have and that readers look for first; the one to order by stands first.
 
@@ -23,6 +35,6 @@ def shown_scores(rows: Sequence[Row], declared: Declarations) -> list[Score]:
     found = [score for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
     headline = [score for score in found if score.in_headline]
     first = sorted(headline, key=lambda score: not score.with_interval)[:1]
-    losses = [score for score in found if score.name in ("test_loss", "best_eval_loss")]
+    losses = [score for score in found if score.name in LOSSES]
     losses.sort(key=lambda score: score.name != "test_loss")
     return [*first, *(score for score in headline if score not in first), *losses]

@@ -17,7 +17,7 @@ from typing import Any
 
 from raypeft.analysis.choosing import criterion, is_known, mean_of
 from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
-from raypeft.analysis.report.order import shown_scores
+from raypeft.analysis.report.order import shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
@@ -79,6 +79,8 @@ class Panel:
     """The score by which conditions are ordered."""
     scores: tuple[Score, ...]
     """The scores that readers look for first, `score` before all."""
+    tabled: tuple[Score, ...]
+    """Those of tables, which have more."""
     standings: tuple[Standing, ...]
     """Best first; those without the score last."""
     tie_rule: str = ""
@@ -189,13 +191,13 @@ def _panel(name: str, rows: Sequence[Row], study: Study) -> Panel | None:
     scores = shown_scores(rows, declared)
     if not scores:
         return None
-    score = scores[0]
-    every = [Standing(_in_use(each), _measured(each, scores)) for each in conditions(rows, declared)]
+    score, tabled = scores[0], tabled_scores(rows, declared)
+    every = [Standing(_in_use(each), _measured(each, tabled)) for each in conditions(rows, declared)]
     every = _chosen_marked(every, score)
     sign = -1 if score.higher_is_better else 1
     every.sort(key=lambda each: (score.name not in each.scores, sign * _value(each, score)))
     marked, rule = tied_with_best(every, score, study)
-    return Panel(name, tuple(rows), declared, score, tuple(scores), tuple(marked), rule)
+    return Panel(name, tuple(rows), declared, score, tuple(scores), tuple(tabled), tuple(marked), rule)
 
 
 def _in_use(condition: Condition) -> Condition:

@@ -91,19 +91,19 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         *([TableColumn("sweep", False)] if folders else []), *([TableColumn("model", False)] if models else []),
         *([TableColumn("trained on", False)] if others else []),
         TableColumn("method", False), TableColumn("settings", False),
-        *(_score_column(score, panel.standings) for score in panel.scores),
+        *(_score_column(score, panel.standings) for score in panel.tabled),
         *([TableColumn("seeds")] if seeds else []),
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
     lines = []
     for each, text in zip(panel.standings, told, strict=True):
-        fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.scores]
+        fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.tabled]
         before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
                   *([fields["dataset"]] if others else []), fields["tuning_method"], text]  # fmt: skip
         count = [len(each.condition.rows)] if seeds else []
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
-            *before, *(measured_text(score, one) for score, one in zip(panel.scores, scores, strict=True)),
+            *before, *(measured_text(score, one) for score, one in zip(panel.tabled, scores, strict=True)),
             *map(str, count), *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)),
             each.condition.ids,
         ]  # fmt: skip
@@ -134,7 +134,7 @@ def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any
     swept = {name: each.condition.fields.get(name) for name in panel.all_swept}
     scores = {
         f"{score.name}{end}": getattr(one, part)
-        for score in panel.scores if (one := each.scores.get(score.name))
+        for score in panel.tabled if (one := each.scores.get(score.name))
         for part, end in (("mean", ""), ("low", "_low"), ("high", "_high"))
     }  # fmt: skip
     fields = each.condition.fields
@@ -156,9 +156,10 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
     counts = {each.get("test_examples") for each in panel.rows} - {None}
     examples = [f"{counts.pop()} test examples"] if len(counts) == 1 else []
     parts = [", ".join([*model, f"dataset {panel.dataset}", *examples, *shared]) + "."]
-    if any(score.unit == "fraction" for score in panel.scores):
+    if any(score.unit == "fraction" for score in panel.tabled):
         parts.append("Scores in percent.")
-    lower = [score.title for score in panel.scores if not score.higher_is_better]
+    parts += [f"{score.note}." for score in panel.tabled if score.note]
+    lower = [score.title for score in panel.tabled if not score.higher_is_better]
     if lower:
         parts.append(f"Lower is better for {' and '.join(lower)}.")
     parts += [*_intervals(panel), *_legend(panel)]
@@ -207,12 +208,12 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
         return
     rows = [(each, row) for each in panel.standings for row in each.condition.rows]
     columns = [
-        TableColumn("condition", False), TableColumn("seed"), *(TableColumn(score.title) for score in panel.scores),
+        TableColumn("condition", False), TableColumn("seed"), *(TableColumn(score.title) for score in panel.tabled),
         TableColumn("best step"), TableColumn("GiB"), TableColumn("seconds"), TableColumn("trial", False),
     ]  # fmt: skip
     lines = []
     for each, row in rows:
-        scores = [row.get(score.name) for score in panel.scores]
+        scores = [row.get(score.name) for score in panel.tabled]
         rest = [row.get(name) for name in ("best_step", "peak_memory_allocated_gb", "total_seconds")]
         texts = [
             f"{value:{form}}" if value is not None else ""
@@ -220,10 +221,10 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
         ]
         cells = [each.condition.label, _seed(row),
                  *("" if value is None else measured_text(score, Measured(value))
-                   for score, value in zip(panel.scores, scores, strict=True)), *texts, row["id"]]  # fmt: skip
+                   for score, value in zip(panel.tabled, scores, strict=True)), *texts, row["id"]]  # fmt: skip
         names = ("id", "status", "seed", "icl_seed", "best_step", "peak_memory_allocated_gb", "total_seconds")
         values = {"condition": each.condition.label, **{name: row.get(name) for name in names},
-                  **{score.name: row.get(score.name) for score in panel.scores}}  # fmt: skip
+                  **{score.name: row.get(score.name) for score in panel.tabled}}  # fmt: skip
         lines.append(Line(tuple(cells), (None, row.get("seed"), *scores, *rest, None), row["id"], (), values))
     yield Table(f"trials_{panel.dataset}", f"Single trials on {panel.dataset}", "One line a seed, in the order of the "
                 "conditions.", tuple(columns), tuple(lines))  # fmt: skip
