@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypeft.analysis.report.tables import Table
+from raypeft.analysis.report.table import Table
 from raypeft.analysis.report.theme import config
 
 if TYPE_CHECKING:

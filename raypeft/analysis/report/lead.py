@@ -8,7 +8,8 @@ The best test score of many is too high by luck, so it never leads alone.
 from __future__ import annotations
 
 from raypeft.analysis.report.panels import Panel, Standing
-from raypeft.analysis.report.tables import by_text, measured_text
+from raypeft.analysis.report.table import measured_text
+from raypeft.analysis.report.tables import by_text
 
 
 def lead(panel: Panel) -> str:

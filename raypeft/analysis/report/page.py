@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -28,7 +29,8 @@ from raypeft.analysis.report.lead import lead
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.provenance import provenance
 from raypeft.analysis.report.study import Study
-from raypeft.analysis.report.tables import Table, tables, unscored
+from raypeft.analysis.report.table import Table
+from raypeft.analysis.report.tables import tables, unscored
 from raypeft.analysis.report.theme import config
 from raypeft.analysis.report.verdict_table import verdict_tables
 from raypeft.analysis.warnings import warnings

@@ -23,7 +23,8 @@ from raypeft.analysis.report.exports import markdown
 from raypeft.analysis.report.lead import lead
 from raypeft.analysis.report.panels import Panel
 from raypeft.analysis.report.study import Study
-from raypeft.analysis.report.tables import MARKS, Table, TableColumn, results, tables, unscored
+from raypeft.analysis.report.table import Table, TableColumn
+from raypeft.analysis.report.tables import MARKS, results, tables, unscored
 from raypeft.analysis.report.terminal import MOST_LINES, SHOWS_ALL, older_lines, unscored_lines
 from raypeft.analysis.report.verdict_table import verdict_lines
 from raypeft.analysis.warnings import warnings

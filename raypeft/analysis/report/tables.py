@@ -1,58 +1,22 @@
 """The tables of a report, as data: results by condition, single trials, what failed, the paper beside us.
 
-    for table in tables(panel, study):
-        print(table.title, len(table.lines))
-
-A cell has a text for people. A line has `values`, by the name of a column, for programs (CSV).
+for table in tables(panel, study):
+    print(table.title, len(table.lines))
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from raypeft.analysis.report.panels import FEWEST_SEEDS, Measured, Panel, Standing, kind_of
-from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
+from raypeft.analysis.report.panels import FEWEST_SEEDS, Measured, Panel, Standing
+from raypeft.analysis.report.paper_table import beside_the_paper
 from raypeft.analysis.report.study import Row, Study
+from raypeft.analysis.report.table import Line, Table, TableColumn, measured_text, settings_of
 from raypeft.analysis.report.terminal import millions
-from raypeft.analysis.settings import data_of, settings, split_settings
+from raypeft.analysis.settings import data_of, settings
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumn:
-    """A heading."""
-
-    title: str
-    numeric: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line: its texts, and what it is sorted by in each column (None: its text)."""
-
-    cells: tuple[str, ...]
-    sort: tuple[Any, ...] = ()
-    id: str = ""
-    """Id of the trial to which it leads."""
-    marks: tuple[str, ...] = ()
-    """Of MARKS."""
-    values: dict[str, Any] = field(default_factory=dict)
-    """What it says, by column of the CSV file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table."""
-
-    name: str
-    title: str
-    caption: str
-    columns: tuple[TableColumn, ...]
-    lines: tuple[Line, ...]
-
 
 MARKS = {"best": "best", "best_on_test": "best on test", "tied": "tied", "chosen": "chosen"}
 """What a condition can be marked as, and how people read it."""
@@ -69,20 +33,9 @@ def _cost(cost: tuple[str, str, Callable[[Row], str]], value: float | None) -> s
     return "" if value is None else form({name: value})
 
 
-def measured_text(score: Score, measured: Measured | None) -> str:
-    """A score with its interval, or with the range of its seeds: `17.5 [11.3, 26.1]`."""
-    if measured is None:
-        return ""
-    digits = 1 if score.unit == "fraction" else 3
-    mean = f"{score.scale * measured.mean:.{digits}f}"
-    if measured.low is None or measured.high is None:
-        return mean
-    return f"{mean} [{score.scale * measured.low:.{digits}f}, {score.scale * measured.high:.{digits}f}]"
-
-
 def results(panel: Panel, study: Study) -> Iterator[Table]:
     """One line a condition, best first."""
-    shared, told = _split_settings(panel, study)
+    shared, told = settings_of(panel, study)
     seeds = any(len(each.condition.rows) > 1 for each in panel.standings)
     costs = [cost for cost in COSTS if any(each.mean(cost[0]) for each in panel.standings)]
     models, folders = len(panel.models) > 1, len(study.sweeps) > 1
@@ -142,12 +95,6 @@ def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any
             "tuning_method": fields["tuning_method"], **swept,
             "seeds": len(each.condition.rows), **scores, **{name: each.mean(name) for name, _, _ in COSTS},
             "marks": " ".join(marks), "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
-
-
-def _split_settings(panel: Panel, study: Study) -> tuple[list[str], list[str]]:
-    """The settings that all conditions have, and each condition's others."""
-    rows = [{**each.row, "seed": None, "icl_seed": None} for each in panel.standings]
-    return split_settings(rows, panel.declared)
 
 
 def _caption(panel: Panel, shared: Sequence[str]) -> str:
@@ -232,63 +179,6 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
 
 def _seed(row: Row) -> str:
     return str(row["seed"]) if row.get("seed") is not None else ""
-
-
-def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
-    """Our scores and the published ones, of the same model, method and dataset."""
-    lines = []
-    for each, text in zip(panel.standings, _split_settings(panel, study)[1], strict=True):
-        is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
-        for score in panel.declared.scores:
-            theirs = published(each.condition.fields, score.name, best_shots=is_best)
-            name = f"{score.name}_paper" if each.mean(f"{score.name}_paper") is not None else score.name
-            ours = each.mean(name)
-            if theirs is None or ours is None:
-                continue
-            low, high = each.mean(f"{name}_low"), each.mean(f"{name}_high")
-            lines.append(_compared(each, text, score, (ours, low, high), theirs))
-    if lines:
-        titles = (
-            "model",
-            "method",
-            "settings",
-            "score",
-            "ours [95 %]",
-            "paper",
-            "difference",
-            "inside",
-            "where",
-            "trial",
-        )
-        columns = tuple(TableColumn(title, title in ("ours [95 %]", "paper", "difference")) for title in titles)
-        caption = (
-            f"Published values: {source()}. Scores in percent, counted as the paper's code counted where the row has "
-            "that reading. inside: whether the published value lies in our 95 % interval."
-        )
-        if any(line.values["tuning_method"] in WITH_SHOTS for line in lines):
-            caption += (
-                " Of ICL and RAG: the best of several numbers of shots on the test split, in the paper and here. The "
-                "two numbers may differ, and both values are too high by luck."
-            )
-        yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
-
-
-def _compared(
-    each: Standing, text: str, score: Score, ours: tuple[float, float | None, float | None], paper: Published
-) -> Line:
-    theirs = paper.value
-    mean, low, high = (None if value is None else 100 * value for value in ours)
-    assert mean is not None
-    inside = "" if low is None or high is None else ("yes" if low <= theirs <= high else "no")
-    measured = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
-    fields = each.condition.fields
-    cells = (fields["model"], fields["tuning_method"], text, score.title, measured, f"{theirs:.2f}",
-             f"{mean - theirs:+.1f}", inside, paper.where, each.condition.ids)  # fmt: skip
-    values = {"model": fields["model"], "tuning_method": fields["tuning_method"], "score": score.name, "ours": mean,
-              "low": low, "high": high, "paper": theirs, "inside": inside, "where": paper.where,
-              "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
-    sort = (None, None, None, None, mean, theirs, mean - theirs, None, None, None)
-    return Line(cells, sort, each.row["id"], (), values)
 
 
 def unscored(study: Study) -> Table | None:

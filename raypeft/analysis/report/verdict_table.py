@@ -13,7 +13,7 @@ from raypeft.analysis.claims.claim import Part
 from raypeft.analysis.claims.verdicts import Finding
 from raypeft.analysis.findings import p_text
 from raypeft.analysis.report.study import Study
-from raypeft.analysis.report.tables import Line, Table, TableColumn
+from raypeft.analysis.report.table import Line, Table, TableColumn
 
 CAPTION = (
     "supported: the claim holds for every model, dataset and value that it speaks of, and its 95 % interval lies where "

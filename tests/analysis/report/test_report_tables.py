@@ -10,7 +10,8 @@ from report_folders import add_row, hits_of_share, made_row, store_at
 from raypeft.analysis.report.exports import latex, markdown, table_csv
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.study import Study, open_study
-from raypeft.analysis.report.tables import Line, Table, TableColumn, tables, unscored
+from raypeft.analysis.report.table import Line, Table, TableColumn
+from raypeft.analysis.report.tables import tables, unscored
 
 
 def by_name(panel: Panel, study: Study) -> dict[str, Table]:
