@@ -206,3 +206,5 @@ class Status:
     """Whether the next start of the sweep runs the trial again without being asked to."""
     is_scored: bool = False
     """Whether the row has scores. Other rows are listed below the table, with their error."""
+    has_answers: bool = False
+    """Whether the trial has answered the test examples, unless it was not to decode: then its candidates are stored."""

@@ -289,8 +289,8 @@ name: small
 search: optuna
 num_samples: 6
 scheduler: {name: asha, grace_period: 0.2, reduction_factor: 2}
-defaults: {model: toy, dataset: toy, limit: 40, decode: false, num_train_epochs: 2}
-grids: [{tuning_method: lora}]
+defaults: {model: toy, dataset: toy, limit: 40, num_beams: 1, num_return_sequences: 1, max_new_tokens: 4}
+grids: [{tuning_method: lora, num_train_epochs: 2}]
 parameters: {learning_rate: {min: 1.0e-4, max: 1.0e-1, distribution: log_uniform}, lora_r: [4, 8, 16]}
 resources: {cpus_per_trial: 1}
 """

@@ -16,7 +16,7 @@ import pyarrow.fs
 from raypeft.results.attempts import is_final, publish, unpublished, version
 from raypeft.results.gathered import gathered
 from raypeft.results.leases import holder
-from raypeft.results.statuses import is_settled
+from raypeft.results.statuses import STATUSES, is_settled
 from raypeft.results.store import TOGETHER, ResultStore
 
 COLUMNS = ("id", "status", "started_at", "sweep", "decode", "best_eval_loss", "kept")
@@ -84,9 +84,10 @@ def _incomplete(store: ResultStore, rows: Mapping[str, Mapping[str, Any]]) -> It
     adapters = {info.base_name for info in store.filesystem.get_file_info(selector)}
     sweep = Path(store.root).name
     for trial, row in rows.items():
-        if not is_final(row) or row["status"] == "oom":
+        if not is_final(row):
             continue
-        if candidates and row.get("decode") is not False and trial not in candidates:
+        has_answers = STATUSES[row["status"]].has_answers and row.get("decode") is not False
+        if candidates and has_answers and trial not in candidates:
             yield trial, "candidates"
         elif evaluations and row.get("best_eval_loss") is not None and trial not in evaluations:
             yield trial, "evaluations"

@@ -5,12 +5,12 @@ from raypeft.records import Column, Status
 STATUSES: dict[str, Status] = {
     each.name: each
     for each in (
-        Status("ok", is_finished=True, is_fault=False, is_scored=True),
+        Status("ok", is_finished=True, is_fault=False, is_scored=True, has_answers=True),
         # This is a result as well: the same trial would run out of memory again.
         Status("oom", "the GPU ran out of memory", is_finished=True),
         Status("infeasible", "predicted not to fit in GPU memory", runs_again=True),
         # Only its scores are missing. `raypeft score` computes them.
-        Status("generated", "not scored yet", is_finished=True, is_fault=False),
+        Status("generated", "not scored yet", is_finished=True, is_fault=False, has_answers=True),
         # A result of its search: settings that were not promising enough to be trained to the end.
         Status("pruned", "stopped early by the scheduler of its search", is_finished=True, is_fault=False),
         # The same trial would fail again, so it is only run again on demand (`--retry failed`).

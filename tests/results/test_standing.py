@@ -47,6 +47,15 @@ def test_a_result_that_lost_a_file_is_made_again(tmp_path: Path, name: str, what
     assert look_at(store).to_run("abc") == ["b"]
 
 
+@pytest.mark.parametrize("status", ["oom", "pruned"])
+def test_a_trial_that_ended_before_it_answered_lacks_no_candidates(tmp_path: Path, status: str) -> None:
+    store = ResultStore(str(tmp_path / "study"), tables())
+    finished(store, "a", decode=True)
+    finished(store, "b", decode=True, status=status, kept=None)
+    (Path(store.root) / "candidates" / "b.parquet").unlink()
+    assert look_at(store).to_run("ab") == []
+
+
 def test_a_result_that_lost_its_adapter_is_made_again_unless_another_sweep_has_it(tmp_path: Path) -> None:
     store = ResultStore(str(tmp_path / "study"), tables())
     for trial in "ab":
