@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from raypeft.mistakes import nearest
+from raypeft.results.leases import running
+from raypeft.results.leftovers import files_by_trial
 from raypeft.results.standing import Standing
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
@@ -58,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run only the trial of this id, or of ids that begin so (several times for several trials)",
     )
     parser.add_argument(
-        "--prune", action="store_true", help="move the rows of trials that are no longer planned to superseded/"
+        "--prune", action="store_true", help="move all files of trials that are no longer planned to superseded/"
     )
 
 
@@ -73,10 +75,11 @@ def only(trials: Sequence[Trial], beginnings: Sequence[str], source: str) -> Seq
 
 
 def prune(store: ResultStore, planned: Collection[str], console: Console) -> None:
-    """Move the files of trials that are not planned to superseded/."""
-    found = [trial for trial in store.statuses() if trial not in planned]
-    for trial in found:
-        store.set_aside(trial)
+    """Move all files of trials that are not planned to superseded/, but for those that another command runs."""
+    kept = {*planned, *running(store)}
+    found = {trial: names for trial, names in files_by_trial(store).items() if trial not in kept}
+    for names in found.values():
+        store.supersede(names)
     say(console, f"{len(found)} trials that are no longer planned were moved to superseded/")
 
 

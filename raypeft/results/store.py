@@ -91,7 +91,7 @@ class ResultStore(Folder):
     def set_aside_parts(self, table: str, trial_id: str) -> None:
         """Move the parts of a trial to `superseded/<time>/`, where they cannot be used."""
         if self.exists(name := f"{table}.partial/{trial_id}"):
-            self._move_aside(name, _stamp())
+            self.supersede([name])
 
     def drop_parts(self, table: str, trial_id: str) -> None:
         """Remove the parts of a trial after `write_rows` has written all its rows."""
@@ -183,6 +183,12 @@ class ResultStore(Folder):
                 self._copy_aside(name, stamp)
             else:
                 self._move_aside(name, stamp, into)
+
+    def supersede(self, names: Iterable[str]) -> None:
+        """Move files and folders of the store to `superseded/<time>/`."""
+        stamp = _stamp()
+        for name in names:
+            self._move_aside(name, stamp)
 
     def keep_copy(self, trial_id: str, tables: Iterable[str]) -> None:
         """Copy a trial's files of these tables to `superseded/<time>/`, before they are replaced."""

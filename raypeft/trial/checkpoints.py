@@ -21,6 +21,7 @@ import raypeft
 from raypeft.events import Noted
 from raypeft.models.loading import Base
 from raypeft.records import Prompt
+from raypeft.results.leftovers import LAST
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.trial.context import TrialContext
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from raypeft.training.state import Checkpoints
 
 TRAINING = "training.pt"
-LAST = "last.pt"
-"""What `keep_checkpoints: last` leaves of a finished trial. No trial goes on from it."""
 
 
 class StoredCheckpoint:
@@ -122,5 +121,5 @@ def drop_checkpoints(context: TrialContext, row: Mapping[str, Any]) -> None:
         if not store.exists(folder):
             return
         if context.options.keep_checkpoints == "last" and store.exists(f"{folder}/{TRAINING}"):
-            store.move(f"{folder}/{TRAINING}", f"{folder}.{LAST}")
+            store.move(f"{folder}/{TRAINING}", f"{folder}{LAST}")
         store.remove_folder(folder)

@@ -9,6 +9,7 @@ from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Method
 from raypeft.metrics.scoring import declared_scores
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
+from raypeft.results.leftovers import drop_temporaries
 from raypeft.results.manifest import Manifest
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
@@ -52,12 +53,14 @@ def _declared(method: type[Method]) -> DeclaredMethod:
 
 
 def prepare_store(results: str, sweep: LoadedSweep, plan: Plan) -> ResultStore:
-    """The store of a sweep, ready for its rows: its folders made, older files upgraded, the manifest written.
+    """The store of a sweep, ready for its rows: its folders made, older files upgraded, the manifest written, and what
+    killed processes have left half-written removed.
 
     Raises ConfigError where the folder cannot be made or holds a file that cannot be read.
     """
     try:
         store = ResultStore(results, tables())
+        drop_temporaries(store)
         store.upgrade()
         write_manifest(store, sweep, plan)
     except (OSError, ValueError) as error:

@@ -1,5 +1,6 @@
 """Which trials a sweep runs on demand, as the command line says it, without Ray."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from raypeft import sweep as command
+from raypeft.results.leases import leased
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import SweepRun
 from raypeft.study.checking import load_config
@@ -87,6 +89,33 @@ def test_rows_that_are_no_longer_planned_stay_out_of_the_table_and_are_pruned_on
     assert "1 trials that are no longer planned were moved to superseded/" in capsys.readouterr().err
     assert "old" not in folder.store.statuses()
     assert len(list((Path(folder.store.root) / "superseded").rglob("trials/old.parquet"))) == 1
+
+
+def test_a_start_removes_what_a_killed_command_has_left_half_written(folder: Folder) -> None:
+    for trial in folder.trials:
+        folder.add(folder.trials.index(trial), "ok")
+    half = Path(folder.store.root) / ".tmp" / "checkpoint"
+    half.write_bytes(b"half")
+    assert folder.run() == 0 and half.exists()
+    os.utime(half, (half.stat().st_mtime - 4000,) * 2)
+    assert folder.run() == 0 and not half.exists()
+
+
+def test_pruning_takes_all_that_trials_have_left_but_not_from_under_another_command(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = folder.add(0, "ok")
+    root = Path(folder.store.root)
+    names = ["checkpoints/{}.last.pt", "checkpoints/{}/training.pt", "candidates.partial/{}/00000.parquet"]
+    for trial in (planned, "left", "runs"):
+        for name in names:
+            folder.store.put(name.format(trial), b"state")
+    with leased(folder.store, "runs", "another command"):
+        folder.run("--prune")
+    assert "1 trials that are no longer planned were moved to superseded/" in capsys.readouterr().err
+    moved = {str(path.relative_to(root)).split("/", 2)[2] for path in root.rglob("superseded/*/**/*") if path.is_file()}
+    assert moved == {name.format("left") for name in names}
+    assert all(folder.store.exists(name.format(trial)) for trial in (planned, "runs") for name in names)
 
 
 def test_a_result_that_lost_its_candidates_is_run_again_and_named(

@@ -3,7 +3,6 @@
 import shutil
 import threading
 import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -364,26 +363,6 @@ def test_a_folder_is_stored_whole_and_replaces_the_one_before(store: ResultStore
 )
 def test_a_sweeps_folder_goes_before_the_query_of_a_url(results: str, url: str) -> None:
     assert sweep_url(results, "rq2") == url
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """The URL of an empty bucket on an S3 server of our own."""
-    server_module = pytest.importorskip("moto.server")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            environment.setenv(name, value)
-        urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT")).close()
-        yield f"s3://bucket/results?scheme=http&endpoint_override={host}:{port}"
-    server.stop()
 
 
 def test_a_checkpoint_on_s3_is_written_whole_and_read_again(bucket: str) -> None:
