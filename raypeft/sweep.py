@@ -48,6 +48,7 @@ from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.study.trackers import NAMES
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
+from raypeft.trial.stale import other_data
 
 
 def run_sweep(
@@ -78,7 +79,9 @@ def run_sweep(
         if each.hindrance:
             say(console, f"warning: these trials cannot decide whether {each.sentence}: {each.hindrance}")
     say_incomplete(console, standing, missing)
-    say_other_data(console, () if asked.rerun else trials, store)
+    changed = other_data(trials, store.read_rows)
+    say_other_data(console, changed, missing)
+    stale = {trial: standing.versions[trial] for ids in changed.values() for trial in ids}
     stopped: Stopped | None = None
     if missing or open_trials:
         names = labels([trial.fields for trial in trials], own_declarations())
@@ -90,7 +93,7 @@ def run_sweep(
             dict(zip((trial.id for trial in trials), names, strict=True)),
             verbose,
             standing.versions,
-            search_as_run(config, plan, open_trials, standing.pruned(missing)),
+            search_as_run(config, plan, open_trials, standing.pruned(missing), stale),
             config.max_concurrent_trials,
             config.time_budget_hours,
             config.report_to,
@@ -100,7 +103,7 @@ def run_sweep(
         if not asked.only:
             chosen = [*plan.trials, *suggested_trials(store, plan.suggesting)]
             open_trials = unsuggested(plan, chosen)
-    return say_end(store, chosen, open_trials, console, stopped, partial(result_lines, store, plan, config))
+    return say_end(store, chosen, open_trials, console, stopped, partial(result_lines, store, plan, config, stale))
 
 
 def _reused(config: SweepConfig) -> dict[str, str]:

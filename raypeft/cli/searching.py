@@ -8,6 +8,7 @@ from typing import Any
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.settings import SHORT, shown
+from raypeft.results.attempts import version
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import Search
@@ -20,15 +21,17 @@ from raypeft.study.searching import SearchPoint
 Row = Mapping[str, Any]
 
 
-def search_as_run(config: SweepConfig, plan: Plan, unsuggested: int, pruned: Collection[str]) -> Search | None:
+def search_as_run(
+    config: SweepConfig, plan: Plan, unsuggested: int, pruned: Collection[str], stale: Mapping[str, str]
+) -> Search | None:
     """The sweep's search for the runner. Without `unsuggested` trials Optuna suggests nothing more. `pruned` are trials
-    that run again since they were stopped early: this time to the end.
+    that run again since they were stopped early: this time to the end. `stale` are rows of other data.
     """
     if not config.search:
         return None
     points = plan.suggesting if unsuggested else ()
     return Search(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
-                  unsuggested, frozenset(pruned))  # fmt: skip
+                  unsuggested, frozenset(pruned), stale)  # fmt: skip
 
 
 def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:
@@ -45,10 +48,12 @@ def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:
         yield f"{plan.total - len(plan.trials)} trials are suggested by Optuna while the sweep runs, and are not listed"
 
 
-def result_lines(store: ResultStore, plan: Plan, config: SweepConfig, rows: Sequence[Row]) -> Iterator[str]:
-    """The best configuration of each search, chosen by its metric, with its test score."""
+def result_lines(
+    store: ResultStore, plan: Plan, config: SweepConfig, stale: Mapping[str, str], rows: Sequence[Row]
+) -> Iterator[str]:
+    """The best configuration of each search, chosen by its metric, with its test score. `stale` rows are left out."""
     manifest = store.read_manifest() if plan.suggesting else None
-    by_id = {row["id"]: row for row in rows}
+    by_id = {row["id"]: row for row in rows if version(row) != stale.get(row["id"])}
     for point in plan.searches:
         ids = [trial for trial, key in plan.search_of.items() if key == point.key]
         ids += point.known(manifest.plan) if manifest else []

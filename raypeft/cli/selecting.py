@@ -17,7 +17,6 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
-from raypeft.trial.stale import other_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +97,10 @@ def say_reused(console: Console, taken: Mapping[str, str]) -> None:
         say(console, f"{count} trials were finished by {name} and are copied from its results")
 
 
-def say_other_data(console: Console, trials: Sequence[Trial], store: ResultStore) -> None:
-    """Name the finished trials whose data has changed since they ran."""
-    for place, ids in other_data(trials, store.read_rows).items():
-        named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
-        say(console, f"warning: {place} has changed since {len(ids)} finished trials ran ({named}): their rows are of "
-                     f"other data; --rerun runs them again")  # fmt: skip
+def say_other_data(console: Console, found: Mapping[str, Sequence[str]], missing: Collection[str]) -> None:
+    """Name the finished trials whose data has changed since they ran (`other_data`), but for those that run again."""
+    for place, trials in found.items():
+        if ids := [trial for trial in trials if trial not in missing]:
+            say(console, f"warning: {place} has changed since {len(ids)} finished trials ran: their rows are of other "
+                         f"data, and a search leaves them out; the same command runs them again with "
+                         f"--rerun {' '.join(f'--only {trial}' for trial in ids)}")  # fmt: skip

@@ -29,6 +29,8 @@ class Search:
     """How many it has still to suggest."""
     to_the_end: frozenset[str] = frozenset()
     """Ids of the trials that ASHA leaves alone."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> its row that is of other data (`raypeft.results.attempts.version`): nothing is learned from it."""
 
     def label(self, trial: Trial, key: str) -> str:
         """A short name of a suggested trial: what is searched tells it from the others."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ray import tune
 
+from raypeft.results.attempts import version
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import SweepRun
 from raypeft.runner.search.halving import Halving, HalvingNotes
@@ -43,7 +44,8 @@ def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop
         config["scheduler"] = halving
     callbacks: list[tune.Callback] = [HalvingNotes(halving)] if halving else []
     points = run.search.points if run.search else ()
-    studies = [Study(point, run.search.column, run.search.lower_is_better, store) for point in points if run.search]
+    studies = [Study(point, run.search.column, run.search.lower_is_better, store, run.search.stale)
+               for point in points if run.search]  # fmt: skip
     config["search_alg"] = Suggestions(trials, studies, store, partial(plain, run), lambda: stop.number is not None)
     config["num_samples"] = -1  # until there are no more
     if studies:
@@ -75,7 +77,9 @@ def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:
     manifest = store.read_manifest()
     for point in run.search.points:
         of |= dict.fromkeys(point.known(manifest.plan) if manifest else (), point.key)
-    fields = {row["id"]: row for row in store.read_rows() if row["id"] in of}
+    stale = run.search.stale
+    fields = {row["id"]: row for row in store.read_rows()
+              if row["id"] in of and version(row) != stale.get(row["id"])}  # fmt: skip
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in sorted(store.read_rows("evals"), key=lambda each: each["step"]):
         if trial := fields.get(row["id"]):

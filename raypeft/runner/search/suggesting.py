@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from ray.tune.search import Searcher
 
-from raypeft.results.attempts import standing_row
+from raypeft.results.attempts import standing_row, version
 from raypeft.results.manifest import add_to_plan
 from raypeft.results.store import ResultStore
 from raypeft.study.config import Trial
@@ -43,6 +43,8 @@ class Study:
     """The column of a row that the search goes by."""
     lower_is_better: bool
     store: ResultStore
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> its row that is of other data, from which nothing is learned."""
     known: dict[str, str] = field(default_factory=dict)
     """Trial id -> how its suggestion is called in Optuna; empty for a trial of an earlier command."""
     inner: OptunaSearch = field(init=False)
@@ -79,12 +81,17 @@ class Study:
 
     def _add(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Tell Optuna of a trial that it did not suggest in this command, if there is a row."""
-        row = standing_row(self.store, trial_id)
+        row = self._row(trial_id)
         if row is not None and row["status"] != "lost":
             value, pruned = self._outcome(row)
             places = {name: place(self.point.parameters[name], each) for name, each in values.items()}
             between = [value] if pruned and value is not None else None
             self.inner.add_evaluated_point(places, value, pruned=pruned, intermediate_values=between)
+
+    def _row(self, trial_id: str) -> Mapping[str, Any] | None:
+        """The row of a trial, if it is of the data that is there now."""
+        row = standing_row(self.store, trial_id)
+        return None if row is not None and version(row) == self.stale.get(trial_id) else row
 
     def _outcome(self, row: Mapping[str, Any]) -> tuple[float | None, bool]:
         """What a row says to the search, and whether it is only of a part of a training.
@@ -115,7 +122,7 @@ class Study:
 
     def _again(self, name: str, trial_id: str) -> None:
         """Tell Optuna of a configuration that it suggests again what it came to."""
-        row = standing_row(self.store, trial_id)
+        row = self._row(trial_id)
         value = self._outcome(row)[0] if row else None
         self.inner.on_trial_complete(name, {VALUE: value} if value is not None else None, error=row is None)
 
@@ -128,7 +135,7 @@ class Study:
 
     def complete(self, trial_id: str) -> None:
         """A trial of this command has ended: tell Optuna what came of it."""
-        name, row = self.known[trial_id], standing_row(self.store, trial_id)
+        name, row = self.known[trial_id], self._row(trial_id)
         if not name:  # an earlier command had begun it, or it was drawn at random
             self._add(trial_id, self.of_plan().get(trial_id, {}))
             return

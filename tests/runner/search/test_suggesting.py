@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from raypeft.results.attempts import version
+from raypeft.results.manifest import add_to_plan
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import Search, SweepRun
-from raypeft.runner.search.setup import plain
+from raypeft.runner.search.setup import make_halving, plain
 from raypeft.runner.search.suggesting import Study, Suggestions, distribution, place, value_at
 from raypeft.study.checking import load_config
 from raypeft.study.options import Resources, RunOptions
-from raypeft.study.parameters import Parameter
+from raypeft.study.parameters import Asha, Parameter
 from raypeft.study.plan import plan_sweep
 from raypeft.study.searching import SearchPoint
 from raypeft.trial.columns import tables
@@ -107,6 +110,31 @@ def test_what_an_interrupted_trial_comes_to_is_told_to_the_search(tmp_path: Path
     run(again, store, bowl, most=1)
     (told,) = again.studies[0].inner._ot_study.get_trials()
     assert told.value == pytest.approx((math.log10(told.params["learning_rate"]) + 2) ** 2, abs=0.05)
+
+
+def test_nothing_is_learned_from_a_row_of_other_data_until_it_was_made_anew(tmp_path: Path, store: ResultStore) -> None:
+    (point,) = points(tmp_path, RATE)
+    trial = point.trial({"learning_rate": 0.01})
+    add_to_plan(store, {trial.id: trial.fields})
+    write(store, trial, best_eval_loss=0.1)
+    (row,) = store.read_rows()
+    made = Study(point, "best_eval_loss", True, store, {trial.id: version(row)})
+    assert made.inner._ot_study.get_trials() == [] and trial.id in made.known
+    write(store, trial, best_eval_loss=0.4, started_at=datetime.now(UTC))
+    made.complete(trial.id)
+    assert [each.value for each in made.inner._ot_study.get_trials()] == [0.4]
+
+
+def test_a_curve_of_other_data_is_no_rival(tmp_path: Path, store: ResultStore) -> None:
+    (point,) = points(tmp_path, RATE)
+    now, then = (point.trial({"learning_rate": rate}) for rate in (0.01, 0.02))
+    for trial in (now, then):
+        write(store, trial)
+        store.write_rows("evals", trial.id, [{"id": trial.id, "step": 1, "epoch": 1.0, "eval_loss": 0.1}])
+    add_to_plan(store, {trial.id: trial.fields for trial in (now, then)})
+    search = Search("best_eval_loss", True, Asha(), points=[point], stale={then.id: "ok None"})
+    halving = make_halving(SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=search), store)
+    assert halving and halving.best.keys() == {now.id}
 
 
 def test_two_commands_share_the_number_of_trials(tmp_path: Path, store: ResultStore) -> None:
