@@ -9,7 +9,7 @@ methods, scores, statuses and columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class Manifest:
     be, with those that a search has not suggested yet."""
     plan: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Trial id -> the trial's fields."""
+    left_out: Mapping[str, Sequence[str]] | None = None
+    """Table -> ids of the finished trials whose files there were left out on purpose. None: nobody has looked yet."""
 
     @property
     def planned(self) -> int:
@@ -58,6 +60,7 @@ class Manifest:
             "sweep": dict(self.sweep),
             "plan": {trial: dict(fields) for trial, fields in self.plan.items()},
             **_DECLARATIONS.dump_python(self.declarations, mode="json"),
+            **({} if self.left_out is None else {"left_out": {table: [*ids] for table, ids in self.left_out.items()}}),
             "tables": tables,
         }
 
@@ -77,7 +80,7 @@ class Manifest:
         except (ValidationError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"its declarations must be as raypeft writes them but are not: {error}") from error
         rest = {name: plain.get(name, {}) for name in ("made_by", "sweep", "plan")}
-        return cls(declarations, tables, **rest)
+        return cls(declarations, tables, **rest, left_out=plain.get("left_out"))
 
     def over(self, older: Manifest | None) -> Manifest:
         """This manifest for a folder that has an older one: what only that one declares is kept, for its rows.
@@ -94,6 +97,7 @@ class Manifest:
             self.made_by,
             self.sweep or older.sweep,
             self.plan or older.plan,
+            older.left_out if self.left_out is None else self.left_out,
         )
 
 

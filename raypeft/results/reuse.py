@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from raypeft.results.completeness import NAMES, leave_out
 from raypeft.results.store import ResultStore
 
 
@@ -20,6 +21,7 @@ def take_over(store: ResultStore, others: Mapping[str, str], ids: Collection[str
     results gives none. Raises ValueError for a file that cannot be read.
     """
     taken: dict[str, str] = {}
+    lacking: dict[str, list[str]] = {}
     for name, url in others.items():
         try:
             other = ResultStore.existing(url, {})
@@ -35,4 +37,8 @@ def take_over(store: ResultStore, others: Mapping[str, str], ids: Collection[str
                     store.write_rows(table, trial_id, known)
                     if table == "trials":
                         taken[trial_id] = name
+                else:
+                    lacking.setdefault(table, []).append(trial_id)
+    # What a sweep has without a file there is taken over without one.
+    leave_out(store, {table: lacking[table] for table in NAMES if table in lacking})
     return taken

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-
-from raypeft.results.attempts import is_final, publish, unpublished, version
-from raypeft.results.gathered import gathered
+from raypeft.results.attempts import publish, unpublished, version
+from raypeft.results.completeness import incomplete, standing_rows
 from raypeft.results.leases import holder
-from raypeft.results.statuses import STATUSES, is_settled
-from raypeft.results.store import TOGETHER, ResultStore
-
-COLUMNS = ("id", "status", "started_at", "sweep", "decode", "best_eval_loss", "kept")
+from raypeft.results.statuses import is_settled
+from raypeft.results.store import ResultStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +22,7 @@ class Standing:
     """The rows of a folder, and what is missing beside them."""
 
     rows: Mapping[str, Mapping[str, Any]]
-    """Trial id -> some columns of its row (`COLUMNS`)."""
+    """Trial id -> some columns of its row (`raypeft.results.completeness`)."""
     incomplete: Mapping[str, str]
     """Trial id -> what its row says that there is but is not there, such as its adapter."""
 
@@ -69,36 +64,7 @@ def look_at(store: ResultStore) -> Standing:
         lease = holder(store, trial)
         if lease is None or lease.is_dead:
             publish(store, trial)
-    every = gathered(store, "trials")
-    rows = {row["id"]: row for row in (every.rows(COLUMNS) if every else store.read_rows())}
-    return Standing(rows, dict(_incomplete(store, rows)))
-
-
-def _incomplete(store: ResultStore, rows: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
-    """Trials with a result whose files are missing.
-
-    A table without any file was left out of the folder on purpose, as in results that are published.
-    """
-    candidates, evaluations = _names(store, "candidates"), _names(store, "evals")
-    selector = pyarrow.fs.FileSelector(f"{store.root}/adapters", allow_not_found=True)
-    adapters = {info.base_name for info in store.filesystem.get_file_info(selector)}
-    sweep = Path(store.root).name
-    for trial, row in rows.items():
-        if not is_final(row):
-            continue
-        has_answers = STATUSES[row["status"]].has_answers and row.get("decode") is not False
-        if candidates and has_answers and trial not in candidates:
-            yield trial, "candidates"
-        elif evaluations and row.get("best_eval_loss") is not None and trial not in evaluations:
-            yield trial, "evaluations"
-        # The adapter of a trial that was taken over stays with the sweep that ran it.
-        elif (
-            adapters and row.get("kept") == f"adapters/{trial}" and row.get("sweep") == sweep and trial not in adapters
-        ):
-            yield trial, "adapter"
-
-
-def _names(store: ResultStore, table: str) -> Collection[str]:
-    """The trials that have a file in a table; none where all have, or may have, one."""
-    found = {info.base_name.removesuffix(".parquet") for info in store.infos(table)}
-    return () if TOGETHER in found else found
+    rows, manifest = standing_rows(store), store.read_manifest()
+    # Of several files that a trial lacks, the first is named.
+    lacking = list(incomplete(store, rows, manifest.left_out if manifest else None))
+    return Standing(rows, dict(reversed(lacking)))

@@ -11,6 +11,7 @@ Text of datasets is left out unless it is asked for, since their licences need n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,9 @@ def stage(store: ResultStore, folder: Path, wanted: Wanted, say: Callable[[str],
     if "trials" not in tables:
         raise ValueError(f"{store.url} must hold rows of trials but holds none")
     if store.exists(MANIFEST):
-        text = store.read_bytes(MANIFEST).decode("utf-8")
-        (dataset / MANIFEST).write_text(cleaner()(text), "utf-8")
+        plain = json.loads(store.read_bytes(MANIFEST))
+        plain.pop("left_out", None)  # other files are left out here; who goes on from them notes it
+        (dataset / MANIFEST).write_text(cleaner()(json.dumps(plain, indent=1, ensure_ascii=False)), "utf-8")
     shared = _adapters(store, dataset, model, say) if wanted.adapters else []
     write_page(make_page(open_study([str(dataset)])), dataset / REPORT)
     left_out = tuple(table for table in WITH_TEXT if table not in tables and store.infos(table))

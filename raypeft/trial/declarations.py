@@ -8,6 +8,7 @@ import yaml
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Method
 from raypeft.metrics.scoring import declared_scores
+from raypeft.results.completeness import absent_tables, note_left_out
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.results.leftovers import drop_temporaries
 from raypeft.results.manifest import Manifest
@@ -59,10 +60,12 @@ def prepare_store(results: str, sweep: LoadedSweep, plan: Plan) -> ResultStore:
     Raises ConfigError where the folder cannot be made or holds a file that cannot be read.
     """
     try:
+        absent = absent_tables(results)
         store = ResultStore(results, tables())
         drop_temporaries(store)
         store.upgrade()
         write_manifest(store, sweep, plan)
+        note_left_out(store, absent)
     except (OSError, ValueError) as error:
         raise ConfigError(sweep.document.source, [f"results: {results} cannot be used: {error}"]) from error
     return store
