@@ -96,8 +96,9 @@ class RunFields(BaseModel):
     checkpoint_minutes: float | None = Field(
         5,
         ge=0,
-        description="Minimum time between two checkpoints of a training, in minutes. A trial that is interrupted goes "
-        "on from its last one. 0: after every step; null: no checkpoints",
+        description="Time between two checkpoints of a training, in minutes; after half of it, an evaluation is "
+        "followed by one. A trial that is interrupted goes on from its last one. 0: after every step; null: no "
+        "checkpoints",
     )
     keep_checkpoints: KeepCheckpoints = Field(
         "none",
