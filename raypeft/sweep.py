@@ -147,7 +147,7 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
         fleet = observing.enter_context(fleet_of(run, trials, is_ours))
         for note in (*fleet.notes, *card_notes(run.resources, fleet)):
             say(console, note)
-        tune_trials(run, trials, observers, stop, fleet)
+        tune_trials(run, trials, observers, stop, fleet, partial(say, console))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
 """How a sweep that is told to stop comes to an end: its trials save what they have, and no new ones begin.
 
 The command leaves a note in the results folder, which every trial's process can read; where a trial sees it, its own
-`Stop` is set. Tune goes on until the trials that ran then have ended. The same signal again, or twenty seconds, end it
-at once (`raypeft.stopping`).
+`Stop` is set. Tune goes on until the trials that ran then have ended. The command says so at once. The same
+signal again, or twenty seconds, end it at once (`raypeft.stopping`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from ray import tune
 
 from raypeft.results.store import ResultStore
-from raypeft.stopping import Stop
+from raypeft.stopping import GRACE, Stop
 
 POLL = 1.0
 """Seconds between two looks for the note."""
@@ -53,8 +53,10 @@ def stopped_by_note(store: ResultStore, key: str, stop: Stop) -> Iterator[None]:
 class Ending(tune.Stopper):
     """Ends a Tune run once `stop` is set and the trials that were running have ended."""
 
-    def __init__(self, stop: Stop, store: ResultStore, key: str, running: Callable[[], set[str]]) -> None:
-        self.stop, self.store, self.key, self.running = stop, store, key, running
+    def __init__(
+        self, stop: Stop, store: ResultStore, key: str, running: Callable[[], set[str]], say: Callable[[str], None]
+    ) -> None:
+        self.stop, self.store, self.key, self.running, self.say = stop, store, key, running, say
         self.awaited: set[str] | None = None
         """The trials that ran when the signal came."""
 
@@ -70,6 +72,9 @@ class Ending(tune.Stopper):
             return False
         if self.awaited is None:
             self.awaited = set(self.running())
+            why = "the time budget is used up" if self.stop.is_time_over else "told to stop"
+            self.say(f"{why}: {len(self.awaited)} running trials stop after their current step or batch, within "
+                     f"{GRACE} seconds; Ctrl-C (again) ends them at once")  # fmt: skip
             with self.store.writing(note_of(self.key)) as stream:
                 stream.write(str(int(self.stop.number)).encode())
         return not self.awaited & self.running()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -57,11 +57,16 @@ BASES = BaseCache()
 
 
 def tune_trials(
-    run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop, fleet: Fleet
+    run: SweepRun,
+    trials: Sequence[Trial],
+    observers: Sequence[Observer],
+    stop: Stop,
+    fleet: Fleet,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run every trial under Ray Tune on the nodes of `fleet`, each in the order given as resources come free.
 
-    Each writes its own row.
+    Each writes its own row. `say` is told in words that the sweep is coming to an end.
 
     Raises Stopped where `stop` was set, once the running trials have come to an end.
     """
@@ -82,7 +87,7 @@ def tune_trials(
     store = ResultStore(run.results, tables())
     watcher = Watcher(run, trials, store, observers)
     watcher.waiting = Waiting(request, fleet.left_out)
-    ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running)
+    ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running, say)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
     search = tune_search(run, trials, store, stop, fleet.room(request))
     with scratch_folder() as scratch, closing(ending), stop.deferred():

@@ -1,0 +1,26 @@
+"""How a sweep that is told to stop comes to an end."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from raypeft.results.store import ResultStore
+from raypeft.runner.ending import Ending, note_of
+from raypeft.stopping import Stop
+from raypeft.trial.columns import tables
+
+
+@pytest.mark.parametrize(("is_time_over", "why"), [(False, "told to stop"), (True, "the time budget is used up")])
+def test_a_sweep_that_is_told_to_stop_says_so_once_before_its_trials_have_ended(
+    tmp_path: Path, is_time_over: bool, why: str
+) -> None:
+    store, stop, running, said = ResultStore(str(tmp_path / "study"), tables()), Stop(), {"a", "b"}, []
+    ending = Ending(stop, store, "key", lambda: running, said.append)
+    assert not ending.stop_all() and said == []
+    stop.number, stop.is_time_over = int(signal.SIGUSR1), is_time_over
+    assert not ending.stop_all() and not ending.stop_all() and store.exists(note_of("key"))
+    (line,) = said
+    assert line.startswith(f"{why}: 2 running trials stop after their current step or batch")
+    running.clear()
+    assert ending.stop_all() and said == [line]
