@@ -6,7 +6,7 @@ Two sweeps of the embedded study are run once without a fault, and then once wit
 use the shared retriever and the sandboxes. Afterwards every trial must have exactly one row, with the scores of the run
 without a fault, and a training that was broken off must go on from the last step that was evaluated before the fault, or
 a later one (a checkpoint is written after every step), or from the step before, where the fault came between an evaluation
-and its checkpoint. "Seconds" are those from the fault until the last row is there,
+and its checkpoint. A training was broken off where the run that made its row began after the fault. "Seconds" are those from the fault until the last row is there,
 with the start of Ray and of the libraries where the command had to be given again; a row of its own has the time of the
 run without a fault. Needs root for the full disk, and Linux.
 """
@@ -23,12 +23,14 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import psutil
 from reports import add_out, arguments, head, publish, row
 
+from raypeft.results.leases import running
 from raypeft.results.places import sweep_url
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
@@ -44,6 +46,8 @@ SWEEPS = {
 }
 SCORES = ("em_at_1", "em_at_2", "test_loss", "best_eval_loss", "avg_tests_passed", "strict_accuracy")
 PATIENCE = 900
+READ_ONLY = 20
+"""Seconds for which nothing can be written."""
 
 
 @dataclass
@@ -112,9 +116,20 @@ def kill_one(name, run):
     run.await_(lambda: run.children(name))[0].kill()
 
 
-def freeze_worker(run):
-    """Suspend a worker for good: nothing is heard of it."""
-    run.await_(lambda: run.children("ImplicitFunc"))[0].suspend()
+def farthest_trial(run):
+    """The process of the running trial that was evaluated last."""
+    steps = steps_of(run.results)
+    leases = running(ResultStore(sweep_url(run.results, "small"), tables())).values()
+    return psutil.Process(max(leases, key=lambda lease: steps.get(lease.trial, 0)).pid)
+
+
+def kill_trial(run):
+    farthest_trial(run).kill()
+
+
+def freeze_trial(run):
+    """Suspend a trial's process for good: nothing is heard of it."""
+    farthest_trial(run).suspend()
 
 
 def damage(run):
@@ -141,6 +156,14 @@ def fill_disk(run):
             pass
     run.process.wait(PATIENCE)
     ballast.unlink()
+
+
+def forbid_writing(run):
+    """Make the results' file system read-only for some time."""
+    remount = ["mount", "-o", "remount,ro", run.results]
+    run.await_(lambda: subprocess.run(remount, stderr=subprocess.DEVNULL).returncode == 0)  # no file may be open
+    time.sleep(READ_ONLY)
+    subprocess.run(["mount", "-o", "remount,rw", run.results], check=True)
 
 
 def second_command(run):
@@ -193,13 +216,13 @@ def on_disk(folder):
 
 
 @contextmanager
-def on_small_disk(folder):
-    """Results on a file system of their own, which can be filled."""
+def on_small_disk(suffers, folder):
+    """Results on a file system of their own, which suffers something."""
     results = folder / "results"
     results.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", results], check=True)
     try:
-        yield str(results), {}, fill_disk
+        yield str(results), {}, suffers
     finally:
         subprocess.run(["umount", results], check=True)
 
@@ -250,39 +273,43 @@ class Fault:
     begins: Callable | None = trains
     """When."""
     place: Callable = on_disk
+    breaks: bool = False
+    """Whether a training must have been broken off."""
 
 
 FAULTS = [
-    Fault("Ctrl-C", act=partial(send, signal.SIGINT)),
-    Fault("SIGTERM", act=partial(send, signal.SIGTERM)),
-    Fault("SIGHUP (the terminal closes)", act=partial(send, signal.SIGHUP)),
-    Fault("SIGUSR1 (SLURM's notice)", act=partial(send, signal.SIGUSR1)),
-    Fault("kill -9 of the command", act=partial(send, signal.SIGKILL)),
-    Fault("kill -9 of a trial's process", act=partial(kill_one, "ImplicitFunc")),
-    Fault("a trial's process hangs", act=freeze_worker),
-    Fault("kill -9 of the raylet", act=partial(kill_one, "raylet/raylet")),
-    Fault("kill -9 of the GCS", act=partial(kill_one, "gcs_server")),
+    Fault("Ctrl-C", act=partial(send, signal.SIGINT), breaks=True),
+    Fault("SIGTERM", act=partial(send, signal.SIGTERM), breaks=True),
+    Fault("SIGHUP (the terminal closes)", act=partial(send, signal.SIGHUP), breaks=True),
+    Fault("SIGUSR1 (SLURM's notice)", act=partial(send, signal.SIGUSR1), breaks=True),
+    Fault("kill -9 of the command", act=partial(send, signal.SIGKILL), breaks=True),
+    Fault("kill -9 of a trial's process", act=kill_trial, breaks=True),
+    Fault("a trial's process hangs", act=freeze_trial, breaks=True),
+    Fault("kill -9 of the raylet", act=partial(kill_one, "raylet/raylet"), breaks=True),
+    Fault("kill -9 of the GCS", act=partial(kill_one, "gcs_server"), breaks=True),
     Fault("kill -9 of the retriever", "services", partial(kill_one, "SharedRetriever"), None),
     Fault("kill -9 of the pool of sandboxes", "services", partial(kill_one, "SharedSandboxes"), None),
     Fault("kill -9 of a sandbox", "services", partial(kill_one, "SandboxWorker"), None),
-    Fault("the disk is full", place=on_small_disk),
+    Fault("the disk is full", place=partial(on_small_disk, fill_disk), breaks=True),
+    Fault("the results are read-only for 20 s", place=partial(on_small_disk, forbid_writing)),
     Fault("a row is damaged", "services", damage, None),
     Fault("candidates are deleted", "services", lose_candidates, None),
     Fault("a second command on the same folder", act=second_command),
     Fault("the object store refuses for 15 s", place=on_object_store),
-    Fault("a node is lost", place=on_cluster),
+    Fault("a node is lost", place=on_cluster, breaks=True),
 ]
 
 
 def suffer(fault, folder):
-    """Let a fault happen; returns the seconds, the starts of the command, the steps known at the fault, and the rows."""
-    stall = "stall_minutes: 1\n" if fault.act is freeze_worker else ""
+    """Let a fault happen; returns the seconds, the starts of the command, what was broken off, and the rows."""
+    stall = "stall_minutes: 1\n" if fault.act is freeze_trial else ""
     (folder / "small.yaml").write_text(HEAD + SWEEPS[fault.sweep] + TAIL + stall)
     with fault.place(folder) as (results, environment, of_place):
         run = Run(folder, results, environment)
         if fault.begins:
             run.await_(partial(fault.begins, run))
         known = steps_of(results) if fault.begins else {}
+        at = datetime.now(UTC)
         started, starts = time.monotonic(), 1
         for act in filter(None, (fault.act, of_place)):
             act(run)
@@ -291,11 +318,16 @@ def suffer(fault, folder):
         if fault.act in (damage, lose_candidates):  # the first start ended well
             run, starts = Run(folder, results, environment), starts + 1
             run.process.wait(PATIENCE)
-        return time.monotonic() - started, starts, known, rows_of(results)
+        found = rows_of(results)
+        broken = {each["id"]: known[each["id"]] for each in found if each["id"] in known and each["started_at"] > at}
+        return time.monotonic() - started, starts, broken, found
 
 
-def verdict(found, expected, known):
-    """What became of the rows: lost, doubled, other scores, steps that were trained twice."""
+def verdict(found, expected, broken, breaks):
+    """What became of the rows: lost, doubled, other scores, steps that were trained twice.
+
+    `broken` are the trainings that were broken off and their steps then; `breaks`: there must be some.
+    """
     ids = [each["id"] for each in found]
     told = []
     if lost := expected.keys() - set(ids):
@@ -307,10 +339,10 @@ def verdict(found, expected, known):
     other = [each for each in found if any(each.get(name) != expected[each["id"]].get(name) for name in SCORES)]
     if other:
         told.append(f"{len(other)} with other scores")
-    again = [each["id"] for each in found if each.get("resumed_from_step") is not None
-             and each["resumed_from_step"] < known.get(each["id"], 0) - 1]  # fmt: skip
-    if again:
+    if again := [each for each in found if (each.get("resumed_from_step") or 0) < broken.get(each["id"], 0) - 1]:
         told.append(f"{len(again)} trained again more than one step")
+    if breaks and not broken:
+        told.append("no training was broken off")
     return "; ".join(told) or "none lost, none doubled, same scores"
 
 
@@ -321,33 +353,39 @@ def main():
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGHUP):  # `nohup` and `&` let a process and its children ignore them
         signal.signal(number, signal.SIG_DFL)
-    lines = [*head("fault", "> starts of the command", "> seconds", "> went on from step (known before)", "rows")]
+    lines = [
+        *head(
+            "fault", "> starts of the command", "> seconds", "> went on from step (known before)", "> attempts", "rows"
+        )
+    ]
+    chosen = [fault for fault in FAULTS if not options.only or any(word in fault.name for word in options.only)]
     expected = {}
     with tempfile.TemporaryDirectory(prefix="faults") as temporary:
-        for sweep in SWEEPS:
+        for sweep in dict.fromkeys(fault.sweep for fault in chosen):
             folder = Path(temporary) / sweep
             folder.mkdir()
             seconds, starts, _, found = suffer(Fault("", sweep, begins=None), folder)
             expected[sweep] = {each["id"]: each for each in found}
             assert all(each["status"] == "ok" for each in found), found
-            lines.append(row(f"none ({sweep}: {len(found)} trials)", starts, f"{seconds:.0f}", "", ""))
+            lines.append(row(f"none ({sweep}: {len(found)} trials)", starts, f"{seconds:.0f}", "", "", ""))
             print(lines[-1], flush=True)
-        for place, fault in enumerate(FAULTS):
-            if options.only and not any(word in fault.name for word in options.only):
-                continue
+        for place, fault in enumerate(chosen):
             folder = Path(temporary) / str(place)
             folder.mkdir()
             try:
-                seconds, starts, known, found = suffer(fault, folder)
+                seconds, starts, broken, found = suffer(fault, folder)
             except Exception as error:  # one fault's failure must not hide the others
                 lines.append(
-                    row(fault.name, "", "", "", f"could not be measured: {type(error).__name__}: {str(error)[:300]}")
+                    row(
+                        fault.name, "", "", "", "", f"could not be measured: {type(error).__name__}: {str(error)[:300]}"
+                    )
                 )
             else:
-                steps = [f"{each['resumed_from_step']} ({known.get(each['id'], 0)})" for each in found
-                         if each.get("resumed_from_step") is not None]  # fmt: skip
-                told = verdict(found, expected[fault.sweep], known)
-                lines.append(row(fault.name, starts, f"{seconds:.0f}", ", ".join(steps), told))
+                steps = [f"{each.get('resumed_from_step')} ({broken[each['id']]})" for each in found
+                         if each["id"] in broken]  # fmt: skip
+                attempts = [str(each["attempts"]) for each in found]
+                told = verdict(found, expected[fault.sweep], broken, fault.breaks)
+                lines.append(row(fault.name, starts, f"{seconds:.0f}", ", ".join(steps), ", ".join(attempts), told))
             print(lines[-1], flush=True)
     publish(lines, options.out)
 

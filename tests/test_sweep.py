@@ -171,7 +171,9 @@ def training(folder, stall_minutes=120):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scratch(tmp_path, number, code):
     process, children = training(tmp_path)
     started = time.monotonic()
@@ -189,6 +191,24 @@ def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scr
     assert "the training goes on from its checkpoint" in again.stderr
     rows = rows_in(tmp_path).values()
     assert len(rows) == 3 and any(row["resumed_from_step"] for row in rows)
+    assert [row["attempts"] for row in rows] == [1, 1, 1], "to be told to stop is no fault"
+
+
+@pytest.mark.slow
+def test_a_first_ctrl_c_is_answered_by_a_line_at_once_and_a_second_one_ends_trials_that_hear_nothing(tmp_path):
+    process, children = training(tmp_path)
+    for each in children:
+        if "ImplicitFunc" in " ".join(each.cmdline()):
+            each.suspend()  # as one that decodes a large batch
+    process.send_signal(signal.SIGINT)
+    assert process.stdout
+    until = time.monotonic() + 8
+    line = next(line for line in process.stdout if line.startswith("told to stop: "))
+    assert time.monotonic() < until and "Ctrl-C (again) ends them at once" in line
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=15)
+    assert process.returncode == 130 and "the same command runs the others" in said and "Traceback" not in said
+    assert not psutil.wait_procs(children, timeout=20)[1]
 
 
 @pytest.mark.slow
