@@ -112,7 +112,7 @@ def _reused(config: SweepConfig) -> dict[str, str]:
 
 def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> Stopped | None:
     """Run trials, and wait for those that other commands run. Returns the signal that stopped them, if one did."""
-    from raypeft.runner.session import RayLost
+    from raypeft.runner.pulse import RayLost
 
     try:
         with time_budget(run.time_budget_hours) as stop:
@@ -139,15 +139,16 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
 
     total = len(trials) + (run.search.unsuggested if run.search else 0)
     view = (LiveView if console.is_terminal else LineView)(total, console)
-    say(console, "starting Ray")
-    with stop.on_signals(), ray_session(run.verbose) as is_ours, ExitStack() as observing:
+    tell = partial(say, console)
+    tell("starting Ray")
+    with stop.on_signals(), ray_session(tell, run.verbose) as session, ExitStack() as observing:
         study = Study(run.name, run.results)
-        trackers = [reporter(name, study, partial(say, console)) for name in run.report_to]
+        trackers = [reporter(name, study, tell) for name in run.report_to]
         observers = [observing.enter_context(each) for each in (*trackers, view)]
-        fleet = observing.enter_context(fleet_of(run, trials, is_ours))
+        fleet = observing.enter_context(fleet_of(run, trials, session.is_ours))
         for note in (*fleet.notes, *card_notes(run.resources, fleet)):
-            say(console, note)
-        tune_trials(run, trials, observers, stop, fleet, partial(say, console))
+            tell(note)
+        tune_trials(run, trials, observers, stop, fleet, session.pulse)
 
 
 def make_parser() -> argparse.ArgumentParser:

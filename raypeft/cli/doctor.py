@@ -136,7 +136,7 @@ def quantisation() -> Iterator[Finding]:
 
 def ray() -> Iterator[Finding]:
     address = os.environ.get("RAY_ADDRESS")
-    if address:
+    if address and address != "local":
         yield Finding(
             "note", "Ray", f"RAY_ADDRESS is {address}: sweeps join that cluster", "unset it to use this machine"
         )

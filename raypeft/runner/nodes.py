@@ -30,8 +30,8 @@ from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
 from raypeft.runner.code import PACKAGE, code_digest
+from raypeft.runner.pulse import RayLost
 from raypeft.runner.run import SweepRun
-from raypeft.runner.session import RayLost
 from raypeft.secrets import hidden_in_message, without_password
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
@@ -171,12 +171,12 @@ class Waiting:
         """When no node could take the trials for the first time, by time.monotonic."""
         self.was_said = False
 
-    def look(self, is_waiting: bool) -> str | None:
+    def look(self, is_waiting: bool, nodes: Iterable[Mapping[str, Any]]) -> str | None:
         """What to say of it, once. Raises RayLost after `GIVE_UP` seconds.
 
-        `is_waiting`: whether trials wait while none is running.
+        `is_waiting`: whether trials wait while none is running. `nodes`: as Ray tells them.
         """
-        if not is_waiting or any(self._can_take(node) for node in _alive()):
+        if not is_waiting or any(self._can_take(node) for node in nodes if node["Alive"]):
             self.since, self.was_said = None, False
             return None
         self.since = self.since or time.monotonic()

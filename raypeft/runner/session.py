@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +16,61 @@ from ray._common.utils import get_ray_address_file
 
 from raypeft.runner.code import PACKAGE
 from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
+from raypeft.runner.pulse import Pulse
 from raypeft.study.sweepfile import ConfigError
 from raypeft.trial.provenance import git_variables
 
 
-class RayLost(Exception):
-    """Ray itself has ended while trials were left. The message says what a user can do."""
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Ray that is there."""
+
+    is_ours: bool
+    """Whether it was started here."""
+    pulse: Pulse
 
 
 @contextmanager
-def ray_session(verbose: bool = False) -> Iterator[bool]:
+def ray_session(
+    say: Callable[[str], None],
+    verbose: bool = False,
+    share: Callable[[], AbstractContextManager[dict[str, int]]] | None = None,
+) -> Iterator[Session]:
     """Join the cluster that RAY_ADDRESS names or that runs here; else start Ray on this machine, and stop it after.
 
-    Yields whether Ray was started here. To a cluster raypeft's code travels, so that all nodes run the same.
-    Raises ConfigError where the cluster does not answer, and where Ray cannot be started here.
+    To a cluster raypeft's code travels, so that all nodes run the same. `say` hears when Ray does not answer. `share`
+    says how many cores and cards a Ray has that is started here for want of a cluster.
+    Raises ConfigError where the cluster does not answer, and where Ray cannot be started here; within the block,
+    RayLost where Ray fails since it is lost.
     """
     level = logging.INFO if verbose else logging.ERROR
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(level)
     ours = not ray.is_initialized()
-    if ours:
-        start_ray(verbose, level)
-    node = ray._private.worker._global_node
-    try:
-        yield bool(ours and node is not None and node.head)
-    finally:
+    with share() if share and ours and names_no_cluster() else nullcontext({}) as options:
         if ours:
-            ray.shutdown()
+            start_ray(verbose, level, options)
+        with Pulse(say) as pulse:
+            try:
+                yield Session(bool(ours and pulse.node is not None and pulse.node.head), pulse)
+            except Exception:
+                pulse.check()  # calls to a Ray that is lost fail in many ways
+                raise
+            finally:
+                pulse.ask_no_more()
+                if ours:
+                    ray.shutdown()
 
 
-def start_ray(verbose: bool, level: int) -> None:
-    """Join or start Ray within `start_seconds`. Raises ConfigError that says what to do where it cannot be done."""
+def start_ray(verbose: bool, level: int, options: Mapping[str, int]) -> None:
+    """Join or start Ray within `start_seconds`, with `options` in any case a new one.
+
+    Raises ConfigError that says what to do where it cannot be done.
+    """
     address = os.environ.get("RAY_ADDRESS", "")
     try:
         seconds = start_seconds()
-        here = place_to_join(address)
+        here = "local" if options else place_to_join(address)
         message = f"Ray must be there within {seconds:g} s but was not: {advice(address, here)}"
         with time_limit(seconds, message):
             ray.init(
@@ -59,6 +80,7 @@ def start_ray(verbose: bool, level: int) -> None:
                 include_dashboard=False,
                 configure_logging=verbose,
                 runtime_env=travelling_code() if is_joined(address, here) else None,
+                **options,
             )
     except ClusterGone as error:
         raise ConfigError("RAY_ADDRESS", [str(error)]) from None
@@ -80,6 +102,8 @@ class ClusterGone(Exception):
 def place_to_join(address: str) -> str | None:
     """What `ray.init` is to be told: `local`, or None for what it finds itself. Raises ClusterGone."""
     note = address_file()
+    if address == "local":
+        return "local"
     if address.startswith("ray://"):
         raise ClusterGone(f"must be auto or HOST:PORT but got {address}: Ray Tune runs a sweep on a node of the "
                           f"cluster, not through Ray Client; run it there, or with `ray job submit`")  # fmt: skip
@@ -95,6 +119,12 @@ def place_to_join(address: str) -> str | None:
                           f"({note.read_text().strip()}) does not; start one (`ray start --head`), or unset "
                           f"RAY_ADDRESS")  # fmt: skip
     return None if address else "local"
+
+
+def names_no_cluster() -> bool:
+    """Whether neither RAY_ADDRESS nor the note of a living cluster says which Ray to use."""
+    note = address_file()
+    return not os.environ.get("RAY_ADDRESS") and (not note.exists() or left_by_a_dead_cluster(note))
 
 
 def is_joined(address: str, here: str | None) -> bool:
@@ -137,15 +167,6 @@ def advice(address: str, here: str | None) -> str:
 def address_file() -> Path:
     """The file in which Ray notes the cluster of this machine (in RAY_TMPDIR, TMPDIR or /tmp)."""
     return Path(get_ray_address_file(None))
-
-
-def check_ray_lives() -> None:
-    """Raise RayLost where a process that Ray needs, and that this command started, has ended."""
-    node = ray._private.worker._global_node
-    dead = {name for name, _ in node.dead_processes()} if node is not None and node.head else set()
-    if lost := sorted(dead & {"raylet", "gcs_server"}):
-        raise RayLost(f"Ray's {' and '.join(lost)} ended (most often the machine ran out of memory); the same command "
-                      f"goes on from what is stored")  # fmt: skip
 
 
 def check_cluster_answers(address: str) -> None:

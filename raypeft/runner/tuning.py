@@ -32,12 +32,12 @@ from raypeft.runner.nodes import Waiting, lacking
 from raypeft.runner.observers import Observer, listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.progress import Progress
+from raypeft.runner.pulse import Pulse
 from raypeft.runner.relay import Relay, events_of
 from raypeft.runner.run import SweepRun
 from raypeft.runner.scratch import scratch_folder
 from raypeft.runner.search.halving import PrunedByNote
 from raypeft.runner.search.setup import tune_search
-from raypeft.runner.session import check_ray_lives
 from raypeft.services.cluster import ClusterServices
 from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import Trial
@@ -57,18 +57,13 @@ BASES = BaseCache()
 
 
 def tune_trials(
-    run: SweepRun,
-    trials: Sequence[Trial],
-    observers: Sequence[Observer],
-    stop: Stop,
-    fleet: Fleet,
-    say: Callable[[str], None] = print,
+    run: SweepRun, trials: Sequence[Trial], observers: Sequence[Observer], stop: Stop, fleet: Fleet, pulse: Pulse
 ) -> None:
     """Run every trial under Ray Tune on the nodes of `fleet`, each in the order given as resources come free.
 
-    Each writes its own row. `say` is told in words that the sweep is coming to an end.
+    Each writes its own row.
 
-    Raises Stopped where `stop` was set, once the running trials have come to an end.
+    Raises Stopped where `stop` was set, once the running trials have come to an end, and RayLost.
     """
     request = trial_request(run.resources, fleet)
     settings = {
@@ -86,8 +81,8 @@ def tune_trials(
     }
     store = ResultStore(run.results, tables())
     watcher = Watcher(run, trials, store, observers)
-    watcher.waiting = Waiting(request, fleet.left_out)
-    ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running, say)
+    watcher.pulse, watcher.waiting = pulse, Waiting(request, fleet.left_out)
+    ending = watcher.ending = Ending(stop, store, run.driver, lambda: watcher.running, pulse.say)
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # signals are ours
     search = tune_search(run, trials, store, stop, fleet.room(request))
     with scratch_folder() as scratch, closing(ending), stop.deferred():
@@ -171,6 +166,7 @@ class Watcher(tune.Callback):
         """Ids of the trials that were ended because they said nothing."""
         self.looked = time.monotonic()
         self.ending: Ending | None = None
+        self.pulse: Pulse | None = None
         self.waiting: Waiting | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -180,14 +176,19 @@ class Watcher(tune.Callback):
     def on_step_begin(self, iteration: int, trials: list[TuneTrial], **_: Any) -> None:
         if self.ending and not iteration:
             self.ending.stop.listen()  # Ray and Tune have set handlers of their own by now
+        if self.pulse:
+            self.pulse.check()
         if time.monotonic() - self.looked >= LOOK:
             self.looked = time.monotonic()
-            check_ray_lives()
             for trial in trials:
                 self._end_if_silent(trial)
-            waiting = [trial for trial in trials if trial.status == TuneTrial.PENDING]
-            if self.waiting and (said := self.waiting.look(bool(waiting) and not self.running)):
-                self._tell(waiting[0].config["planned"]["id"], Noted(said))
+            self._look_for_nodes([trial for trial in trials if trial.status == TuneTrial.PENDING])
+
+    def _look_for_nodes(self, waiting: list[TuneTrial]) -> None:
+        """Say where no node can take the trials that wait. Raises RayLost after a while."""
+        is_waiting = bool(waiting) and not self.running
+        if self.pulse and self.waiting and (said := self.waiting.look(is_waiting, self.pulse.nodes)):
+            self._tell(waiting[0].config["planned"]["id"], Noted(said))
 
     def _end_if_silent(self, trial: TuneTrial) -> None:
         """Kill the process of a trial that has said nothing for `stall_minutes`: Tune then reports it as lost."""

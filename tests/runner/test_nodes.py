@@ -28,9 +28,9 @@ from raypeft.runner.nodes import (
     look_at_nodes,
     needs_of,
 )
+from raypeft.runner.pulse import RayLost
 from raypeft.runner.relay import events_of
 from raypeft.runner.run import SweepRun
-from raypeft.runner.session import RayLost
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError
@@ -124,26 +124,26 @@ def now(monkeypatch: pytest.MonkeyPatch):
     return time
 
 
-def test_trials_that_no_node_can_take_are_said_and_then_given_up(now, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nodes, "_alive", lambda: [of_ray("a", CPU=8), of_ray("b", CPU=8, GPU=1)])
+def test_trials_that_no_node_can_take_are_said_and_then_given_up(now):
+    there = [of_ray("a", CPU=8), of_ray("b", CPU=8, GPU=1), of_ray("c", CPU=8, GPU=1) | {"Alive": False}]
     waiting = Waiting({"CPU": 1, "GPU": 1}, ["b"])
-    assert waiting.look(True) is None
+    assert waiting.look(True, there) is None
     now[0] += SAY_AFTER
-    said = waiting.look(True)
+    said = waiting.look(True, there)
     assert said and "no node that can take a trial (1 CPU and 1 GPU) is there" in said
-    assert waiting.look(True) is None, "once is enough"
+    assert waiting.look(True, there) is None, "once is enough"
     now[0] += GIVE_UP
     with pytest.raises(RayLost, match="joined for 30 minutes; the same command goes on"):
-        waiting.look(True)
+        waiting.look(True, there)
 
 
-def test_nothing_is_said_while_a_node_can_take_them_or_a_trial_runs(now, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(nodes, "_alive", lambda: [of_ray("a", CPU=1)])
+def test_nothing_is_said_while_a_node_can_take_them_or_a_trial_runs(now):
+    there = [of_ray("a", CPU=1)]
     for request, is_waiting in (({"CPU": 1}, True), ({"CPU": 2}, False)):
         waiting = Waiting(request, ())
-        waiting.look(is_waiting)
+        waiting.look(is_waiting, there)
         now[0] += 2 * GIVE_UP
-        assert waiting.look(is_waiting) is None
+        assert waiting.look(is_waiting, there) is None
 
 
 def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(

@@ -33,7 +33,7 @@ import sys
 from raypeft.runner.session import ray_session
 from raypeft.study.sweepfile import ConfigError
 try:
-    with ray_session():
+    with ray_session(print):
         print("began")
 except ConfigError as error:
     print(error, file=sys.stderr)
@@ -44,7 +44,8 @@ except ConfigError as error:
 def begun(**environment):
     """Exit code and message of a command that needs Ray."""
     command = [sys.executable, "-c", PROGRAM]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | environment)
+    variables = os.environ | {"RAY_ADDRESS": ""} | environment
+    process = subprocess.run(command, capture_output=True, text=True, timeout=200, env=variables)
     assert "Traceback" not in process.stderr and "began" not in process.stdout
     return process.returncode, process.stderr
 

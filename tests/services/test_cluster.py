@@ -46,7 +46,7 @@ def processes(tmp_path_factory):
                 except Exception as error:
                     return f"{type(error).__name__}: {error}"
 
-        with ray_session():
+        with ray_session(print):
             started = [ray.remote(num_cpus=0.5)(Process).remote() for _ in range(2)]
             yield started, LocalServices().retrieve("corpus", train, Retrieval("toy"), queries, 3)
 
