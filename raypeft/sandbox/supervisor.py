@@ -27,6 +27,8 @@ from raypeft.sandbox.records import TIERS, Limits, RunResult, SandboxUnavailable
 from raypeft.sandbox.spawn import Zygote
 
 _ATTEMPTS = 3
+_PAUSE = 0.5
+"""Seconds before a tier is tried again; twice as many before the last time."""
 UNSAFE = "allow_unsafe_execution=True"
 
 
@@ -58,17 +60,28 @@ class Sandbox:
             )
         reasons = []
         for one in wanted:
-            zygote = None
             try:
-                zygote = Zygote(self.limits, one, full=False)
-                selftest.check(zygote, one)
-                return one, zygote
+                return one, self._started(one)
             except (SandboxUnavailable, ZygoteLost, OSError) as error:
                 reasons.append(str(error))
-                if zygote is not None:
-                    zygote.close()
         hint = "" if unsafe else f"; to run without isolation, on a machine that may be lost, pass {UNSAFE}"
         raise SandboxUnavailable(f"this machine gives no sandbox: {'; '.join(reasons)}{hint}")
+
+    def _started(self, tier: str) -> Zygote:
+        """A zygote of a tier that holds. What the machine lacks just now, such as memory, is no fault of the tier's."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            zygote = None
+            try:
+                zygote = Zygote(self.limits, tier, full=False)
+                selftest.check(zygote, tier)
+                return zygote
+            except BaseException as error:
+                if zygote is not None:
+                    zygote.close()
+                if attempt == _ATTEMPTS or not isinstance(error, ZygoteLost | OSError):
+                    raise
+            time.sleep(_PAUSE * attempt)
+        raise AssertionError("the last attempt returns or raises")
 
     def run(self, program: str | bytes, tests: Mapping[str, Any], stop: str | None = None) -> RunResult:
         """A program's results on its tests, in order.

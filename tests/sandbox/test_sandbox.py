@@ -18,7 +18,7 @@ import pytest
 from sandboxes import HERE, LIMITS, LocalSandbox, descendants, make_sandbox
 
 from raypeft.sandbox import Limits, Sandbox, SandboxUnavailable, selftest, spawn, supervisor
-from raypeft.sandbox.process import Process
+from raypeft.sandbox.process import Process, ZygoteLost
 
 DOUBLE = {"inputs": ["21"], "outputs": ["42"]}
 HONEST = "print(int(input()) * 2)"
@@ -64,6 +64,32 @@ def test_a_machine_without_any_tier_refuses_and_names_the_reasons_and_the_flag(m
         Sandbox()
     with Sandbox(allow_unsafe_execution=True) as sandbox:
         assert sandbox.tier == "U"
+
+
+@pytest.mark.parametrize(
+    ("faults", "steps_down"),
+    [
+        ([BlockingIOError("no process")], False),
+        ([ZygoteLost("killed"), OSError("no memory")], False),
+        ([OSError("no")] * 3, True),
+    ],
+)
+def test_a_tier_is_tried_again_where_the_machine_lacks_something_just_now(
+    monkeypatch: pytest.MonkeyPatch, faults: list[Exception], steps_down: bool
+) -> None:
+    with Sandbox() as sandbox:
+        strongest = sandbox.tier
+    real, left = selftest.check, iter(faults)
+
+    def check(zygote: Any, tier: str) -> None:
+        if fault := next(left, None):
+            raise fault
+        real(zygote, tier)
+
+    monkeypatch.setattr(supervisor.selftest, "check", check)
+    monkeypatch.setattr(supervisor, "_PAUSE", 0)
+    with Sandbox() as sandbox:
+        assert (sandbox.tier != strongest) == steps_down
 
 
 def test_the_self_tests_attacks_do_get_through_where_nothing_is_confined() -> None:
