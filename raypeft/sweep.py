@@ -135,13 +135,15 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     from raypeft.runner.nodes import fleet_of
     from raypeft.runner.observers.trackers import Study, reporter
     from raypeft.runner.session import ray_session
+    from raypeft.runner.share import share_of_machine
     from raypeft.runner.tuning import tune_trials
 
     total = len(trials) + (run.search.unsuggested if run.search else 0)
     view = (LiveView if console.is_terminal else LineView)(total, console)
     tell = partial(say, console)
+    share = partial(share_of_machine, run.resources.use_gpu, tell, stop.check)
     tell("starting Ray")
-    with stop.on_signals(), ray_session(tell, run.verbose) as session, ExitStack() as observing:
+    with stop.on_signals(), ray_session(tell, run.verbose, share) as session, ExitStack() as observing:
         study = Study(run.name, run.results)
         trackers = [reporter(name, study, tell) for name in run.report_to]
         observers = [observing.enter_context(each) for each in (*trackers, view)]
@@ -179,7 +181,7 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     parser.add_argument(
         "--results", metavar="DIR", help="folder or URL for the results (default: the one in the sweep file)"
     )
-    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster of this machine: auto or HOST:PORT")
+    parser.add_argument("--address", metavar="ADDRESS", help="Ray cluster of this machine: auto, HOST:PORT or local")
     parser.add_argument(
         "--report-to",
         action="append",

@@ -8,6 +8,8 @@ os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 # Ray gives way to everything else by default; with other tests beside it a sweep would take minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# A sweep of a test waits for no other sweep of this machine, and joins no cluster of it.
+os.environ.setdefault("RAY_ADDRESS", "local")
 
 from pathlib import Path
 

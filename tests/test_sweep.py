@@ -82,7 +82,6 @@ def finished(tmp_path_factory, cluster):
     return folder, run_on(cluster, folder)
 
 
-# First in this file: a cluster that runs on the machine, as the tests below have one, would be joined.
 def test_a_killed_trial_becomes_a_lost_row_and_ctrl_c_ends_with_130_keeping_what_is_done(tmp_path):
     (tmp_path / "small.yaml").write_text(LONG)
     # A real terminal: progress is live, and Ctrl-C goes to the whole process group, Ray's processes included.

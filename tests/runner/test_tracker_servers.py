@@ -199,7 +199,6 @@ def test_no_secret_of_the_user_stands_in_anything_that_a_sweep_with_trackers_wri
     (tmp_path / "small.yaml").write_text(SWEEP)
     ray = Path(tempfile.mkdtemp(prefix="rt", dir="/tmp"))  # its sockets need a short path
     environment = os.environ | PLANTED | {"RAY_TMPDIR": str(ray), "WANDB_DIR": str(tmp_path)}
-    environment.pop("RAY_ADDRESS", None)
     said = ""
     try:
         for arguments in (["sweep", "small.yaml", "-v"], ["report", "results/small"]):
