@@ -192,7 +192,10 @@ def test_two_sweeps_never_use_more_cores_than_there_are_and_one_that_is_killed_b
         words = [sys.executable, "-c", RUNS, prefix.removeprefix("\0"), str(tmp_path / f"{name}.yaml"), str(tmp_path)]
         processes[name] = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                            env=environment)  # fmt: skip
-        assert any(line.startswith(("started", "waiting: process")) for line in processes[name].stderr), "it ended"
+        lines = []
+        while not lines or not lines[-1].startswith(("started", "waiting: process")):
+            lines.append(processes[name].stderr.readline())
+            assert lines[-1], lines
     if is_killed:
         processes["one"].kill()
     said = {name: process.communicate(timeout=400)[1] for name, process in processes.items()}
