@@ -88,6 +88,11 @@ class SharedSandboxes:
         raise RuntimeError(f"a program must be run but {ATTEMPTS} sandboxes were lost one after the other")
 
 
+def pool_name(settings: SandboxSettings) -> str:
+    """The name of the actor that judges under these settings."""
+    return f"sandboxes {hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
+
+
 class ClusterServices:
     """`raypeft.services.protocol.Services` on Ray. Safe to call from threads."""
 
@@ -126,8 +131,7 @@ class ClusterServices:
             shared = ray.remote(SharedSandboxes).options(**options, max_concurrency=workers + AT_ONCE)
             return shared.remote(settings, workers, self.selector)
 
-        name = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
-        return self._ask(f"sandboxes {name}", start, lambda actor: actor.run.remote(program, tests))
+        return self._ask(pool_name(settings), start, lambda actor: actor.run.remote(program, tests))
 
     def _ask(self, name: str, start: Callable[[dict[str, Any]], Any], ask: Callable[[Any], Any]) -> Any:
         """Send a request to the actor of this name (in the namespace of this Ray job), which is started if needed."""

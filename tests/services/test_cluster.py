@@ -15,6 +15,7 @@ import ray
 from raypeft.data import DATASETS
 from raypeft.runner.session import ray_session
 from raypeft.sandbox import Limits, SandboxSettings
+from raypeft.services.cluster import pool_name
 from raypeft.services.local import LocalServices
 from raypeft.services.protocol import Retrieval
 
@@ -139,6 +140,21 @@ def sandbox_processes():
     return found
 
 
+def kill_the_pool(times):
+    """Kill the pool of sandboxes, and each one that is started in its place."""
+    killed = set()
+    until = time.monotonic() + 60
+    while len(killed) < times:
+        assert time.monotonic() < until, "no new pool was started"
+        with suppress(ValueError, ray.exceptions.RayActorError):  # there is none just now
+            pool = ray.get_actor(pool_name(SETTINGS))
+            if pool._actor_id not in killed:
+                ray.get(pool.__ray_ready__.remote(), timeout=60)
+                ray.kill(pool)
+                killed.add(pool._actor_id)
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("victim", ["sandbox", "pool"])
 def test_a_lost_sandbox_or_pool_costs_time_and_no_result(processes, victim):
     (one, _), _ = processes
@@ -149,8 +165,7 @@ def test_a_lost_sandbox_or_pool_costs_time_and_no_result(processes, victim):
     if victim == "sandbox":
         os.kill(int(sandbox_processes()[0].name), signal.SIGKILL)
     else:
-        name = next(name for name in ray.util.list_named_actors() if name.startswith("sandboxes "))
-        ray.kill(ray.get_actor(name))
+        kill_the_pool(times=2)
     outcomes = [[test.outcome for test in result.tests] for result in ray.get(found, timeout=120)]
     assert outcomes == [["passed", "passed"]] * 3
 
