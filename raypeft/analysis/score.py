@@ -4,8 +4,9 @@
     raypeft score results/rq4 --rerun-tests --seconds-per-test 8
 
 Only the scores of a row change; its fields, costs and provenance stay those of the run that made the candidates. Tests
-that were run are not run again, unless asked for; those that were not are run here, in the sandbox of this machine.
-What is replaced by something else is copied to `superseded/` before.
+that were run are not run again, unless asked for; those that were not are run here, in the sandbox of this machine, and
+only if they are those of the data that the trial loaded. What is replaced by something else is copied to `superseded/`
+before.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from raypeft import events
 from raypeft.data import DATASETS, dataset_of
+from raypeft.data.revision import splits_revision
 from raypeft.events import Listener
 from raypeft.methods import METHODS
 from raypeft.metrics.scoring import level_columns, score_columns
@@ -38,13 +40,15 @@ def score_again(
     settings: SandboxSettings = SandboxSettings(),  # noqa: B008 - frozen
     rerun_tests: bool = False,
     listener: Listener = events.ignore,
+    other_tests: bool = False,
 ) -> int:
     """Recompute the scores of every trial that has candidates; returns how many trials that were.
 
     Rows of a dataset or a method that this version does not know are left as they are, with a line that says so.
+    `other_tests` takes tests that have changed since the trial ran; the row then says which data they are of.
 
     Raises SandboxUnavailable and what a dataset's loader raises where tests must be run, ValueError where the dataset
-    no longer has an example.
+    is another one than the trial loaded.
     """
     count = 0
     services = LocalServices()
@@ -65,10 +69,10 @@ def score_again(
         if "tests" in dataset.judged_by and (rerun_tests or not tested):
             with CandidateTests(services, settings, row["fidelity"] == "paper") as tests:
                 print(f"{row['id']}: running the tests of {len(candidates)} candidates")
-                _begin(tests, row, candidates)
+                revision = _begin(tests, row, candidates, other_tests)
                 tested = tests.collect(row["id"], listener)
             staged.write_rows("tests", row["id"], tested)
-            measured = tests.columns
+            measured = tests.columns | {"test_resolved_revision": revision}
         if others := store.read_rows("example_scores", row["id"]):
             staged.write_rows("example_scores", row["id"], others)
         measured |= record_scores(row, staged, dataset, candidates, tested)
@@ -100,16 +104,24 @@ def _candidate(stored: Row) -> Candidate:
     return Candidate(**{name: stored[name] for name in names})
 
 
-def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row]) -> None:
+def _begin(tests: CandidateTests, row: Row, stored: Sequence[Row], other_tests: bool) -> str:
+    """Give a row's candidates to their tests; returns the revision of the test split that these are of."""
     side = "test_dataset" if row.get("test_dataset") else "dataset"
     path, revision = row.get(f"{side}_path"), row.get(f"{side}_revision")
-    examples = _test_split(tested_on(row), _declaration(row), path, revision)
+    place = f"{tested_on(row)} at {path or 'the hub'}"
+    examples, now = _test_split(tested_on(row), _declaration(row), path, revision)
+    then = row.get("test_resolved_revision")  # rows of older versions lack it
+    if then and now != then and not other_tests:
+        raise ValueError(f"{place} must have the test split that trial {row['id']} loaded ({then}) but has another one "
+                         f"({now}); bring the data back, run the trial again (--rerun), or take the tests as they are "
+                         f"now with --other-tests")  # fmt: skip
     for example_id, found in groupby(stored, key=lambda each: each["example_id"]):
         example = examples.get(example_id)
         if example is None or not example.tests:
-            raise ValueError(f"{tested_on(row)} at {path or 'the hub'} must have example {example_id} and its tests, "
-                             f"as when trial {row['id']} ran, but has not; is it another version?")  # fmt: skip
+            raise ValueError(f"{place} must have example {example_id} and its tests, as when trial {row['id']} ran, "
+                             f"but has not; is it another version?")  # fmt: skip
         tests.begin(example, [_candidate(each) for each in found])
+    return now
 
 
 def _declaration(row: Row) -> str | None:
@@ -119,5 +131,9 @@ def _declaration(row: Row) -> str | None:
 
 
 @cache
-def _test_split(dataset: str, declared: str | None, path: str | None, revision: str | None) -> dict[str, Example]:
-    return {each.id: each for each in dataset_of(dataset, declared).load(path, revision)["test"]}
+def _test_split(
+    dataset: str, declared: str | None, path: str | None, revision: str | None
+) -> tuple[dict[str, Example], str]:
+    """The test examples that there are now, by their ids, and their revision."""
+    examples = dataset_of(dataset, declared).load(path, revision)["test"]
+    return {each.id: each for each in examples}, splits_revision({"test": examples})

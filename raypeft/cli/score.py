@@ -27,6 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/conala_smollm2")
     parser.add_argument("--rerun-tests", action="store_true", help="also run the tests of the candidates again")
     parser.add_argument(
+        "--other-tests",
+        action="store_true",
+        help="take the tests as they are now where the test data has changed since a trial ran; its row then has their "
+        "revision",
+    )
+    parser.add_argument(
         "--seconds-per-test", type=float, default=4.0, help="CPU time limit of one test, in seconds (default: 4)"
     )
     parser.add_argument(
@@ -43,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = ResultStore.existing(options.results, tables(), table="candidates")
         store.upgrade()
         declared = write_manifest(store).declarations
-        print(f"{score_again(store, settings, options.rerun_tests, listener_to('', TrialLines()))} trials scored again")
+        listener = listener_to("", TrialLines())
+        count = score_again(store, settings, options.rerun_tests, listener, options.other_tests)
+        print(f"{count} trials scored again")
     except ValidationError as error:
         problem = error.errors()[0]
         print(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.analysis.score import score_again
+from raypeft.analysis.score import _test_split, score_again
 from raypeft.cli.score import main
 from raypeft.data import DATASETS
 from raypeft.metrics.metric import Answers
@@ -100,10 +100,34 @@ def test_what_is_scored_anew_leaves_a_copy_of_what_was_there_and_of_nothing_else
     assert not (Path(generated.root) / ".scoring").exists()
 
 
+def edit_a_test(data):
+    """Give the first problem another expected output, under the same id."""
+    text = (data / "test.jsonl").read_text(encoding="utf-8")
+    (data / "test.jsonl").write_text(text.replace('\\"7\\"', '\\"8\\"', 1), encoding="utf-8")
+    _test_split.cache_clear()  # another process has no memory of the data either
+
+
+def test_candidates_are_not_judged_by_tests_that_were_edited_since(generated, data, capsys):
+    (before,) = generated.read_rows()
+    edit_a_test(data)
+    assert main([generated.url]) == 2
+    told = capsys.readouterr().err
+    assert before["test_resolved_revision"] in told and "--other-tests" in told
+    assert generated.read_rows() == [before]
+
+
+def test_edited_tests_that_are_asked_for_are_run_and_the_row_says_of_which_data_they_are(generated, data):
+    edit_a_test(data)
+    score_again(generated, QUICK, other_tests=True)
+    (row,) = generated.read_rows()
+    assert row["pass_at_1"] == 0, "the first program passed the test as it was"
+    assert row["test_resolved_revision"] == _test_split("apps", None, str(data), None)[1]
+
+
 def test_a_dataset_that_has_changed_since_is_an_error_that_names_the_example(generated, data, capsys):
     lines = (data / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (data / "test.jsonl").write_text(lines[1], encoding="utf-8")
-    assert main([generated.url]) == 2
+    assert main([generated.url, "--other-tests"]) == 2
     assert "must have example 1 and its tests" in capsys.readouterr().err
 
 
