@@ -30,7 +30,7 @@ from raypeft.cli.closing import say_end
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
 from raypeft.cli.searching import result_lines, search_as_run
-from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_incomplete, say_other_data, say_reused
+from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_changed, say_incomplete, say_reused
 from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
 from raypeft.results.standing import look_at
@@ -48,7 +48,6 @@ from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.study.trackers import NAMES
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
-from raypeft.trial.stale import other_data
 
 
 def run_sweep(
@@ -79,9 +78,8 @@ def run_sweep(
         if each.hindrance:
             say(console, f"warning: these trials cannot decide whether {each.sentence}: {each.hindrance}")
     say_incomplete(console, standing, missing)
-    changed = other_data(trials, store.read_rows)
-    say_other_data(console, changed, missing)
-    stale = {trial: standing.versions[trial] for ids in changed.values() for trial in ids}
+    changed = say_changed(console, trials, store, missing)
+    stale = {trial: standing.versions[trial] for trial in changed}
     stopped: Stopped | None = None
     if missing or open_trials:
         names = labels([trial.fields for trial in trials], own_declarations())

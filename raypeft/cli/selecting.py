@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from rich.console import Console
 
@@ -17,6 +18,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
+from raypeft.trial.stale import other_data, other_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,17 @@ def say_reused(console: Console, taken: Mapping[str, str]) -> None:
         say(console, f"{count} trials were finished by {name} and are copied from its results")
 
 
-def say_other_data(console: Console, found: Mapping[str, Sequence[str]], missing: Collection[str]) -> None:
-    """Name the finished trials whose data has changed since they ran (`other_data`), but for those that run again."""
-    for place, trials in found.items():
-        if ids := [trial for trial in trials if trial not in missing]:
-            say(console, f"warning: {place} has changed since {len(ids)} finished trials ran: their rows are of other "
-                         f"data, and a search leaves them out; the same command runs them again with "
-                         f"--rerun {' '.join(f'--only {trial}' for trial in ids)}")  # fmt: skip
+def say_changed(console: Console, trials: Sequence[Trial], store: ResultStore, missing: Collection[str]) -> list[str]:
+    """Name the finished trials whose data or weights have changed since they ran, but for those that run again.
+    Returns all of them.
+    """
+    read_rows = cache(store.read_rows)
+    changed: list[str] = []
+    for what, found in (("data", other_data(trials, read_rows)), ("weights", other_weights(trials, read_rows))):
+        for place, those in found.items():
+            changed += those
+            if ids := [trial for trial in those if trial not in missing]:
+                say(console, f"warning: {place} has changed since {len(ids)} finished trials ran: their rows are of "
+                             f"other {what}, and a search leaves them out; the same command runs them again with "
+                             f"--rerun {' '.join(f'--only {trial}' for trial in ids)}")  # fmt: skip
+    return changed

@@ -9,7 +9,6 @@ Never runs code that came with a checkpoint (`trust_remote_code`).
 from __future__ import annotations
 
 import gc
-import hashlib
 import pickle
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from typing import Any
 from raypeft import gpu
 from raypeft.models.causality import check_causal
 from raypeft.models.classes import from_config
-from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem
+from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem, weights_revision
 from raypeft.models.kinds import model_problem
 from raypeft.models.limits import context_length
 from raypeft.models.settling import settle_config, settle_tokens
@@ -262,12 +261,7 @@ def _revision(source: Path, model: Any) -> str:
     """The hub's commit of a downloaded model, or `sha256:` and twelve digits of the local weights."""
     if not source.exists():
         return str(getattr(model.config, "_commit_hash", None))
-    files = [source] if source.is_file() else weight_files(source)
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"sha256:{digest.hexdigest()[:12]}"
+    return weights_revision(source)
 
 
 @dataclass(slots=True)

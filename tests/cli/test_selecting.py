@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from raypeft import sweep as command
+from raypeft.cli.selecting import say_changed
 from raypeft.results.leases import leased
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import SweepRun
 from raypeft.study.checking import load_config
 from raypeft.study.config import Trial
 from raypeft.study.plan import plan_trials
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 
 SWEEP = "name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot, seed: [1, 2, 3, 4]}]\n"
@@ -136,3 +139,15 @@ def test_a_damaged_row_is_named_and_its_trial_runs_again(folder: Folder, capsys:
     folder.run()
     assert folder.ran == [ids[1]]
     assert f"left out: {path}: must be a Parquet file but is damaged" in capsys.readouterr().err
+
+
+def test_a_sweep_names_the_finished_trials_of_weights_that_were_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    trial = make_trial({"model": str(tmp_path), "dataset": "toy", "tuning_method": "zero_shot"})
+    store = ResultStore(str(tmp_path / "s"), tables())
+    store.write_rows("trials", trial.id, [{"id": trial.id, **trial.fields, "model_resolved_revision": "sha256:0"}])
+    assert say_changed(Console(stderr=True, width=400), [trial], store, ()) == [trial.id]
+    told = capsys.readouterr().err
+    assert "1 finished trials ran: their rows are of other weights" in told and f"--rerun --only {trial.id}" in told
