@@ -17,7 +17,7 @@ from typing import Any
 
 from raypeft.prompting.chat import answer_turn, chat_text
 from raypeft.prompting.forms import CORRECTED, exchanges, render, turns
-from raypeft.prompting.plain_text import token_ids
+from raypeft.prompting.plain_text import Marks, token_ids
 from raypeft.records import Example, Form, Prompt
 
 PAPER_PROMPT_TOKENS = 64
@@ -39,15 +39,23 @@ class Encoder:
     def encode(self, example: Example, shots: Sequence[Example] = ()) -> Prompt:
         """The example as token ids; the answer ends with the token `end_id`."""
         prefilled = example.starter_code if self.form.starter == "prefilled" else ""
-        text, data = self.text(example, shots), spelled_by(example, shots)
-        prompt_ids = self._prompt_ids(text, data)
+        text, marks = self._marked(example, shots)
+        prompt_ids = self._prompt_ids(text, marks)
         if self.form.joined:
-            code = example.code.strip()
-            joined = token_ids(self.tokenizer, text + self.form.answer.format(code=code), [*data, code])
+            code = marks.hide(example.code.strip())
+            joined = token_ids(self.tokenizer, text + self.form.answer.format(code=code), marks)
             prompt_ids, answer_ids = self._split(joined, prompt_ids)
         else:
-            answer_ids = self._answer_ids(example.code, text, prompt_ids, data)
+            answer_ids = self._answer_ids(example.code, text, prompt_ids, marks)
         return Prompt(example, prompt_ids, answer_ids, tuple(shot.id for shot in shots), prefilled=prefilled)
+
+    def _marked(self, example: Example, shots: Sequence[Example]) -> tuple[str, Marks]:
+        """The prompt as text, with signs for the special tokens that the data spells in it or in the answer."""
+        text = self.text(example, shots)
+        marks = Marks.of(self.tokenizer, [example.code, *spelled_by(example, shots)], text)
+        if marks.signs:
+            text = self.text(marks.hidden_in(example), [*map(marks.hidden_in, shots)])
+        return text, marks
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
         """The prompt as text."""
@@ -68,22 +76,22 @@ class Encoder:
         border = min(len(prompt_ids), len(ids)) if border is None else border
         return ids[:border], ids[border:]
 
-    def _prompt_ids(self, text: str, data: Sequence[str]) -> list[int]:
+    def _prompt_ids(self, text: str, marks: Marks) -> list[int]:
         # A chat template writes the special tokens itself.
-        ids = token_ids(self.tokenizer, text, data, add_special_tokens=not self.form.chat)
+        ids = token_ids(self.tokenizer, text, marks, add_special_tokens=not self.form.chat)
         # Some tokenizers append their own eos to whatever they are given; a decoder's prompt must not end with one.
         appended = ids[-1:] == [self.tokenizer.eos_token_id] and not self.is_encoder_decoder and not self.form.chat
         return ids[:-1] if appended else ids
 
-    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int], data: Sequence[str]) -> list[int]:
-        text, end_id = self.form.answer.format(code=code), self.tokenizer.eos_token_id
+    def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int], marks: Marks) -> list[int]:
+        text, end_id = self.form.answer.format(code=marks.hide(code)), self.tokenizer.eos_token_id
         if self.form.chat:
             turn = answer_turn(self.tokenizer)
             text, end_id = turn.before + text + turn.after, turn.end_id
-        ids = self._ids_after(prompt, prompt_ids, text, [*data, code])
+        ids = self._ids_after(prompt, prompt_ids, text, marks)
         return ids if ids[-1:] == [end_id] else [*ids, end_id]
 
-    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str, data: Sequence[str]) -> list[int]:
+    def _ids_after(self, prompt: str, prompt_ids: list[int], answer: str, marks: Marks) -> list[int]:
         """The ids of an answer that follow those of its prompt.
 
         Where the whole does not begin with the prompt's ids, a line break stands for the prompt: SentencePiece puts its
@@ -91,11 +99,11 @@ class Encoder:
         """
         if not (self.apart or self.is_encoder_decoder):
             for before in (prompt, "\n"):
-                ids = prompt_ids if before is prompt else self._prompt_ids(before, ())
-                whole = self._prompt_ids(before + answer, data)
+                ids = prompt_ids if before is prompt else self._prompt_ids(before, marks)
+                whole = self._prompt_ids(before + answer, marks)
                 if whole[: len(ids)] == ids:
                     return whole[len(ids) :]
-        return token_ids(self.tokenizer, answer, data, add_special_tokens=self.is_encoder_decoder)
+        return token_ids(self.tokenizer, answer, marks, add_special_tokens=self.is_encoder_decoder)
 
     def encode_answers(
         self, examples: Sequence[Example], max_length: int | None, pick: random.Random | None = None
@@ -111,13 +119,14 @@ class Encoder:
             answers = [code for code in (example.code, *example.other_codes) if code.strip()]
             if pick is not None and answers:
                 answers = [pick.choice(answers)]
-            prompt, text = self.encode(example), self.text(example)
+            prompt = self.encode(example)
             for code in answers:
                 answered = replace(example, code=code)
                 if code != example.code and self.form.joined:
                     prompt = self.encode(answered)
                 elif code != example.code:  # the instruction, often the longer part, stays as it is encoded
-                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids, spelled_by(example, ()))
+                    text, marks = self._marked(answered, ())
+                    answer_ids = self._answer_ids(code, text, prompt.prompt_ids, marks)
                     prompt = replace(prompt, example=answered, answer_ids=answer_ids)
                 # The paper's code counted the end-of-sequence token of a joined text, though it has no loss.
                 if max_length is None or len(prompt) + self.form.joined <= max_length:

@@ -1,42 +1,93 @@
 """Texts of the data as token ids: what spells a special token there (`</s>`, `<|endoftext|>`) stays text.
 
-ids = token_ids(tokenizer, "<s>### Instruction:\\nsplit at `</s>`\\n", ["split at `</s>`"])
-lost = [text for text in references if not is_kept(tokenizer, text)]
+    marks = Marks.of(tokenizer, ["split at `</s>`"])
+    ids = token_ids(tokenizer, f"<s>### Instruction:\\n{marks.hide('split at `</s>`')}\\n", marks)
+    lost = [text for text in references if not is_kept(tokenizer, text)]
+
+The tokens are hidden before a template is filled with the data: afterwards the template's own could not be told apart
+from those of the data, which a template may also strip or cut.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 from raypeft.metrics.exact_match import matches
+from raypeft.records import Example
 
 PRIVATE = range(0xE000, 0xF900)
-"""Code points that Unicode leaves to private use; one stands for each special token while a text is cut."""
+"""Code points that Unicode leaves to private use; one stands for each special token that the data spells."""
 
 
-def token_ids(tokenizer: Any, text: str, data: Iterable[str], add_special_tokens: bool = True) -> list[int]:
-    """The token ids of `text`. Special tokens are read only outside of the texts `data` that are in it."""
-    special = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
-    spelled = [each for each in data if any(token in each for token in special)]
-    if not spelled:
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Signs of one character that stand, in a prompt's text, for the special tokens that its data spells."""
+
+    signs: Mapping[str, str] = field(default_factory=dict)
+    """Token -> sign; longer tokens first."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, data: Iterable[str], around: str = "") -> Marks:
+        """Those for the texts `data`; none of the signs is in them, or in the text `around` them."""
+        whole = "\0".join(data)
+        spelled = [token for token in special_tokens(tokenizer) if token in whole]
+        free = (chr(code) for code in PRIVATE if chr(code) not in whole and chr(code) not in around)
+        return cls(dict(zip(spelled, free, strict=False)))
+
+    def hide(self, text: str) -> str:
+        """A text of the data with signs in place of special tokens."""
+        for token, sign in self.signs.items():
+            text = text.replace(token, sign)
+        return text
+
+    def shown(self, text: str) -> str:
+        """The text as the data has it."""
+        for token, sign in self.signs.items():
+            text = text.replace(sign, token)
+        return text
+
+    def hidden_in(self, example: Example) -> Example:
+        """An example whose instruction, code and earlier exchanges have signs."""
+        if not self.signs:
+            return example
+        nl, code, starter = map(self.hide, (example.nl, example.code, example.starter_code))
+        earlier = tuple(map(self.hidden_in, example.earlier))
+        return replace(example, nl=nl, code=code, starter_code=starter, earlier=earlier)
+
+
+NO_MARKS = Marks()
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """All texts that the tokenizer reads as special tokens, longer ones first."""
+    found = {*tokenizer.all_special_tokens, *_added(tokenizer, len(tokenizer))} - {""}
+    return sorted(found, key=len, reverse=True)
+
+
+@lru_cache(maxsize=4)
+def _added(tokenizer: Any, size: int) -> tuple[str, ...]:
+    """The added tokens that are marked as special, though the tokenizer may have no name for them (`<|eot_id|>` of
+    Llama 3). Kept while the tokenizer has as many tokens: to ask for them takes milliseconds."""
+    return tuple(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+
+
+def token_ids(tokenizer: Any, text: str, marks: Marks = NO_MARKS, add_special_tokens: bool = True) -> list[int]:
+    """The token ids of `text`, in which `marks` are text of the data and all else is read as the tokenizer does."""
+    if not any(sign in text for sign in marks.signs.values()):
         ids: list[int] = tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
         return ids
-    pattern = re.compile("|".join(map(re.escape, special)))
-    free = (chr(code) for code in PRIVATE if chr(code) not in text)
-    signs = dict(zip(special, free, strict=False))
-    for each in sorted(set(spelled), key=len, reverse=True):
-        text = text.replace(each, pattern.sub(lambda found: signs[found[0]], each))
-    tokens = {sign: token for token, sign in signs.items()}
+    special = re.compile("|".join(map(re.escape, special_tokens(tokenizer))))
     ids = []
-    for part in re.split(f"({pattern.pattern})", text):
-        if part in signs:
+    for part in re.split(f"({special.pattern})", text):
+        if special.fullmatch(part):
             ids.append(tokenizer.convert_tokens_to_ids(part))
         elif part:
-            plain = "".join(tokens.get(sign, sign) for sign in part)
-            ids += _plain_ids(tokenizer, plain, pattern)
+            ids += _plain_ids(tokenizer, marks.shown(part), special)
     return _with_special_tokens(tokenizer, ids) if add_special_tokens else ids
 
 
@@ -48,7 +99,8 @@ def _plain_ids(tokenizer: Any, text: str, special: re.Pattern[str]) -> list[int]
         return ids
 
     ids = read(text)
-    if not (set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}) & set(ids):
+    special_ids = set(tokenizer.convert_tokens_to_ids(special_tokens(tokenizer)))
+    if not (special_ids - {tokenizer.unk_token_id}) & set(ids):
         return ids
     # A Unigram vocabulary, such as T5's, has them as pieces of its own: none of them reaches over a cut.
     cuts = [0, *(found.start() + 1 for found in special.finditer(text)), len(text)]
@@ -60,7 +112,8 @@ def is_kept(tokenizer: Any, text: str) -> bool:
 
     What it does not give back (the braces of T5, a run of blanks) no candidate can have.
     """
-    ids = token_ids(tokenizer, text, [text], add_special_tokens=False)
+    marks = Marks.of(tokenizer, [text])
+    ids = token_ids(tokenizer, marks.hide(text), marks, add_special_tokens=False)
     decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return matches(str(decoded), text)
 

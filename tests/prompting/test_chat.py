@@ -62,3 +62,13 @@ def test_a_chat_of_several_exchanges_is_what_the_template_makes_of_its_messages(
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert tokenizer.decode(prompt.prompt_ids) == text
     assert prompt.prompt_ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3, "that of the data is plain text"
+
+
+@pytest.mark.parametrize("instruction", ["say <|end|> now \n", "<|end|>", " <|end|>"])
+def test_a_template_that_strips_instructions_adds_its_own_tokens_and_reads_none_in_them(instruction):
+    tokenizer = chat_tokenizer(LLAMA2)
+    chat = Example("c", instruction, "x", earlier=(Example("c.0", "sort", " <|end|> "),))
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(chat)
+    assert prompt.prompt_ids.count(tokenizer.eos_token_id) == 1, "that of the turn before"
+    messages = [turn("user", "sort"), turn("assistant", " <|end|> "), turn("user", instruction)]
+    assert tokenizer.decode(prompt.prompt_ids) == tokenizer.apply_chat_template(messages, tokenize=False)

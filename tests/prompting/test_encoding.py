@@ -19,9 +19,10 @@ TRAIN = [Example(str(number), f"add {number}", f"x + {number}") for number in ra
 
 
 class ToyTokenizer:
-    """The toy model's own tokenizer file behind the two calls that prompts make of a Transformers tokenizer."""
+    """The toy model's own tokenizer file behind the calls that prompts make of a Transformers tokenizer."""
 
     all_special_tokens: ClassVar[list[str]] = []
+    added_tokens_decoder: ClassVar[dict[int, Any]] = {}
 
     def __init__(self, bos: bool = False, adds_eos: bool = False) -> None:
         self.file = Tokenizer.from_file(str(TOY_FOLDER / "tokenizer.json"))
@@ -33,6 +34,9 @@ class ToyTokenizer:
         before = [self.eos_token_id - 1] if self.bos and add_special_tokens else []
         after = [self.eos_token_id] if self.adds_eos and add_special_tokens else []
         return {"input_ids": [*before, *ids, *after]}
+
+    def __len__(self) -> int:
+        return int(self.file.get_vocab_size()) + 2
 
     def decode(self, ids: list[int]) -> str:
         return str(self.file.decode(ids, skip_special_tokens=False))

@@ -1,13 +1,13 @@
 """Data stays text: what spells a special token there is none, and what a tokenizer loses is known."""
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from raypeft.data import DATASETS
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
-from raypeft.prompting.plain_text import is_kept, token_ids
+from raypeft.prompting.plain_text import Marks, is_kept, token_ids
 from raypeft.records import Example, Form
 
 TOY = AutoTokenizer.from_pretrained(TOY_FOLDER)
@@ -25,29 +25,45 @@ def t5_like() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", unk_token="<unk>")
 
 
+def ids_of(tokenizer: PreTrainedTokenizerFast, data: str, around: str = "{}", ends: bool = True) -> list[int]:
+    """The token ids of a text of the data inside another."""
+    marks = Marks.of(tokenizer, [data], around)
+    return token_ids(tokenizer, around.format(marks.hide(data)), marks, ends)
+
+
 def test_a_special_token_that_the_data_spells_is_text() -> None:
     text = "split `x` at <|end|> and <|pad|>"
-    ids = token_ids(TOY, text, [text])
+    ids = ids_of(TOY, text)
     assert END not in ids and PAD not in ids
     assert TOY.decode(ids, skip_special_tokens=True) == text
 
 
 def test_a_special_token_of_the_template_is_one() -> None:
-    data = "a <|end|> b"
-    ids = token_ids(TOY, f"<|pad|>{data}<|end|>", [data])
-    assert (ids[0], ids[-1]) == (PAD, END)
-    assert END not in ids[1:-1]
+    for data in ("a <|end|> b", "<|end|>"):
+        ids = ids_of(TOY, data, "<|pad|>{}<|end|>")
+        assert (ids[0], ids[-1]) == (PAD, END)
+        assert END not in ids[1:-1]
+
+
+def test_an_added_token_that_is_special_is_text_though_the_tokenizer_has_no_name_for_it() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    tokenizer.add_tokens([AddedToken("<|eot_id|>", special=True), AddedToken("<tool_call>", special=False)])
+    turn, call = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<tool_call>"])
+    assert turn not in ids_of(tokenizer, "print('<|eot_id|>')")
+    assert ids_of(tokenizer, "a", "{}<|eot_id|>")[-1] == turn
+    assert is_kept(tokenizer, "print('<|eot_id|>')")
+    assert call in ids_of(tokenizer, "x = '<tool_call>'"), "it is no control token"
 
 
 def test_texts_without_special_tokens_are_tokenised_as_ever() -> None:
     for example in DATASETS["toy"].load(None, None)["test"][:50]:
-        assert token_ids(TOY, example.nl, [example.nl]) == TOY(example.nl)["input_ids"]
+        assert ids_of(TOY, example.nl) == TOY(example.nl)["input_ids"]
 
 
 def test_a_tokenizer_that_ends_every_text_ends_this_one_too(t5_like: PreTrainedTokenizerFast) -> None:
-    assert token_ids(t5_like, "a </s> b", ["a </s> b"])[-1] == 1
-    assert token_ids(t5_like, "a </s> b", ["a </s> b"]).count(1) == 1
-    assert 1 not in token_ids(t5_like, "a </s> b", ["a </s> b"], add_special_tokens=False)
+    assert ids_of(t5_like, "a </s> b")[-1] == 1
+    assert ids_of(t5_like, "a </s> b").count(1) == 1
+    assert 1 not in ids_of(t5_like, "a </s> b", ends=False)
 
 
 @pytest.mark.parametrize("form", [Form(), Form(before="<|pad|>")])
