@@ -18,7 +18,7 @@ from typing import Any
 
 from raypeft import events
 from raypeft.decoding.decoders import decoder_for
-from raypeft.decoding.search import Search
+from raypeft.decoding.search import Decoder, Search
 from raypeft.events import Listener, Stage
 from raypeft.gpu import free_memory, is_out_of_memory
 from raypeft.records import Candidate, Prompt
@@ -69,7 +69,7 @@ def batches(
     """The places of each batch of prompts and their candidates, but for the `done` first ones in `decoding_order`.
 
     When the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is
-    raised.
+    raised. Raises FloatingPointError where the model's scores are NaN.
     """
     model.eval()
     decoder = decoder_for(model, tokenizer, search, prompts)
@@ -85,5 +85,20 @@ def batches(
             batch_size //= 2
             free_memory()
             continue
+        _check_numbers(decoder, [prompts[index] for index in batch])
         yield batch, found
         done += len(batch)
+
+
+def _check_numbers(decoder: Decoder, prompts: Sequence[Prompt]) -> None:
+    """Raise FloatingPointError where scores of a batch were NaN: its candidates are no answers of the model.
+
+    A model may be broken for some prompts alone, such as longer ones than it was checked with.
+    """
+    if decoder.nan_step is None:
+        return
+    lengths = [len(prompt.prompt_ids) for prompt in prompts]
+    size = str(min(lengths)) if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)}"
+    raise FloatingPointError(f"the scores of the model must be numbers but are NaN at token {decoder.nan_step} of an "
+                             f"answer to prompts of {size} tokens (the first: {prompts[0].example.id}; computed in "
+                             f"{str(decoder.model.dtype).removeprefix('torch.')})")  # fmt: skip

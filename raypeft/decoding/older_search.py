@@ -13,6 +13,7 @@ alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -103,6 +104,10 @@ class OlderSearch:
     def sum_of(self, example: int, tokens: Sequence[int]) -> float | None:
         """The sum of log-probabilities, in nats, of a candidate's tokens, its end included."""
         return self.sums.get((example, tuple(tokens)))
+
+    def nan_step(self) -> int | None:
+        """The first step, from 1, at which a score of some beam was NaN."""
+        return min((len(tokens) for (_, tokens), total in self.sums.items() if math.isnan(total)), default=None)
 
     def __call__(
         self,

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from raypeft.decoding.stopping import first_nan
+
 
 def noise(seed: int, example_id: str, candidate: int, length: int) -> np.ndarray:
     """`length` uniform numbers in [0, 1) that depend on seed, example and candidate only, by Philox counters."""
@@ -68,6 +70,10 @@ class KeyedPicks(LogitsProcessor):
             for length in range(1, len(tokens) + 1):
                 found[row, tuple(tokens[:length])] = self.sum_of(row, tokens[:length])
         return found
+
+    def nan_step(self) -> int | None:
+        """The first step, from 1, at which a score of some row was NaN. Fetched for all steps at once."""
+        return first_nan(self.log_probs)
 
     def sum_of(self, row: int, tokens: Sequence[int]) -> float:
         """The sum of log-probabilities, in nats, of a row's tokens, its end included."""

@@ -78,6 +78,8 @@ class Decoder:
         """The model whose `generate` is called."""
         self.listener: BeamScores | KeyedPicks | OlderSearch | None = None
         """Of the batch that was decoded last."""
+        self.nan_step: int | None = None
+        """The first step of that batch, from 1, at which the model's scores were NaN. None: they were numbers."""
         self.ends = Ends(tokenizer, search.stop, search.end_ids, search.older is not None, search.opening)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
@@ -121,7 +123,7 @@ class Decoder:
             logits_processor=LogitsProcessorList([] if isinstance(listener, OlderSearch) else [listener]),
             stopping_criteria=StoppingCriteriaList(criteria),
         )
-        self.listener = listener
+        self.listener, self.nan_step = listener, listener.nan_step()
         if isinstance(listener, OlderSearch):
             answers = [tokens for beams in listener.found for tokens in beams]
         else:

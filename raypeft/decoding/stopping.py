@@ -198,6 +198,10 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
             for beam, value in zip(beams, values, strict=True)
         }
 
+    def nan_step(self) -> int | None:
+        """The first step, from 1, at which a score of some beam was NaN. Fetched for all steps at once."""
+        return first_nan([sums for _, sums in self.steps])
+
     def sum_of(self, example: int, tokens: Sequence[int]) -> float | None:
         """The sum of log-probabilities, in nats, of a candidate's tokens, its end included."""
         if not 0 < len(tokens) <= len(self.steps):
@@ -206,6 +210,14 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
         chosen, sums = self.steps[step] = tuple(each.cpu() for each in self.steps[step])  # type: ignore[assignment]
         same = (chosen[example] == torch.tensor(tokens)).all(dim=-1).nonzero()
         return float(sums[example, same[-1, 0]]) if len(same) else None
+
+
+def first_nan(steps: Sequence[torch.Tensor]) -> int | None:
+    """The first of the steps, from 1, that has a NaN. None: no step has one."""
+    if not steps:
+        return None
+    broken = torch.stack([each.isnan().any() for each in steps]).nonzero()
+    return int(broken[0]) + 1 if len(broken) else None
 
 
 def _places(wanted: torch.Tensor, among: torch.Tensor) -> torch.Tensor:

@@ -300,3 +300,21 @@ def test_the_search_ends_a_candidate_at_the_end_of_a_turn(base, splits, how):
     ended = [each for beams in found for each in beams if each.stop_reason == "eos"]
     assert any(base.tokenizer.decode(tokens[2]) in each.text for each in ended)
     assert all(each.log_probability is not None and each.log_probability < 0 for each in ended)
+
+
+@pytest.mark.parametrize("path", ["shared", "plain"])
+@pytest.mark.parametrize("search", [{"num_beams": 3}, {"num_beams": 3, "older": "4.44"}, {"do_sample": True}, {}],
+                         ids=["beams", "older", "samples", "greedy"])  # fmt: skip
+def test_scores_that_are_no_numbers_are_no_answers_and_the_step_is_named(base, splits, monkeypatch, path, search):
+    def broken(logits):
+        reads = next(steps)
+        return torch.full_like(logits, float("nan")) if reads == 3 else logits
+
+    head, prompts = base.model.lm_head, queries(base, splits, 0, 2)
+    forward = head.forward
+    monkeypatch.setattr(head, "forward", lambda states: broken(forward(states)))
+    wanted = Search(max_new_tokens=6, path=path, **search)
+    # The shared path reads the prompts, and what they have in common, before the first token is scored.
+    steps = iter(range(1, 100)) if path == "plain" else iter(range(-1, 100))
+    with pytest.raises(FloatingPointError, match=r"NaN at token 3 of an answer to prompts of \d+"):
+        generate(base.model, base.tokenizer, prompts, wanted)
