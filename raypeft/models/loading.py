@@ -21,6 +21,7 @@ from raypeft.models.classes import from_config
 from raypeft.models.folders import is_lfs_pointer, weight_files, weights_problem, weights_revision
 from raypeft.models.kinds import model_problem
 from raypeft.models.limits import context_length
+from raypeft.models.loaded import check_finite, left_out
 from raypeft.models.settling import settle_config, settle_tokens
 from raypeft.models.table import INSTEAD, ModelFamily, Weights, downloaded, family_of, folder_problem, quantized_by
 
@@ -98,11 +99,11 @@ def load_base(model: str, path: str | None = None, revision: str | None = None, 
     family = family_of(model, path)
     source = Path(path or family.home).expanduser()
     where = _where(source, path or family.home, revision)
-    loaded = _load_weights(where, weights)
+    loaded, left = _load_weights(where, weights)
     check_causal(loaded)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     stored = loaded.generation_config.eos_token_id
-    notes = [_adapter_note(where), settle_tokens(loaded, tokenizer)]
+    notes = [_adapter_note(where), left, settle_tokens(loaded, tokenizer)]
     loaded.requires_grad_(False)
     if family.architecture is None:
         # Of a model that planning could not know, the loaded config tells which layers adapters go to.
@@ -151,7 +152,8 @@ def _check_pickled(folder: Path) -> None:
                                  f"quantised checkpoints do; {INSTEAD}")  # fmt: skip
 
 
-def _load_weights(where: dict[str, str], weights: Weights) -> Any:
+def _load_weights(where: dict[str, str], weights: Weights) -> tuple[Any, str | None]:
+    """The model, and what the row says of tensors that it has no place for."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -159,8 +161,9 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
     if quantized and "gguf_file" in where:
         # Transformers quantises only checkpoints that are not quantised themselves: a copy of plain weights is one.
         with tempfile.TemporaryDirectory(prefix="raypeft-gguf-") as folder:
-            _load_weights(where, "half").save_pretrained(folder)
-            return _load_weights({"pretrained_model_name_or_path": folder}, weights)
+            plain, left = _load_weights(where, "half")
+            plain.save_pretrained(folder)
+            return _load_weights({"pretrained_model_name_or_path": folder}, weights)[0], left
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = gpu.half() if device == "cuda" and weights != "float32" else torch.float32
     config = AutoConfig.from_pretrained(**where)
@@ -183,6 +186,7 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
     )
     settle_config(loaded.config)
     _check_complete(where, report)
+    check_finite(where["pretrained_model_name_or_path"], loaded)
     for module in loaded.modules() if weights == "nf4" else ():
         # On CPUs with AVX-512 bitsandbytes packs the weights at the first evaluation into a form that passes no
         # gradients on (0.50): training after it would go on without learning anything.
@@ -193,7 +197,7 @@ def _load_weights(where: dict[str, str], weights: Weights) -> Any:
         loaded.is_quantized, loaded.hf_quantizer = False, None
         if hasattr(loaded.config, "quantization_config"):
             del loaded.config.quantization_config
-    return loaded
+    return loaded, left_out(report["unexpected_keys"])
 
 
 def _quantization(weights: Weights, compute_dtype: Any) -> Any:

@@ -55,14 +55,20 @@ def settle_tokens(model: Any, tokenizer: Any) -> str | None:
         config.eos_token_id = eos
         config.pad_token_id = tokenizer.pad_token_id
     model.generation_config = _plain_generation(model)
+    if model.config.is_encoder_decoder:  # what training begins answers with is what decoding does
+        model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id
     return "; ".join(notes) or None
 
 
 def _plain_generation(model: Any) -> Any:
-    """A generation config with the ids of special tokens and nothing else of the checkpoint's."""
+    """A generation config with the ids of special tokens and nothing else of the checkpoint's.
+
+    Some checkpoints name the token that starts the decoder in generation_config.json alone, which Transformers' own
+    `generate` asks first.
+    """
     from transformers import GenerationConfig
 
-    found = GenerationConfig.from_model_config(model.config)
-    ids = {name: getattr(found, name)
+    sources = model.generation_config, GenerationConfig.from_model_config(model.config)
+    ids = {name: next((found for each in sources if (found := getattr(each, name)) is not None), None)
            for name in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")}  # fmt: skip
     return GenerationConfig(**ids, use_cache=True)

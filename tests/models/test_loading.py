@@ -329,3 +329,44 @@ def test_what_a_checkpoint_says_of_caches_outputs_and_decoding_changes_no_candid
         if "use_cache" not in switches:
             (folder / "generation_config.json").write_text(json.dumps(switches))
         assert candidates(str(folder)) == expected, switches
+
+
+def edited(folder, kind, small_model, change):
+    """A copy of a small model whose stored tensors `change` has edited."""
+    shutil.copytree(small_model(kind), folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(change(weights), folder / "model.safetensors", metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_finite_numbers_are_refused_by_their_name(tmp_path, small_model, value):
+    def change(weights):
+        weights["transformer.h.1.ln_1.weight"][-1] = value
+        return weights
+
+    copy = edited(tmp_path / "copy", "codegen", small_model, change)
+    with pytest.raises(ValueError, match=r"must be finite numbers but transformer\.h\.1\.ln_1\.weight are not"):
+        load_base(copy)
+
+
+def test_tensors_without_a_place_are_left_out_and_the_notes_name_them(tmp_path, small_model):
+    names = [f"model.layers.{layer}.self_attn.q_proj.lora_{part}" for layer in (0, 1) for part in "AB"]
+
+    def change(weights):
+        return weights | {name: torch.ones(2) for name in names}
+
+    notes = load_base(edited(tmp_path / "copy", "llama", small_model, change)).notes
+    assert notes == (f"4 tensors of the checkpoint have no place in the model and were left out ({', '.join(names[:3])}"
+                     f" and 1 more)")  # fmt: skip
+
+
+def test_a_start_of_answers_that_generation_config_json_alone_has_is_kept(tmp_path, small_model):
+    shutil.copytree(small_model("t5"), tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    del config["decoder_start_token_id"]
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    stored = json.loads((tmp_path / "copy" / "generation_config.json").read_text())
+    (tmp_path / "copy" / "generation_config.json").write_text(json.dumps(stored | {"decoder_start_token_id": 7}))
+    base = load_base(str(tmp_path / "copy"))
+    assert base.model.generation_config.decoder_start_token_id == base.model.config.decoder_start_token_id == 7
