@@ -81,8 +81,8 @@ COLUMNS = (
     Column(
         "references_lost",
         int,
-        "Test examples whose reference answer the model's tokenizer does not give back (T5's has no braces), so that "
-        "no candidate can match it",
+        "Test examples whose reference answer, or first official solution, the model's tokenizer does not give back "
+        "(T5's has no braces), so that no candidate can match it",
         "examples",
     ),
 )
@@ -120,11 +120,10 @@ def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequenc
     return {"decoding_path": chosen.path, "decoding_note": chosen.note, "generation_batch_size": together}
 
 
-def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
-    """How many references the model cannot write, by column; empty where answers are not judged by references."""
-    if "reference" not in context.dataset.judged_by:
-        return {}
-    return {"references_lost": sum(not is_kept(base.tokenizer, example.code) for example in examples)}
+def lost_references(base: Base, examples: Sequence[Example]) -> dict[str, int]:
+    """How many references or official solutions the model cannot write, by column; empty where the data has none."""
+    codes = [example.code for example in examples if example.code]
+    return {"references_lost": sum(not is_kept(base.tokenizer, code) for code in codes)} if codes else {}
 
 
 def answer(

@@ -4,13 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 from chat_templates import chat_tokenizer
+from tokenizers import normalizers
+from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
 from raypeft.decoding.stopping import Opening
+from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.trials import make_trial
-from raypeft.trial.answer import candidate_columns
+from raypeft.trial.answer import candidate_columns, lost_references
 from raypeft.trial.context import TrialContext
 from raypeft.trial.searching import search, stop_strings
 
@@ -100,3 +103,11 @@ def test_under_paper_beams_are_those_of_its_transformers_and_end_as_the_checkpoi
 def test_what_opens_an_answer_is_left_out_but_not_in_the_papers_reading(tuning_method, fields, opening):
     asked = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
     assert search(TrialContext(asked, "s", store=None), BASE).opening == opening
+
+
+def test_a_solution_that_the_tokenizer_loses_counts_whether_answers_are_compared_or_tested():
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("{", "")  # T5's has no braces
+    examples = [Example("0", "add", "x", tests="{}"), Example("1", "add", "{x}", tests="{}"), Example("2", "add", "")]
+    assert lost_references(SimpleNamespace(tokenizer=tokenizer), examples) == {"references_lost": 1}
+    assert lost_references(SimpleNamespace(tokenizer=tokenizer), examples[2:]) == {}
