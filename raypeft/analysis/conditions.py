@@ -23,11 +23,13 @@ PLACES = ("model_path", "dataset_path", "test_dataset_path", "model_revision", "
           "test_dataset_revision", "declared", "test_declared")  # fmt: skip
 """Where model and data were loaded from. Two places can hold the same, which `VERSIONS` tells."""
 VERSIONS = {
-    "test_resolved_revision": ("test_dataset", "versions of the data"),
-    "dataset_resolved_revision": ("dataset", "versions of the data"),
-    "model_resolved_revision": ("model", "weights"),
+    "test_resolved_revision": ("test_dataset", "loaded from different versions of the data"),
+    "dataset_resolved_revision": ("dataset", "loaded from different versions of the data"),
+    "model_resolved_revision": ("model", "loaded from different weights"),
+    "sandbox_tier": ("test_dataset", "judged in sandboxes of different tiers"),
 }
-"""Columns that say which data and which weights were loaded: the field that they are versions of, and what they are."""
+"""Columns that say which data and weights were loaded and how programs were isolated: the field that they belong to,
+and what trials were that differ in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _same_versions(condition: Condition, other: Condition) -> str:
     for column, (field_, what) in VERSIONS.items():
         ours, theirs = ({row.get(column) for row in each.rows} - {None} for each in (condition, other))
         if ours and theirs and ours != theirs and condition.fields[field_] == other.fields[field_]:
-            return f"their {column} differs: they were loaded from different {what}"
+            return f"their {column} differs: they were {what}"
     return ""
 
 

@@ -100,6 +100,24 @@ def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
     ]
 
 
+def versions_text(made: Sequence[Comparison]) -> list[str]:
+    """One sentence for each pair of versions of raypeft that were compared with each other: both may measure alike, so
+    the comparisons stand, but nobody should have to find out."""
+    found: dict[str, dict[str, None]] = {}
+    for each in made:
+        ours, theirs = ({row["raypeft_version"] for row in side.rows if row.get("raypeft_version")}
+                        for side in (each.condition, each.baseline))  # fmt: skip
+        if ours and theirs and ours != theirs:
+            versions = f"{', '.join(sorted(ours))} against {', '.join(sorted(theirs))}"
+            found.setdefault(versions, {})[f"{each.condition.label} ({each.condition.ids})"] = None
+    return [
+        f"compared across versions of raypeft, {versions}: {', '.join([*names][:3])}"
+        f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; the changes between them may be a part of the "
+        f"differences"
+        for versions, names in found.items()
+    ]
+
+
 def p_text(value: float) -> str:
     """A p-value as tables show it."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from raypeft.analysis.choosing import best_table
 from raypeft.analysis.comparisons import compare
 from raypeft.analysis.conditions import parse_baseline
-from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table
+from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table, versions_text
 from raypeft.analysis.folder import open_results, say_damaged
 from raypeft.analysis.ranking import ranks_table
 from raypeft.analysis.report.terminal import MOST_LINES
@@ -87,7 +87,7 @@ def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
         return [best], [] if best[2] else ["nothing to choose from: needs a method with several conditions"]
     compared = compare(rows, store, parse_baseline(options.baseline, rows, declared), declared)
     shown = [over_seeds_table(rows, declared), against_table(compared.made)]
-    notes = left_out_text(compared.left_out)
+    notes = [*left_out_text(compared.left_out), *versions_text(compared.made)]
     if not any(lines for *_, lines in shown) and not notes:
         notes = ["nothing to compare: needs two finished trials of the same model and dataset, or one with two seeds"]
     return shown, notes

@@ -105,10 +105,18 @@ def test_several_baselines_are_not_chosen_between(store):
     assert baselines(store, "lora", "lora_r=8")["zero_shot"] == "lora r 8"
 
 
-def test_other_versions_of_the_data_are_not_compared(store):
-    add(store, "zero_shot", [0, 0], row={"dataset_resolved_revision": "a"})
-    add(store, "lora", [1, 0], row={"dataset_resolved_revision": "b"})
-    assert "loaded from different versions of the data" in baselines(store)["lora r 16"]
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("dataset_resolved_revision", "loaded from different versions of the data"),
+        ("model_resolved_revision", "loaded from different weights"),
+        ("sandbox_tier", "judged in sandboxes of different tiers"),
+    ],
+)
+def test_trials_of_other_data_weights_or_sandboxes_are_not_compared(store, column, told):
+    add(store, "zero_shot", [0, 0], row={column: "A"})
+    add(store, "lora", [1, 0], row={column: "B"})
+    assert baselines(store) == {"lora r 16": f"their {column} differs: they were {told}"}
 
 
 @pytest.mark.parametrize(

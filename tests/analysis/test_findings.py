@@ -98,3 +98,12 @@ def test_ranks_are_printed(store, capsys):
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     assert main([str(tmp_path / "none")]) == 2
     assert "holds no trials/" in capsys.readouterr().err
+
+
+def test_a_comparison_across_versions_of_raypeft_is_made_and_said(store, capsys):
+    add(store, "zero_shot", [0] * 8, row={"raypeft_version": "0.1.0"})
+    add(store, "icl", [1] * 8, row={"raypeft_version": "0.1.0"})
+    newer = add(store, "lora", [1] * 8, row={"raypeft_version": "0.2.0"})
+    text = said(store, capsys, "--markdown")
+    assert f"| {newer} | zero_shot " in text
+    assert f"compared across versions of raypeft, 0.2.0 against 0.1.0: lora r 16 ({newer}); the changes" in text
