@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import NAME
 from raypeft.methods.projections import attention, feed_forward, linear_names_of
-from raypeft.methods.targets import check_names, check_rank, linear_names, rank_problem, unknown_layers
+from raypeft.methods.targets import check_names, check_rank, linear_names, rank_problem, towers_pattern, unknown_layers
 from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.mistakes import nearest
 from raypeft.models.architectures import Activations, Architecture
@@ -149,6 +149,7 @@ class Lora(LayerAdapter):
             lora_alpha=self.lora_alpha,
             lora_dropout=self.lora_dropout,
             target_modules=targets,
+            exclude_modules=towers_pattern(base.model),
             use_dora=self.use_dora,
             use_rslora=self.use_rslora,
             init_lora_weights=True if self.init_lora_weights == "default" else self.init_lora_weights,
@@ -235,7 +236,12 @@ class Ia3(LayerAdapter):
         # Named one by one or all together, the same layers get the same factors.
         names = inner if isinstance(targets, str) else targets
         rescaled = [each for each in names if each.rpartition(".")[2] in inner]
-        return IA3Config(task_type=base.task_type, target_modules=targets, feedforward_modules=rescaled)
+        return IA3Config(
+            task_type=base.task_type,
+            target_modules=targets,
+            exclude_modules=towers_pattern(base.model),
+            feedforward_modules=rescaled,
+        )
 
     def added_params(self, architecture: Architecture) -> int:
         # IA3 rescales the inputs of feed-forward layers and the outputs of attention layers.

@@ -9,6 +9,7 @@ or OLoRA only when it saves the trained adapter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -52,9 +53,33 @@ def rank_problem(rank: int, layer: str, inputs: int, outputs: int) -> str | None
 
 
 def linear_names(model: Any) -> list[str]:
-    """The last parts of the names of the model's linear layers, each once, without the output head."""
-    head = model.get_output_embeddings()
-    return [*dict.fromkeys(name.rpartition(".")[2] for name, *_ in _linears(model, but=head))]
+    """The last parts of the names of the linear layers that text goes through, each once, without the output head."""
+    head, towers = model.get_output_embeddings(), towers_pattern(model)
+    names = [name for name, *_ in _linears(model, but=head) if not (towers and re.fullmatch(towers, name))]
+    return [*dict.fromkeys(name.rpartition(".")[2] for name in names)]
+
+
+def towers_pattern(model: Any) -> str | None:
+    """A regular expression for the names of what a model has beside its text model, such as a vision tower.
+
+    Text never goes through it, so that an adapter there would have parameters and learn nothing. None: the whole model
+    is one for text.
+    """
+    if model.config.is_encoder_decoder or model.config.get_text_config() is model.config:
+        return None
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    text = next((name for name, module in model.named_modules() if module is decoder), "")
+    towers = dict.fromkeys(_beside(name, text) for name, *_ in _linears(model, but=head) if text)
+    return "|".join(rf"{re.escape(tower)}(\..*)?" for tower in towers if tower) or None
+
+
+def _beside(name: str, text: str) -> str | None:
+    """The beginning of a module's name by which it parts from that of the text model; None for one inside of it."""
+    parts = name.split(".")
+    for place, part in enumerate(text.split(".")):
+        if place >= len(parts) or parts[place] != part:
+            return ".".join(parts[: place + 1])
+    return None
 
 
 def _linears(model: Any, but: Any = None) -> Iterator[tuple[str, int, int]]:

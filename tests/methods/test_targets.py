@@ -3,7 +3,15 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM, RwkvConfig, RwkvForCausalLM
+from transformers import (
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Phi3Config,
+    Phi3ForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from raypeft.methods import Ia3, Lora, Method, PromptTuning
 from raypeft.models.loading import load_base
@@ -129,3 +137,26 @@ def test_virtual_tokens_need_a_text_to_begin_with_unless_they_begin_at_random() 
     with pytest.raises(ValidationError, match="prompt_tuning_init_text must have words"):
         PromptTuning(prompt_tuning_init_text=" ")
     assert PromptTuning(prompt_tuning_init="RANDOM", prompt_tuning_init_text="")
+
+
+@pytest.fixture(scope="module")
+def with_tower(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model for text and images: its vision tower has layers of the same names as its text model."""
+    folder = tmp_path_factory.mktemp("tower")
+    tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
+    torch.manual_seed(0)
+    text = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 28, "patch_size": 14}  # fmt: skip
+    config = Gemma3Config(text_config=text, vision_config=vision, eos_token_id=0, pad_token_id=1)
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("method", [Lora(), Lora(target_modules="all-linear"), Lora(target_modules=("q_proj",)), Ia3()])
+def test_what_text_never_goes_through_gets_no_adapter(with_tower: str, method: Method) -> None:
+    with method.applied(load_base(with_tower)) as model:
+        trained = [name for name, each in model.named_parameters() if each.requires_grad]
+    assert trained and all("language_model" in name for name in trained)
