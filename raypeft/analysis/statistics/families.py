@@ -1,7 +1,6 @@
 """Corrections for the number of comparisons.
 
     holm([0.01, 0.04, 0.03])            # within one family: the chance of even one false finding stays below 5 %
-    benjamini_hochberg(p_values)        # over many tables: of all findings, at most 5 % are false
 
 With twenty comparisons of trials that do not differ, one p-value below 0.05 is what chance gives.
 """
@@ -20,10 +19,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(order) - place) * p_values[index]))
         adjusted[index] = largest
     return adjusted
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given (Benjamini and Hochberg 1995; scipy's `false_discovery_control`)."""
-    from scipy import stats
-
-    return [float(each) for each in stats.false_discovery_control(p_values)] if len(p_values) else []

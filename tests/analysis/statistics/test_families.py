@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raypeft.analysis.statistics.families import benjamini_hochberg, holm
+from raypeft.analysis.statistics.families import holm
 
 P_VALUES = [0.01, 0.04, 0.03, 0.005]
 
@@ -13,14 +13,9 @@ def test_holms_adjusted_values_are_those_of_r():
     assert holm(P_VALUES) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
-def test_benjamini_and_hochbergs_adjusted_values_are_those_of_r():
-    # R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "BH")
-    assert benjamini_hochberg(P_VALUES) == pytest.approx([0.02, 0.04, 0.04, 0.02])
-
-
 def test_no_comparison_stays_none_and_a_single_one_as_it_is():
-    assert (holm([]), benjamini_hochberg([])) == ([], [])
-    assert (holm([0.2]), benjamini_hochberg([0.2])) == ([0.2], [0.2])
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
 
 
 def test_one_false_finding_among_twenty_comes_up_in_5_of_100_families():
