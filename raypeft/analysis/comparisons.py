@@ -3,19 +3,21 @@
     for comparison in compare(rows, store, baseline, declared).made:
         print(comparison.condition.label, comparison.difference, comparison.p_holm)
 
-One test for each case. With three seeds or more, seeds and examples are both chance (`two_level`). With fewer, examples
-alone are, and the comparison says so: McNemar's exact test for hits and misses, a permutation test for other scores.
+One test for each case. With three seeds or more of every side that has chance in it, seeds and examples are both chance
+(`raypeft.analysis.pairing`). With fewer, examples alone are, and the comparison says so: McNemar's exact test for hits
+and misses, a permutation test for other scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from raypeft.analysis.conditions import SEEDS, Baseline, Condition, Row, baseline_of, conditions
+from raypeft.analysis.conditions import Baseline, Condition, Row, baseline_of, conditions
+from raypeft.analysis.pairing import lacking_seeds, over_seeds_and_examples
 from raypeft.metrics.exact_match import values_of_matches
 from raypeft.metrics.metric import Answers, Score, Values
 from raypeft.metrics.scoring import values_by_example
@@ -41,10 +43,12 @@ class Comparison:
     detectable: float
     """The smallest difference that these seeds and examples would find with a chance of 80 %."""
     seeds: tuple[int, int]
-    """Of the condition and of the baseline, as far as they are used."""
+    """Of the condition and of the baseline."""
     examples: int
     counts_seeds: bool
     """Whether interval and p-value count other seeds as chance. If not, they count other test examples only."""
+    lacks_seeds: bool = False
+    """Whether a side that trains, or draws its shots, ran with too few seeds for other seeds to count as chance."""
     effect: str = ""
     """Effect size: odds ratio for hits and misses of one seed, A12 over seeds."""
     seeds_needed: int | None = None
@@ -63,11 +67,11 @@ class Comparison:
             return ""
         if self.counts_seeds and self.seeds_needed:
             return f"{self.seeds_needed} seeds"
-        examples = self.examples * (self.detectable / self.difference) ** 2
+        from raypeft.analysis.statistics.paired import examples_for
+
+        examples = examples_for(self.difference, self.detectable, self.examples, self.score.unit == "fraction")
         more = f"{examples:,.0f} test examples" if examples < 1e6 else ""
-        if not self.counts_seeds and max(self.seeds) > 1:
-            return " and ".join(filter(None, ("3 seeds or more", more)))
-        return more
+        return " and ".join(filter(None, ("3 seeds or more" if self.lacks_seeds else "", more)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,13 @@ def values_of_answers(read: Callable[[str, str], list[dict[str, Any]]], row: Row
 
 
 def compare_pairs(
-    pairs: Sequence[tuple[Condition, Condition]], values: dict[str, Values], score: Score
+    pairs: Sequence[tuple[Condition, Condition]], values: dict[str, Values], score: Score, declared: Declarations
 ) -> list[Comparison | None]:
     """Each first condition against its second by one score, corrected for all of them. None: they cannot be compared.
 
     `values` are those of `values_of` by the ids of the conditions' trials.
     """
-    found = [_by_score(condition, other, values, score) for condition, other in pairs]
+    found = [_by_score((condition, other), values, score, declared) for condition, other in pairs]
     corrected = iter(_corrected([each for each in found if isinstance(each, Comparison)]))
     return [next(corrected) if isinstance(each, Comparison) else None for each in found]
 
@@ -151,91 +155,82 @@ def _by_each_score(
     condition: Condition, other: Condition, values: dict[str, Values], declared: Declarations
 ) -> tuple[list[Comparison], str]:
     """The comparisons that can be made, and, where there are none, why."""
-    found = [_by_score(condition, other, values, score) for score in declared.scores]
+    found = [_by_score((condition, other), values, score, declared) for score in declared.scores]
     lacks = [each for each in found if isinstance(each, str) and each]
     made = [each for each in found if isinstance(each, Comparison)]
     return made, lacks[-1] if lacks else "the folder holds neither example_scores nor candidates of both"
 
 
-def _by_score(condition: Condition, other: Condition, values: dict[str, Values], score: Score) -> Comparison | str:
+def _by_score(
+    pair: tuple[Condition, Condition], values: dict[str, Values], score: Score, declared: Declarations
+) -> Comparison | str:
     """The comparison by one score, or why there is none; empty where a side has no values of single examples."""
-    pairs = paired_seeds(condition.rows, other.rows)
-    tables = [[values[row["id"]].get(score.name, {}) for row in side] for side in pairs]
+    tables = [[values[row["id"]].get(score.name, {}) for row in side.rows] for side in pair]
     if not all(table for side in tables for table in side):
         return ""
-    if any(table.keys() != tables[0][0].keys() for side in tables for table in side):
+    first = tables[0][0]
+    if any(table.keys() != first.keys() for side in tables for table in side):
         sizes = dict.fromkeys(len(table) for side in tables for table in side)
         return f"they were scored on other test examples ({' and '.join(map(str, sizes))})"
-    if len(tables[0][0]) < 2:
+    if len(first) < 2:
         return "a comparison needs two or more test examples but they have one"
-    hits = [[values[row["id"]].get(score.hits or "", {}) for row in side] for side in pairs]
-    ours, theirs = (_array(side) for side in tables)
-    both = (_array(hits[0]), _array(hits[1])) if all(table for side in hits for table in side) else None
-    return _compared(condition, other, score, (ours, theirs), both)
+    hits = [[values[row["id"]].get(score.hits or "", {}) for row in side.rows] for side in pair]
+    ours, theirs = (_array(side, first) for side in tables)
+    both = (_array(hits[0], first), _array(hits[1], first)) if all(table for side in hits for table in side) else None
+    return _compared(pair, score, (ours, theirs), both, declared)
 
 
-def paired_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of both sides, as many of each: those of the same seeds, where there are any.
-
-    A single row stands for all seeds of the other side. Seeds without a common one are independent draws, so any order
-    of pairs is right.
-    """
-    if len(theirs) == 1 or len(ours) == 1:
-        most = max(len(ours), len(theirs))
-        return [*ours] * (most // len(ours)), [*theirs] * (most // len(theirs))
-    seeds = [{tuple(row.get(name) for name in SEEDS): row for row in side} for side in (ours, theirs)]
-    common = [seed for seed in seeds[0] if seed in seeds[1]]
-    if common:
-        return [seeds[0][seed] for seed in common], [seeds[1][seed] for seed in common]
-    fewest = min(len(ours), len(theirs))
-    return list(ours[:fewest]), list(theirs[:fewest])
-
-
-def _array(side: Sequence[dict[str, float]]) -> Any:
+def _array(side: Sequence[dict[str, float]], examples: Iterable[str]) -> Any:
     """(seeds, examples), the examples in one order for every seed."""
-    return np.array([[table[example] for example in side[0]] for table in side], float)
+    return np.array([[table[example] for example in examples] for table in side], float)
 
 
-def _compared(condition: Condition, other: Condition, score: Score, values: Any, hits: Any) -> Comparison:
+def _compared(
+    pair: tuple[Condition, Condition], score: Score, values: Any, hits: Any, declared: Declarations
+) -> Comparison:
     from raypeft.analysis.statistics.effects import a12
-    from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, two_level
+    from raypeft.analysis.statistics.paired import floor_variance
 
     ours, theirs = values
-    pairs, examples = ours.shape
+    examples = ours.shape[1]
+    floor = floor_variance(examples) if score.unit == "fraction" else 0.0
     made = Comparison(
-        condition=condition,
-        baseline=other,
+        condition=pair[0],
+        baseline=pair[1],
         score=score,
-        difference=float((ours - theirs).mean()),
+        difference=float(ours.mean() - theirs.mean()),
         low=0.0,
         high=0.0,
         p_value=1.0,
         detectable=0.0,
-        seeds=(min(len(condition.rows), pairs), min(len(other.rows), pairs)),
+        seeds=(len(ours), len(theirs)),
         examples=examples,
-        counts_seeds=pairs >= FEWEST_SEEDS,
+        counts_seeds=False,
+        lacks_seeds=bool(lacking_seeds(pair, declared)),
     )
-    if not made.counts_seeds:
-        return _over_examples(made, ours.mean(axis=0), theirs.mean(axis=0), hits if pairs == 1 else None)
-    found = two_level(ours - theirs)
+    found = over_seeds_and_examples(pair, values, declared, floor)
+    if found is None:
+        means = ours.mean(axis=0), theirs.mean(axis=0)
+        return _over_examples(made, means, hits if len(ours) == len(theirs) == 1 else None, floor)
     return replace(
         made,
         low=found.low,
         high=found.high,
         p_value=found.p_value,
         detectable=found.detectable,
+        counts_seeds=True,
         effect=f"A12 {a12(ours.mean(axis=1), theirs.mean(axis=1)):.2f}",
         seeds_needed=found.seeds_for(found.mean) if found.mean else None,
     )
 
 
-def _over_examples(made: Comparison, ours: Any, theirs: Any, hits: Any) -> Comparison:
-    """With too few seeds to count them: other test examples are the only chance."""
+def _over_examples(made: Comparison, means: tuple[Any, Any], hits: Any, floor: float) -> Comparison:
+    """Where seeds are no chance, or too few to count them: other test examples are the only chance."""
     from raypeft.analysis.statistics.effects import odds_ratio
     from raypeft.analysis.statistics.paired import detectable, mcnemar, paired_bootstrap
 
-    boot = paired_bootstrap(ours, theirs)
-    made = replace(made, low=boot.low, high=boot.high, p_value=boot.p_value, detectable=detectable(ours, theirs))
+    boot = paired_bootstrap(*means, floor=floor)
+    made = replace(made, low=boot.low, high=boot.high, p_value=boot.p_value, detectable=detectable(*means, floor=floor))
     if hits is None:
         return made
     exact = mcnemar(*(side[0].astype(bool) for side in hits))

@@ -69,11 +69,16 @@ def against_table(made: Sequence[Comparison]) -> Lines:
     """One line for each comparison; all of one score are a family for Holm's correction."""
     families = Counter(each.score.name for each in made)
     sizes = "; ".join(sorted({f"{count} comparisons" if count > 1 else "1 comparison" for count in families.values()}))
-    few = any(not each.counts_seeds for each in made)
+    few = any(each.lacks_seeds for each in made)
     title = (
         "Differences on the same test examples, in percentage points for scores in percent. p Holm is corrected for "
         f"all comparisons of a score ({sizes}). could show: the smallest difference found with a chance of 80 %."
-        + (" Lines with fewer than 3 seeds count other test examples as chance, not other seeds." if few else "")
+        + (
+            " Lines with too few seeds, fewer than 3 of what trains or draws its shots, count other test examples as "
+            "chance, not other seeds: other seeds may say otherwise."
+            if few
+            else ""
+        )
     )
     return title, list(AGAINST), [_line(each) for each in made]
 
@@ -82,6 +87,7 @@ def _line(each: Comparison) -> list[str]:
     score = each.score
     difference = f"{score.text(each.difference, '+')} [{score.text(each.low, '+')}, {score.text(each.high, '+')}]"
     seeds = str(each.seeds[0]) if each.seeds[0] == each.seeds[1] else f"{each.seeds[0]} : {each.seeds[1]}"
+    seeds += ", too few" if each.lacks_seeds else ""
     shows = "" if each.is_significant else score.text(each.detectable)
     against = f"{each.baseline.label} ({each.baseline.ids})"
     return [each.condition.label, each.condition.ids, against, score.title, seeds, difference,

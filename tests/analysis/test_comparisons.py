@@ -86,13 +86,49 @@ def test_two_seeds_are_said_to_be_too_few(store):
     assert found.would_decide.startswith("3 seeds or more and ")
 
 
+def test_other_seeds_of_the_baseline_are_used_all_and_not_paired(store):
+    generator = np.random.default_rng(1)
+    for name, seeds in (("lora", (1, 2, 3)), ("full", (3, 4, 5, 6))):
+        for seed in seeds:
+            add(store, name, [*(generator.random(60) < 0.1 * seed).astype(int)], seed=seed)
+    found = by_score(store, "lora")["em_at_1"]
+    assert (found.seeds, found.counts_seeds, found.lacks_seeds) == ((4, 3), True, False)
+    means = [[row["em_at_1"] for row in rows_of(store) if row["tuning_method"] == name] for name in ("full", "lora")]
+    assert found.difference == pytest.approx(np.mean(means[0]) - np.mean(means[1]))
+
+
+def test_one_trained_trial_does_not_stand_for_seeds_that_did_not_run(store):
+    add(store, "full", [0] * 40)
+    for seed in (1, 2, 3):
+        add(store, "lora", [1] * (10 + seed) + [0] * (30 - seed), seed=seed)
+    found = by_score(store, "full")["em_at_1"]
+    assert (found.seeds, found.counts_seeds, found.lacks_seeds) == ((3, 1), False, True)
+
+
+def test_no_hits_on_either_side_leave_room_for_a_difference(store):
+    add(store, "zero_shot", [0] * 100)
+    add(store, "rag", [0] * 100, num_shots=4)
+    found = by_score(store)["em_at_1"]
+    assert (found.low, found.high) == (pytest.approx(-1.96 / 102, rel=1e-3), pytest.approx(1.96 / 102, rel=1e-3))
+    assert found.detectable == pytest.approx(2.80 / 102, rel=1e-3)
+
+
+def test_no_hits_of_any_seed_leave_room_for_a_difference(store):
+    add(store, "zero_shot", [0] * 100)
+    for seed in (1, 2, 3):
+        add(store, "lora", [0] * 100, seed=seed)
+    found = by_score(store)["em_at_1"]
+    assert (found.high, found.p_value) == (pytest.approx(1.96 / 102, rel=1e-3), 1)
+    assert found.detectable == pytest.approx(2.80 / 102, rel=1e-3)
+
+
 def test_an_open_comparison_says_how_many_examples_would_decide(store):
     add(store, "zero_shot", [0] * 100)
-    add(store, "lora", [1] * 2 + [0] * 98)
+    add(store, "rag", [1] * 2 + [0] * 98, num_shots=4)
     found = by_score(store)["em_at_1"]
     assert not found.is_significant
-    # 2.80 * sqrt(0.02 / n) = 0.02
-    assert found.would_decide == "392 test examples"
+    # 2.80 * sqrt(0.02 / n + 1 / n**2) = 0.02
+    assert found.would_decide == "437 test examples"
 
 
 def test_p_values_are_corrected_within_a_score(store):

@@ -60,6 +60,16 @@ def test_the_command_prints_both_tables_as_markdown_with_ids_and_the_family(stor
     assert "corrected for all comparisons of a score (1 comparison)" in text
 
 
+def test_a_line_with_too_few_seeds_says_so(store, capsys):
+    add(store, "zero_shot", [0] * 20)
+    add(store, "rag", [1] * 15 + [0] * 5, num_shots=4)
+    for seed in (1, 2):
+        add(store, "lora", [1] * 15 + [0] * 5, seed=seed)
+    lines = [line.split(" | ") for line in said(store, capsys, "--markdown").splitlines()]
+    cells = {line[0]: line[4] for line in lines if line[3:4] == ["EM@1"] and line[0] != "| trial"}
+    assert cells == {"| lora r 16": "2 : 1, too few", "| rag shots 4": "1"}
+
+
 def test_every_line_names_its_baseline(store, capsys):
     baseline = add(store, "zero_shot", [0] * 8)
     add(store, "lora", [1] * 8)

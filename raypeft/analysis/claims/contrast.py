@@ -3,13 +3,12 @@
     found = contrast(lora, icl, score, evidence)
     found.p_above(0.02)         # two-sided p-value with which the difference is larger than 0.02
 
-Seeds and examples are both chance (`raypeft.analysis.statistics.seeds.two_level`), so a method that trains or draws its
-shots at random needs three seeds. Scores without values of single examples are compared over seeds alone (Student's t,
-paired where both ran the same seeds, else Welch's).
+Seeds and examples are both chance (`raypeft.analysis.pairing.over_seeds_and_examples`), so a method that trains or
+draws its shots at random needs three seeds. Scores without values of single examples are compared over seeds alone
+(Student's t, paired where both ran the same seeds, else Welch's).
 
-Fractions of few examples can agree by chance, such as 0 of 100 hits of both. Their variance is enlarged by that of half
-an example that only the one side hits and half an example that only the other hits (Agresti and Min 2005, Statistics
-in Medicine 24, 729-740), so that no interval has zero width.
+Fractions of few examples can agree by chance, such as 0 of 100 hits of both. Their variance is enlarged
+(`raypeft.analysis.statistics.paired.floor_variance`), so that no interval has zero width.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ import numpy as np
 
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
-from raypeft.analysis.comparisons import paired_seeds
 from raypeft.analysis.conditions import Condition
-from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
-from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, two_level
+from raypeft.analysis.pairing import lacking_seeds, over_seeds_and_examples, same_seeds
+from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, floor_variance
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
 from raypeft.metrics.metric import Score
 
 FEWEST_EXAMPLES = 20
@@ -112,64 +111,49 @@ def contrast(one: Condition, other: Condition, score: Score, evidence: Evidence)
     for side in (one, other):
         if lacking := [row for row in side.rows if not is_known(row.get(score.name))]:
             return f"{side.label} ({side.ids}) has no {score.title} in {len(lacking)} of {len(side.rows)} trials"
-    few = [side for side in (one, other) if has_chance(side, evidence) and len(side.rows) < FEWEST_SEEDS]
+    few = lacking_seeds((one, other), evidence.declared)
     if few:
         return f"{few[0].label} ran with {_count(len(few[0].rows), 'seed')}; {FEWEST_SEEDS} or more are needed"
-    ours, theirs = paired_seeds(one.rows, other.rows)
-    tables = [[evidence.values(row).get(score.name, {}) for row in side] for side in (ours, theirs)]
+    tables = [[evidence.values(row).get(score.name, {}) for row in side.rows] for side in (one, other)]
     keys = {frozenset(table) for side in tables for table in side}
     if len(keys) > 1 and frozenset() not in keys:
         return f"{one.label} and {other.label} were scored on other test examples"
     if frozenset() in keys:
-        return _over_seeds(one, other, score, len(ours))
+        return _over_seeds(one, other, score)
     names = sorted(next(iter(keys)))
     if len(names) < FEWEST_EXAMPLES:
         return f"{len(names)} test examples are too few; {FEWEST_EXAMPLES} or more are needed"
-    arrays = [np.array([[table[name] for name in names] for table in side], float) for side in tables]
-    return _over_both(arrays[0] - arrays[1], score)
+    ours, theirs = (np.array([[table[name] for name in names] for table in side], float) for side in tables)
+    return _over_both((one, other), (ours, theirs), score, evidence)
 
 
-def has_chance(condition: Condition, evidence: Evidence) -> bool:
-    """Whether another seed could give another score on all examples: it trains, or asks all with the same random shots.
-
-    Sampling, and shots drawn anew for each query, are chance as well, but of single examples: the variance between
-    examples has it.
-    """
-    fields = condition.fields
-    if evidence.declared.method(fields["tuning_method"]).trains:
-        return True
-    random_shots = fields.get("num_shots") and fields.get("shot_source") in (None, "random")
-    return bool(random_shots) and fields.get("icl_sampling") in (None, "fixed")
-
-
-def _over_both(differences: Any, score: Score) -> Contrast:
-    """From the differences (seeds, examples)."""
-    seeds, examples = differences.shape
-    floor = 1 / (examples + 2) ** 2 if score.unit == "fraction" else 0.0
-    if seeds >= FEWEST_SEEDS:
-        found = two_level(differences)
-        by_seed = found.seed_variance + found.noise_variance / examples
-        error = (found.error**2 + floor) ** 0.5
-        return Contrast(found.mean, error, found.degrees, BOTH, seeds, examples, by_seed)
-    means = differences.mean(axis=0)
-    error = float((means.var(ddof=1) / examples + floor) ** 0.5)
-    return Contrast(float(means.mean()), error, examples - 1, EXAMPLES, seeds, examples, 0.0)
+def _over_both(
+    sides: tuple[Condition, Condition], values: tuple[Any, Any], score: Score, evidence: Evidence
+) -> Contrast:
+    """From the values (seeds, examples) of both."""
+    ours, theirs = values
+    examples = ours.shape[1]
+    floor = floor_variance(examples) if score.unit == "fraction" else 0.0
+    found = over_seeds_and_examples(sides, values, evidence.declared, floor)
+    if found is not None:
+        return Contrast(found.mean, found.error, found.degrees, BOTH, found.seeds, examples, found.by_seed)
+    gains = ours.mean(axis=0) - theirs.mean(axis=0)
+    error = float((gains.var(ddof=1) / examples + floor) ** 0.5)
+    return Contrast(float(gains.mean()), error, examples - 1, EXAMPLES, min(map(len, values)), examples, 0.0)
 
 
-def _over_seeds(one: Condition, other: Condition, score: Score, pairs: int) -> Contrast | str:
+def _over_seeds(one: Condition, other: Condition, score: Score) -> Contrast | str:
     """From one score a seed."""
-    ours, theirs = ([float(row[score.name]) for row in side.rows] for side in (one, other))
+    ours, theirs = (np.array([row[score.name] for row in side.rows], float) for side in (one, other))
     if min(len(ours), len(theirs)) < FEWEST_SEEDS:
         return (f"scores of single examples are not stored, and {one.label} or {other.label} ran with fewer than "
                 f"{FEWEST_SEEDS} seeds")  # fmt: skip
-    difference = float(np.mean(ours) - np.mean(theirs))
-    same = [{row.get("seed"): row[score.name] for row in side.rows} for side in (one, other)]
-    common = [seed for seed in same[0] if seed in same[1]]
-    if len(common) == len(ours) == len(theirs):
-        gains = [same[0][seed] - same[1][seed] for seed in common]
-        variance, n = float(np.var(gains, ddof=1)), len(gains)
-        return Contrast(difference, (variance / n) ** 0.5, n - 1, SEEDS_ALONE, n, 0, variance)
-    return unpaired(ours, theirs, pairs)
+    order = same_seeds(one.rows, other.rows)
+    if order is None:
+        return unpaired(ours.tolist(), theirs.tolist(), min(len(ours), len(theirs)))
+    gains, n = ours - theirs[order], len(ours)
+    variance = float(gains.var(ddof=1))
+    return Contrast(float(gains.mean()), (variance / n) ** 0.5, n - 1, SEEDS_ALONE, n, 0, variance)
 
 
 def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Contrast:
@@ -178,12 +162,6 @@ def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Cont
     degrees = welch(parts, [len(ours) - 1, len(theirs) - 1])
     difference = float(np.mean(ours) - np.mean(theirs))
     return Contrast(difference, sum(parts) ** 0.5, degrees, SEEDS_ALONE, seeds, 0, sum(parts) * seeds)
-
-
-def welch(variances: Sequence[float], degrees: Sequence[float]) -> float:
-    """Degrees of freedom of a sum of variances (Welch 1947, Biometrika 34, 28-35)."""
-    below = sum(part**2 / each for part, each in zip(variances, degrees, strict=True) if math.isfinite(each))
-    return sum(variances) ** 2 / below if below > 0 else math.inf
 
 
 def mean_contrast(found: Sequence[Contrast]) -> Contrast:

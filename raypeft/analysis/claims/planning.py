@@ -13,13 +13,14 @@ from itertools import combinations
 
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.claim import told
-from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES, has_chance
+from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting
 from raypeft.analysis.claims.optimum import Optimum
 from raypeft.analysis.claims.saves import Saves
 from raypeft.analysis.claims.stops_growing import StopsGrowing
 from raypeft.analysis.claims.verdicts import make_evidence, read_claim
 from raypeft.analysis.conditions import SEEDS, Condition
+from raypeft.analysis.pairing import lacking_seeds
 from raypeft.analysis.statistics.optima import FEWEST_VALUES
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics import METRICS
@@ -167,7 +168,7 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
     if isinstance(claim, Optimum):
         yield from _optimum_hindrances(claim, compared)
         return
-    few = [each for each in compared if has_chance(each, evidence) and len(each.rows) < FEWEST_SEEDS]
+    few = lacking_seeds(compared, evidence.declared)
     if few:
         name = "icl_seed" if few[0].fields["tuning_method"] == "icl" else "seed"
         yield (f"{few[0].label} has {len(few[0].rows)} seed{'s' if len(few[0].rows) > 1 else ''}, and "

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import hypot
 
-from raypeft.analysis.comparisons import SIGNIFICANT, compare_pairs
+from raypeft.analysis.comparisons import SIGNIFICANT, Comparison, compare_pairs
 from raypeft.analysis.report.panels import Measured, Standing
 from raypeft.analysis.report.study import Study
 from raypeft.metrics.metric import Score, Values
@@ -24,6 +24,7 @@ from raypeft.metrics.metric import Score, Values
 MOST_PAIRED = 60
 """Conditions next to the best that are compared with it example by example. Reading the examples takes time."""
 PAIRED = "paired test on the same examples, p ≥ 0.05 after Holm's correction"
+FEW_SEEDS = f"{PAIRED}, with too few seeds for other seeds to count as chance"
 UNPAIRED = "the interval of the difference contains 0; cautious, since examples are not paired"
 
 
@@ -40,10 +41,11 @@ def tied_with_best(every: Sequence[Standing], score: Score, study: Study) -> tup
     near, rest = found[1 : MOST_PAIRED + 1], found[MOST_PAIRED + 1 :]
     paired = _paired(best, [every[place] for place in near], score, study)
     rules: list[str] = []
-    for place, tied in zip(near, paired, strict=True):
-        rule = PAIRED
-        if tied is None:
+    for place, made in zip(near, paired, strict=True):
+        if made is None:
             tied, rule = _overlaps(best.scores[score.name], every[place].scores[score.name]), UNPAIRED
+        else:
+            tied, rule = made.p_holm >= SIGNIFICANT, FEW_SEEDS if made.lacks_seeds else PAIRED
         if tied is not None:
             marked[place] = replace(every[place], is_tied=tied)
             rules.append(rule)
@@ -57,14 +59,14 @@ def tied_with_best(every: Sequence[Standing], score: Score, study: Study) -> tup
     return marked, "; or: ".join(dict.fromkeys(rules))
 
 
-def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Study) -> list[bool | None]:
-    """For each condition whether it is tied with the best. None: it has no scores of the same examples."""
+def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Study) -> list[Comparison | None]:
+    """For each condition its comparison with the best. None: it has no scores of the same examples."""
     values: dict[str, Values] = {row["id"]: study.values(row) for row in best.condition.rows}
     if not all(each.get(score.name) for each in values.values()):
         return [None] * len(others)
     values |= {row["id"]: study.values(row) for each in others for row in each.condition.rows}
-    made = compare_pairs([(each.condition, best.condition) for each in others], values, score)
-    return [None if each is None else each.p_holm >= SIGNIFICANT for each in made]
+    pairs = [(each.condition, best.condition) for each in others]
+    return compare_pairs(pairs, values, score, study.declared)
 
 
 def _overlaps(best: Measured, other: Measured) -> bool | None:

@@ -9,6 +9,7 @@ of comparisons: see `raypeft.analysis.statistics.families`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,9 @@ class McNemar:
     examples: int
 
 
-def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10_000, seed: int = 42) -> Difference:
+def paired_bootstrap(
+    a: Sequence[float], b: Sequence[float], resamples: int = 10_000, seed: int = 42, floor: float = 0.0
+) -> Difference:
     """The mean difference a - b of per-example scores, its 95 % interval, and whether it can be chance.
 
     a[i] and b[i] are two trials' scores of example i. The interval is the percentile bootstrap of the differences
@@ -55,7 +58,8 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10
     held the truth, of 100 examples 946. The p-value swaps the two scores of examples at random (Fisher 1935, The Design
     of Experiments, section 21), in all 2**n ways where they are no more than `resamples`; with drawn swaps it is at
     least 2 / (resamples + 1). Where a and b are alike it holds its level at any n; where the interval says
-    otherwise at the margin, trust the p-value.
+    otherwise at the margin, trust the p-value. `floor` (`floor_variance`) is added to the variance of the interval,
+    which has no width where all differences are alike.
 
     Raises ValueError for unequal lengths, fewer than 2 examples, fewer than 1 resample, and what is no finite number.
     """
@@ -86,9 +90,19 @@ def paired_bootstrap(a: Sequence[float], b: Sequence[float], resamples: int = 10
         batch=batch,
         rng=np.random.default_rng(seed),
     )
-    return Difference(
-        float(differences.mean()), float(interval.low), float(interval.high), float(test.pvalue), len(differences)
-    )
+    mean, margin = float(differences.mean()), float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * floor**0.5
+    low = mean - math.hypot(mean - float(interval.low), margin)
+    high = mean + math.hypot(float(interval.high) - mean, margin)
+    return Difference(mean, low, high, float(test.pvalue), len(differences))
+
+
+def floor_variance(examples: int) -> float:
+    """The variance that a difference of fractions has even where all examples agree, as 0 of 100 hits of both do.
+
+    It is that of half an example that only the one side hits and half an example that only the other hits (Agresti and
+    Min 2005, Statistics in Medicine 24, 729-740): two trials can agree on a few examples by chance.
+    """
+    return 1 / (examples + 2) ** 2
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
@@ -107,17 +121,32 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     return McNemar(only_a, only_b, p_value, len(first))
 
 
-def detectable(a: Sequence[float], b: Sequence[float]) -> float:
+def detectable(a: Sequence[float], b: Sequence[float], floor: float = 0.0) -> float:
     """The smallest difference of means that as many examples find significant with a chance of 80 %.
 
     Made from how far the two trials differ on single examples. For hits and misses it is 2.80 * sqrt(d / n), where d is
-    the share of n examples that just one of them hits (Connor 1987, Biometrics 43). Raises as `paired_bootstrap` does.
+    the share of n examples that just one of them hits (Connor 1987, Biometrics 43). `floor` (`floor_variance`) is added
+    to d / n, so that trials which agree do not seem to find any difference. Raises as `paired_bootstrap` does.
     """
+    differences = numbers("a", a) - numbers("b", b)
+    return float(_reach() * ((differences**2).mean() / len(differences) + floor) ** 0.5)
+
+
+def examples_for(difference: float, detectable: float, examples: int, has_floor: bool) -> float:
+    """How many examples would make `difference` detectable, where so many detect `detectable`.
+
+    The variance falls with the number of examples, and `floor_variance`, where it is part of it, with its square.
+    """
+    floor = _reach() ** 2 * has_floor
+    by_example = max(detectable**2 - floor / (examples + 2) ** 2, 0.0) * examples
+    return float((by_example + (by_example**2 + 4 * floor * difference**2) ** 0.5) / (2 * difference**2))
+
+
+def _reach() -> float:
+    """Standard errors of the smallest difference that is found with a chance of `POWER`: 2.80."""
     from scipy import stats
 
-    differences = numbers("a", a) - numbers("b", b)
-    t = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER)
-    return float(t * ((differences**2).mean() / len(differences)) ** 0.5)
+    return float(stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(POWER))
 
 
 def numbers(name: str, values: Sequence[float]) -> np.ndarray:

@@ -1,12 +1,14 @@
 """Seeds and examples as two sources of chance: the mean of a score, or of a difference, over both.
 
     two_level(differences)      # (seeds, examples): what a trial gains on each example, one line a seed
+    two_level(ours, theirs)     # the same of two sides that ran other seeds, also other numbers of them
     over_seeds([0.31, 0.29, 0.33])
 
 Seeds and examples are crossed: every seed answers the same test examples. So the mean has the variance of a two-way
 random-effects analysis of variance, as readers and cases have in studies of diagnostic readings (Dorfman, Berbaum and
 Metz 1992), with degrees of freedom after Hillis (2007, Statistics in Medicine 26, 596-619), made cautious for few seeds
-(`_freedom`).
+(`_freedom`). The seeds of two sides that share none are independent: their variances add up, with degrees of freedom
+after Welch (1947); the examples stay those of both.
 
 A bootstrap that draws seeds, then examples, is the alternative. It is not used here since with few seeds it is too wide
 where they scatter little and too narrow where they scatter much: `benchmarks/intervals.py` measures how often each
@@ -19,6 +21,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +51,7 @@ class TwoLevel:
     """A mean over seeds and examples, in the unit of the values."""
 
     mean: float
+    """Of two sides: the first minus the second."""
     low: float
     high: float
     """Bounds of the 95 % interval of the mean, over other seeds and other examples."""
@@ -60,11 +64,21 @@ class TwoLevel:
     noise_variance: float
     """What neither explains: seeds that differ on single examples."""
     seeds: int
+    """Of two sides: of the one with fewer. The other one has more in the same proportion wherever seeds are planned."""
     examples: int
     error: float
     """Standard error of the mean."""
     degrees: float
     """Degrees of freedom of Student's t for mean / error; infinite where the examples are the only chance."""
+    seed_degrees: float
+    """Degrees of freedom of the variance between seeds."""
+    floor: float
+    """Variance that the mean has whatever the values are."""
+
+    @property
+    def by_seed(self) -> float:
+        """Variance of the mean that one seed alone would have; it falls with the number of seeds."""
+        return self.seed_variance + self.noise_variance / self.examples
 
     @property
     def detectable(self) -> float:
@@ -81,63 +95,106 @@ class TwoLevel:
         return n if n <= most else None
 
     def _detectable(self, seeds: int) -> float:
-        by_seeds = (self.seed_variance + self.noise_variance / self.examples) / seeds
-        variance = by_seeds + self.example_variance / self.examples
-        freedom = _freedom(seeds, by_seeds, self.example_variance / self.examples)
+        by_seeds, by_examples = self.by_seed / seeds, self.example_variance / self.examples
+        degrees = self.seed_degrees * (seeds - 1) / (self.seeds - 1)
+        freedom = _freedom(degrees, by_seeds, by_examples)
+        variance = by_seeds + by_examples + self.floor
         return (_quantile(freedom, (1 + CONFIDENCE) / 2) + _quantile(freedom, POWER)) * variance**0.5
 
 
-def two_level(values: Sequence[Sequence[float]]) -> TwoLevel:
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The analysis of variance of one table (seeds, examples)."""
+
+    seeds: int
+    by_example: Any
+    """The mean of each example over the seeds."""
+    seed_square: float
+    """Mean square of the seeds. It expects noise + examples * seeds' variance."""
+    noise: float
+    """Mean square of what neither seeds nor examples explain."""
+
+
+def two_level(
+    values: Sequence[Sequence[float]], than: Sequence[Sequence[float]] | None = None, floor: float = 0.0
+) -> TwoLevel:
     """The mean of `values` (seeds, examples), its 95 % interval and its p-value.
 
-    Raises ValueError for fewer than `FEWEST_SEEDS` seeds, fewer than 2 examples, and what is no finite number.
+    With `than`, the mean of `values` minus that of `than`: the same examples by other seeds. `floor` is a variance that
+    the mean has whatever the values are (`raypeft.analysis.statistics.paired.floor_variance`). Raises ValueError for
+    fewer than `FEWEST_SEEDS` seeds, fewer than 2 examples, other numbers of examples, and what is no finite number.
     """
+    sides = [_side(_table(each)) for each in (values, than) if each is not None]
+    examples = len(sides[0].by_example)
+    if any(len(each.by_example) != examples for each in sides):
+        raise ValueError(f"both sides must have the same examples but got {examples} and {len(sides[1].by_example)}")
+    by_example = sides[0].by_example - sides[1].by_example if than is not None else sides[0].by_example
+    mean = float(by_example.mean())
+    noise = sum(each.noise / each.seeds for each in sides)
+    seed_parts = [each.seed_square / (each.seeds * examples) for each in sides]
+    beyond = max(float(by_example.var(ddof=1)) - noise, 0.0)
+    degrees = [each.seeds - 1 for each in sides]
+    seed_degrees = welch(seed_parts, degrees) if any(seed_parts) else float(sum(degrees))
+    freedom = _freedom(seed_degrees, sum(seed_parts), beyond / examples)
+    error = (sum(seed_parts) + beyond / examples + floor) ** 0.5
+    margin = _quantile(freedom, (1 + CONFIDENCE) / 2) * error
+    fewest = min(each.seeds for each in sides)
+    between = sum(max(each.seed_square - each.noise, 0.0) / each.seeds for each in sides) / examples
+    return TwoLevel(
+        mean=mean,
+        low=mean - margin,
+        high=mean + margin,
+        p_value=2 * _below(freedom, -abs(mean) / error) if error > 0 else float(mean == 0),
+        seed_variance=between * fewest,
+        example_variance=beyond,
+        noise_variance=noise * fewest,
+        seeds=fewest,
+        examples=examples,
+        error=error,
+        degrees=freedom,
+        seed_degrees=seed_degrees,
+        floor=floor,
+    )
+
+
+def _table(values: Sequence[Sequence[float]]) -> Any:
     table = np.array([numbers(f"values of seed {place}", line) for place, line in enumerate(values)])
     seeds, examples = table.shape if table.ndim == 2 else (len(table), 0)
     if seeds < FEWEST_SEEDS or examples < 2:
         raise ValueError(
             f"values must be of at least {FEWEST_SEEDS} seeds and 2 examples but got {seeds} and {examples}"
         )
+    return table
+
+
+def _side(table: Any) -> _Side:
+    seeds, examples = table.shape
     mean, by_seed, by_example = table.mean(), table.mean(axis=1), table.mean(axis=0)
     left = table - by_seed[:, None] - by_example[None] + mean
-    # Mean squares. Their expectations: noise + examples * seeds', noise + seeds * examples', noise.
     seed_square = examples * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
-    example_square = seeds * float(((by_example - mean) ** 2).sum()) / (examples - 1)
-    noise = float((left**2).sum()) / ((seeds - 1) * (examples - 1))
-    beyond = max(example_square - noise, 0.0)
-    variance = (seed_square + beyond) / (seeds * examples)
-    freedom = _freedom(seeds, seed_square, beyond)
-    error = variance**0.5
-    margin = _quantile(freedom, (1 + CONFIDENCE) / 2) * error
-    p_value = 2 * _below(freedom, -abs(mean) / error) if variance > 0 else float(mean == 0)
-    return TwoLevel(
-        mean=float(mean),
-        low=float(mean - margin),
-        high=float(mean + margin),
-        p_value=p_value,
-        seed_variance=max(seed_square - noise, 0.0) / examples,
-        example_variance=beyond / seeds,
-        noise_variance=noise,
-        seeds=seeds,
-        examples=examples,
-        error=error,
-        degrees=freedom,
-    )
+    return _Side(seeds, by_example, seed_square, float((left**2).sum()) / ((seeds - 1) * (examples - 1)))
 
 
-def _freedom(seeds: int, by_seeds: float, by_examples: float) -> float:
+def welch(variances: Sequence[float], degrees: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of variances (Welch 1947, Biometrika 34, 28-35)."""
+    below = sum(part**2 / each for part, each in zip(variances, degrees, strict=True) if isfinite(each))
+    return sum(variances) ** 2 / below if below > 0 else inf
+
+
+def _freedom(seed_degrees: float, by_seeds: float, by_examples: float) -> float:
     """Degrees of freedom of Student's t, from both parts of the mean's variance; infinite where seeds have none.
 
-    They are Hillis' ((n - 1) / share**2, where share is the part of the variance that comes from seeds), but with the
-    upper bound (90 %) of the variance between seeds in the share. Hillis takes the share as known; of three seeds it is
-    not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at once.
+    They are Hillis' (seed_degrees / share**2, where share is the part of the variance that comes from seeds), but with
+    the upper bound (90 %) of the variance between seeds in the share. Hillis takes the share as known; of three seeds
+    it is not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at
+    once.
     """
     from scipy import special
 
     if by_seeds <= 1e-12:
         return inf
-    upper = by_seeds * (seeds - 1) / float(special.chdtri(seeds - 1, 1 - SEED_BOUND))
-    return (seeds - 1) / (upper / (upper + by_examples)) ** 2
+    upper = by_seeds * seed_degrees / float(special.chdtri(seed_degrees, 1 - SEED_BOUND))
+    return seed_degrees / (upper / (upper + by_examples)) ** 2
 
 
 def _quantile(freedom: float, probability: float) -> float:

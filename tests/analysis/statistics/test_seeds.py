@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from raypeft.analysis.statistics.seeds import over_seeds, two_level
 
@@ -76,6 +77,23 @@ def test_where_seeds_are_alike_the_interval_is_that_of_the_examples():
     found = two_level([examples] * 3)
     margin = 1.959964 * examples.std(ddof=1) / 400**0.5
     assert (found.low, found.high) == pytest.approx((found.mean - margin, found.mean + margin))
+
+
+def test_of_two_sides_where_examples_are_alike_the_test_is_welchs():
+    ours, theirs = SLEEP[:4], SLEEP[4:]
+    found = two_level([[value] * 50 for value in ours], [[value] * 50 for value in theirs])
+    assert found.p_value == pytest.approx(stats.ttest_ind(ours, theirs, equal_var=False).pvalue)
+
+
+def test_of_two_sides_whose_seeds_are_alike_the_examples_are_paired():
+    examples = np.random.default_rng(6).normal(size=(2, 100))
+    found, one = two_level([examples[0]] * 3, [examples[1]] * 5), two_level([examples[0] - examples[1]] * 3)
+    assert (found.mean, found.low, found.high) == pytest.approx((one.mean, one.low, one.high))
+
+
+def test_two_sides_of_other_examples_are_refused():
+    with pytest.raises(ValueError, match="the same examples but got 10 and 9"):
+        two_level(np.zeros((3, 10)), np.zeros((3, 9)))
 
 
 def test_variances_are_found_again():

@@ -1,0 +1,64 @@
+"""How the seeds of two conditions stand to each other: pairs of the same seeds, or independent draws.
+
+    found = over_seeds_and_examples((lora, icl), (ours, theirs), declared, floor)      # None: too few seeds
+
+No seed is dropped, and no trial with chance in it stands for seeds that did not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from raypeft.analysis.conditions import SEEDS, Condition, Row
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, TwoLevel, two_level
+from raypeft.results.declarations import Declarations
+
+
+def has_chance(condition: Condition, declared: Declarations) -> bool:
+    """Whether another seed could give another score on all examples: it trains, or asks all with the same random shots.
+
+    Sampling, and shots drawn anew for each query, are chance as well, but of single examples: the variance between
+    examples has it.
+    """
+    fields = condition.fields
+    if declared.method(fields["tuning_method"]).trains:
+        return True
+    random_shots = fields.get("num_shots") and fields.get("shot_source") in (None, "random")
+    return bool(random_shots) and fields.get("icl_sampling") in (None, "fixed")
+
+
+def lacking_seeds(sides: Sequence[Condition], declared: Declarations) -> list[Condition]:
+    """The conditions with chance in them that ran with too few seeds to tell how far seeds scatter."""
+    return [each for each in sides if len(each.rows) < FEWEST_SEEDS and has_chance(each, declared)]
+
+
+def same_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> list[int] | None:
+    """For each of our rows the place of theirs with the same seeds; None where the two sides ran other seeds."""
+    keys = [[tuple(row.get(name) for name in SEEDS) for row in side] for side in (ours, theirs)]
+    if len(keys[0]) != len(keys[1]) or len(set(keys[0])) < len(keys[0]) or set(keys[0]) != set(keys[1]):
+        return None
+    return [keys[1].index(key) for key in keys[0]]
+
+
+def over_seeds_and_examples(
+    sides: tuple[Condition, Condition], values: tuple[Any, Any], declared: Declarations, floor: float = 0.0
+) -> TwoLevel | None:
+    """The mean of the first condition minus the second's, with seeds and examples as chance.
+
+    `values` are (seeds, examples) of each, in the order of the conditions' rows. Seeds are paired where both sides ran
+    the same ones. A condition without chance stands with its mean for every seed of the other. None: a side with chance
+    has too few seeds, or no side has chance and only the examples are left.
+    """
+    ours, theirs = values
+    if lacking_seeds(sides, declared):
+        return None
+    order = same_seeds(sides[0].rows, sides[1].rows)
+    if order is not None and len(ours) >= FEWEST_SEEDS:
+        return two_level(ours - theirs[order], floor=floor)
+    first, second = (has_chance(each, declared) for each in sides)
+    if first and second:
+        return two_level(ours, theirs, floor)
+    if first:
+        return two_level(ours - theirs.mean(axis=0), floor=floor)
+    return two_level(ours.mean(axis=0) - theirs, floor=floor) if second else None
