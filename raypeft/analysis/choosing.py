@@ -15,12 +15,18 @@ from typing import Any
 
 from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.conditions import Condition, Row, conditions
-from raypeft.analysis.settings import data_of
+from raypeft.analysis.ranking import BLOCK
+from raypeft.analysis.settings import data_of, shown
 from raypeft.analysis.statistics.optimism import optimism
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
 from raypeft.results.store import ResultStore
 
+DECODING = ("num_beams", "num_return_sequences", "do_sample", "temperature", "top_p", "max_new_tokens")
+"""Fields of how answers are generated. A score of ten candidates is no rival of one of a single candidate."""
+ALIKE = (*dict.fromkeys((*BLOCK, *DECODING)),)
+"""Fields in which conditions must agree for one to be chosen among them: they answer the same questions in the same
+way, and their validation losses are defined alike."""
 HEADINGS = ["method", "conditions", "chosen on validation", "ids", "by", "its test score", "best on test", "its score",
             "optimism of choosing on test"]  # fmt: skip
 
@@ -28,7 +34,7 @@ HEADINGS = ["method", "conditions", "chosen on validation", "ids", "by", "its te
 def best_table(
     rows: Sequence[Row], store: ResultStore, declared: Declarations, name: str
 ) -> tuple[str, list[str], list[list[str]]]:
-    """One line for each model, dataset and method with several conditions.
+    """One line for each method with several conditions that agree in `ALIKE`.
 
     Raises ValueError for an unknown score.
     """
@@ -36,9 +42,12 @@ def best_table(
     groups: dict[tuple[str, ...], list[Condition]] = {}
     for each in conditions(rows, declared):
         if mean_of(each, name) is not None:
-            key = (str(each.fields["model"]), data_of(each.fields), str(each.fields["tuning_method"]))
+            key = tuple(str(each.fields.get(field)) for field in ("tuning_method", *ALIKE))
             groups.setdefault(key, []).append(each)
-    lines = [_line(key, found, store, declared, score) for key, found in groups.items() if len(found) > 1]
+    several = [found for found in groups.values() if len(found) > 1]
+    lines = [
+        _line(title, found, store, declared, score) for title, found in zip(_titles(several), several, strict=True)
+    ]
     title = (
         f"The best condition of each method by {score.title}. Report the score of the condition that was chosen on "
         "validation. optimism: by how much the best score on the test is too high because it was chosen there "
@@ -47,13 +56,24 @@ def best_table(
     return title, HEADINGS, lines
 
 
+def _titles(groups: Sequence[Sequence[Condition]]) -> list[str]:
+    """The model, data and method of each group, and other fields of `ALIKE` as far as the groups differ in them."""
+    fields = [found[0].fields for found in groups]
+    named = ("model", "dataset", "test_dataset")
+    varied = [name for name in ALIKE if name not in named and len({str(each.get(name)) for each in fields}) > 1]
+    return [
+        " ".join((str(each["model"]), data_of(each), str(each["tuning_method"])))
+        + "".join(f", {name} {shown(each.get(name))}" for name in varied)
+        for each in fields
+    ]
+
+
 def _line(
-    key: Sequence[str], found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score
+    method: str, found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score
 ) -> list[str]:
     by, by_sign = criterion(found, score)
     sign = 1 if score.higher_is_better else -1
     best = max(found, key=lambda each: sign * (mean_of(each, score.name) or 0.0))
-    method = " ".join(key)
     excess = _optimism(found, store, declared, score)
     shown = [best.label, _text(mean_of(best, score.name), score), _text(excess, score)]
     if not by:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from result_folders import add, rows_of
 
-from raypeft.analysis.choosing import HEADINGS, best_table
+from raypeft.analysis.choosing import ALIKE, HEADINGS, best_table
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
@@ -50,6 +50,24 @@ def test_the_optimism_of_choosing_on_the_test_stands_beside_the_best_score(store
         add(store, "lora", [*(generator.random(100) < 0.3).astype(int)], lora_r=r, lora_alpha=8)
     (line,) = lines(store)
     assert 0 < float(line["optimism of choosing on test"]) < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("fidelity", ("corrected", "paper")), ("test_limit", (None, 2)), ("num_beams", (10, 20))]
+)
+def test_only_conditions_that_answer_the_same_questions_alike_compete(store, name, values):
+    for place, value in enumerate(values):
+        for r in (4, 8):
+            row = {"best_eval_loss": 0.5 - place / 10 + r / 100}
+            add(store, "lora", [1, 0, 0, 0], lora_r=r, row=row, **{name: value})
+    found = {line["method"]: (line["conditions"], line["chosen on validation"]) for line in lines(store)}
+    assert len(found) == 2, "the lower validation loss of the one kind is no reason to choose it over the other"
+    assert {count for count, _ in found.values()} == {"2"}
+    assert all(f"{name} {value}" in " ".join(found) for value in values)
+
+
+def test_the_fields_in_which_rivals_agree_are_fields_of_trials():
+    assert set(ALIKE) <= {"test_dataset", *DECLARED.trial_fields}
 
 
 def test_an_unknown_score_is_refused_with_the_known_ones(store):
