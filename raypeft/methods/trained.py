@@ -40,8 +40,10 @@ class TrainedMethod(Method):
     )
     loss_weighting: Literal["batch", "token"] = Field(
         "batch",
-        description="Weight of an answer token. batch: the loss of a step is the mean over its answer tokens, "
-        "as in transformers.Trainer. token: every answer token of an epoch has the same weight",
+        description="Weight of an answer token. batch: the loss of a step is the mean over its answer tokens, as in "
+        "transformers.Trainer, so that a token of a short answer weighs more than one of a long answer: in random "
+        "batches of 8 of CoNaLa by 16 % (shortest against longest quarter). token: every answer token of an epoch has "
+        "the same weight",
     )
     gradient_accumulation_steps: int = Field(1, ge=1, description="Number of batches in one optimiser step")
     optim: Annotated[str, BeforeValidator(known_optimizer)] = Field(

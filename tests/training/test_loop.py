@@ -2,6 +2,8 @@
 
 import copy
 import math
+from collections import Counter
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -290,22 +292,41 @@ def test_with_token_weighting_an_epochs_gradients_add_up_to_those_of_all_tokens_
         torch.testing.assert_close(total, parameter.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_batch_weighting_in_batches_by_length_gives_short_answers_more_weight_than_random_order_does():
-    # What a token weighs in an epoch is one over the answer tokens of its batch.
-    short = [Prompt(Example(f"s{i}", "a", "b"), [5] * 10, [7] * 5) for i in range(200)]
-    long = [Prompt(Example(f"l{i}", "a", "b"), [5] * 10, [7] * 50) for i in range(200)]
+def weights_of_quarters(lengths, strategy, epochs):
+    """What a token of the shortest quarter of the answers weighs against one of the longest quarter.
 
-    def short_over_long(strategy):
-        weight = {"s": 0.0, "l": 0.0}
-        method = Full(num_train_epochs=1, train_sampling_strategy=strategy)
-        for batches in training_steps([*short, *long], method, 3, 50):
-            for batch in batches:
-                for prompt in batch:
-                    weight[prompt.example.id[0]] += 1 / sum(len(each.answer_ids) for each in batch)
-        return weight["s"] / weight["l"]
+    What a token weighs in an epoch is one over the answer tokens of its batch.
+    """
+    train = [Prompt(Example(str(i), "a", "b"), [5] * 10, [7] * length) for i, length in enumerate(lengths)]
+    method = Full(num_train_epochs=epochs, train_sampling_strategy=strategy)
+    weights = Counter()
+    for batches in training_steps(train, method, 3, epochs * math.ceil(len(train) / 8)):
+        for batch in batches:
+            tokens = sum(len(each.answer_ids) for each in batch)
+            weights.update({each.example.id: 1 / tokens for each in batch})
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    quarter = len(lengths) // 4
+    shares = [sum(weights[str(i)] * lengths[i] for i in part) / sum(lengths[i] for i in part)
+              for part in (by_length[:quarter], by_length[-quarter:])]  # fmt: skip
+    return shares[0] / shares[1]
 
-    assert short_over_long("random") < 1.5
-    assert short_over_long("group_by_length") > 5
+
+# The answers of CoNaLa's training split have 26 tokens on average; their logarithms have a mean of 3.15 and a standard
+# deviation of 0.51 in the toy model's tokenizer.
+LIKE_CONALA = [round(math.exp(3.15 + 0.51 * NormalDist().inv_cdf((i + 0.5) / 2000))) for i in range(2000)]
+
+
+@pytest.mark.parametrize(("strategy", "low", "high"), [("random", 1.14, 1.19), ("group_by_length", 3.5, 3.9)])
+def test_with_batch_weighting_a_token_of_a_short_answer_weighs_as_much_more_as_the_field_says(strategy, low, high):
+    assert "16 %" in Full.model_fields["loss_weighting"].description
+    assert low < weights_of_quarters(LIKE_CONALA, strategy, 10) < high
+
+
+def test_on_conala_itself_the_excess_of_a_short_answers_token_is_16_percent(base, real_data):
+    tokenizer = base.tokenizer
+    answers = [each.code for each in DATASETS["conala"].load(str(real_data / "conala"), None)["train"]]
+    lengths = [len(ids) + 1 for ids in tokenizer(answers).input_ids]  # and the token that ends an answer
+    assert weights_of_quarters(lengths, "random", 20) == pytest.approx(1.16, abs=0.015)
 
 
 def test_the_test_split_is_measured_at_the_best_and_at_the_last_step_and_decides_nothing(base, prompts):
