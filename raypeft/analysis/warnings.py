@@ -18,6 +18,8 @@ Row = Mapping[str, Any]
 
 DIVERGED = 1.5
 """A run whose last validation loss is so many times its lowest one is called diverged."""
+OTHER_LOGITS = 0.01
+"""Share of the largest logit from which a difference is more than rounding, which is up to 0.004 in bfloat16."""
 MANY_CUT = 0.1
 """Share of candidates cut at max_new_tokens from which it is worth a word."""
 
@@ -35,6 +37,13 @@ def learned_nothing(row: Row) -> str:
     if row.get("first_eval_step") and row.get("best_step") == row["first_eval_step"] < (row.get("steps") or 0):
         return f"best at the first evaluation (step {row['best_step']} of {row['steps']}): a later one was never better"
     return ""
+
+
+def adapter_reload_differs(row: Row) -> str:
+    share = row.get("adapter_reload_difference")
+    if share is None or share <= OTHER_LOGITS:
+        return ""
+    return f"the saved adapter gives other logits than the trained one did, by up to {100 * share:.0f} % of the largest"
 
 
 def answers_cut(row: Row) -> str:
@@ -89,8 +98,8 @@ def near_duplicates(row: Row) -> str:
 
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, answers_cut, references_too_long, references_lost, prompts_too_long, shots_cut,
-    training_too_long, duplicates, near_duplicates, decoded_slowly,
+    diverged, learned_nothing, adapter_reload_differs, answers_cut, references_too_long, references_lost,
+    prompts_too_long, shots_cut, training_too_long, duplicates, near_duplicates, decoded_slowly,
 )  # fmt: skip
 
 

@@ -105,6 +105,11 @@ class Adapter(TrainedMethod):
     advice: ClassVar[str] = ""
     """What may help where PEFT refuses a model, for the end of the message."""
 
+    @property
+    def changes_base(self) -> bool:
+        """Whether initialisation changes the base weights, so that the saved adapter is one for other weights."""
+        return False
+
     def peft_config(self, base: Base) -> Any:
         """The `peft.PeftConfig` of this method for a base model."""
         raise NotImplementedError

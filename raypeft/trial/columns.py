@@ -13,7 +13,7 @@ from raypeft.records import Column
 from raypeft.results.statuses import status_column
 from raypeft.study.config import trial_columns
 from raypeft.training import columns as training
-from raypeft.trial import answer, examples, provenance, scores, tests, tune
+from raypeft.trial import answer, examples, provenance, reloading, scores, tests, tune
 
 OWN = (Column("id", str, "Id of the trial: a hash of its fields"), Column("sweep", str, "Name of the sweep"))
 
@@ -96,6 +96,7 @@ def measured(levels: Iterable[str] = ()) -> list[Column]:
         *tests.COLUMNS,
         *training.COLUMNS,
         *tune.COLUMNS,
+        *reloading.COLUMNS,
         *examples.COLUMNS,
         *shots.COLUMNS,
         *gpu.COLUMNS,

@@ -19,11 +19,11 @@ from raypeft.models.loading import Base
 from raypeft.prompting.encoding import cut_as_paper, padded_as_paper
 from raypeft.prompting.room import Room, check_ids
 from raypeft.records import Column, Dataset, Prompt, Splits
-from raypeft.results.store import ResultStore
 from raypeft.study.config import Trial
 from raypeft.trial.checkpoints import training_checkpoints
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import encoded_once, trial_encoder
+from raypeft.trial.reloading import reload_difference
 from raypeft.trial.scores import write_example_scores
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
     record_test_losses(context, encoded["test"], result.test_losses)
-    kept = keep_weights(context, method, model, base)
+    kept = keep_weights(context, method, model, base, min(encoded["train"], key=len))
     narrow(method, model)
     return {
-        "kept": kept,
+        **kept,
         **left_out,
         **training_columns(result, recipe),
     }
@@ -224,24 +224,27 @@ def record_test_losses(context: TrialContext, test: Sequence[Prompt], losses: Se
     write_example_scores(context.trial.id, context.store, {"test_loss": by_example})
 
 
-def keep_weights(context: TrialContext, method: TrainedMethod, model: Any, base: Base) -> str | None:
-    """Store what the trial trained, as far as `keep` asks for it; returns the folder's name, for the row."""
+def keep_weights(
+    context: TrialContext, method: TrainedMethod, model: Any, base: Base, prompt: Prompt
+) -> dict[str, Any]:
+    """Store what the trial trained, as far as `keep` asks for it; the folder's name, by column, and, of an adapter,
+    whether it answers `prompt` as before once it is loaded again."""
     keep, trial_id = context.options.keep, context.trial.id
     if isinstance(method, Adapter) and keep != "nothing":
-        save_adapter(trial_id, method, model, base, context.store)
-        return f"adapters/{trial_id}"
+        difference = save_adapter(context, method, model, base, prompt)
+        return {"kept": f"adapters/{trial_id}", "adapter_reload_difference": difference}
     if keep != "model" or isinstance(method, Adapter):
-        return None
+        return {"kept": None}
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         base.tokenizer.save_pretrained(folder)
         context.store.write_folder(f"models/{trial_id}", Path(folder))
-    return f"models/{trial_id}"
+    return {"kept": f"models/{trial_id}"}
 
 
-def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: ResultStore) -> None:
+def save_adapter(context: TrialContext, method: Adapter, model: Any, base: Base, prompt: Prompt) -> float | None:
     """Write the adapter as PEFT reads it and its tokenizer, with a note where the base is not the checkpoint as it is
-    stored."""
+    stored; returns `reload_difference`, where the saved adapter is one for the base as it is in memory."""
     with tempfile.TemporaryDirectory() as folder:
         method.save(model, Path(folder))
         base.tokenizer.save_pretrained(folder)
@@ -249,4 +252,7 @@ def save_adapter(trial_id: str, method: Adapter, model: Any, base: Base, store: 
             from raypeft.models.codegen2 import write_adapter_note
 
             write_adapter_note(Path(folder), base.adapter_note)
-        store.write_folder(f"adapters/{trial_id}", Path(folder))
+        context.store.write_folder(f"adapters/{context.trial.id}", Path(folder))
+        if method.changes_base:
+            return None
+        return reload_difference(model, Path(folder), prompt, base.tokenizer.pad_token_id)

@@ -8,7 +8,7 @@ GOOD = {
     "id": "good", "best_eval_loss": 0.5, "last_eval_loss": 0.6, "best_step": 20, "first_eval_step": 10, "steps": 40,
     "trained_tensors": 8, "unchanged_tensors": 0, "candidates_cut": 0.02, "references_too_long": 0,
     "exact_duplicates": 0, "near_duplicates": 0, "cut_examples": 0, "train_too_long": 0, "validation_too_long": 0,
-    "test_examples": 100, "decoding_path": "shared", "decoding_note": None,
+    "adapter_reload_difference": 0.003, "test_examples": 100, "decoding_path": "shared", "decoding_note": None,
 }  # fmt: skip
 
 
@@ -18,6 +18,10 @@ GOOD = {
         ({"last_eval_loss": 10.8}, "diverged: the validation loss rose from 0.500 (step 20) to 10.800"),
         ({"best_step": 10}, "best at the first evaluation (step 10 of 40)"),
         ({"unchanged_tensors": 8}, "learned nothing: training changed no parameter"),
+        (
+            {"adapter_reload_difference": 0.25},
+            "the saved adapter gives other logits than the trained one did, by up to 25 % of the largest",
+        ),
         ({"candidates_cut": 0.35}, "35 % of the candidates reached max_new_tokens"),
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
         ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),

@@ -101,7 +101,8 @@ def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
 
     monkeypatch.setattr(running, "answer", listening)
     trial = quick_trial("lora")
-    assert run(trial, store)["status"] == "ok"
+    row = run(trial, store)
+    assert (row["status"], row["adapter_reload_difference"]) == ("ok", pytest.approx(0, abs=1e-6))
     folder = Path(store.root) / "adapters" / trial.id
     assert json.loads((folder / "adapter_config.json").read_text())["peft_type"] == "LORA"
     assert any(
