@@ -9,19 +9,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raypeft.methods import Adapter
 from raypeft.models.loading import Base, BaseCache
 from raypeft.prompting.shots import pick_shots
-from raypeft.records import Example, Splits
+from raypeft.records import Example
 from raypeft.results.chosen import chosen
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial import examples
-from raypeft.trial.answer import ask, found_for, with_room_for_answers
+from raypeft.trial.answer import ask, found_for
 from raypeft.trial.context import TrialContext
 
 Row = Mapping[str, Any]
@@ -33,13 +33,14 @@ class Asked:
 
     context: TrialContext
     base: Base
-    splits: Splits
     adapter: str | None
     """Folder of the trial's adapter in the store. None where the base answers as it is."""
 
     @classmethod
     def of(cls, store: ResultStore, trial_id: str, bases: BaseCache | None = None) -> Asked:
-        """Load the base model and the data of a trial. `bases` holds the base model where several trials are asked.
+        """Load the base model of a trial. `bases` holds the base model where several trials are asked.
+
+        No data is read: it may have moved or changed, or never have been on this machine.
 
         Raises ValueError where there is no such trial, or where its weights were not kept, and what loading raises.
         """
@@ -52,15 +53,21 @@ class Asked:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
         context = TrialContext(trial, row["sweep"], store, bases=bases or BaseCache())
-        splits, _ = examples.load(trial)
         base = _base(context, store, None if adapts else kept)
-        context = with_room_for_answers(context, base, splits)
-        return cls(context, base, splits, kept if adapts else None)
+        # A trial that decoded nothing has no such figure. Planning's is not too short.
+        room = row.get("max_new_tokens_used") or context.dataset.longest_answer
+        return cls(replace(context, longest_answer=room), base, kept if adapts else None)
 
     def answers(self, instructions: Sequence[str]) -> list[list[str]]:
-        """The candidates for each instruction, best first. Raises ValueError where an instruction is too long."""
+        """The candidates for each instruction, best first.
+
+        Raises ValueError where an instruction is too long; where the trial puts examples into the prompt, also what
+        loading its data raises.
+        """
+        trial = self.context.trial
         queries = [Example(f"asked/{number}", text, "") for number, text in enumerate(instructions)]
-        shots = pick_shots(self.context.trial.method, self.splits["train"], queries, self.context.services)
+        train = examples.load(trial)[0]["train"] if trial.method.num_shots else []
+        shots = pick_shots(trial.method, train, queries, self.context.services)
         with self._tuned() as model:
             prompts = ask(self.context, model, self.base, queries, shots)
             found = found_for(self.context, model, self.base, prompts)
