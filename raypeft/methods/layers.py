@@ -12,7 +12,15 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from raypeft.methods.method import NAME
 from raypeft.methods.projections import attention, feed_forward, linear_names_of
-from raypeft.methods.targets import check_names, check_rank, linear_names, rank_problem, towers_pattern, unknown_layers
+from raypeft.methods.targets import (
+    check_names,
+    check_rank,
+    linear_names,
+    must_be_given,
+    rank_problem,
+    towers_pattern,
+    unknown_layers,
+)
 from raypeft.methods.trained import LEARNING_RATE, Adapter
 from raypeft.mistakes import nearest
 from raypeft.models.architectures import Activations, Architecture
@@ -65,8 +73,12 @@ class LayerAdapter(Adapter):
 
     def refusal(self, family: ModelFamily) -> str | None:
         layers = _layers_of(family)
-        if not layers or not self.target_modules:
+        if not layers:
             return None
+        if not self.target_modules:
+            # The tables of PEFT, which planning does not load, name no decoder without a usual attention layer.
+            is_found = family.architecture or self.found(layers) or attention(layers)
+            return None if is_found else must_be_given(self.name, family.name, layers)
         known = {*layers, "all-linear"}
         strange = [name for name in self.target_modules if name.rpartition(".")[2] not in known]
         if not strange:

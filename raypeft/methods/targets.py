@@ -31,9 +31,13 @@ def check_names(names: Sequence[str], model: Any) -> None:
 
 def unknown_layers(model: Any, method: str) -> NoReturn:
     """Raise ValueError: target_modules must be given."""
-    raise ValueError(f"target_modules must be given, since neither raypeft nor PEFT knows the usual layers of {method} "
-                     f"for a model of the type {model.config.model_type}: one or more of "
-                     f"{', '.join(linear_names(model))}, or all-linear")  # fmt: skip
+    raise ValueError(must_be_given(method, f"a model of the type {model.config.model_type}", linear_names(model)))
+
+
+def must_be_given(method: str, model: str, layers: Sequence[str]) -> str:
+    """Why a method has no layers to adapt in a model, and which there are to choose from."""
+    return (f"target_modules must be given, since neither raypeft nor PEFT knows the usual layers of {method} for "
+            f"{model}: one or more of {', '.join(layers)}, or all-linear")  # fmt: skip
 
 
 def check_rank(rank: int, names: Sequence[str], model: Any) -> None:

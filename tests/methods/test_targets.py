@@ -1,8 +1,12 @@
 """The layers that adapters go to: named in the model's own words, with a rank that they have room for."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from peft.utils import constants
 from pydantic import ValidationError
+from safetensors.torch import save_file
 from transformers import (
     AutoTokenizer,
     Gemma3Config,
@@ -14,6 +18,8 @@ from transformers import (
 )
 
 from raypeft.methods import Ia3, Lora, Method, PromptTuning
+from raypeft.methods.projections import attention
+from raypeft.models.kinds import ENCODERS
 from raypeft.models.loading import load_base
 from raypeft.models.table import TOY_FOLDER, family_of
 from raypeft.trial.tune import counted_params
@@ -85,6 +91,26 @@ def test_a_misspelt_layer_of_an_unknown_class_is_refused_before_anything_is_load
     problem = Lora(target_modules=("qkv_prj",)).refusal(family_of(phi3))
     assert problem and "(down_proj, gate_up_proj, o_proj, qkv_proj) but got qkv_prj; did you mean qkv_proj?" in problem
     assert Lora(target_modules=("o_proj",)).refusal(family_of(phi3)) is None
+
+
+def test_a_class_without_usual_layers_is_refused_with_all_its_layers_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "unheard_of"}')
+    tensors = {f"blocks.0.{name}.weight": torch.zeros(4, 4) for name in ("mixer", "projector")}
+    save_file(tensors, tmp_path / "model.safetensors")
+    family = family_of(str(tmp_path))
+    for method in (Lora(), Ia3()):
+        assert "target_modules must be given" in str(problem := method.refusal(family))
+        assert str(problem).endswith("one or more of mixer, projector, or all-linear")
+    assert Lora(target_modules=("mixer",)).refusal(family) is None
+
+
+def test_the_usual_layers_of_a_class_that_only_its_weights_tell_of_are_no_reason_to_refuse(phi3: str) -> None:
+    assert Lora().refusal(family_of(phi3)) is None and Ia3().refusal(family_of(phi3)) is None
+
+
+def test_every_decoder_whose_layers_peft_knows_has_a_usual_attention_layer() -> None:
+    known = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    assert {kind for kind, layers in known.items() if not attention(layers)} <= ENCODERS
 
 
 def test_a_name_that_matches_nothing_is_refused_beside_one_that_does(phi3: str) -> None:
