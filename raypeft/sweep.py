@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from rich.console import Console
 
 from raypeft.analysis.claims.planning import check_claims
 from raypeft.analysis.settings import labels
-from raypeft.cli.closing import say_end
+from raypeft.cli.closing import Row, kept_lines, say_end
 from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
 from raypeft.cli.searching import result_lines, search_as_run
@@ -41,12 +41,13 @@ from raypeft.runner.observers.view import say
 from raypeft.runner.others import await_others
 from raypeft.runner.run import SweepRun
 from raypeft.stopping import Stop, Stopped, time_budget
-from raypeft.study.checking import LoadedSweep, load_config
+from raypeft.study.checking import LoadedSweep, load_config, with_all_data
 from raypeft.study.config import SweepConfig, Trial
 from raypeft.study.options import RunOptions
-from raypeft.study.plan import plan_sweep
+from raypeft.study.plan import Plan, plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.study.trackers import NAMES
+from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
 
 
@@ -55,9 +56,9 @@ def run_sweep(
 ) -> int:
     """Run the trials that have no result yet, print the table of all trials, and return the exit code."""
     config, asked = sweep.config, asked or Asked()
-    plan = plan_sweep(sweep)
-    claims = check_claims(sweep, plan.trials)
     results = sweep_url(config.results, config.name)
+    sweep, plan = _planned(sweep, results, asked.rerun)
+    claims = check_claims(sweep, plan.trials)
     store = prepare_store(results, sweep, plan)
     console = Console(stderr=True)
     suggested = suggested_trials(store, plan.suggesting)
@@ -101,7 +102,29 @@ def run_sweep(
         if not asked.only:
             chosen = [*plan.trials, *suggested_trials(store, plan.suggesting)]
             open_trials = unsuggested(plan, chosen)
-    return say_end(store, chosen, open_trials, console, stopped, partial(result_lines, store, plan, config, stale))
+
+    def last_lines(rows: Sequence[Row]) -> Iterable[str]:
+        return (*result_lines(store, plan, config, stale, rows), *kept_lines(rows, config.keep))
+
+    return say_end(store, chosen, open_trials, console, stopped, last_lines)
+
+
+def _planned(sweep: LoadedSweep, results: str, rerun: bool) -> tuple[LoadedSweep, Plan]:
+    """The sweep and its plan. Where a trial is still to run, data that is not on this machine is loaded first: what is
+    wrong with it is told before anything starts. Raises ConfigError."""
+    plan = plan_sweep(sweep)
+    is_done = not rerun and not plan.suggesting and {trial.id for trial in plan.trials} <= _finished(results)
+    if is_done or not sweep.has_unread_data:
+        return sweep, plan
+    sweep = with_all_data(sweep)
+    return sweep, plan_sweep(sweep)
+
+
+def _finished(results: str) -> set[str]:
+    try:
+        return ResultStore.existing(results, tables()).finished()
+    except (OSError, ValueError):
+        return set()  # no folder yet, or one of which `prepare_store` says what is wrong
 
 
 def _reused(config: SweepConfig) -> dict[str, str]:

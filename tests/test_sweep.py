@@ -350,6 +350,23 @@ def test_a_wrong_sweep_file_ends_with_2_before_anything_starts(tmp_path, capsys,
     assert not (tmp_path / "results").exists()
 
 
+def test_data_elsewhere_that_cannot_be_read_ends_with_2_before_anything_starts(tmp_path, capsys):
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "name: s\ndatasets:\n"
+        f"  gone: {{path: '{(tmp_path / 'gone.jsonl').as_uri()}', prompt: q, answer: a}}\n"
+        "  private: {path: 'hf://nobody/private', prompt: q, answer: a}\n"
+        f"results: {tmp_path / 'results'}\n"
+        "grids: [{model: toy, dataset: [gone, private], tuning_method: zero_shot}]\n"
+    )
+    assert main([str(file), "--dry-run"]) == 0
+    assert main([str(file)]) == 2
+    told = capsys.readouterr().err
+    assert "2 errors" in told and "line 3, datasets.gone: " in told and "gone.jsonl must be a file" in told
+    assert "line 4, datasets.private: hf://nobody/private cannot be loaded from the hub" in told
+    assert not (tmp_path / "results").exists() and "starting Ray" not in told
+
+
 def test_a_missing_sweep_file_ends_with_2_and_names_the_shipped_ones(capsys):
     assert main(["no_such_sweep"]) == 2
     assert "quickstart.yaml" in capsys.readouterr().err

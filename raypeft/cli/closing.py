@@ -55,6 +55,14 @@ def say_end(
     return 0 if are_done and not any(is_fault(row["status"]) for row in rows) else 1
 
 
+def kept_lines(rows: Sequence[Row], keep: str) -> Iterable[str]:
+    """Whether weights that somebody may look for were not kept, though adapters are."""
+    tuned = [row for row in rows if row["tuning_method"] == "full" and row["status"] == "ok" and not row.get("kept")]
+    if tuned and keep == "adapter":
+        yield (f"full fine-tuning: the weights of {len(tuned)} trials were not kept; keep: model in the sweep file "
+               f"keeps them")  # fmt: skip
+
+
 def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the commands that are useful next."""
     if not rows:
@@ -65,5 +73,7 @@ def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, A
 next steps:
   raypeft findings {results}     significance of the differences between trials
   raypeft report {results} --markdown     the tables of the report in Markdown
+  raypeft try {results} --trial ID "PROMPT"     ask the model of a trial
+  raypeft export {results} --trial ID --to FOLDER     its adapter or weights, for use without raypeft
   pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
     )

@@ -113,6 +113,8 @@ def _rows(loaded: Loaded) -> Iterator[Line]:
         dropped = loaded.dropped.get(source, [])
         yield f"  {source}: {count:,} rows read" + (f", {len(dropped):,} dropped" if dropped else ""), False
         yield from ((f"    {line}", True) for line in told(dropped))
+    for repeated in loaded.renamed.values():
+        yield from ((f"    {line} ({len(repeated):,} rows)", True) for line in told(repeated))
 
 
 def _made(loaded: Loaded, seed: int) -> str:

@@ -23,7 +23,7 @@ from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import TrialLines
 from raypeft.runner.observers.progress import Progress
-from raypeft.study.checking import load_config
+from raypeft.study.checking import load_config, with_all_data
 from raypeft.study.plan import plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.trial.context import TrialContext
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_intermixed_args(arguments)
     overrides = [*options.overrides, *([f"results={json.dumps(options.results)}"] if options.results else [])]
     try:
-        sweep = load_config(find_sweep_file(options.sweep), overrides, options.limit)
+        sweep = with_all_data(load_config(find_sweep_file(options.sweep), overrides, options.limit))
         plan = plan_sweep(sweep)
         store = prepare_store(sweep_url(sweep.config.results, sweep.config.name), sweep, plan)
         trials = [*plan.trials, *suggested_trials(store, plan.suggesting)]

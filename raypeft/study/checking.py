@@ -9,7 +9,7 @@ sets several fields together. `raypeft.study.plan` makes the trials.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from raypeft.data.declared.mix import MixedData, Part
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, nearest
 from raypeft.study.config import SweepConfig, Trial, trial_fields
-from raypeft.study.datasets import collect, settle
+from raypeft.study.datasets import collect, read_elsewhere, settle
 from raypeft.study.options import Resources, SandboxOptions
 from raypeft.study.other_styles import other_style
 from raypeft.study.parameters import Asha, Goal, Parameter
@@ -38,6 +38,11 @@ class LoadedSweep:
     document: Document
     declared: dict[str, DeclaredData | MixedData] = field(default_factory=dict)
     """The datasets of the user's own, as their files have been read, and the mixes."""
+
+    @property
+    def has_unread_data(self) -> bool:
+        """Whether a declared dataset is not on this machine, so that planning did not read it."""
+        return any(isinstance(each, DeclaredData) and each.sizes is None for each in self.declared.values())
 
 
 def load_config(path: Path, overrides: Iterable[str] = (), limit: int | None = None) -> LoadedSweep:
@@ -61,6 +66,17 @@ def check(document: Document) -> LoadedSweep:
     if problems:
         raise ConfigError(document.source, sorted(problems, key=_line))
     return LoadedSweep(SweepConfig.model_validate(document.data), document, declared)
+
+
+def with_all_data(sweep: LoadedSweep) -> LoadedSweep:
+    """The sweep with what the rows of data on the hub or at a URL say as well, which are loaded for it.
+
+    The ids of its trials stay as they were. Raises ConfigError with all that is wrong with such data.
+    """
+    declared = dict(sweep.declared)
+    if problems := [*read_elsewhere(sweep.document, declared)]:
+        raise ConfigError(sweep.document.source, sorted(problems, key=_line))
+    return replace(sweep, declared=declared)
 
 
 def _line(problem: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raypeft.data import DATASETS
-from raypeft.data.declared.dataset import DataError, settled
+from raypeft.data.declared.dataset import DataError, settled, with_rows_read
 from raypeft.data.declared.declaration import Declaration, DeclaredData
 from raypeft.data.declared.mix import PARTS, MixedData, Part
 from raypeft.mistakes import described, must_be_one_of
@@ -98,7 +98,8 @@ def name_of(path: Any) -> str:
     """A name for a dataset: that of its file, folder or repository."""
     text = next(iter(path.values()), "") if isinstance(path, dict) else path
     name = str(text).rstrip("/").rpartition("/")[2].partition(".")[0]
-    return re.sub(r"[^\w.-]", "_", name).lstrip("_.-") or "data"
+    name = re.sub(r"[^\w.-]", "_", name).lstrip("_.-")
+    return name if re.match("[A-Za-z0-9]", name) else f"data_{name}".rstrip("_")
 
 
 def settle(document: Document, found: dict[str, DeclaredData | MixedData]) -> Iterator[str]:
@@ -126,6 +127,22 @@ def settle(document: Document, found: dict[str, DeclaredData | MixedData]) -> It
         if not problems and not unread:
             settled_parts = [{**part.model_dump(), "declared": found.get(part.name)} for part in parts]
             found[name] = MixedData.model_validate({"mix": settled_parts})
+
+
+def read_elsewhere(document: Document, found: dict[str, DeclaredData | MixedData]) -> Iterator[str]:
+    """Load the declared datasets that are not on this machine, and put what their rows say into `found`, also into its
+    mixes. Gives all that is wrong, each with its line."""
+    for name, data in found.items():
+        if isinstance(data, DeclaredData) and data.sizes is None:
+            try:
+                found[name] = with_rows_read(name, data)
+            except DataError as error:
+                for problem in error.problems:
+                    yield f"{document.where(('datasets', name))}: {problem.removeprefix(f'{name}: ')}"
+    for name, data in found.items():
+        if isinstance(data, MixedData):
+            parts = tuple(part.model_copy(update={"declared": found.get(part.name)}) for part in data.mix)
+            found[name] = data.model_copy(update={"mix": parts})
 
 
 def _section(document: Document, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raypeft.cli.closing import say_end
+from raypeft.cli.closing import kept_lines, say_end
 from raypeft.results.store import ResultStore
 from raypeft.stopping import Stopped
 from raypeft.study.config import Trial
@@ -40,6 +40,15 @@ def test_a_sweep_of_which_all_is_done_ends_with_0_and_says_what_to_do_next(store
         write(store, trial)
     code, text = end(store)
     assert code == 0 and "the best of 3" in text and "raypeft findings" in text
+    assert "raypeft try" in text and "raypeft export" in text
+
+
+def test_weights_of_full_fine_tuning_that_nobody_kept_are_told_unless_that_was_asked_for() -> None:
+    full = {"tuning_method": "full", "status": "ok", "kept": None}
+    others = [{**full, "kept": "models/x"}, {**full, "status": "failed"}, {**full, "tuning_method": "zero_shot"}]
+    (line,) = kept_lines([full, *others], "adapter")
+    assert "the weights of 1 trials were not kept; keep: model" in line
+    assert [*kept_lines([full], "nothing"), *kept_lines(others, "adapter")] == []
 
 
 def test_trials_that_a_search_has_still_to_suggest_are_not_done(store: ResultStore) -> None:

@@ -11,14 +11,21 @@ from raypeft.sweep import main
 Row = dict[str, Any]
 
 
-def shown(folder: Path, capsys: pytest.CaptureFixture[str], rows: list[Row], fields: str = "", test: Any = None) -> str:
+def shown(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    rows: list[Row],
+    fields: str = "",
+    test: Any = None,
+    data: str = "",
+) -> str:
     splits = {"train": rows} if test is None else {"train": rows, "validation": test, "test": test}
     path = {name: f"{name}.jsonl" for name in splits}
     for name, found in splits.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
     (folder / "s.yaml").write_text(f"""
 name: s
-datasets: {{mine: {{path: {json.dumps(path)}, prompt: q, answer: a, bad_rows: drop}}}}
+datasets: {{mine: {{path: {json.dumps(path)}, prompt: q, answer: a, bad_rows: drop{data}}}}}
 grids: [{{model: toy, dataset: mine, tuning_method: [zero_shot, lora]{fields}}}]
 """)
     assert main([str(folder / "s.yaml"), "--dry-run"]) == 0
@@ -46,6 +53,12 @@ def test_rows_splits_and_lengths_are_told_in_characters_and_in_the_models_tokens
 def test_dropped_rows_are_counted_with_their_lines(tmp_path, capsys):
     told = shown(tmp_path, capsys, [*rows(), {"q": "x"}, {"q": 3, "a": "x"}])
     assert "32 rows read, 2 dropped\n    line 31: no text in a\n    line 32: q must be text but is a number" in told
+
+
+def test_ids_that_stand_more_than_once_are_told_with_their_lines(tmp_path, capsys):
+    told = shown(tmp_path, capsys, [{**row, "n": "same"} for row in rows()], data=", id: n")
+    assert "    lines 2, 3, 4 and 26 more: n is that of an earlier row; a number is put behind it (29 rows)\n" in told
+    assert "earlier row" not in shown(tmp_path, capsys, [{**row, "n": row["q"]} for row in rows()], data=", id: n")
 
 
 def test_answers_that_max_new_tokens_cuts_are_counted(tmp_path, capsys):

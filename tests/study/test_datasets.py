@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.study.checking import load_config
+from raypeft.study.checking import load_config, with_all_data
 from raypeft.study.config import Trial
 from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
@@ -32,6 +32,21 @@ def told(folder: Path, *lines: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         planned(folder, *lines)
     return caught.value.problems
+
+
+def test_data_elsewhere_has_its_say_when_it_is_read_and_no_trial_another_id(folder: Path) -> None:
+    url = (folder / "data.jsonl").as_uri()
+    (folder / "elsewhere.yaml").write_text(
+        f"name: s\ndatasets: {{far: {{path: '{url}', prompt: q, answer: a}}}}\n"
+        "grids: [{model: toy, dataset: [far, {mix: [far, toy]}], tuning_method: [zero_shot, lora]}]\n"
+    )
+    unread = load_config(folder / "elsewhere.yaml")
+    read = with_all_data(unread)
+    assert (unread.has_unread_data, read.has_unread_data) == (True, False)
+    before, after = plan_trials(unread), plan_trials(read)
+    assert [trial.id for trial in after] == [trial.id for trial in before]
+    mix = next(trial for trial in after if trial.test_dataset == "far")
+    assert after[0].test_data.test_size and mix.test_data.test_size == after[0].test_data.test_size
 
 
 def test_a_declared_dataset_is_named_like_a_built_in_one(folder: Path) -> None:

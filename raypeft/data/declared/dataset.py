@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.data.declared.declaration import Declaration, DeclaredData
-from raypeft.data.declared.examples import make_examples
+from raypeft.data.declared.examples import make_examples, repeated_ids
 from raypeft.data.declared.files import FORMATS, Problem, Row, Table, parse_table, read_bytes, told
 from raypeft.data.declared.splits import complete, derived_stop
 from raypeft.data.sources import SPLITS, load_from_hub
@@ -45,6 +45,8 @@ class Loaded:
     """File or split -> number of rows read, those that cannot be used included."""
     dropped: dict[str, list[Problem]]
     """File or split -> what was dropped (`bad_rows: drop`)."""
+    renamed: dict[str, list[Problem]]
+    """File or split -> the rows whose id an earlier one has, so that it got a number behind it."""
     made: tuple[str, ...]
     """The splits that were made of `train`."""
     content: str | None
@@ -59,14 +61,20 @@ def settled(name: str, declaration: Declaration, folder: Path) -> DeclaredData:
     """
     given = declaration.model_dump(exclude_defaults=True)
     data = DeclaredData(**given | {"path": _located(name, declaration, folder)})
-    if not _is_local(data):
-        return data
+    return with_rows_read(name, data) if _is_local(data) else data
+
+
+def with_rows_read(name: str, data: DeclaredData) -> DeclaredData:
+    """The declaration with what its rows say. Its identity has their hash only where they are on this machine.
+
+    Raises DataError with all that is wrong with them.
+    """
     loaded = load(name, data)
     examples = [each for split in loaded.splits.values() for each in split]
+    stop = data.stop or derived_stop(loaded.splits)
     return data.model_copy(
         update={
-            "content": loaded.content,
-            "stop": data.stop or derived_stop(loaded.splits),
+            **({"content": loaded.content, "stop": stop} if _is_local(data) else {"derived_stop": stop}),
             "longest_prompt": max(len(each.asked) for each in examples),
             "longest_answer": max(len(each.code) for each in examples),
             "sizes": {split: len(found) for split, found in loaded.splits.items()},
@@ -100,7 +108,7 @@ def as_dataset(name: str, data: DeclaredData) -> Dataset:
         max_new_tokens=None,
         longest_answer=answer,
         longest_tokens=_tokens(data.longest_prompt) + answer,
-        untuned_stop=data.stop or ("\n### Instruction:",),
+        untuned_stop=data.stop or data.derived_stop or ("\n### Instruction:",),
         judged_by=data.judged_by,
         levels=data.level_names,
         test_size=(data.sizes or {}).get("test"),
@@ -124,7 +132,7 @@ def load(name: str, data: Declaration, planned: str | None = None) -> Loaded:
                          f"trials would not have the same data; run the sweep again"])  # fmt: skip
     tables = dict(_hub_tables(name, data) if data.is_on_hub else _file_tables(name, contents))
     given: Splits = {}
-    read, dropped, problems = {}, {}, []
+    read, dropped, renamed, problems = {}, {}, {}, []
     for split, (source, table) in tables.items():
         try:
             examples, bad = make_examples(table, data)
@@ -132,6 +140,8 @@ def load(name: str, data: Declaration, planned: str | None = None) -> Loaded:
             problems.append(f"{name}: {source}: {error}")
             continue
         read[source] = len(table.rows) + len(table.problems)
+        if repeated := repeated_ids(table, data):
+            renamed[source] = repeated
         if bad and data.bad_rows == "drop":
             dropped[source] = bad
         else:
@@ -141,9 +151,18 @@ def load(name: str, data: Declaration, planned: str | None = None) -> Loaded:
         given[split] = examples
     if problems:
         raise DataError(problems)
-    return Loaded(
-        _complete(name, given, data), read, dropped, tuple(each for each in SPLITS if each not in given), content
-    )
+    made = tuple(each for each in SPLITS if each not in given)
+    return Loaded(_complete(name, given, data), read, dropped, renamed, made, content)
+
+
+def first_table(name: str, path: str) -> Table:
+    """The rows of the first split of a file, folder, URL or dataset on the hub, whose columns are not known yet.
+
+    Raises DataError where they cannot be read.
+    """
+    data = Declaration(path=path, messages="any")  # which column that is matters only to `make_examples`
+    tables = _hub_tables(name, data) if data.is_on_hub else _file_tables(name, _contents(name, data))
+    return next(table for _, (_, table) in tables)
 
 
 def _complete(name: str, given: Splits, data: Declaration) -> Splits:

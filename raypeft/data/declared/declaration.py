@@ -138,6 +138,9 @@ class DeclaredData(Declaration):
     """Characters of the longest reference answer. None where the rows were not read, or have none."""
     sizes: dict[str, int] | None = None
     """Examples in each split. None where the rows were not read."""
+    derived_stop: tuple[str, ...] | None = None
+    """Strings that end an untuned answer, derived from rows that are not on this machine. They do not stand in `stop`,
+    which is a part of the identity: the trials' ids must be the same before such rows are read."""
     level_names: tuple[str, ...] = ()
     """The levels of the test split, numbers in their order, words as they come. Empty where the rows were not read."""
 
@@ -149,7 +152,7 @@ class DeclaredData(Declaration):
     @property
     def identity(self) -> dict[str, Any]:
         """What makes it this dataset, for a trial's id: what the files hold, and not where they are."""
-        read = {"longest_prompt", "longest_answer", "sizes", "level_names"}
+        read = {"longest_prompt", "longest_answer", "sizes", "derived_stop", "level_names"}
         given = self.model_dump(exclude_defaults=True, exclude=read)
         if self.content:
             given.pop("path")

@@ -44,6 +44,19 @@ def make_examples(table: Table, declaration: Declaration) -> tuple[list[Example]
     return [replace(example, id=given) for given, example in zip(ids, made, strict=True)], problems
 
 
+def repeated_ids(table: Table, declaration: Declaration) -> list[Problem]:
+    """The rows whose id an earlier row has. `unique` puts a number behind such an id."""
+    if declaration.id is None:
+        return []
+    seen, found = set[str](), []
+    for row in table.rows:
+        given = row.values.get(declaration.id)
+        if given is not None and str(given) in seen:
+            found.append(Problem(row.place, f"{declaration.id} is that of an earlier row; a number is put behind it"))
+        seen.add(str(given))
+    return found
+
+
 def check_columns(table: Table, declaration: Declaration) -> None:
     """Raise ValueError naming each column that the declaration names and no row has."""
     present = table.columns

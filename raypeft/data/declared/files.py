@@ -105,7 +105,7 @@ def read_bytes(path: str) -> bytes:
         raise FileNotFoundError(f"{path} must be a file that can be read but there is none") from None
     except IsADirectoryError:
         raise ValueError(f"{path} must be a file but is a folder") from None
-    except (OSError, ImportError, ValueError) as error:
+    except Exception as error:  # each protocol of fsspec has errors of its own
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 

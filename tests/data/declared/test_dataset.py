@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raypeft.data.declared.dataset import DataError, as_dataset, load, settled
+from raypeft.data.declared.dataset import DataError, as_dataset, load, settled, with_rows_read
 from raypeft.data.declared.declaration import Declaration, DeclaredData
 
 
@@ -46,6 +46,17 @@ def test_its_identity_is_what_the_file_holds_and_not_where_it_is(tmp_path: Path)
     write(tmp_path / "a" / "data.jsonl", 31)
     assert declared(tmp_path / "a").identity != first.identity
     assert declared(tmp_path / "b", "other.jsonl", split={"seed": 1}).identity != first.identity
+
+
+def test_what_rows_elsewhere_say_changes_no_identity(tmp_path: Path) -> None:
+    url = write(tmp_path / "data.jsonl").as_uri()
+    unread = declared(tmp_path, url)
+    assert (unread.sizes, unread.content) == (None, None)
+    data = with_rows_read("mine", unread)
+    assert data.sizes == {"train": 24, "validation": 3, "test": 3} and data.longest_answer == len("code 29")
+    assert as_dataset("mine", data).untuned_stop == ("\n",) and as_dataset("mine", data).test_size == 3
+    assert data.identity == unread.identity
+    assert DeclaredData.model_validate_json(data.text) == data
 
 
 def test_a_trial_refuses_data_that_changed_since_it_was_planned(tmp_path: Path) -> None:
