@@ -7,15 +7,17 @@ training is needed at all. It is meant to be read and changed.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from raypeft.data import DATASETS
-from raypeft.data.declared.dataset import Loaded, load
+from raypeft.data.declared.dataset import MOST_LEVELS, Loaded, first_table, load
 from raypeft.data.declared.declaration import Declaration
-from raypeft.data.declared.files import read_table
+from raypeft.data.declared.examples import make_examples
+from raypeft.data.declared.files import Table
 from raypeft.study.checking import load_config
 from raypeft.study.datasets import name_of
 from raypeft.study.plan import plan_trials
@@ -25,6 +27,8 @@ PROMPTS = ("instruction", "prompt", "question", "nl", "intent", "query", "proble
 ANSWERS = ("output", "completion", "answer", "response", "code", "cmd", "snippet", "solution", "canonical_solution",
            "target")  # fmt: skip
 CHATS = ("messages", "conversations", "conversation", "chat")
+TESTS = ("tests", "test_list", "test_cases", "input_output")
+LEVELS = ("difficulty", "level")
 """Usual names of columns, the likeliest first."""
 TESTED, VALIDATED = 300, 100
 """So many examples are decoded, if there are more: enough for a first answer in an hour rather than in a day."""
@@ -34,9 +38,9 @@ SHORT = 120
 TEMPLATE = Template("""\
 # Which way to specialise ${model} is best on ${name}, at which learning rate and rank?
 #
-#   python -m raypeft.sweep ${file} --dry-run       what would run, and what the data looks like
-#   python -m raypeft.sweep ${file} --limit 20      a quick test with 20 examples of each split
-#   python -m raypeft.sweep ${file}                 the study: $count trials
+#   python -m raypeft.sweep ${command} --dry-run       what would run, and what the data looks like
+#   python -m raypeft.sweep ${command} --limit 20      a quick test with 20 examples of each split
+#   python -m raypeft.sweep ${command}                 the study: $count trials
 #   python -m raypeft findings results/${sweep} --best      which settings to take, chosen on validation
 name: ${sweep}
 
@@ -67,6 +71,7 @@ grids:
 # claims:
 #   - {better: {tuning_method: lora}, than: {tuning_method: full}, on: em_at_1}
 
+# keep: model  # also keeps the weights of full fine-tuning, for export and try; otherwise adapters alone are kept
 resources: {gpu_memory_gb: 24}
 """)
 
@@ -79,13 +84,17 @@ def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) ->
     """
     if file.exists():
         raise ConfigError(str(file), ["--new must name a file that does not exist yet, but this one does"])
-    path = Path(data).expanduser()
-    if "://" in data or not path.is_file():
-        raise ConfigError(str(file), [f"--data must be a file on this machine but got {data}"])
+    path = data if "://" in data else str(Path(data).expanduser().absolute())
+    if "://" not in data and not Path(path).exists():
+        raise ConfigError(
+            str(file), [f"--data must be a file, a folder, a URL or hf://owner/name but there is no {data}"]
+        )
     try:
-        columns = asked or guess_columns(read_table(str(path)).columns)
-        given = Declaration(path=str(path.absolute()), bad_rows="drop", **columns)
-        loaded = load("data", given)
+        table = first_table("data", path)
+        columns = asked or guess_columns(table.columns)
+        given = Declaration(path=path, bad_rows="drop", **columns)
+        columns |= guess_tests(table, given)
+        loaded = load("data", given.model_copy(update=columns))
     except (OSError, ValueError) as error:
         raise ConfigError(data, getattr(error, "problems", [str(error)])) from None
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,8 +106,27 @@ def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) ->
         file.unlink()
         raise
     file.write_text(TEMPLATE.substitute(values, count=len(trials)), encoding="utf-8")
-    return (f"{file} is written: {len(trials)} trials. Read it, change what you like, then\n"
-            f"  python -m raypeft.sweep {file} --dry-run\n  python -m raypeft.sweep {file}")  # fmt: skip
+    command = f"  python -m raypeft.sweep {values['command']}"
+    return (
+        f"{file} is written: {len(trials)} trials. Read it, change what you like, then\n{command} --dry-run\n{command}"
+    )
+
+
+def guess_tests(table: Table, given: Declaration) -> dict[str, str]:
+    """The columns of tests and of levels by their usual names, where no more rows are lost by them."""
+    by_name = {name.casefold(): name for name in table.columns}
+    lost = len(make_examples(table, given)[1])
+
+    def fits(more: dict[str, str]) -> bool:
+        made, problems = make_examples(table, given.model_copy(update=more))
+        return len(problems) == lost and len({each.level for each in made}) <= MOST_LEVELS
+
+    tests = next((by_name[name] for name in TESTS if name in by_name and fits({"tests": by_name[name]})), None)
+    if tests is None:
+        return {}
+    levels = (by_name[name] for name in LEVELS if name in by_name)
+    level = next((name for name in levels if fits({"tests": tests, "levels": name})), None)
+    return {"tests": tests} | ({"levels": level} if level else {})
 
 
 def guess_columns(present: Sequence[str]) -> dict[str, str]:
@@ -118,7 +146,7 @@ def guess_columns(present: Sequence[str]) -> dict[str, str]:
                      f"them: --prompt COLUMN --answer COLUMN, or --messages COLUMN for chats")  # fmt: skip
 
 
-def _values(file: Path, path: Path, model: str, columns: dict[str, str], loaded: Loaded) -> dict[str, Any]:
+def _values(file: Path, path: str, model: str, columns: dict[str, str], loaded: Loaded) -> dict[str, Any]:
     """What the template says of this data, by its placeholders."""
     sizes = {split: len(found) for split, found in loaded.splits.items()}
     answers = sorted(len(each.code) for found in loaded.splits.values() for each in found)
@@ -140,8 +168,8 @@ def _values(file: Path, path: Path, model: str, columns: dict[str, str], loaded:
     return {
         "model": model,
         "name": f"my_{name}" if name in DATASETS else name,
-        "file": file,
-        "sweep": file.name.partition(".")[0],
+        "command": shlex.quote(str(file)),
+        "sweep": name_of(file.name),
         "path": json.dumps(_path_from(file, path)),
         "rows": f"{sum(loaded.read.values()):,}",
         "splits": ", ".join(f"{count:,} {split}" for split, count in sizes.items()),
@@ -152,9 +180,9 @@ def _values(file: Path, path: Path, model: str, columns: dict[str, str], loaded:
     }
 
 
-def _path_from(file: Path, path: Path) -> str:
+def _path_from(file: Path, path: str) -> str:
     """The data's path as the sweep file writes it: relative to its own folder where it lies below it."""
     try:
-        return str(path.absolute().relative_to(file.absolute().parent))
+        return str(Path(path).relative_to(file.absolute().parent))
     except ValueError:
-        return str(path.absolute())
+        return path

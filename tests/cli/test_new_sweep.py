@@ -77,6 +77,35 @@ def test_columns_are_found_by_their_usual_names(present: list[str], found: dict[
     assert guess_columns(present) == found
 
 
+def test_tests_and_levels_are_found_by_their_usual_names_where_they_can_be_used(tmp_path):
+    rows = [{"prompt": f"task {n}", "code": "def f(): return 1", "test_list": ["assert f() == 1"], "tests": n,
+             "difficulty": "hard" if n % 2 else "easy", "level": n} for n in range(40)]  # fmt: skip
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert new(tmp_path) == 0
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["datasets"]["data"] == {
+        "path": "data.jsonl", "prompt": "prompt", "answer": "code", "tests": "test_list", "levels": "difficulty",
+    }  # fmt: skip
+
+
+def test_a_folder_and_a_url_are_read_as_a_file_is(tmp_path):
+    (tmp_path / "mine").mkdir()
+    file = write(tmp_path / "mine" / "train.jsonl")
+    assert new(tmp_path, data="mine") == 0
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["datasets"]["mine"]["path"] == "mine"
+    assert main(["--new", str(tmp_path / "url.yaml"), "--data", file.as_uri(), "--model", "toy"]) == 0
+    text = (tmp_path / "url.yaml").read_text()
+    assert yaml.safe_load(text)["datasets"]["train"]["path"] == file.as_uri() and "# 40 rows: 32 train" in text
+
+
+@pytest.mark.parametrize(("name", "sweep"), [("my study.yaml", "my_study"), ("übung.yaml", "data_übung")])
+def test_any_name_of_a_file_gives_a_sweep_a_name(tmp_path, name, sweep):
+    data = write(tmp_path / name.replace("yaml", "jsonl"))
+    assert main(["--new", str(tmp_path / name), "--data", str(data), "--model", "toy"]) == 0
+    made = load_config(tmp_path / name)
+    assert made.config.name == sweep and list(made.declared) == [sweep]
+    assert f"{tmp_path / name}' --dry-run" in (tmp_path / name).read_text()
+
+
 def test_other_columns_are_named_by_options(tmp_path, capsys):
     (tmp_path / "data.jsonl").write_text("".join(json.dumps({"frage": f"f{n}", "code": "c"}) + "\n" for n in range(9)))
     assert new(tmp_path) == 2
@@ -93,7 +122,10 @@ def test_a_file_that_exists_is_not_written_over(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("data", "model", "told"),
-    [("no.jsonl", "toy", "--data must be a file on this machine"), ("data.jsonl", "tpy", "did you mean toy?")],
+    [
+        ("no.jsonl", "toy", "--data must be a file, a folder, a URL or hf://owner/name but there is no"),
+        ("data.jsonl", "tpy", "did you mean toy?"),
+    ],
 )
 def test_wrong_data_or_models_leave_no_file_behind(tmp_path, capsys, data, model, told):
     write(tmp_path / "data.jsonl")
