@@ -107,9 +107,8 @@ def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) ->
         raise
     file.write_text(TEMPLATE.substitute(values, count=len(trials)), encoding="utf-8")
     command = f"  python -m raypeft.sweep {values['command']}"
-    return (
-        f"{file} is written: {len(trials)} trials. Read it, change what you like, then\n{command} --dry-run\n{command}"
-    )
+    told = f"{file} is written: {len(trials)} trials. Read it, change what you like, then"
+    return f"{told}\n{command} --dry-run\n{command}"
 
 
 def guess_tests(table: Table, given: Declaration) -> dict[str, str]:

@@ -195,12 +195,44 @@ def test_the_papers_table_4_is_among_the_trials_of_rq4() -> None:
     assert {("CodeLlama-7b-Instruct-hf", method, "apps") for method in methods} <= planned
 
 
+def shipped(name: str) -> list[Trial]:
+    return plan_trials(load_config(next(file for file in SHIPPED if file.stem == name)))
+
+
+def test_rq1_has_the_nine_models_of_the_papers_figure_3() -> None:
+    assert {each.model for each in shipped("rq1")} == {
+        "codet5p-220m", "codet5p-770m", "codegen-350M-mono", "codegen2-1B", "codegen2-3_7B", "codegen2-7B",
+        "CodeLlama-7b-hf", "CodeLlama-7b-Instruct-hf", "CodeLlama-7b-Python-hf",
+    }  # fmt: skip
+
+
+def test_rq3_takes_all_of_icl_over_from_rq1_and_a_seed_of_lora_from_rq2() -> None:
+    wanted = shipped("rq3")
+    icl = {each.id for each in wanted if each.tuning_method == "icl"}
+    lora = {each.id for each in wanted
+            if each.tuning_method == "lora" and each.seed == 42 and not each.method.num_shots}  # fmt: skip
+    assert len(icl) == 3 * 5 * (7 + 6) and icl <= {each.id for each in shipped("rq1")}
+    assert len(lora) == 3 * 2 and lora <= {each.id for each in shipped("rq2")}
+
+
+@pytest.mark.parametrize("name", ["rq1", "rq3", "conala_shots"])
+def test_a_number_of_shots_can_be_chosen_on_validation(name: str) -> None:
+    assert all(each.validation_limit == 100 for each in shipped(name))
+
+
+@pytest.mark.parametrize("name", ["rq4", "conala_smollm2", "conala_shots"])
+def test_instruct_models_are_asked_without_training_in_their_chat_template_too(name: str) -> None:
+    asked = {form: [each.method for each in shipped(name) if not each.method.trains and each.prompt_form == form]
+             for form in (None, "chat")}  # fmt: skip
+    assert asked["chat"] == asked[None] != []
+
+
 @pytest.mark.parametrize(("fidelity", "trained"), [("corrected", 12_582_912), ("paper", 39_976_960)])
 def test_the_papers_lora_on_apps_adapts_all_seven_linear_layers(fidelity: str, trained: int) -> None:
     file = next(file for file in SHIPPED if file.stem == "rq4")
     planned = plan_trials(load_config(file, [f"defaults.fidelity={fidelity}"]))
     tuned = [each for each in planned if each.method.trains]
-    assert len(tuned) == 3
+    assert len(tuned) == 3 * 3  # seeds
     assert {parameter_counts(each)["trainable_params"] for each in tuned} == {trained}
 
 
