@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raypeft.data import data_name
+from raypeft.data.declared.declaration import HUB, DeclaredData
+from raypeft.data.declared.mix import MixedData, read_declared
 from raypeft.trial.declarations import own_declarations
 
 SNIPPET = """import json
@@ -69,11 +71,58 @@ def card(row: Mapping[str, Any], asked: Mapping[str, Any], base: Mapping[str, st
         "",
         "## How it was made",
         "",
-        *_table(("field", "value"), [(name, row[name]) for name in FIELDS if row.get(name) is not None]),
+        *_table(("field", "value"), [(name, row[name]) for name in FIELDS if row.get(name) is not None] + _layers(row)),
+        "",
+        *_table(("data", "value"), _data(row)),
         "",
         *_table(("origin", "value"), [(name, row[name]) for name in ORIGIN if row.get(name) is not None]),
         "",
     ])  # fmt: skip
+
+
+def _layers(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The layers that got an adapter: those that were found in the model, or else those that were asked for."""
+    found = row.get("adapted_layers")
+    found = row.get("target_modules") if found is None else found
+    return [] if found is None else [("target_modules", ", ".join(found))]
+
+
+def _data(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What was trained and tested on, and how much of it."""
+    lines = [("dataset", row["dataset"])]
+    lines += [(f"part: {name}", text) for name, text in _declared(row.get("declared"), row["dataset"])]
+    if row.get("test_dataset"):
+        lines.append(("test dataset", row["test_dataset"]))
+        lines += [(f"part: {name}", text) for name, text in _declared(row.get("test_declared"), row["test_dataset"])]
+    lines += [(f"{split} examples", row.get(f"{split}_examples")) for split in ("train", "validation", "test")]
+    lines += [(name, row.get(name)) for name in ("limit", "test_limit", "validation_limit")]
+    return [(name, value) for name, value in lines if value is not None]
+
+
+def _declared(text: str | None, name: str) -> list[tuple[str, str]]:
+    """(name, what is known of it) of each declared dataset. No path is told: a card is for other people too."""
+    found = read_declared(text)
+    if found is None:
+        return []
+    parts = [(each.name, each.declared) for each in found.mix] if isinstance(found, MixedData) else [(name, found)]
+    return [(part, _described(data) if data else "a dataset of raypeft") for part, data in parts]
+
+
+def _described(data: DeclaredData) -> str:
+    sizes = ", ".join(f"{count:,} {split}" for split, count in (data.sizes or {}).items())
+    origin = f"{data.path} {data.config or ''}".strip() if data.is_on_hub else f"own data {data.content or ''}".strip()
+    fields = {"prompt": data.prompt, "answer": data.answer, "messages": data.messages, "tests": data.tests}
+    columns = ", ".join(f"{field}: {json.dumps(column)}" for field, column in fields.items() if column)
+    return "; ".join(filter(None, [origin, columns, sizes]))
+
+
+def _hub_datasets(row: Mapping[str, Any]) -> list[str]:
+    """The ids of the declared datasets that are on the hub."""
+    every: list[DeclaredData | None] = []
+    for found in (read_declared(row.get(name)) for name in ("declared", "test_declared")):
+        every += [part.declared for part in found.mix] if isinstance(found, MixedData) else [found]
+    ids = [str(data.path).removeprefix(HUB).strip("/") for data in every if data is not None and data.is_on_hub]
+    return list(dict.fromkeys(ids))
 
 
 def snippet(
@@ -111,7 +160,10 @@ def _metadata(row: Mapping[str, Any], base: Mapping[str, str | None], merged: bo
     tags = ["raypeft", "code", row["tuning_method"]]
     # The hub takes ids alone; a path is what a local copy needs.
     named = [f"base_model: {json.dumps(base['source'])}"] if "/" in str(base["source"]) else []
-    return ["---", *named, f"library_name: {library}", "tags:", *(f"- {tag}" for tag in tags), "---", ""]
+    hub = _hub_datasets(row)
+    datasets = ["datasets:", *(f"- {json.dumps(each)}" for each in hub)] if hub else []
+    told = [*named, *datasets, f"library_name: {library}", "tags:", *(f"- {tag}" for tag in tags)]
+    return ["---", *told, "---", ""]
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:

@@ -1,8 +1,10 @@
 """The model card of an exported trial."""
 
 import ast
+import json
 
 import pytest
+import yaml
 
 from raypeft.trial.model_card import card, snippet
 
@@ -34,3 +36,25 @@ def test_a_merged_adapter_of_quantised_weights_says_so() -> None:
 def test_scores_have_their_intervals_and_examples() -> None:
     text = card(ROW, ASKED, {"source": "owner/name", "revision": None}, merged=False)
     assert "On 100 test examples." in text and "| EM@1 (%) | 25.0 | 20.0 to 30.0 |" in text
+
+
+BASE: dict[str, str | None] = {"source": "owner/name", "revision": None}
+
+
+def test_the_data_is_told_with_its_splits_its_limits_and_the_adapted_layers() -> None:
+    told = {"declared": '{"path": "/home/me/d.jsonl", "prompt": "q", "answer": "a", "content": "sha256:12", '
+                        '"sizes": {"train": 24, "validation": 3, "test": 3}}',
+            "train_examples": 20, "limit": 20, "adapted_layers": ["q_proj", "v_proj"]}  # fmt: skip
+    text = card(ROW | told, ASKED, BASE, merged=False)
+    assert '| part: d | own data sha256:12; prompt: "q", answer: "a"; 24 train, 3 validation, 3 test |' in text
+    assert "| train examples | 20 |" in text and "| limit | 20 |" in text and "test_limit" not in text
+    assert "| target_modules | q_proj, v_proj |" in text
+    assert "/home/me" not in text and "datasets:" not in text
+
+
+def test_datasets_of_the_hub_are_metadata_also_those_of_a_mix() -> None:
+    part = {"path": "hf://owner/data", "prompt": "q", "answer": "a"}
+    mix = json.dumps({"mix": [{"name": "one", "declared": part}, {"name": "conala"}]})
+    text = card(ROW | {"declared": mix}, ASKED, BASE, merged=False)
+    assert yaml.safe_load(text.split("---")[1])["datasets"] == ["owner/data"]
+    assert "| part: conala | a dataset of raypeft |" in text and "| part: one | hf://owner/data; prompt" in text
