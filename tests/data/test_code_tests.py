@@ -117,3 +117,14 @@ def test_all_official_solutions_pass_their_tests_in_the_sandbox(
     real_data: Path, name: str, tests: dict[str, int]
 ) -> None:
     assert judged(list(official(name, real_data))) == ([], tests)
+
+
+@pytest.mark.slow
+def test_the_official_solutions_of_all_other_tasks_of_mbpp_pass_as_well(real_data: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (real_data / FILES["mbpp"]).read_text("utf-8").splitlines()]
+    others = [row for row in rows if row["task_id"] not in mbpp.TASKS["test"]]
+    (tmp_path / "mbpp").mkdir()
+    write(tmp_path / "mbpp", *({**row, "task_id": number} for number, row in enumerate(others, start=11)))
+    (tmp_path / "mbpp" / "rows.jsonl").rename(tmp_path / FILES["mbpp"])
+    solutions = list(official("mbpp", tmp_path))
+    assert len(solutions) == 474 and judged(solutions) == ([], {"outside": 1419, "inside": 3})
