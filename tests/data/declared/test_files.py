@@ -4,11 +4,12 @@ import gzip
 import json
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.data.declared.files import parse_table, read_table, told
+from raypeft.data.declared.files import parse_table, read_bytes, read_table, told
 
 ROWS = [{"task": "reverse `x`", "code": "x[::-1]"}, {"task": 'say "hi",\nthen', "code": "print('é')"}]
 
@@ -123,3 +124,15 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
 def test_a_field_of_ten_megabytes_is_read(tmp_path: Path) -> None:
     long = "x" * 10_000_000
     assert parse_table("a.csv", f"a,b\n{long},y\n".encode()).rows[0].values["a"] == long
+
+
+def test_an_error_that_only_one_protocol_has_is_told_with_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forbidden(Exception):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Forbidden("403")
+
+    monkeypatch.setattr(fsspec, "open", refuse)
+    with pytest.raises(ValueError, match=r"https://here/a\.jsonl cannot be read: 403"):
+        read_bytes("https://here/a.jsonl")
