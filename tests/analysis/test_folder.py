@@ -106,7 +106,7 @@ def test_another_versions_trials_are_compared_by_their_stored_values(
     assert findings([str(foreign), "--markdown"]) == 0
     said = capsys.readouterr().out
     assert " +1 | 2 | 62.5 ± 17.7 |" in said
-    assert " +1 | prefix_lm (a1) | elegance | 2 : 1 | +37.5 [+0.0, +75.0] |" in said
+    assert " +1 | prefix_lm (a1) | elegance | 2 : 1, too few | +37.5 [-12.2, +87.2] |" in said
     assert content(foreign) == before
 
 
