@@ -133,6 +133,7 @@ def measure(folder, trials, opponents):
         assert len(rows) == trials, len(rows)
     nothing_to_do = ("raypeft.sweep", path, "--results", folder)
     found["sweep --dry-run"] = in_a_process(*nothing_to_do, "--dry-run")
+    found["status"] = in_a_process("raypeft", "status", results)
     for when in ("first", "then"):
         found[f"sweep, nothing to do, {when}"] = in_a_process(*nothing_to_do)
     found["report --no-html"] = in_a_process("raypeft", "report", results, "--no-html")
