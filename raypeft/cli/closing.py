@@ -59,8 +59,8 @@ def kept_lines(rows: Sequence[Row], keep: str) -> Iterable[str]:
     """Whether weights that somebody may look for were not kept, though adapters are."""
     tuned = [row for row in rows if row["tuning_method"] == "full" and row["status"] == "ok" and not row.get("kept")]
     if tuned and keep == "adapter":
-        yield (f"full fine-tuning: the weights of {len(tuned)} trials were not kept; keep: model in the sweep file "
-               f"keeps them")  # fmt: skip
+        trials = "1 trial" if len(tuned) == 1 else f"{len(tuned)} trials"
+        yield f"full fine-tuning: the weights of {trials} were not kept; keep: model in the sweep file keeps them"
 
 
 def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -47,7 +47,7 @@ def test_weights_of_full_fine_tuning_that_nobody_kept_are_told_unless_that_was_a
     full = {"tuning_method": "full", "status": "ok", "kept": None}
     others = [{**full, "kept": "models/x"}, {**full, "status": "failed"}, {**full, "tuning_method": "zero_shot"}]
     (line,) = kept_lines([full, *others], "adapter")
-    assert "the weights of 1 trials were not kept; keep: model" in line
+    assert "the weights of 1 trial were not kept; keep: model" in line
     assert [*kept_lines([full], "nothing"), *kept_lines(others, "adapter")] == []
 
 
