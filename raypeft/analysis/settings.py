@@ -129,5 +129,7 @@ def _parts(row: Row, varying: set[str], declared: Declarations, brief: bool = Fa
 
 
 def shown(value: Any) -> str:
-    """A value on one line: prompt templates have line breaks."""
+    """A value on one line: prompt templates have line breaks, and layers to adapt are a list."""
+    if isinstance(value, (list, tuple)):
+        return "+".join(map(shown, value))
     return f"{value:g}" if isinstance(value, float) else str(value).replace("\n", "\\n")

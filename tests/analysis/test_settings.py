@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raypeft.analysis.settings import settings
+from raypeft.analysis.settings import settings, shown
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
@@ -47,3 +47,7 @@ def test_a_method_of_another_version_is_told_by_its_own_declaration() -> None:
     )
     rows = [{"tuning_method": "novel", "dataset": "new", "width": 3, "depth": 7, "must": "a"}]
     assert settings(rows, declared) == ["depth 7, must a"], "the field without a default is always told"
+
+
+def test_layers_to_adapt_are_shown_as_a_list_of_names() -> None:
+    assert shown(("q_proj", "v_proj")) == "q_proj+v_proj" and shown(["all-linear"]) == "all-linear"
