@@ -16,6 +16,12 @@ def must_be_one_of(known: Iterable[str], value: Any) -> str:
     return f"must be one of {', '.join(names)} but got {described(value)}{nearest(value, names)}"
 
 
+def some(names: Iterable[str], most: int = 3) -> str:
+    """The first of many names, and how many more there are: `a, b, c and 4 more`."""
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
 SYNONYMS = {
     "alpha": ("lora_alpha",),
     "base_model": ("model",),

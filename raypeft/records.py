@@ -3,7 +3,7 @@
 No third-party imports.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -133,6 +133,12 @@ class Dataset:
     def joined(self) -> tuple["Dataset", ...]:
         """The datasets whose examples it has: those of a mix, or itself."""
         return self.parts or (self,)
+
+    def divided(self, examples: Sequence[Example]) -> list[tuple["Dataset", list[Example]]]:
+        """Its examples by the dataset that they are from, each with its own in their order."""
+        if not self.parts:
+            return [(self, list(examples))]
+        return [(part, [each for each in examples if self.of(each)[0] is part]) for part in self.parts]
 
     def of(self, example: Example) -> tuple["Dataset", str]:
         """The dataset that one of its examples is from, and the example's id there."""

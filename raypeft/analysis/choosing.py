@@ -104,7 +104,9 @@ def _optimism(found: Sequence[Condition], store: ResultStore, declared: Declarat
 
 def _by_example(condition: Condition, store: ResultStore, declared: Declarations, name: str) -> dict[str, float]:
     """The mean over seeds of each example's score; empty where a seed lacks some."""
-    tables: list[Mapping[str, float]] = [values_of(store, row, declared).get(name, {}) for row in condition.rows]
+    tables: list[Mapping[str, float]] = [
+        values_of(store.read_rows, row, declared).get(name, {}) for row in condition.rows
+    ]
     if any(table.keys() != tables[0].keys() for table in tables):
         return {}
     return {example: sum(table[example] for table in tables) / len(tables) for example in tables[0]}

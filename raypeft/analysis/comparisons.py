@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from raypeft.analysis.conditions import Baseline, Condition, Row, baseline_of, conditions
-from raypeft.analysis.pairing import lacking_seeds, over_seeds_and_examples
+from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples
 from raypeft.metrics.exact_match import values_of_matches
 from raypeft.metrics.metric import Answers, Score, Values
 from raypeft.metrics.scoring import values_by_example
@@ -25,6 +25,10 @@ from raypeft.results.declarations import Declarations
 from raypeft.results.store import ResultStore
 
 SIGNIFICANT = 0.05
+
+
+Read = Callable[[str, str], list[dict[str, Any]]]
+"""Table and trial id -> the trial's rows of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,11 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
     baselines = [each for each in every if baseline.fits(each)]
     are_baselines = set(map(id, baselines))
     stored = store.by_trial("example_scores")
-    values = {row["id"]: values_of(store, row, declared, stored) for row in rows}
+
+    def read(table: str, trial_id: str) -> list[dict[str, Any]]:
+        return stored(trial_id) if table == "example_scores" else store.read_rows(table, trial_id)
+
+    values = {row["id"]: values_of(read, row, declared) for row in rows}
     made: list[Comparison] = []
     left_out: list[tuple[Condition, str]] = []
     for condition in every:
@@ -107,22 +115,18 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
     return Compared(_corrected(made), left_out)
 
 
-def values_of(
-    store: ResultStore, row: Row, declared: Declarations, stored: Callable[[str], list[dict[str, Any]]] | None = None
-) -> Values:
+def values_of(read: Read, row: Row, declared: Declarations) -> Values:
     """What a trial can be compared by: its stored values of each example, or, where there are none, made from its
-    candidates and tests. `stored` gives the stored values of a trial, where those of all have been read.
+    candidates and tests. `read` gives a trial's rows of a table.
     """
     values: Values = {}
-    for each in stored(row["id"]) if stored else store.read_rows("example_scores", row["id"]):
+    for each in read("example_scores", row["id"]):
         values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
-    if values:
-        return values
-    return values_of_answers(store.read_rows, row, declared)
+    return values or _values_of_answers(read, row, declared)
 
 
-def values_of_answers(read: Callable[[str, str], list[dict[str, Any]]], row: Row, declared: Declarations) -> Values:
-    """The same made from a trial's candidates and tests; `read` gives its rows of a table.
+def _values_of_answers(read: Read, row: Row, declared: Declarations) -> Values:
+    """The same made from a trial's candidates and tests.
 
     Shared candidates can lack their references; then exact match is known from `matches`, and CodeBLEU is not.
     """
@@ -189,11 +193,10 @@ def _compared(
     pair: tuple[Condition, Condition], score: Score, values: Any, hits: Any, declared: Declarations
 ) -> Comparison:
     from raypeft.analysis.statistics.effects import a12
-    from raypeft.analysis.statistics.paired import floor_variance
 
     ours, theirs = values
     examples = ours.shape[1]
-    floor = floor_variance(examples) if score.unit == "fraction" else 0.0
+    floor = floor_of(score, examples)
     made = Comparison(
         condition=pair[0],
         baseline=pair[1],

@@ -24,6 +24,7 @@ from rich.text import Text
 from raypeft.analysis.comparisons import Comparison
 from raypeft.analysis.conditions import Condition, conditions
 from raypeft.metrics.metric import Score
+from raypeft.mistakes import some
 from raypeft.results.declarations import Declarations
 
 Row = Mapping[str, Any]
@@ -100,8 +101,7 @@ def left_out_text(left_out: Sequence[tuple[Condition, str]]) -> list[str]:
     for condition, reason in left_out:
         reasons.setdefault(reason, []).append(condition)
     return [
-        f"not compared: {', '.join(f'{each.label} ({each.ids})' for each in found[:3])}"
-        f"{f' and {len(found) - 3} more' if len(found) > 3 else ''}: {reason}"
+        f"not compared: {some(f'{each.label} ({each.ids})' for each in found)}: {reason}"
         for reason, found in reasons.items()
     ]
 
@@ -117,9 +117,8 @@ def versions_text(made: Sequence[Comparison]) -> list[str]:
             versions = f"{', '.join(sorted(ours))} against {', '.join(sorted(theirs))}"
             found.setdefault(versions, {})[f"{each.condition.label} ({each.condition.ids})"] = None
     return [
-        f"compared across versions of raypeft, {versions}: {', '.join([*names][:3])}"
-        f"{f' and {len(names) - 3} more' if len(names) > 3 else ''}; the changes between them may be a part of the "
-        f"differences"
+        f"compared across versions of raypeft, {versions}: {some(names)}; the changes between them may be a part of "
+        "the differences"
         for versions, names in found.items()
     ]
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from raypeft.analysis.conditions import SEEDS, Condition, Row
+from raypeft.analysis.statistics.paired import floor_variance
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, TwoLevel, two_level
+from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
 
 
@@ -31,6 +33,11 @@ def has_chance(condition: Condition, declared: Declarations) -> bool:
 def lacking_seeds(sides: Sequence[Condition], declared: Declarations) -> list[Condition]:
     """The conditions with chance in them that ran with too few seeds to tell how far seeds scatter."""
     return [each for each in sides if len(each.rows) < FEWEST_SEEDS and has_chance(each, declared)]
+
+
+def floor_of(score: Score, examples: int) -> float:
+    """The variance that a difference by a score has at least: fractions of few examples can agree by chance."""
+    return floor_variance(examples) if score.unit == "fraction" else 0.0
 
 
 def same_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> list[int] | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from raypeft.analysis.settings import data_of
+from raypeft.mistakes import some
 
 Row = Mapping[str, Any]
 
@@ -138,6 +139,4 @@ def mixed(rows: Sequence[Row]) -> list[str]:
 
 
 def _some(ids: Sequence[str], total: int) -> str:
-    if len(ids) == total > 1:
-        return "all trials"
-    return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+    return "all trials" if len(ids) == total > 1 else some(ids)

@@ -74,12 +74,12 @@ def _of_mix(trial: Trial, mix: MixedData) -> Iterator[Line]:
             yield f"  {part.name} cannot be read without a download", False
             continue
         try:
-            splits = dataset.load(part.dataset_path, part.dataset_revision)
+            loaded = load(part.name, part.declared) if part.declared else None
+            splits = loaded.splits if loaded else dataset.load(part.dataset_path, part.dataset_revision)
         except (OSError, ValueError) as error:
             yield f"  {part.name} cannot be read, so that its trials will fail: {error}", True
         else:
-            if part.declared is not None:
-                yield from _rows(load(part.name, part.declared))
+            yield from _rows(loaded) if loaded else ()
             counts = ", ".join(f"{split} {len(splits[split]):,}" for split in ("train", "validation"))
             yield f"  of {part.name}: {counts}", False
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
-NAMED = 3
-"""How many tensors a message names."""
+from raypeft.mistakes import some
 
 
 def check_finite(name: str, model: Any) -> None:
@@ -31,7 +30,7 @@ def check_finite(name: str, model: Any) -> None:
     broken = [key for (key, _), each in zip(named, ends, strict=True)
               if each.isnan().any() or (key in weights and each.isinf().any())]  # fmt: skip
     if broken:
-        raise ValueError(f"the weights of {name} must be finite numbers but {_some(broken)} are not, held as "
+        raise ValueError(f"the weights of {name} must be finite numbers but {some(broken)} are not, held as "
                          f"{str(model.dtype).removeprefix('torch.')}; was the training that made them "
                          f"diverging?")  # fmt: skip
 
@@ -41,9 +40,4 @@ def left_out(unexpected: Iterable[str]) -> str | None:
     keys = sorted(unexpected)
     if not keys:
         return None
-    return f"{len(keys)} tensors of the checkpoint have no place in the model and were left out ({_some(keys)})"
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-    return f"{', '.join(keys[:NAMED])}{more}"
+    return f"{len(keys)} tensors of the checkpoint have no place in the model and were left out ({some(keys)})"

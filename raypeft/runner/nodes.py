@@ -26,6 +26,7 @@ import ray
 
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.data.declared.mix import MixedData
+from raypeft.mistakes import some
 from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
@@ -233,5 +234,4 @@ def _name(node: dict[str, Any]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     each = list(names)
-    more = f" and {len(each) - 3} more" if len(each) > 3 else ""
-    return f"{len(each)} node{'s' if len(each) > 1 else ''}: {', '.join(each[:3])}{more}"
+    return f"{len(each)} node{'s' if len(each) > 1 else ''}: {some(each)}"

@@ -19,7 +19,7 @@ from raypeft.prompting.shots import Shots, encode_queries
 from raypeft.records import Candidate, Column, Example, Prompt, Splits
 from raypeft.trial.checkpoints import data_hash, made_by
 from raypeft.trial.context import TrialContext
-from raypeft.trial.encoders import trial_encoder
+from raypeft.trial.encoders import encoded_once, trial_encoder
 from raypeft.trial.examples import of_dataset
 from raypeft.trial.parts import Parts
 from raypeft.trial.searching import chosen_path, search
@@ -109,8 +109,9 @@ def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> 
         return context
     encoder = trial_encoder(context, base)
     asked = of_dataset(splits, context.trial, context.dataset.name)
-    longest = max(len(encoder.encode(each).answer_ids) for found in asked.values() for each in found)
-    return replace(context, longest_answer=longest)
+    answered = [each for found in asked.values() for each in encoded_once(base, encoder, found, most=None)]
+    # Without any reference there is the end of an answer.
+    return replace(context, longest_answer=max((len(each.answer_ids) for each in answered), default=1))
 
 
 def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> dict[str, Any]:

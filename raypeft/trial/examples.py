@@ -110,8 +110,7 @@ def limited(splits: Splits, trial: Trial) -> Splits:
     data, tested = trial.data, min((limit for limit in (trial.limit, trial.test_limit) if limit), default=None)
     kept = {"test": sample(splits["test"], tested)}
     for split in splits.keys() - {"test"}:
-        parts = [[each for each in splits[split] if data.of(each)[0] is part] for part in data.joined]
-        kept[split] = [each for part in parts for each in sample(part, trial.limit)]
+        kept[split] = [each for _, found in data.divided(splits[split]) for each in sample(found, trial.limit)]
     return {split: kept[split] for split in splits}
 
 
@@ -119,7 +118,7 @@ def of_dataset(splits: Splits, trial: Trial, name: str) -> Splits:
     """Those of a trial's examples that are of one dataset: of the one that is trained on, a dataset of its mix, or the
     one that is tested."""
     data = trial.data
-    found = {split: [each for each in splits[split] if data.of(each)[0].name == name]
+    found = {split: next((its for part, its in data.divided(splits[split]) if part.name == name), [])
              for split in ("train", "validation")}  # fmt: skip
     return {**found, "test": splits["test"] if trial.test_data.name == name else []}
 

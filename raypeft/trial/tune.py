@@ -165,7 +165,7 @@ def training_prompts(
     where all are left out.
     """
     trial, dataset, paper = context.trial, context.trial.data, context.trial.fidelity == "paper"
-    longest = [_longest(trial, each, base, virtual) for each in dataset.joined]
+    longest = {each.name: _longest(trial, each, base, virtual) for each in dataset.joined}
     room = Room(base.context_length, base.is_encoder_decoder, virtual)
     pick = random.Random(trial.seed) if paper and dataset.paper_training == "drawn" else None
     answer_room = dataset.max_new_tokens or context.max_new_tokens
@@ -173,9 +173,8 @@ def training_prompts(
     left_out: dict[str, int] = {}
     for split in ("train", "validation"):
         found: list[Prompt] = []
-        for part, most in zip(dataset.joined, longest, strict=True):
-            its_own = [each for each in splits[split] if dataset.of(each)[0] is part]
-            encoder = trial_encoder(context, base, part)
+        for part, its_own in dataset.divided(splits[split]):
+            encoder, most = trial_encoder(context, base, part), longest[part.name]
             found += encoder.encode_answers(its_own, most, pick) if pick else encoded_once(base, encoder, its_own, most)
         missing = len(splits[split]) - len(found)
         if paper and dataset.paper_training == "cut":
@@ -185,10 +184,10 @@ def training_prompts(
         encoded[split] = fitting(found, room)
         missing += len(found) - len(encoded[split])
         if not encoded[split]:
-            limits = max(each or math.inf for each in longest), (base.context_length or math.inf) - virtual
+            limits = max(each or math.inf for each in longest.values()), (base.context_length or math.inf) - virtual
             raise ValueError(f"{split} must have examples of at most {min(limits)} tokens, prompt and answer, but all "
                              f"{missing} are longer; raise max_length")  # fmt: skip
-        if any(longest) or base.context_length:
+        if any(longest.values()) or base.context_length:
             left_out |= {f"{split}_too_long": missing, f"{split}_examples": len(encoded[split])}
     encoder = trial_encoder(context, base, None if trial.test_dataset else dataset)
     most = _longest(trial, trial.test_data, base, virtual)

@@ -159,10 +159,10 @@ def test_trials_without_scores_of_examples_are_left_out_with_the_reason(store):
 def test_stored_values_of_examples_are_used_instead_of_those_that_candidates_would_give(store):
     add(store, "lora", [1, 0])
     (row,) = rows_of(store)
-    assert values_of(store, row, DECLARED)["em_at_1"] == {"0": 1.0, "1": 0.0}
+    assert values_of(store.read_rows, row, DECLARED)["em_at_1"] == {"0": 1.0, "1": 0.0}
     told = [{"id": row["id"], "example_id": "0", "score": "em_at_1", "value": 0.5}]
     store.write_rows("example_scores", row["id"], told)
-    assert values_of(store, row, DECLARED) == {"em_at_1": {"0": 0.5}}
+    assert values_of(store.read_rows, row, DECLARED) == {"em_at_1": {"0": 0.5}}
 
 
 def add_tested(store, name, *problems):

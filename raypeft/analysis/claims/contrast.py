@@ -23,8 +23,8 @@ import numpy as np
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
 from raypeft.analysis.conditions import Condition
-from raypeft.analysis.pairing import lacking_seeds, over_seeds_and_examples, same_seeds
-from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, floor_variance
+from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
+from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
 from raypeft.metrics.metric import Score
 
@@ -133,7 +133,7 @@ def _over_both(
     """From the values (seeds, examples) of both."""
     ours, theirs = values
     examples = ours.shape[1]
-    floor = floor_variance(examples) if score.unit == "fraction" else 0.0
+    floor = floor_of(score, examples)
     found = over_seeds_and_examples(sides, values, evidence.declared, floor)
     if found is not None:
         return Contrast(found.mean, found.error, found.degrees, BOTH, found.seeds, examples, found.by_seed)

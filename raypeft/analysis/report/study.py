@@ -18,7 +18,7 @@ import yaml
 
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.verdicts import Finding, judged, make_evidence, read_claims, unread_claims
-from raypeft.analysis.comparisons import values_of_answers
+from raypeft.analysis.comparisons import values_of
 from raypeft.analysis.folder import open_with_manifest
 from raypeft.metrics.metric import Values
 from raypeft.results.declarations import Declarations
@@ -159,10 +159,7 @@ class Study:
     def values(self, row: Row) -> Values:
         """What a trial scored on single examples, also where one file holds the values of all trials."""
         sweep = self.home[row["id"]]
-        values: Values = {}
-        for each in sweep.read("example_scores", row["id"]):
-            values.setdefault(each["score"], {})[each["example_id"]] = each["value"]
-        return values or values_of_answers(sweep.read, row, sweep.declared)
+        return values_of(sweep.read, row, sweep.declared)
 
     @cached_property
     def findings(self) -> list[Finding]:
