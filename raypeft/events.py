@@ -29,7 +29,7 @@ class Stage:
     """A stage of the trial begins (`done` is 0) or has come this far."""
 
     name: str
-    """`load`, `retrieve`, `check`, `train`, `generate`, `test` or `score`."""
+    """One of `raypeft.trial.stages.STAGES`."""
     done: int = 0
     total: int = 1
     """Steps, examples or programs, whatever the stage counts."""
@@ -73,7 +73,7 @@ class Finished:
     """A trial is over, whatever came of it."""
 
     row: Mapping[str, Any]
-    """Its row of results, or at least its status, its error and its scores."""
+    """Its row of results."""
 
 
 Event = Started | Stage | Step | Evaluated | Noted | Finished

@@ -16,6 +16,11 @@ def must_be_one_of(known: Iterable[str], value: Any) -> str:
     return f"must be one of {', '.join(names)} but got {described(value)}{nearest(value, names)}"
 
 
+def number_of(things: int, name: str) -> str:
+    """How many of a thing there are: `1 trial`, `3 trials`."""
+    return f"{things} {name}{'' if things == 1 else 's'}"
+
+
 def some(names: Iterable[str], most: int = 3) -> str:
     """The first of many names, and how many more there are: `a, b, c and 4 more`."""
     every = list(names)

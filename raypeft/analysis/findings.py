@@ -24,7 +24,7 @@ from rich.text import Text
 from raypeft.analysis.comparisons import Comparison
 from raypeft.analysis.conditions import Condition, conditions
 from raypeft.metrics.metric import Score
-from raypeft.mistakes import some
+from raypeft.mistakes import number_of, some
 from raypeft.results.declarations import Declarations
 
 Row = Mapping[str, Any]
@@ -69,11 +69,13 @@ def _scatter(condition: Condition, score: Score) -> str:
 def against_table(made: Sequence[Comparison]) -> Lines:
     """One line for each comparison; all of one score are a family for Holm's correction."""
     families = Counter(each.score.name for each in made)
-    sizes = "; ".join(sorted({f"{count} comparisons" if count > 1 else "1 comparison" for count in families.values()}))
+    sizes = sorted(set(families.values())) or [0]
+    family = number_of(sizes[-1], "comparison") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} comparisons"
     few = any(each.lacks_seeds for each in made)
     title = (
         "Differences on the same test examples, in percentage points for scores in percent. p Holm is corrected for "
-        f"all comparisons of a score ({sizes}). could show: the smallest difference found with a chance of 80 %."
+        f"all comparisons of a score ({family} for each score). could show: the smallest difference found with a "
+        "chance of 80 %."
         + (
             " Lines with too few seeds, fewer than 3 of what trains or draws its shots, count other test examples as "
             "chance, not other seeds: other seeds may say otherwise."

@@ -10,7 +10,8 @@ from rich.console import Console
 from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.cli.report import report_lines
-from raypeft.results.statuses import is_fault
+from raypeft.mistakes import number_of
+from raypeft.results.statuses import is_fault, is_settled
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import say
 from raypeft.stopping import Stopped
@@ -47,9 +48,9 @@ def say_end(
     if rows:
         for line in report_lines(store.url):
             say(console, line)
-    if failed := sum(row["status"] in ("failed", "oom") for row in rows):
-        say(console, f"{failed} trials failed and are not run again by themselves: --retry all does that, "
-                      f"with --only ID for single ones")  # fmt: skip
+    if failed := sum(is_fault(row["status"]) and is_settled(row["status"]) for row in rows):
+        say(console, f"{number_of(failed, 'trial')} failed, and will not run again without --retry all "
+                      f"(with --only ID for single ones)")  # fmt: skip
     say_next_steps(console, store.url, rows)
     are_done = len(rows) == total or stopped
     return 0 if are_done and not any(is_fault(row["status"]) for row in rows) else 1
@@ -59,7 +60,7 @@ def kept_lines(rows: Sequence[Row], keep: str) -> Iterable[str]:
     """Whether weights that somebody may look for were not kept, though adapters are."""
     tuned = [row for row in rows if row["tuning_method"] == "full" and row["status"] == "ok" and not row.get("kept")]
     if tuned and keep == "adapter":
-        trials = "1 trial" if len(tuned) == 1 else f"{len(tuned)} trials"
+        trials = number_of(len(tuned), "trial")
         yield f"full fine-tuning: the weights of {trials} were not kept; keep: model in the sweep file keeps them"
 
 
@@ -71,9 +72,9 @@ def say_next_steps(console: Console, results: str, rows: Sequence[Mapping[str, A
         console,
         f"""
 next steps:
-  raypeft findings {results}     significance of the differences between trials
-  raypeft report {results} --markdown     the tables of the report in Markdown
-  raypeft try {results} --trial ID "PROMPT"     ask the model of a trial
-  raypeft export {results} --trial ID --to FOLDER     its adapter or weights, for use without raypeft
+  python -m raypeft findings {results}     significance of the differences between trials
+  python -m raypeft report {results} --markdown     the tables of the report in Markdown
+  python -m raypeft try {results} --trial ID "PROMPT"     ask the model of a trial
+  python -m raypeft export {results} --trial ID --to FOLDER     its adapter or weights, for use without raypeft
   pandas.read_parquet("{results}/trials")     all rows: fields, scores, times, memory and versions""",
     )

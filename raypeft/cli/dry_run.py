@@ -12,7 +12,7 @@ from raypeft.analysis.settings import data_of, settings
 from raypeft.analysis.timing import Timing
 from raypeft.cli.data_report import data_report
 from raypeft.cli.searching import plan_lines
-from raypeft.mistakes import page
+from raypeft.mistakes import number_of, page
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of, looked_up_once
 from raypeft.results.store import ResultStore
@@ -51,7 +51,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     planned = whole.trials
     plan = describe_plan(sweep, planned)
     trials, budget = plan["trials"], plan["gpu_memory_gb"]
-    print(f"{plan['sweep']}: {len(trials)} trials, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
+    count = number_of(len(trials), "trial")
+    print(f"{plan['sweep']}: {count}, {budget:g} GB of GPU memory for each (on a machine with a GPU)")
     for index, (row, shown_settings) in enumerate(zip(trials, settings(trials, own_declarations()), strict=True)):
         trained = f"{row['trainable_params']:,} trained" if row["trainable_params"] else ""
         peak = row["predicted_peak_memory_gb"]
@@ -61,7 +62,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     for line in plan_lines(sweep.config, whole):
         print(line)
     if too_large := [row for row in trials if row["fits"] is False]:
-        print(f"{len(too_large)} trials are predicted not to fit {budget:g} GB; on a GPU they are recorded as "
+        print(f"predicted not to fit {budget:g} GB: {number_of(len(too_large), 'trial')}; on a GPU recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
     for line in time_lines(planned, sweep.config.results):
         print(line)
@@ -70,8 +71,8 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         console.print(line, style="red" if warns else "", markup=False)
     if slow := [trial for trial in planned if is_slow(config_of(trial.model, trial.model_path))]:
         names = ", ".join(dict.fromkeys(trial.model for trial in slow))
-        print(f"{len(slow)} trials are decoded by generate of Transformers itself, which is slower: the layers of "
-              f"{names} are not ones whose prompts can be read beforehand ({page('models.md')})")  # fmt: skip
+        print(f"decoded by generate of Transformers itself, which is slower: {number_of(len(slow), 'trial')}; the "
+              f"layers of {names} are not ones whose prompts can be read beforehand ({page('models.md')})")  # fmt: skip
     print_claims(plan["claims"])
     if verbose:
         from raypeft.cli.prompts import print_prompts

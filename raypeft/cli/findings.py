@@ -10,11 +10,14 @@ from rich.console import Console
 
 from raypeft.analysis.choosing import best_table
 from raypeft.analysis.comparisons import compare
-from raypeft.analysis.conditions import parse_baseline
+from raypeft.analysis.conditions import Row, parse_baseline
 from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table, versions_text
 from raypeft.analysis.folder import open_results, say_damaged
 from raypeft.analysis.ranking import ranks_table
+from raypeft.analysis.report.order import shown_scores
 from raypeft.analysis.report.terminal import MOST_LINES
+from raypeft.mistakes import some
+from raypeft.results.declarations import Declarations
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,17 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--ranks",
         nargs="?",
-        const="em_at_10",
+        const="",
         metavar="SCORE",
-        help="rank the methods over models and datasets by a score (default: em_at_10)",
+        help="rank the methods over models and datasets by a score (default: the report's first)",
     )
     parser.add_argument(
         "--best",
         nargs="?",
-        const="em_at_10",
+        const="",
         metavar="SCORE",
         help="the best condition of each method, chosen on validation, and the optimism of choosing on test "
-        "(default: em_at_10)",
+        "(default: by the report's first score)",
     )
     parser.add_argument(
         "--all", action="store_true", help=f"print all lines (default: the first {MOST_LINES} of a longer table)"
@@ -72,6 +75,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def score_of(rows: Sequence[Row], declared: Declarations, option: str, asked: str) -> str:
+    """The score to go by: as asked, else the first of the report. Raises ValueError where no trial has it."""
+    if not asked:
+        first = shown_scores(rows, declared)[:1]
+        if not first:
+            raise ValueError(f"{option} needs a score but no trial has one")
+        return first[0].name
+    declared.score(asked, option)
+    known = [score.name for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
+    if asked not in known:
+        raise ValueError(f"{option} must be a score that a trial has ({some(known, 12)}) but got {asked}")
+    return asked
+
+
 def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
     """The tables that are asked for, and sentences on what is not in them."""
     store, declared = open_results(options.results)
@@ -80,10 +97,10 @@ def tables(options: argparse.Namespace) -> tuple[list[Lines], list[str]]:
     rows = sorted(scored, key=lambda row: str(row.get("started_at")))
     if not rows:
         return [], [f"nothing to compare: {options.results} has no finished trial"]
-    if options.ranks:
-        return [ranks_table(rows, declared, options.ranks)], []
-    if options.best:
-        best = best_table(rows, store, declared, options.best)
+    if options.ranks is not None:
+        return [ranks_table(rows, declared, score_of(rows, declared, "--ranks", options.ranks))], []
+    if options.best is not None:
+        best = best_table(rows, store, declared, score_of(rows, declared, "--best", options.best))
         return [best], [] if best[2] else ["nothing to choose from: needs a method with several conditions"]
     compared = compare(rows, store, parse_baseline(options.baseline, rows, declared), declared)
     shown = [over_seeds_table(rows, declared), against_table(compared.made)]

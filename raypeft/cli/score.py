@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from raypeft.analysis.folder import say_damaged
 from raypeft.analysis.report.terminal import print_summary
 from raypeft.analysis.score import score_again
+from raypeft.mistakes import number_of
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers import listener_to
 from raypeft.runner.observers.lines import TrialLines
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         declared = write_manifest(store).declarations
         listener = listener_to("", TrialLines())
         count = score_again(store, settings, options.rerun_tests, listener, options.other_tests)
-        print(f"{count} trials scored again")
+        print(f"{number_of(count, 'trial')} scored again")
     except ValidationError as error:
         problem = error.errors()[0]
         print(

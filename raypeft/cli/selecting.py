@@ -10,7 +10,7 @@ from functools import cache
 
 from rich.console import Console
 
-from raypeft.mistakes import nearest
+from raypeft.mistakes import nearest, number_of, some
 from raypeft.results.leases import running
 from raypeft.results.leftovers import files_by_trial
 from raypeft.results.standing import Standing
@@ -81,7 +81,7 @@ def prune(store: ResultStore, planned: Collection[str], console: Console) -> Non
     found = {trial: names for trial, names in files_by_trial(store).items() if trial not in kept}
     for names in found.values():
         store.supersede(names)
-    say(console, f"{len(found)} trials that are no longer planned were moved to superseded/")
+    say(console, f"moved to superseded/: {number_of(len(found), 'trial')} no longer planned")
 
 
 def say_incomplete(console: Console, standing: Standing, missing: Collection[str]) -> None:
@@ -89,14 +89,14 @@ def say_incomplete(console: Console, standing: Standing, missing: Collection[str
     for what in dict.fromkeys(standing.incomplete.values()):
         ids = [trial for trial in missing if standing.incomplete.get(trial) == what]
         if ids:
-            named = ", ".join(ids[:4]) + (" ..." if len(ids) > 4 else "")
-            say(console, f"{len(ids)} finished trials lack their {what} and are run again ({named})")
+            count, named = number_of(len(ids), "finished trial"), some(ids, 4)
+            say(console, f"run again, since their {what} are missing: {count} ({named})")
 
 
 def say_reused(console: Console, taken: Mapping[str, str]) -> None:
     """Say how many trials were copied from which sweep."""
     for name, count in Counter(taken.values()).items():
-        say(console, f"{count} trials were finished by {name} and are copied from its results")
+        say(console, f"copied from the results of {name}: {number_of(count, 'finished trial')}")
 
 
 def say_changed(console: Console, trials: Sequence[Trial], store: ResultStore, missing: Collection[str]) -> list[str]:
@@ -109,7 +109,7 @@ def say_changed(console: Console, trials: Sequence[Trial], store: ResultStore, m
         for place, those in found.items():
             changed += those
             if ids := [trial for trial in those if trial not in missing]:
-                say(console, f"warning: {place} has changed since {len(ids)} finished trials ran: their rows are of "
-                             f"other {what}, and a search leaves them out; the same command runs them again with "
-                             f"--rerun {' '.join(f'--only {trial}' for trial in ids)}")  # fmt: skip
+                count, again = number_of(len(ids), "finished trial"), " ".join(f"--only {trial}" for trial in ids)
+                say(console, f"warning: {place} has changed since {count} ran: their rows are of other {what}, and a "
+                             f"search leaves them out; the same command runs them again with --rerun {again}")  # fmt: skip
     return changed

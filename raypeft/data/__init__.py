@@ -7,6 +7,7 @@ from raypeft.data import apps, codealpacapy, conala, conala_tests, humaneval, mb
 from raypeft.data.declared.dataset import as_dataset
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.data.declared.mix import MixedData, mixed, read_declared
+from raypeft.mistakes import must_be_one_of
 from raypeft.records import Dataset
 
 _ALL = (toy, toy_apps, conala, conala_tests, codealpacapy, apps, mbpp, humaneval, odex)
@@ -22,13 +23,17 @@ def data_name(dataset: str, test_dataset: str | None) -> str:
 def dataset_of(name: str, declared: DeclaredData | MixedData | str | None = None) -> Dataset:
     """The dataset of this name: a built-in one, or a declared one or a mix (a record, or its text in a row of results).
 
-    Raises KeyError where there is none.
+    Raises ValueError where there is none.
     """
     found = read_declared(declared)
     if isinstance(found, MixedData):
         return mixed(name, [(dataset_of(part.name, part.declared), part.dataset_path, part.dataset_revision)
                             for part in found.mix])  # fmt: skip
-    return as_dataset(name, found) if found else DATASETS[name]
+    if found:
+        return as_dataset(name, found)
+    if name not in DATASETS:
+        raise ValueError(f"dataset {must_be_one_of(DATASETS, name)}, or the raypeft that knows it must be installed")
+    return DATASETS[name]
 
 
 def is_here(dataset: Dataset, declared: DeclaredData | MixedData | None, path: str | None) -> bool:

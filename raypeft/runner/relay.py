@@ -8,7 +8,6 @@ from typing import Any
 
 from ray import tune
 
-from raypeft.analysis.report.terminal import headline_scores
 from raypeft.events import Event, Finished, Noted, Stage, Started, from_plain, to_plain
 from raypeft.runner.observers import Observer
 
@@ -28,10 +27,6 @@ class Relay(Observer):
     def hear(self, trial_id: str, event: Event) -> None:
         if isinstance(event, Started):
             return  # the command knows: it started the trial
-        if isinstance(event, Finished):
-            # The whole row is in the store.
-            names = ("status", "error", "test_loss", *(score.name for score in headline_scores()))
-            event = Finished({name: event.row.get(name) for name in names})
         self.waiting.append(to_plain(event))
         stage_begins = isinstance(event, Stage) and event.done == 0
         if stage_begins or isinstance(event, self.at_once) or time.monotonic() - self.last >= INTERVAL:

@@ -25,7 +25,6 @@ COLUMNS = (
         "Optimiser step of the checkpoint from which training went on. null: it ran in one piece",
         "steps",
     ),
-    Column("train_seconds", float, "Training time without evaluations", "seconds"),
     Column("eval_seconds", float, "Time of the evaluations on the validation split", "seconds"),
     Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),
     Column("gradient_checkpointing_used", bool, "Whether gradient checkpointing was on"),

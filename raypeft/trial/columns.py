@@ -13,7 +13,7 @@ from raypeft.records import Column
 from raypeft.results.statuses import status_column
 from raypeft.study.config import trial_columns
 from raypeft.training import columns as training
-from raypeft.trial import answer, examples, provenance, reloading, scores, tests, tune
+from raypeft.trial import answer, examples, provenance, reloading, scores, stages, tests, tune
 
 OWN = (Column("id", str, "Id of the trial: a hash of its fields"), Column("sweep", str, "Name of the sweep"))
 
@@ -33,28 +33,7 @@ OF_THE_RUN = (
         "Test examples whose instruction is also in the training split, ignoring case and white space",
         "examples",
     ),
-    Column(
-        "load_seconds",
-        float,
-        "Time to load the base model and the data. Near 0 if an earlier trial had loaded them",
-        "seconds",
-    ),
-    Column("retrieve_seconds", float, "Time to retrieve shots, including embeddings. null for random shots", "seconds"),
-    Column(
-        "check_seconds",
-        float,
-        "Time to check that the model is decoded rightly. Near 0 if an earlier trial had checked it",
-        "seconds",
-    ),
-    Column("generate_seconds", float, "Time to decode the test split", "seconds"),
-    Column(
-        "test_seconds",
-        float,
-        "Time spent waiting for tests after decoding. Tests start while decoding still runs",
-        "seconds",
-    ),
-    Column("validate_seconds", float, "Time to decode and score the validation split (validation_limit)", "seconds"),
-    Column("score_seconds", float, "Time to compute the scores", "seconds"),
+    *stages.COLUMNS,
     Column("total_seconds", float, "Time of the whole trial", "seconds"),
     Column("generate_examples_per_second", float, "Decoding speed", "examples per second"),
     Column("gpu_memory_gb", float, "GPU memory budget of the trial. null without a GPU", "GiB"),

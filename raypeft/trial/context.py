@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from raypeft import events
 from raypeft.events import Listener, Stage
 from raypeft.gpu import Meter
+from raypeft.mistakes import must_be_one_of
 from raypeft.models.loading import BaseCache
 from raypeft.records import Dataset
 from raypeft.results.store import ResultStore
@@ -25,6 +26,7 @@ from raypeft.stopping import Stop
 from raypeft.study.config import Trial
 from raypeft.study.memory import Prediction
 from raypeft.study.options import Resources, RunOptions
+from raypeft.trial.stages import STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,11 @@ class TrialContext:
     def stage(self, name: str) -> Iterator[None]:
         """Tell that a stage begins; measure how long it takes and the GPU memory that it needs.
 
-        Raises Stopped instead where the trial was told to stop.
+        Raises Stopped instead where the trial was told to stop, and ValueError for a stage that is not in `STAGES`:
+        its time would have no column.
         """
+        if name not in STAGES:
+            raise ValueError(f"stage {must_be_one_of(STAGES, name)}")
         self.stop.check()
         self.listener(Stage(name))
         started = time.perf_counter()

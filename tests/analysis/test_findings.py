@@ -57,7 +57,7 @@ def test_the_command_prints_both_tables_as_markdown_with_ids_and_the_family(stor
     text = said(store, capsys, "--markdown")
     assert f"| lora r 16 | {ids[0]} +2 | 3 |" in text
     assert "| p | p Holm |" in text
-    assert "corrected for all comparisons of a score (1 comparison)" in text
+    assert "corrected for all comparisons of a score (1 comparison for each score)" in text
 
 
 def test_a_line_with_too_few_seeds_says_so(store, capsys):
@@ -117,3 +117,17 @@ def test_a_comparison_across_versions_of_raypeft_is_made_and_said(store, capsys)
     text = said(store, capsys, "--markdown")
     assert f"| {newer} | zero_shot " in text
     assert f"compared across versions of raypeft, 0.2.0 against 0.1.0: lora r 16 ({newer}); the changes" in text
+
+
+def test_without_a_score_asked_for_the_best_goes_by_what_the_trials_have(store, capsys):
+    for rate, loss in ((1e-3, 0.5), (3e-3, 0.4)):
+        losses = {"em_at_1": None, "em_at_10": None, "codebleu": None, "test_loss": loss, "best_eval_loss": loss}
+        add(store, "lora", [0, 0], row=losses, learning_rate=rate, decode=False)
+    assert "The best condition of each method by test loss" in " ".join(said(store, capsys, "--best").split())
+
+
+@pytest.mark.parametrize("option", ["--best", "--ranks"])
+def test_a_score_that_no_trial_has_is_refused_with_those_that_they_have(store, capsys, option):
+    add(store, "lora", [1, 0])
+    assert main([store.url, option, "pass_at_1"]) == 2
+    assert f"{option} must be a score that a trial has (em_at_1, " in capsys.readouterr().err

@@ -168,7 +168,7 @@ def test_stored_candidates_are_scored_again_and_nothing_else_of_the_row_changes(
     expected = row_scores(answers, ("reference",))
     assert {name: after[name] for name in expected} == pytest.approx(expected)
     assert {name for name in after if after[name] != before[name]} <= set(expected)
-    assert "1 trials scored again" in capsys.readouterr().out
+    assert "1 trial scored again" in capsys.readouterr().out
 
 
 def test_a_folder_without_candidates_is_refused(tmp_path, capsys):

@@ -39,7 +39,7 @@ def test_a_sweep_of_which_all_is_done_ends_with_0_and_says_what_to_do_next(store
     for trial in TRIALS:
         write(store, trial)
     code, text = end(store)
-    assert code == 0 and "the best of 3" in text and "raypeft findings" in text
+    assert code == 0 and "the best of 3" in text and "python -m raypeft findings" in text
     assert "raypeft try" in text and "raypeft export" in text
 
 

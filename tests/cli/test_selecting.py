@@ -59,7 +59,7 @@ def test_a_failure_is_run_again_only_on_demand_and_a_loss_always(
 ) -> None:
     failed, oom, lost, ok = (folder.add(place, status) for place, status in enumerate(("failed", "oom", "lost", "ok")))
     assert folder.run() == 1 and folder.ran == [lost]
-    assert "2 trials failed and are not run again by themselves: --retry all" in capsys.readouterr().err
+    assert "2 trials failed, and will not run again without --retry all" in capsys.readouterr().err
     folder.run("--retry", "failed")
     assert folder.ran == [failed, lost]
     folder.run("--retry", "all")
@@ -89,7 +89,7 @@ def test_rows_that_are_no_longer_planned_stay_out_of_the_table_and_are_pruned_on
     assert folder.run() == 0
     assert "failed" not in capsys.readouterr().out
     assert folder.run("--prune") == 0
-    assert "1 trials that are no longer planned were moved to superseded/" in capsys.readouterr().err
+    assert "moved to superseded/: 1 trial no longer planned" in capsys.readouterr().err
     assert "old" not in folder.store.statuses()
     assert len(list((Path(folder.store.root) / "superseded").rglob("trials/old.parquet"))) == 1
 
@@ -115,7 +115,7 @@ def test_pruning_takes_all_that_trials_have_left_but_not_from_under_another_comm
             folder.store.put(name.format(trial), b"state")
     with leased(folder.store, "runs", "another command"):
         folder.run("--prune")
-    assert "1 trials that are no longer planned were moved to superseded/" in capsys.readouterr().err
+    assert "moved to superseded/: 1 trial no longer planned" in capsys.readouterr().err
     moved = {str(path.relative_to(root)).split("/", 2)[2] for path in root.rglob("superseded/*/**/*") if path.is_file()}
     assert moved == {name.format("left") for name in names}
     assert all(folder.store.exists(name.format(trial)) for trial in (planned, "runs") for name in names)
@@ -129,7 +129,7 @@ def test_a_result_that_lost_its_candidates_is_run_again_and_named(
         folder.store.write_rows("candidates", trial, [{"id": trial}])
     folder.run()
     assert folder.ran == [ids[0]]
-    assert f"1 finished trials lack their candidates and are run again ({ids[0]})" in capsys.readouterr().err
+    assert f"run again, since their candidates are missing: 1 finished trial ({ids[0]})" in capsys.readouterr().err
 
 
 def test_a_damaged_row_is_named_and_its_trial_runs_again(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,4 +150,4 @@ def test_a_sweep_names_the_finished_trials_of_weights_that_were_replaced(
     store.write_rows("trials", trial.id, [{"id": trial.id, **trial.fields, "model_resolved_revision": "sha256:0"}])
     assert say_changed(Console(stderr=True, width=400), [trial], store, ()) == [trial.id]
     told = capsys.readouterr().err
-    assert "1 finished trials ran: their rows are of other weights" in told and f"--rerun --only {trial.id}" in told
+    assert "1 finished trial ran: their rows are of other weights" in told and f"--rerun --only {trial.id}" in told

@@ -76,4 +76,4 @@ def test_a_dry_run_says_which_models_are_decoded_slowly(tmp_path, small_model, c
     grids = [{"model": ["toy", str(folder)]}]
     sweep.write_text(json.dumps({"name": "s", "defaults": defaults, "grids": grids}))
     print_plan(load_config(sweep))
-    assert "1 trials are decoded by generate of Transformers itself, which is slower" in capsys.readouterr().out
+    assert "decoded by generate of Transformers itself, which is slower: 1 trial;" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.observers.evaluations import EvaluationWriter
 from raypeft.runner.observers.lines import LINE_INTERVAL, LineView, TrialLines
 from raypeft.runner.observers.live import LiveView
-from raypeft.runner.observers.view import SweepView
+from raypeft.runner.observers.view import RunningTrial, SweepView
 from raypeft.trial.columns import tables
 
 OK = {"status": "ok", "error": None, "em_at_1": 0.05, "em_at_10": 0.4, "codebleu": 0.25}
@@ -227,3 +227,28 @@ def test_a_single_trial_speaks_at_every_tenth_of_a_stage_and_at_every_evaluation
     assert len(told) == 11
     assert told[0] == "  train 10/100  loss 0.5"
     assert told[-1] == "  evaluated at step 100  loss 0.5  validation loss 0.4"
+
+
+def test_a_stage_of_sixteen_programs_is_told_ten_times(capsys) -> None:
+    lines = TrialLines()
+    for done in range(1, 17):
+        lines.hear("a", Stage("test", done, 16))
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 10 and told[-1] == "  test 16/16"
+
+
+def test_an_end_is_estimated_only_when_the_warming_up_is_over() -> None:
+    trial = RunningTrial("a", 0.0)
+    trial.update(Step(5, 100, 0.5, 1e-3))
+    assert trial.seconds_left is None
+    trial.update(Step(6, 100, 0.5, 1e-3))
+    assert trial.seconds_left is not None
+
+
+def test_every_stage_says_what_it_counts() -> None:
+    told = []
+    for name in ("train", "generate", "test"):
+        trial = RunningTrial("a", 0.0)
+        trial.update(Stage(name, 3, 10))
+        told.append(trial.describe())
+    assert told == ["training step 3/10", "generating example 3/10", "waiting for tests program 3/10"]

@@ -14,14 +14,15 @@ from typing import Any
 import pytest
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
-from raypeft.results.store import ResultStore
+from raypeft.records import Status
+from raypeft.results.statuses import STATUSES
 from raypeft.runner.observers.trackers import backend, reporter
 from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, parameters
+from raypeft.runner.observers.trackers.mlflow import in_its_words
 from raypeft.runner.observers.trackers.wandb import has_login
 from raypeft.study import trackers
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import ConfigError
-from raypeft.trial.columns import tables
 
 FIELDS: dict[str, Any] = {"model": "toy", "tuning_method": "lora", "lora_r": 4, "learning_rate": 1e-3}
 FIELDS |= {"max_length": None, "num_beams": 10, "declared": "{}"}
@@ -317,15 +318,22 @@ class Noting(Broken):
         self.ends[run.trial] = status, dict(scores)
 
 
-def test_cost_and_all_scores_come_from_the_stored_row_since_the_event_has_only_what_is_printed(tmp_path: Path) -> None:
-    store = ResultStore(str(tmp_path), tables())
-    store.write_rows("trials", "a1", [{"id": "a1", "status": "ok", "train_seconds": 7.0, "best_eval_loss": 0.5}])
+def test_a_trial_that_is_started_again_goes_on_in_its_run() -> None:
     noting = Noting()
-    with Reporter("wandb", lambda: noting, print, Study("rq2", str(tmp_path)).row) as each:
-        for event in (TRIAL[0], TRIAL[0], Finished({"status": "ok", "error": None, "em_at_1": 0.25})):
+    with Reporter("wandb", lambda: noting, print) as each:
+        for event in (TRIAL[0], TRIAL[0], Finished({"status": "ok", "error": None, "train_seconds": 7.0})):
             each.hear("a1", event)
-    assert noting.ends["a1"][1].items() >= {"train_seconds": 7.0, "best_eval_loss": 0.5}.items()
-    assert noting.seen == ["a1"], "a trial that is started again goes on in its run"
+    assert noting.seen == ["a1"] and noting.ends["a1"][1] == {"train_seconds": 7.0}
+
+
+def test_mlflow_calls_failed_what_is_a_fault_and_a_new_status_that_is_none_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(STATUSES, "skimmed", Status("skimmed", is_fault=False))
+    words = {status: in_its_words(status) for status in STATUSES}
+    assert words.pop("lost") == words.pop("pruned") == "KILLED"
+    assert words == {"ok": "FINISHED", "generated": "FINISHED", "skimmed": "FINISHED",
+                     "oom": "FAILED", "infeasible": "FAILED", "failed": "FAILED"}  # fmt: skip
 
 
 def test_a_trial_that_another_command_runs_is_left_to_that_ones_tracker() -> None:

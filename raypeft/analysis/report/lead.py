@@ -51,6 +51,8 @@ def _ties(panel: Panel) -> str:
         return ""
     if tied <= 0:
         return " No other condition is tied with the best on test."
+    if others == 1:
+        return " The other condition cannot be told apart from it."
     if tied < others:
         return f" {tied} of the other {others} conditions cannot be told apart from the best on test."
     return f" None of the other {others} conditions can be told apart from the best on test."

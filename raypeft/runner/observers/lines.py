@@ -43,4 +43,5 @@ class TrialLines(Observer):
 
 
 def _is_tenth(done: int, total: int) -> bool:
-    return done == total or done % max(1, total // 10) == 0
+    """Whether a further tenth is reached."""
+    return 10 * done // total > 10 * (done - 1) // total

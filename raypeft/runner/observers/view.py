@@ -13,17 +13,10 @@ from raypeft.analysis.report.terminal import headline
 from raypeft.analysis.warnings import decoded_slowly
 from raypeft.events import Evaluated, Event, Finished, Noted, Stage, Started, Step
 from raypeft.runner.observers import Observer
+from raypeft.trial.stages import STAGES
 
-STAGE_WORDS = {
-    "load": "loading",
-    "retrieve": "selecting shots",
-    "check": "checking the decoder",
-    "train": "training",
-    "generate": "generating",
-    "validate": "generating for the validation split",
-    "test": "waiting for tests",
-    "score": "scoring",
-}
+SETTLED = 0.05
+"""Share of a stage after which its speed tells when it ends: before, it is that of warming up."""
 
 
 @dataclass(slots=True)
@@ -57,14 +50,17 @@ class RunningTrial:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated time to the end of the current stage, from its speed so far."""
+        """Estimated time to the end of the current stage, from its speed so far. None: too little of it is done."""
+        if self.done <= SETTLED * self.total:
+            return None
         elapsed = time.monotonic() - self.stage_started
-        return elapsed / self.done * (self.total - self.done) if self.done else None
+        return elapsed / self.done * (self.total - self.done)
 
     def describe(self) -> str:
-        words = [STAGE_WORDS.get(self.stage, self.stage)]
+        stage = STAGES[self.stage]
+        words = [stage.words]
         if self.total > 1:
-            words.append(f"{'step' if self.stage == 'train' else 'example'} {self.done}/{self.total}")
+            words.append(f"{stage.counts} {self.done}/{self.total}")
         words += [f"{name} {value:.3f}" for name, value in self.figures.items()]
         return " ".join(words)
 

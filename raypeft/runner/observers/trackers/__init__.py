@@ -17,4 +17,4 @@ def reporter(name: str, study: Study, say: Callable[[str], None]) -> Reporter:
     def make() -> Backend:
         return import_module(f"{__name__}.{name}").BACKEND(study, say)
 
-    return Reporter(name, make, say, study.row)
+    return Reporter(name, make, say)

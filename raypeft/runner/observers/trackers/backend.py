@@ -18,7 +18,6 @@ from typing import Any, Protocol
 from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.methods import METHODS
 from raypeft.metrics.scoring import declared_scores
-from raypeft.results.store import ResultStore
 from raypeft.runner.observers import Observer
 from raypeft.secrets import hidden_in_message, hider, without_password
 from raypeft.study.config import Trial
@@ -67,14 +66,6 @@ class Study:
         """The links, in Markdown."""
         return " · ".join(f"[{name}]({url})" for name, url in self.links.items())
 
-    def row(self, trial_id: str) -> Mapping[str, Any]:
-        """The stored row of a trial; empty where there is none that can be read."""
-        try:
-            rows = ResultStore.existing(self.results, {}).read_rows("trials", trial_id)
-        except (OSError, ValueError):
-            return {}
-        return rows[0] if rows else {}
-
     def run_id(self, trial_id: str) -> str:
         """Tells a trial of this folder from all others, so that one that goes on after an interruption has one run."""
         return hashlib.sha256(f"{self.place}/{trial_id}".encode()).hexdigest()[:16]
@@ -117,15 +108,8 @@ class Backend(Protocol):
 class Reporter(Observer):
     """Passes events to a tracker."""
 
-    def __init__(
-        self,
-        name: str,
-        make: Callable[[], Backend],
-        say: Callable[[str], None],
-        row_of: Callable[[str], Mapping[str, Any]] = lambda trial_id: {},
-    ) -> None:
-        """`row_of` gives the stored row of a trial: the event of its end has only what the command prints."""
-        self.name, self.make, self.say, self.row_of = name, make, say, row_of
+    def __init__(self, name: str, make: Callable[[], Backend], say: Callable[[str], None]) -> None:
+        self.name, self.make, self.say = name, make, say
         self.waiting: queue.Queue[tuple[str, Event] | None] = queue.Queue(ROOM)
         self.runs: dict[str, Run] = {}
         self.left_out = 0
@@ -191,7 +175,7 @@ class Reporter(Observer):
         elif isinstance(event, Finished):
             del self.runs[trial_id]
             if event.row["status"] != ELSEWHERE:
-                backend.end(run, str(event.row["status"]), figures({**event.row, **self.row_of(trial_id)}))
+                backend.end(run, str(event.row["status"]), figures(event.row))
 
 
 def parameters(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raypeft.results.statuses import is_fault
 from raypeft.runner.observers.trackers.backend import Run, Study
 
-STATUS = {"ok": "FINISHED", "generated": "FINISHED", "pruned": "KILLED", "lost": "KILLED"}
-"""A trial's status in MLflow's words; FAILED for all others."""
 GOES_ON = ("lost", "pruned")
 """Statuses of trials that may go on from a checkpoint. A trial with another one is run from its start, in a new run."""
 LONGEST = 500
@@ -80,7 +79,7 @@ class MLflow:
     def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
         results = {f"result/{name}": value for name, value in scores.items()}
         self._log(run, run.step, results, {"raypeft.status": status})
-        self.client.set_terminated(run.handle, STATUS.get(status, "FAILED"))
+        self.client.set_terminated(run.handle, in_its_words(status))
 
     def interrupt(self, run: Run) -> None:
         self.client.set_terminated(run.handle, "KILLED")
@@ -90,3 +89,10 @@ class MLflow:
 
 
 BACKEND = MLflow
+
+
+def in_its_words(status: str) -> str:
+    """A trial's status as MLflow names it."""
+    if status in GOES_ON:
+        return "KILLED"
+    return "FAILED" if is_fault(status) else "FINISHED"

@@ -15,6 +15,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from raypeft.results.statuses import is_fault
 from raypeft.runner.observers.trackers.backend import Run, Study
 from raypeft.secrets import hidden_in_message, without_password
 
@@ -89,7 +90,7 @@ class WeightsAndBiases:
 
     def end(self, run: Run, status: str, scores: Mapping[str, float]) -> None:
         run.handle.summary.update({"status": status, **{f"result/{name}": value for name, value in scores.items()}})
-        self._finish(run, 0 if status in ("ok", "pruned") else FAILED)
+        self._finish(run, FAILED if is_fault(status) else 0)
 
     def interrupt(self, run: Run) -> None:
         self._finish(run, FAILED)
