@@ -111,5 +111,5 @@ def say_changed(console: Console, trials: Sequence[Trial], store: ResultStore, m
             if ids := [trial for trial in those if trial not in missing]:
                 count, again = number_of(len(ids), "finished trial"), " ".join(f"--only {trial}" for trial in ids)
                 say(console, f"warning: {place} has changed since {count} ran: their rows are of other {what}, and a "
-                             f"search leaves them out; the same command runs them again with --rerun {again}")  # fmt: skip
+                             f"search leaves them out; --rerun {again} runs them again")  # fmt: skip
     return changed
