@@ -22,7 +22,7 @@ from raypeft.records import Column
 
 GIB = 2**30
 METERED = ("load", "train", "generate")
-"""The stages of a trial that need GPU memory."""
+"""The stages of a trial whose peaks are columns of their own."""
 PEAKS = (("allocated", "allocated to tensors"), ("reserved", "reserved by PyTorch"))
 COLUMNS = (
     Column("peak_memory_allocated_gb", float, "Peak GPU memory allocated to tensors", "GiB"),
@@ -42,8 +42,10 @@ SPARE_GB = 0.25
 """Free memory of the card that is left to libraries (cuBLAS's workspaces) and to a display."""
 ITS_BUDGET = 0.8
 """A process that holds this share of its budget when an allocation fails has run out of its own memory."""
-OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone."""
+OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+                 "CUSOLVER_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")  # fmt: skip
+"""What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone. The
+last one comes where there is no room for cuBLAS itself."""
 
 AMPERE = (8, 0)
 """The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, Warp Matrix Functions)."""
@@ -52,9 +54,10 @@ _granted: float | None = None
 
 
 def has_gpu() -> bool:
-    """Whether torch has a CUDA device to use."""
+    """Whether torch has a CUDA device to use. To look starts the driver, so it is prepared before."""
     import torch
 
+    prepare()
     return torch.cuda.is_available()
 
 
@@ -106,6 +109,9 @@ def be_deterministic(enabled: bool) -> None:
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is used for the first time
     torch.use_deterministic_algorithms(enabled, warn_only=True)
+    # Where others are only warned of, fused attention adds up its gradients in any order.
+    torch.backends.cuda.enable_flash_sdp(not enabled)
+    torch.backends.cuda.enable_mem_efficient_sdp(not enabled)
 
 
 def take_budget(gpu_memory_gb: float) -> float | None:
@@ -118,8 +124,7 @@ def take_budget(gpu_memory_gb: float) -> float | None:
     global _granted
     import torch
 
-    prepare()
-    if not torch.cuda.is_available():
+    if not has_gpu():
         _granted = None
         return None
     # cuDNN's attention makes a plan for every new length, 1.4 to 1.8 s each on an H200.
@@ -149,7 +154,7 @@ class Meter:
     def stage(self, name: str) -> Iterator[None]:
         import torch
 
-        if name not in METERED or not torch.cuda.is_available():
+        if not torch.cuda.is_available():
             yield
             return
         torch.cuda.empty_cache()
@@ -165,7 +170,7 @@ class Meter:
         row: dict[str, float | None] = {}
         for place, (kind, _) in enumerate(PEAKS):
             values = {stage: peak[place] for stage, peak in self.peaks.items()}
-            row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items()}
+            row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items() if stage in METERED}
             row[f"peak_memory_{kind}_gb"] = max(values.values(), default=None)
         return row
 
@@ -183,7 +188,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_of_cuda(error: BaseException) -> bool:
     """Whether an error of PyTorch's comes from CUDA or its libraries."""
-    return any(text in str(error) for text in ("CUDA", "CUBLAS", "CUDNN", "cuda"))
+    return any(text in str(error) for text in ("CUDA", "CUBLAS", "CUDNN", "CUSOLVER", "cuda"))
 
 
 def had_its_budget(asked_gb: float) -> bool:
@@ -210,8 +215,27 @@ def free_memory() -> None:
     import torch
 
     gc.collect()
-    # A CUDA context that an error has broken raises here. The trial's row must not be lost with it: the next trial
-    # finds the context broken in `take_budget`, and Ray gives it another process.
+    # A CUDA context that an error has broken raises here. The trial's row must not be lost with it (see `is_broken`).
     with suppress(RuntimeError):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def is_broken() -> bool:
+    """Whether an error has broken this process's CUDA context: all that it asks of the GPU would fail."""
+    import torch
+
+    try:
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+    except RuntimeError as error:
+        return not is_out_of_memory(error)
+    return False
+
+
+def forget_peak() -> None:
+    """Leave what was held until now out of the peak that is being measured: it was a trial of what does not fit."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()

@@ -12,6 +12,8 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
+from raypeft.gpu import has_gpu
+
 
 def device_name() -> str:
     """The GPU's name, or the CPU's."""
@@ -34,7 +36,7 @@ def use_threads(cpus: int) -> None:
     """Give torch so many CPU cores where it computes on the CPU."""
     import torch
 
-    if not torch.cuda.is_available():
+    if not has_gpu():
         torch.set_num_threads(min(cpus, os.cpu_count() or 1))
 
 

@@ -1,13 +1,14 @@
 """The budget of a process on a card that others use as well, and what errors of CUDA mean. The card is a stand-in."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from raypeft import gpu
-from raypeft.gpu import CONTEXT_GB, GIB, SPARE_GB, budget_gb, had_its_budget, is_out_of_memory, take_budget
+from raypeft import gpu, machine
+from raypeft.gpu import CONTEXT_GB, GIB, SPARE_GB, Meter, budget_gb, had_its_budget, is_out_of_memory, take_budget
 from raypeft.trial.run import failure
 
 
@@ -168,3 +169,50 @@ def test_the_drivers_version_is_asked_of_the_driver(patch: pytest.MonkeyPatch, t
     patch.setenv("PATH", "/nowhere")
     assert gpu.driver_version() is None
     gpu.driver_version.cache_clear()
+
+
+@pytest.mark.parametrize("text", [
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+])  # fmt: skip
+def test_a_library_that_finds_no_room_for_itself_has_run_out_of_memory(text: str) -> None:
+    assert is_out_of_memory(RuntimeError(text))
+
+
+def test_a_context_is_asked_whether_an_error_has_broken_it(patch: pytest.MonkeyPatch) -> None:
+    card = Card(24).install(patch)
+    patch.setattr(torch.cuda, "is_initialized", lambda: True)
+    patch.setattr(torch.cuda, "synchronize", card.info)
+    assert not gpu.is_broken()
+    card.is_broken = True
+    assert gpu.is_broken()
+
+
+def test_the_driver_is_prepared_before_anything_asks_for_a_card(patch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+    for name in ("PYTORCH_ALLOC_CONF", "CUDA_DEVICE_ORDER"):
+        patch.delenv(name, raising=False)
+    patch.setattr(torch.cuda, "is_available", lambda: bool(seen.append(os.environ.get("CUDA_DEVICE_ORDER"))))
+    machine.use_threads(torch.get_num_threads())
+    assert seen == ["PCI_BUS_ID"]
+
+
+def test_deterministic_runs_use_no_fused_attention_whose_gradients_differ_from_run_to_run() -> None:
+    for enabled in (True, False):
+        gpu.be_deterministic(enabled)
+        fused = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.mem_efficient_sdp_enabled()
+        assert fused == (not enabled, not enabled)
+
+
+def test_the_peak_of_a_trial_is_that_of_all_its_stages_and_three_have_columns(patch: pytest.MonkeyPatch) -> None:
+    Card(24).install(patch)
+    meter, peaks = Meter(), {"load": 2, "check": 9, "train": 5}
+    patch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    for stage, peak in peaks.items():
+        patch.setattr(torch.cuda, "max_memory_allocated", lambda peak=peak: peak * GIB)
+        with meter.stage(stage):
+            pass
+    found = meter.columns()
+    assert {name for name in found if "allocated" in name} == {
+        "load_peak_memory_allocated_gb", "train_peak_memory_allocated_gb", "peak_memory_allocated_gb"}  # fmt: skip
+    assert found["peak_memory_allocated_gb"] == 9

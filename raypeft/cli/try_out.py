@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 
 from raypeft.data.text import visible
+from raypeft.gpu import take_budget
 from raypeft.machine import quiet_libraries
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--candidates", type=int, default=1, metavar="N", help="show the N best answers (default: 1)")
     options = parser.parse_intermixed_args(arguments)
     quiet_libraries()
+    take_budget(math.inf)  # all that the GPU has, with the settings of a trial
     try:
         from raypeft.trial.trying import Asked
 

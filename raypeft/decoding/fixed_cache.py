@@ -26,6 +26,8 @@ from raypeft.recording import on_side_stream, recording, unrecordable
 
 ROOM = 64
 """Tokens that there is room for at first; doubled when it is full."""
+MOST_COPIED = 64 * 2**20
+"""Bytes of keys or values that a change of beams copies at once. A 7B model's would be gigabytes."""
 
 
 class Generated:
@@ -55,9 +57,12 @@ class Generated:
         )
 
     def reorder(self, beam_idx: torch.Tensor) -> None:
+        """Give each beam the tokens of the one that it continues. The copy of a few layers at a time is held, or of as
+        many as a small model has."""
         for each in (self.keys, self.values):
-            written = each[:, :, :, : self.length]
-            written.copy_(written.index_select(1, beam_idx))
+            together = max(1, MOST_COPIED // (each[0, :, :, : self.length].numel() * each.element_size() or 1))
+            for layers in each[:, :, :, : self.length].split(together):
+                layers.copy_(layers.index_select(1, beam_idx))
 
 
 class FixedSeen(Seen):

@@ -77,11 +77,13 @@ def batches(
     batch_size = 1 if search.path == "alone" else search.batch_size
     while done < len(order):
         batch = order[done : done + batch_size]
+        found: list[list[Candidate]] | None = None
         try:
             found = decoder.decode([prompts[index] for index in batch])
         except RuntimeError as error:
             if batch_size == 1 or not is_out_of_memory(error):
                 raise
+        if found is None:  # the exception holds no tensors any more
             batch_size //= 2
             free_memory()
             continue

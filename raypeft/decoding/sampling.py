@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -58,15 +59,16 @@ class KeyedPicks(LogitsProcessor):
         # The inverse of the distribution function, over tokens in the order of the vocabulary. In float64: float32
         # sums of a hundred thousand probabilities end visibly short of 1.
         reached = scores.double().softmax(dim=-1).cumsum(dim=-1)
-        uniform = self.uniforms[:, len(self.log_probs)].to(scores.device)[:, None] * reached[:, -1:]
+        self.uniforms = self.uniforms.to(scores.device)  # once: a copy at each token would wait for the GPU
+        uniform = self.uniforms[:, len(self.log_probs), None] * reached[:, -1:]
         return torch.searchsorted(reached, uniform, right=True).clamp(max=scores.shape[-1] - 1)
 
     @property
     def sums(self) -> dict[tuple[int, tuple[int, ...]], float]:
         """(row, picked tokens) -> sum of their log-probabilities, after each step."""
         found = {}
-        for row in range(len(self.picked[0]) if self.picked else 0):
-            tokens = [int(step[row]) for step in self.picked]
+        picked = torch.stack(self.picked, dim=1).tolist() if self.picked else []
+        for row, tokens in enumerate(picked):
             for length in range(1, len(tokens) + 1):
                 found[row, tuple(tokens[:length])] = self.sum_of(row, tokens[:length])
         return found
@@ -77,4 +79,9 @@ class KeyedPicks(LogitsProcessor):
 
     def sum_of(self, row: int, tokens: Sequence[int]) -> float:
         """The sum of log-probabilities, in nats, of a row's tokens, its end included."""
-        return sum(float(step[row]) for step in self.log_probs[: len(tokens)])
+        return sum(self._fetched[row][: len(tokens)])
+
+    @cached_property
+    def _fetched(self) -> list[list[float]]:
+        """The log-probabilities of each row's tokens. Fetched for all at once: each fetch waits for the GPU."""
+        return torch.stack(self.log_probs, dim=1).tolist() if self.log_probs else []

@@ -186,6 +186,7 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
         each = torch.arange(examples, device=input_ids.device)[:, None]
         sums = self.so_far[each, parent] + self.scores[each, parent, chosen[:, :, -1]]
         self.steps.append((chosen, sums))
+        self.scores = self.so_far  # those of the whole vocabulary are not held while the model computes the next ones
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     @property

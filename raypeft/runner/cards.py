@@ -73,15 +73,16 @@ class Fleet:
         return sum(min(int(node.get(name, 0) / need) for name, need in wanted.items()) for node in self.nodes)
 
 
-def trial_request(resources: Resources, fleet: Fleet) -> dict[str, float]:
-    """What a trial asks Ray for: a share of a GPU, or CPU cores where there is no GPU or none is wanted.
+def trial_request(resources: Resources, fleet: Fleet, whole_gb: float = 0.0) -> dict[str, float]:
+    """What a trial asks Ray for: a share of a GPU, or CPU cores where there is no GPU or none is wanted. `whole_gb` is
+    the budget of which the trial's is a part.
 
     Raises ConfigError where `use_gpu` is true and Ray runs on this machine alone, which offers none.
     """
     if (resources.use_gpu is None and not fleet.has_gpu) or resources.use_gpu is False:
         # More cores than the largest node has would be waited for without end.
         return {"CPU": min(resources.cpus_per_trial, max(node.get("CPU", 1) for node in fleet.nodes))}
-    return {"CPU": 1, "GPU": gpu_share(resources.gpu_memory_gb, fleet.cards_gb)}
+    return {"CPU": 1, "GPU": gpu_share(resources.gpu_memory_gb, fleet.cards_gb, whole_gb)}
 
 
 def placement(request: Mapping[str, float], fleet: Fleet) -> tune.PlacementGroupFactory:
@@ -97,13 +98,17 @@ def trial_share() -> float | None:
     return float(share) if share else None
 
 
-def gpu_share(budget_gb: float, cards_gb: Sequence[float]) -> float:
+def gpu_share(budget_gb: float, cards_gb: Sequence[float], whole_gb: float = 0.0) -> float:
     """The share of one GPU that a budget in GiB asks for, given the sizes of the cluster's cards in GiB.
 
     Ray may place a trial on any card, so the smallest one decides: on 80 GB cards alone, 24 GB ask for 0.3 of a card,
     and three trials share it; beside a card of 24 GB or less, a trial takes a whole card. Without sizes it does too.
+
+    `whole_gb` is the budget of which `budget_gb` is a part: a card that is sold with that much holds all its parts.
     """
     smallest = min(cards_gb, default=0.0)
+    if SMALLER * whole_gb <= smallest < whole_gb:
+        smallest = whole_gb
     # A thousandth is rounded up, Ray's grain being a ten-thousandth: a share must never exceed what the card can hold.
     return min(1.0, -(-1000 * budget_gb // smallest) / 1000) if smallest else 1.0
 

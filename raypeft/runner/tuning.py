@@ -21,7 +21,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from raypeft.events import Evaluated, Event, Finished, Noted, Started, to_plain
-from raypeft.gpu import take_budget
+from raypeft.gpu import is_broken, take_budget
 from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
@@ -106,7 +106,7 @@ def tune_trials(
 def placed(resources: Resources, fleet: Fleet, settings: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a trial asks Ray for. It has a budget of its own where trials share a GPU."""
     own = resources.model_copy(update={"gpu_memory_gb": settings["planned"]["gpu_memory_gb"]})
-    return placement(trial_request(own, fleet), fleet)
+    return placement(trial_request(own, fleet, resources.gpu_memory_gb), fleet)
 
 
 def run_tune_trial(settings: dict[str, Any]) -> None:
@@ -148,6 +148,8 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
         return
     if running is None:
         relay.hear(trial.id, Finished(left_alone(store, trial.id)))
+    elif is_broken():  # its row is written; Tune gives the next trial a process of its own
+        raise RuntimeError("this trial's error has broken the CUDA context of its process")
 
 
 class Watcher(tune.Callback):
@@ -164,6 +166,8 @@ class Watcher(tune.Callback):
         """When a running trial was heard of last."""
         self.silent: set[str] = set()
         """Ids of the trials that were ended because they said nothing."""
+        self.ended: set[str] = set()
+        """Ids of the trials whose end has been heard."""
         self.looked = time.monotonic()
         self.ending: Ending | None = None
         self.pulse: Pulse | None = None
@@ -216,6 +220,9 @@ class Watcher(tune.Callback):
     ) -> None:
         for event in events_of(result):
             self._tell(trial.config["planned"]["id"], event)
+            if isinstance(event, Finished):  # its row is written, whatever becomes of its process now
+                self.ended.add(trial.config["planned"]["id"])
+                trial.max_failures = 0
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         trial_id = trial.config["planned"]["id"]
@@ -226,6 +233,8 @@ class Watcher(tune.Callback):
         # A trial's own exceptions are rows already; here its whole process is gone.
         ours = self._of(trial)
         self.running.discard(ours.id)
+        if ours.id in self.ended:
+            return
         row: dict[str, Any] = {
             "id": ours.id,
             "sweep": self.run.name,

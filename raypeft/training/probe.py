@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from raypeft.gpu import free_memory, is_out_of_memory
+from raypeft.gpu import forget_peak, free_memory, is_out_of_memory
 from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
@@ -72,6 +72,7 @@ def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
         else:
             return recipe
         free_memory()  # here the exception holds no tensors any more
+        forget_peak()
 
 
 def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> None:

@@ -57,6 +57,20 @@ def test_the_sum_is_of_the_models_own_log_probabilities_up_to_the_end():
     assert first_two == pytest.approx(float(PROBABILITIES[[0, 0]].log().sum()), abs=1e-5)
 
 
+def test_what_was_sampled_is_fetched_once_and_not_token_by_token(monkeypatch):
+    rows, tokens = 4, 6
+    sampler = KeyedPicks(np.random.default_rng(0).random((rows, tokens)))
+    for _ in range(tokens):
+        sampler(torch.zeros(rows, 1, dtype=torch.long), PROBABILITIES.log().repeat(rows, 1))
+    fetched = []
+    for name in ("item", "tolist", "__float__", "__int__"):
+        own = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda self, own=own, name=name: fetched.append(name) or own(self))
+    for row in range(rows):
+        sampler.sum_of(row, [0] * tokens)
+    assert fetched == ["tolist"]
+
+
 def test_top_k_leaves_out_all_but_the_likeliest_tokens():
     assert set(picks(np.linspace(0, 0.999, 50), top_k=3)) == {0, 1, 2}
     assert set(picks(np.linspace(0, 0.999, 50))) == {0, 1, 2, 3}

@@ -39,6 +39,16 @@ def test_the_share_is_the_budget_over_the_smallest_card(budget, sizes, share):
     assert gpu_share(budget, sizes) == share
 
 
+@pytest.mark.parametrize("card", [23.65, 23.99, 24.0])
+@pytest.mark.parametrize("part", [2, 4, 8])
+def test_a_card_that_is_sold_with_the_whole_budget_holds_all_its_parts(card, part):
+    assert gpu_share(24 / part, [card], whole_gb=24) == 1 / part
+
+
+def test_a_smaller_card_holds_the_parts_that_fit_it():
+    assert gpu_share(12, [16.0], whole_gb=24) == 0.75
+
+
 @pytest.mark.parametrize("budget", [7.3, 11, 24, 33.3])
 @pytest.mark.parametrize("card", [15.8, 24.0, 39.4, 79.1, 139.8])
 def test_as_many_trials_as_share_a_card_fit_its_memory(budget, card):
