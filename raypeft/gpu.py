@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from raypeft.records import Column
@@ -47,6 +48,8 @@ OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_AL
 """What an error of CUDA says when the card's memory is full. PyTorch has a class for its own allocations alone. The
 last one comes where there is no room for cuBLAS itself."""
 
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+"""Names of PyTorch's settings of its allocator: the older one, and the one of today."""
 AMPERE = (8, 0)
 """The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, Warp Matrix Functions)."""
 
@@ -97,7 +100,10 @@ def half() -> Any:
 def prepare() -> None:
     """Settings that must be made before CUDA starts. What the user has set stays."""
     # Caches that grow leave holes of every size: without this, decoding reserved up to four times what it needed.
-    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    if not any(name in os.environ for name in ALLOCATOR):
+        # For a GPU, PyTorch before 2.13 reads the older name alone (pytorch/pytorch#183387).
+        is_new = tuple(map(int, version("torch").split(".")[:2])) >= (2, 13)
+        os.environ[ALLOCATOR[is_new]] = "expandable_segments:True"
     # Ray counts cards as NVML does; CUDA would put the fastest first.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 

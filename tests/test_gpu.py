@@ -188,6 +188,27 @@ def test_a_context_is_asked_whether_an_error_has_broken_it(patch: pytest.MonkeyP
     assert gpu.is_broken()
 
 
+@pytest.mark.parametrize(("torch_version", "name"), [
+    ("2.8.0", "PYTORCH_CUDA_ALLOC_CONF"), ("2.11.0+cu130", "PYTORCH_CUDA_ALLOC_CONF"), ("2.13.0", "PYTORCH_ALLOC_CONF"),
+])  # fmt: skip
+def test_the_allocator_is_told_by_the_name_that_this_pytorch_reads(
+    patch: pytest.MonkeyPatch, torch_version: str, name: str
+) -> None:
+    for each in gpu.ALLOCATOR:
+        patch.delenv(each, raising=False)
+    patch.setattr(gpu, "version", lambda _: torch_version)
+    gpu.prepare()
+    assert {each: os.environ.get(each) for each in gpu.ALLOCATOR if each in os.environ} == {
+        name: "expandable_segments:True"}  # fmt: skip
+
+
+def test_what_a_user_has_told_the_allocator_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
+    patch.delenv("PYTORCH_ALLOC_CONF", raising=False)
+    gpu.prepare()
+    assert "PYTORCH_ALLOC_CONF" not in os.environ and os.environ["PYTORCH_CUDA_ALLOC_CONF"] == "max_split_size_mb:128"
+
+
 def test_the_driver_is_prepared_before_anything_asks_for_a_card(patch: pytest.MonkeyPatch) -> None:
     seen: list[str | None] = []
     for name in ("PYTORCH_ALLOC_CONF", "CUDA_DEVICE_ORDER"):

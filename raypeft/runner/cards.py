@@ -145,7 +145,15 @@ def check_gpu_is_there(resources: Resources, fleet: Fleet) -> None:
                                         "got true (see `raypeft doctor`)"])  # fmt: skip
 
 
-def nvidia_smi() -> list[float]:
-    """Memory of each card of this machine, in GiB, as the driver tells it. Empty without a driver."""
-    lines = ask_driver("memory.total")
-    return [float(line) * 2**20 / GIB for line in lines if line.strip().replace(".", "").isdigit()]
+def nvidia_smi(visible: str | None = None) -> list[float]:
+    """Memory of each card of this machine, in GiB, as the driver tells it. Empty without a driver.
+
+    `visible` is CUDA_VISIBLE_DEVICES, where it is known which cards are used: numbers or the beginnings of UUIDs. Of a
+    part of a card (MIG) no size is known.
+    """
+    cards = [line.split(", ") for line in ask_driver("index,uuid,memory.total")]
+    if visible is not None:
+        names = [name.strip() for name in visible.split(",")]
+        cards = [each for each in cards if each[0] in names or any(name and each[1].startswith(name) for name in names)]
+    sizes = [each[-1].strip() for each in cards]
+    return [float(size) * 2**20 / GIB for size in sizes if size.replace(".", "").isdigit()]

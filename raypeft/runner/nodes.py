@@ -122,7 +122,9 @@ def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Itera
     Raises ConfigError where there is none.
     """
     if ray_is_ours:
-        fleet = Fleet([node["Resources"] for node in _alive()], nvidia_smi())
+        # Of other nodes, only Ray knows which cards it was given.
+        cards_gb = nvidia_smi(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        fleet = Fleet([node["Resources"] for node in _alive()], cards_gb)
         check_gpu_is_there(run.resources, fleet)
         yield fleet
         return

@@ -115,12 +115,15 @@ def _recorded(model: Any, inputs: Inputs, pool: Any) -> Graph:
     """The graph of a pass. Raises RuntimeError where it would make gradients anew, which the next pass is added to."""
     without = [each for each in model.parameters() if each.requires_grad and each.grad is None]
     graph = torch.cuda.CUDAGraph()
-    with recording(graph, pool):
-        loss = run(model, inputs)
-    if any(each.grad is not None for each in without):
-        for each in without:
+    try:
+        with recording(graph, pool):
+            loss = run(model, inputs)
+        if any(each.grad is not None for each in without):
+            raise RuntimeError("a parameter has its first gradient")
+    except Exception:
+        for each in without:  # it lies in memory that goes with the graph
             each.grad = None
-        raise RuntimeError("a parameter has its first gradient")
+        raise
     return Graph(graph, inputs, loss)
 
 

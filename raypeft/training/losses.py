@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from raypeft.gpu import half
+from raypeft.gpu import free_memory, half, is_out_of_memory
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED, collate_for
@@ -40,19 +40,36 @@ def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_siz
 def example_losses(
     model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int
 ) -> list[tuple[float, int]]:
-    """For each prompt the sum of its answer tokens' losses, in nats, and their number."""
+    """For each prompt the sum of its answer tokens' losses, in nats, and their number.
+
+    When the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is
+    raised.
+    """
     model.eval()
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     found = [(0.0, 0)] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        logits, targets = answer_logits(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        for place, loss in zip(places, losses.view(targets.shape).sum(dim=1).tolist(), strict=True):
+    while order:
+        places, losses = order[:batch_size], None
+        try:
+            losses = _losses(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
+        except RuntimeError as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+        if losses is None:  # the exception holds no tensors any more
+            batch_size //= 2
+            free_memory()
+            continue
+        order = order[len(places) :]
+        for place, loss in zip(places, losses, strict=True):
             found[place] = loss, len(prompts[place].answer_ids)
     return found
+
+
+def _losses(model: Any, batch: dict[str, torch.Tensor]) -> list[float]:
+    """The sum of the answer tokens' losses of each example of a batch, in nats."""
+    logits, targets = answer_logits(model, batch)
+    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.view(targets.shape).sum(dim=1).tolist()
 
 
 def answer_loss(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

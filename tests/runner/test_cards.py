@@ -105,10 +105,12 @@ def test_a_machine_whose_gpu_ray_does_not_offer_is_told(monkeypatch):
 
 
 def test_the_driver_names_every_card_of_a_machine(tmp_path, monkeypatch):
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 24564\necho 81559\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, GPU-8a, 24564\necho 1, GPU-9b, 81559\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert nvidia_smi() == [pytest.approx(23.99, abs=0.01), pytest.approx(79.65, abs=0.01)]
+    for visible, sizes in (("1", [79.65]), ("GPU-8", [23.99]), ("MIG-GPU-9b/1/0", []), ("", [])):
+        assert nvidia_smi(visible) == pytest.approx(sizes, abs=0.01)
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert nvidia_smi() == []
 
