@@ -89,14 +89,14 @@ def run_sweep(
             results,
             config.resources,
             options or config.run_options(),
-            dict(zip((trial.id for trial in trials), names, strict=True)),
-            verbose,
-            standing.versions,
-            search_as_run(config, plan, open_trials, standing.pruned(missing), stale),
-            config.max_concurrent_trials,
-            config.time_budget_hours,
-            config.report_to,
-            frozenset(standing.with_status("lost")),
+            labels=dict(zip((trial.id for trial in trials), names, strict=True)),
+            verbose=verbose,
+            seen=standing.versions,
+            search=search_as_run(config, plan, open_trials, standing.pruned(missing), stale),
+            max_concurrent_trials=config.max_concurrent_trials,
+            time_budget_hours=config.time_budget_hours,
+            report_to=config.report_to,
+            unshared=frozenset(standing.with_status("lost")),
         )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
         if not asked.only:
