@@ -25,7 +25,6 @@ SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
 
 @pytest.fixture(scope="module")
 def base():
-    torch.set_num_threads(2)
     return load_base("toy")
 
 

@@ -19,7 +19,6 @@ SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 24, "st
 
 @pytest.fixture(scope="module")
 def base():
-    torch.set_num_threads(2)
     return load_base("toy")
 
 

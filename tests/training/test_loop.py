@@ -22,7 +22,6 @@ from raypeft.training.losses import answer_loss, evaluate, example_losses
 
 @pytest.fixture(scope="module")
 def base():
-    torch.set_num_threads(2)
     return load_base("toy")
 
 
