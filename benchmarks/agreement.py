@@ -3,8 +3,8 @@
     python benchmarks/agreement.py --out benchmarks/results/agreement.md
     python benchmarks/agreement.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --data datasets/conala --examples 16
 
-In float32 nothing does (tests/test_generation.py and tests/test_methods_on_families.py hold it to that). In bfloat16 sums
-are rounded by their order, which a batch changes; LLM.int8 looks for outliers over the whole batch.
+In float32 nothing does (tests/decoding/test_generation.py and tests/methods/test_methods_on_families.py hold it to that). In
+bfloat16 sums are rounded by their order, which a batch changes; LLM.int8 looks for outliers over the whole batch.
 """
 
 from pathlib import Path

@@ -288,8 +288,9 @@ def _notes(ks: Sequence[str], levels: Sequence[str], readings: Sequence[str]) ->
 
 def _variant(column: Column) -> Variant:
     name, description = column.name, column.description
+    longest_first = sorted(READINGS, key=len, reverse=True)  # `paper_low` ends as `low` does
     reading = next(
-        (each for each, text in READINGS.items() if name.endswith(f"_{each}") and description.endswith(text)), ""
+        (each for each in longest_first if name.endswith(f"_{each}") and description.endswith(READINGS[each])), ""
     )
     if reading:
         name, description = name.removesuffix(f"_{reading}"), description.removesuffix(READINGS[reading])

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -131,3 +132,11 @@ def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, mo
     (trials,) = re.findall(r"plans (\d+) trials", text)
     assert plan_sweep(made).total == int(trials)
     assert made.document.data["datasets"] == yaml.safe_load(blocks["yaml"])["datasets"]
+
+
+def test_the_wings_stand_in_the_order_that_the_imports_are_held_to() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    page = (ROOT / "docs/architecture.md").read_text("utf-8").split("## The wings")[1].split("\n## ")[0]
+    told = re.findall(r"^\| `raypeft/(\w+)", page, flags=re.MULTILINE)
+    assert [f"raypeft.{name}" for name in told] == layers

@@ -50,12 +50,12 @@ def test_every_column_is_on_the_page_by_itself_or_in_its_family() -> None:
 
 
 def stands_for(line: str, family: str, column: Column) -> bool:
-    """Whether the line of a family names each part of a member's name: its k, its level and its reading."""
+    """Whether the line of a family names what a member's name adds to it: its k, its level and its reading."""
     stem = re.match(family.replace("_k", r"_(\d+)"), column.name)
-    if not stem:
+    if not stem or not all(re.search(rf"k is [\d, ]*\b{k}\b", line) for k in stem.groups()):
         return False
-    rest = [f"`_{part}`" for part in column.name[stem.end() :].split("_") if part]
-    return all(part in line for part in rest) and all(re.search(rf"k is [\d, ]*\b{k}\b", line) for k in stem.groups())
+    told = ["", *re.findall(r"`(_\w+)`", line)]
+    return column.name[stem.end() :] in {level + reading for level in told for reading in told}
 
 
 def test_a_family_with_a_missing_member_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """`manifest.json`: what stands beside the tables, so that a folder of results explains itself.
 
-    store.write_manifest(manifest.plain())
-    Manifest.from_plain(store.read_manifest()).declarations.scores
+    store.write_manifest(manifest)
+    store.read_manifest().declarations.scores
 
 It holds the sweep as it was run, the plan, the code's versions, and everything that the code declares: datasets,
 methods, scores, statuses and columns.

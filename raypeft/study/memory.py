@@ -1,4 +1,4 @@
-"""Predicts the GPU memory of a trial. `raypeft.machine` enforces the budget and measures the real peak.
+"""Predicts the GPU memory of a trial. `raypeft.gpu` enforces the budget and measures the real peak.
 
 prediction = predict(trial, resources)        # before anything is loaded, without torch
 prediction.peak_gb, prediction.fits(24)

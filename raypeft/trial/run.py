@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 
 def run_and_record(context: TrialContext) -> Row:
-    """Run a trial, write its row whatever happens, and return it: ok, generated, pruned, oom, infeasible or failed.
+    """Run a trial, write its row whatever happens, and return it; its status is one of `STATUSES`.
 
     On a GPU a trial that is predicted not to fit its budget is recorded as infeasible and not run, unless forced.
     Raises for no fault of a trial; Stopped, without a row, where it was told to stop.
