@@ -55,7 +55,7 @@ class TrainedMethod(Method):
         1.0,
         gt=0,
         allow_inf_nan=True,
-        description="Maximum norm of the gradients; larger gradients are clipped. .inf: no gradient is",
+        description="Maximum norm of the gradients; larger gradients are clipped. .inf: none is clipped",
     )
     warmup_steps: float = Field(
         0.05, ge=0, description="Number of warm-up steps. A value below 1 is a fraction of all steps"

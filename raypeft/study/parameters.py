@@ -191,7 +191,10 @@ class Asha(BaseModel):
         0.12, gt=0, lt=1, description="Share of its training after which a trial may be stopped for the first time"
     )
     reduction_factor: float = Field(
-        3, gt=1, description="One trial in so many goes on past each rung; each rung is so many times as late"
+        3,
+        gt=1,
+        description="Of the trials that reach a rung (a step at which trials are compared), one in so many goes on; each "
+        "rung comes after so many times as many steps as the one before",
     )
 
 
