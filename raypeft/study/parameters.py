@@ -193,8 +193,8 @@ class Asha(BaseModel):
     reduction_factor: float = Field(
         3,
         gt=1,
-        description="Of the trials that reach a rung (a step at which trials are compared), one in so many goes on; each "
-        "rung comes after so many times as many steps as the one before",
+        description="Of the trials that reach a rung (a step at which trials are compared), one in so many goes on; "
+        "each rung comes after so many times as many steps as the one before",
     )
 
 
