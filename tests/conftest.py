@@ -64,6 +64,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU, and pytest -m gpu"))
 
 
+def pytest_runtest_setup() -> None:
+    """Each test begins with one thread, whatever those before it asked for: two that tests side by side get take turns
+    waiting for each other, which makes small models ten times as slow."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def pytest_collection_finish() -> None:
     """What the tests import stays: collections, which each trial asks for, need not look through it again."""
     gc.collect()

@@ -1,12 +1,17 @@
-"""What every file of the package keeps to: short functions, few parameters, plain names."""
+"""What every file of the package keeps to: short functions, few parameters, plain names; and what tests keep to."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+import torch
 
 import raypeft
 
 PACKAGE = Path(raypeft.__file__).parent
+TESTS = Path(__file__).parent
 MOST_PARAMETERS, MOST_LINES = 6, 60
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 
@@ -38,3 +43,16 @@ def test_no_function_has_more_than_sixty_lines() -> None:
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert not VAGUE & {path.stem for path in PACKAGE.rglob("*.py")}
+
+
+def test_no_module_of_the_tests_has_the_name_of_another() -> None:
+    # Test files of one name end the collection; of helpers of one name, all tests silently get the first.
+    names = Counter(path.name for path in TESTS.rglob("*.py") if path.name != "conftest.py")
+    assert len(names) > 200
+    assert [name for name, files in names.items() if files > 1] == []
+
+
+@pytest.mark.parametrize("turn", ["first", "second"])
+def test_threads_that_a_test_asks_for_are_gone_in_the_next(turn: str) -> None:
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(2)

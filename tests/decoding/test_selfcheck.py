@@ -18,7 +18,6 @@ OLDER = replace(BEAMS, older="4.34")
 @pytest.fixture(scope="module")
 def base_of(tmp_path_factory):
     """`base_of("mistral")`: a tiny random model, loaded once."""
-    torch.set_num_threads(1)
     loaded = {}
 
     def get(name):

@@ -84,7 +84,6 @@ def tune(method: TrainedMethod, folder: str, adapter: Path, model: str = "") -> 
 @pytest.fixture(scope="module")
 def tuned(small_model, tmp_path_factory):
     """`tuned("t5", "lora")`, made once."""
-    torch.set_num_threads(1)
     made: dict[tuple[str, str], Tuned] = {}
 
     def get(kind: str, name: str) -> Tuned:

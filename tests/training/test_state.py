@@ -102,7 +102,6 @@ def assert_same(unbroken, resumed, at):
 
 @pytest.fixture(scope="module")
 def llama(small_model):
-    torch.set_num_threads(1)
     return small_model("llama")
 
 
