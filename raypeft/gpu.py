@@ -168,7 +168,11 @@ class Meter:
         try:
             yield
         finally:
-            peak = torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
+            self.note(name, peak_now_gb())
+
+    def note(self, name: str, peak: tuple[float, float] | None) -> None:
+        """Take in a peak of a stage, such as that of a training before it was interrupted."""
+        if peak is not None:
             self.peaks[name] = max(peak, self.peaks.get(name, peak))
 
     def columns(self) -> dict[str, float | None]:
@@ -179,6 +183,15 @@ class Meter:
             row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items() if stage in METERED}
             row[f"peak_memory_{kind}_gb"] = max(values.values(), default=None)
         return row
+
+
+def peak_now_gb() -> tuple[float, float] | None:
+    """Peak memory of the stage that runs: allocated by tensors, reserved from the card; None without CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.max_memory_allocated() / GIB, torch.cuda.max_memory_reserved() / GIB
 
 
 def is_out_of_memory(error: BaseException) -> bool:

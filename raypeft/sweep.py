@@ -31,6 +31,7 @@ from raypeft.cli.dry_run import describe_plan, print_plan
 from raypeft.cli.ending import exit_code
 from raypeft.cli.searching import result_lines, search_as_run
 from raypeft.cli.selecting import Asked, add_arguments, only, prune, say_changed, say_incomplete, say_reused
+from raypeft.results.leftovers import drop_trainings
 from raypeft.results.places import sweep_url
 from raypeft.results.reuse import take_over
 from raypeft.results.standing import look_at
@@ -47,6 +48,7 @@ from raypeft.study.options import RunOptions
 from raypeft.study.plan import Plan, plan_sweep
 from raypeft.study.sweepfile import ConfigError, find_sweep_file
 from raypeft.study.trackers import NAMES
+from raypeft.study.trainings import shared_trainings
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations, prepare_store, suggested_trials, unsuggested
 
@@ -64,14 +66,17 @@ def run_sweep(
     suggested = suggested_trials(store, plan.suggesting)
     trials = [*plan.trials, *suggested]
     chosen = only(trials, asked.only, sweep.document.source)
+    options = options or config.run_options()
+    trainings = shared_trainings(trials) if options.share_trainings else {}
     if asked.prune:
-        prune(store, {trial.id for trial in trials}, console)
+        prune(store, {trial.id for trial in trials} | set(trainings.values()), console)
     if config.reuse and not asked.rerun:
         say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))
     standing = look_at(store)
     # Without a scheduler, every trial is to be trained to its end.
     retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
     missing = standing.to_run([trial.id for trial in chosen], retry, asked.rerun)
+    drop_trainings(store, trainings, standing.to_run(trainings, retry))
     open_trials = 0 if asked.only else unsuggested(plan, trials)
     say(console, f"{config.name}: {len(chosen) + open_trials} trials, {len(chosen) - len(missing)} of them done "
                  f"before; results in {results}")  # fmt: skip
@@ -88,7 +93,7 @@ def run_sweep(
             config.name,
             results,
             config.resources,
-            options or config.run_options(),
+            options,
             labels=dict(zip((trial.id for trial in trials), names, strict=True)),
             verbose=verbose,
             seen=standing.versions,
@@ -97,6 +102,7 @@ def run_sweep(
             time_budget_hours=config.time_budget_hours,
             report_to=config.report_to,
             unshared=frozenset(standing.with_status("lost")),
+            trainings=trainings,
         )
         stopped = run_all(run, [trial for trial in chosen if trial.id in set(missing)], store, console)
         if not asked.only:

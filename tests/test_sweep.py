@@ -154,9 +154,9 @@ resources: {cpus_per_trial: 1}
 """
 
 
-def training(folder, stall_minutes=120):
+def training(folder, stall_minutes=120, sweep=TRAINED):
     """A sweep as a process of its own, as soon as a trial of it trains."""
-    (folder / "small.yaml").write_text(TRAINED + f"stall_minutes: {stall_minutes}\n")
+    (folder / "small.yaml").write_text(sweep + f"stall_minutes: {stall_minutes}\n")
     (folder / "tmp").mkdir(exist_ok=True)
     environment = os.environ | {"TMPDIR": str(folder / "tmp"), "RAY_TMPDIR": "/tmp"}
     process = subprocess.Popen(
@@ -191,6 +191,44 @@ def test_a_signal_ends_a_sweep_with_checkpoints_and_leaves_no_process_and_no_scr
     rows = rows_in(tmp_path).values()
     assert len(rows) == 3 and any(row["resumed_from_step"] for row in rows)
     assert [row["attempts"] for row in rows] == [1, 1, 1], "to be told to stop is no fault"
+
+
+SHARED = TRAINED.replace("num_beams: 2", "num_beams: [2, 3]").replace("[1, 2, 3]", "[1, 2]")
+
+
+def assert_two_trainings_of_four_trials(folder):
+    rows = rows_in(folder)
+    assert [row["status"] for row in rows.values()] == ["ok"] * 4
+    taken = {trial: row["trained_by"] for trial, row in rows.items() if row["trained_by"]}
+    assert len(taken) == 2 and {rows[trial]["seed"] for trial in taken} == {1, 2}
+    assert all(rows[trial]["seed"] == rows[other]["seed"] for trial, other in taken.items())
+    assert not list((folder / "small" / "checkpoints").iterdir()), "nothing is left of the trainings"
+
+
+@pytest.mark.slow
+def test_trials_that_share_a_training_train_once_also_in_a_sweep_that_is_killed_between(tmp_path):
+    process, children = training(tmp_path, sweep=SHARED + "checkpoint_minutes: 0\n")
+    for each in (*children, process):
+        each.kill()
+    process.communicate(timeout=60)
+    assert list(tmp_path.glob("small/checkpoints/*/training.pt"))
+    again = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=280)
+    assert again.returncode == 0, again.stderr
+    assert "the training goes on from its checkpoint" in again.stderr
+    assert_two_trainings_of_four_trials(tmp_path)
+
+
+@pytest.mark.slow
+def test_two_sweeps_on_one_folder_train_once_what_their_trials_share(tmp_path):
+    (tmp_path / "small.yaml").write_text(SHARED)
+    both = [
+        subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                         env=os.environ | {"RAY_ADDRESS": "local"})
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert_two_trainings_of_four_trials(tmp_path)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_sweep, plan_trials
+from raypeft.study.trainings import shared_trainings
 from raypeft.trial.declarations import own_declarations
 
 
@@ -59,7 +60,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         needs = "GPU memory unknown" if peak is None else f"{peak:.1f} GB" + ("" if row["fits"] else " DOES NOT FIT")
         parts = [row["id"], row["model"], data_of(row), row["tuning_method"], shown_settings, trained, needs]
         print(f"{index:4}  " + "  ".join(part for part in parts if part))
-    for line in plan_lines(sweep.config, whole):
+    for line in (*plan_lines(sweep.config, whole), *training_lines(sweep, planned)):
         print(line)
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"predicted not to fit {budget:g} GB: {number_of(len(too_large), 'trial')}; on a GPU recorded as "
@@ -78,6 +79,14 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
         from raypeft.cli.prompts import print_prompts
 
         print_prompts(planned)
+
+
+def training_lines(sweep: LoadedSweep, planned: Sequence[Trial]) -> Iterator[str]:
+    """How many trials train nothing themselves, because others train alike."""
+    trainings = shared_trainings(planned) if sweep.config.run_options().share_trainings else {}
+    if spared := len(trainings) - len(set(trainings.values())):
+        each = "1 trial takes" if spared == 1 else f"{spared} trials take"
+        yield f"{each} over the training of another one that differs only in what is tested, or in how it answers"
 
 
 def time_lines(planned: Sequence[Trial], results: str) -> Iterator[str]:

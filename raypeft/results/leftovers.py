@@ -9,6 +9,7 @@ A process that is killed while it writes leaves what it has written in `.tmp/`, 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import pyarrow.fs
@@ -41,6 +42,18 @@ def _drop_old(store: ResultStore, folder: str) -> None:
         if at < time.time() - OLD:
             with suppress(OSError):  # another command may do the same
                 _remove(store, f"{folder}/{name}")
+
+
+def drop_trainings(store: ResultStore, trainings: Mapping[str, str], still_to_run: Collection[str]) -> None:
+    """Remove what killed processes have left of trainings that trials shared, once no such trial is still to run.
+
+    `trainings`: trial id -> id of the training.
+    """
+    needed = {trainings[trial] for trial in still_to_run if trial in trainings}
+    for name in store.names("checkpoints"):
+        if name.rpartition("/")[2] in set(trainings.values()) - needed:
+            with suppress(OSError):
+                _remove(store, name)
 
 
 def _remove(store: ResultStore, name: str) -> None:

@@ -61,5 +61,7 @@ class SweepRun:
     """The names of the trackers that are told of each trial."""
     unshared: frozenset[str] = frozenset()
     """Ids of the trials that get a whole budget, also where others share a GPU: in a part of it they were lost."""
+    trainings: Mapping[str, str] = field(default_factory=dict)
+    """Trial id -> id of its training, of the trials that share one (`raypeft.study.trainings`)."""
     driver: str = field(default_factory=lambda: uuid.uuid4().hex)
     """This command, for the leases of its trials."""

@@ -45,6 +45,7 @@ from raypeft.study.options import Resources, RunOptions
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
+from raypeft.trial.shared_training import SharedTraining
 
 SERVICES = ClusterServices()
 """The handles to what trials share that this worker process holds."""
@@ -137,9 +138,11 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
         with attempt(store, trial.id, settings["driver"], settings["planned"]["seen"], progress.plain) as running:
             if running is not None:
                 listener = listener_to(trial.id, EvaluationWriter(running.store), progress, relay, *pruning)
+                told = settings["planned"]["shared"]
+                shared = SharedTraining(store=store, driver=settings["driver"], **told) if told else None
                 context = TrialContext(trial, settings["sweep"], running.store, BASES, SERVICES, resources, options,
                                        listener, attempt=running.number, gpu_share=share,
-                                       whole_gpu_memory_gb=whole.gpu_memory_gb)  # fmt: skip
+                                       whole_gpu_memory_gb=whole.gpu_memory_gb, shared=shared)  # fmt: skip
                 with stopped_by_note(store, settings["driver"], context.stop):
                     context.stop.check()
                     run_and_record(context)

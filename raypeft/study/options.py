@@ -126,5 +126,10 @@ class RunFields(BaseModel):
 class RunOptions(RunFields):
     """How trials are run: what the sweep file says, and the command."""
 
+    @property
+    def share_trainings(self) -> bool:
+        """Whether trials that train alike do it once: they share its checkpoint, if that is not to be kept for each."""
+        return self.checkpoint_minutes is not None and self.keep_checkpoints == "none"
+
     force: bool = Field(False, description="Also run trials that are predicted not to fit their GPU memory")
     generate_only: bool = Field(False, description="Store candidates without scores; `raypeft score` adds them later")

@@ -25,6 +25,12 @@ COLUMNS = (
         "Optimiser step of the checkpoint from which training went on. null: it ran in one piece",
         "steps",
     ),
+    Column(
+        "trained_by",
+        str,
+        "Id of the trial whose training this one took over, with its steps, evaluations, times and peak memory of the "
+        "train stage: the two differ only in what is asked afterwards. null: it trained itself",
+    ),
     Column("eval_seconds", float, "Time of the evaluations on the validation split", "seconds"),
     Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),
     Column("gradient_checkpointing_used", bool, "Whether gradient checkpointing was on"),

@@ -84,6 +84,10 @@ class TrainingResult:
     """Whether passes ran as CUDA graphs."""
     resumed_from_step: int | None = None
     """The step from which training went on; None where it ran in one piece."""
+    trained_by: str | None = None
+    """Whose training this is, to its last step; None where at least its end was trained here."""
+    peak_memory_gb: tuple[float, float] | None = None
+    """Peak GPU memory of the training up to the checkpoint from which it went on: allocated and reserved."""
 
 
 def train_model(
@@ -128,7 +132,8 @@ class Training:
         self.best_weights: list[torch.Tensor] = []
         self.at_first = fingerprints(self.trainable)
         self.started = time.perf_counter()
-        self.is_finished = False
+        self.is_trained = False
+        """Whether all steps and evaluations are done."""
         self.scaler = make_scaler(model.device)
         self.passes = Passes(model, partial(collate_for, model, pad_token_id=recipe.pad_token_id), self.scaler)
         self.in_training_mode = False
@@ -145,17 +150,21 @@ class Training:
 
         Raises Stopped, after a checkpoint, where `checkpoints.stop` was told to.
         """
-        recipe = self.recipe
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(self.recipe.seed)
         listener(Stage("train", 0, self.total_steps))
         if state := checkpoints.load(self):
             restore(self, state)
             for evaluated in self.result.evaluations:
                 listener(evaluated)
-        if self.is_finished:
-            return self.result
+        if not self.is_trained:
+            self.train_to_the_end(validation, listener, checkpoints)
+        self.measure(test)
+        return self.result
+
+    def train_to_the_end(self, validation: Sequence[Prompt], listener: Listener, checkpoints: Checkpoints) -> None:
+        """The steps that are left, and the evaluations."""
         self.prepare()
-        steps = training_steps(self.train, recipe.method, recipe.seed, self.total_steps)
+        steps = training_steps(self.train, self.recipe.method, self.recipe.seed, self.total_steps)
         with checkpoints.stop.deferred():
             for batches in itertools.chain([()], itertools.islice(steps, self.result.steps, None)):
                 if batches:
@@ -164,10 +173,9 @@ class Training:
                 if evaluates := bool(self.losses) and self.evaluation_is_due:
                     listener(self._evaluated(validation, checkpoints))
                 checkpoints.after_step(self, evaluates)
-        self.finish(test)
-        self.is_finished = True
+        self.finish()
+        self.is_trained = True
         checkpoints.after_training(self)
-        return self.result
 
     def prepare(self) -> None:
         """Find out how the model may be given its batches."""
@@ -246,15 +254,19 @@ class Training:
             self._check_finite("sum of a trained weight", 0.0 if worst is None else worst.sum().item(), result.steps)
         return evaluated
 
-    def finish(self, test: Sequence[Prompt]) -> None:
-        """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
+    def finish(self) -> None:
+        """Give free what only training needs, and look at what it has changed."""
         result = self.result
-        result.graphed = self.passes.graphed > 0
+        result.graphed |= self.passes.graphed > 0
         self.optimizer.zero_grad()
         self.passes.close()
         result.trained_tensors = len(self.trainable)
         now = fingerprints(self.trainable)
         result.unchanged_tensors = sum(before == after for before, after in zip(self.at_first, now, strict=True))
+
+    def measure(self, test: Sequence[Prompt]) -> None:
+        """Measure the loss on `test` of the last weights and of the best; the model is left with the best."""
+        result = self.result
         result.test_loss_last = self._test_loss(test)
         if result.best_step != result.steps:
             self.take_best()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from raypeft.events import Evaluated
+from raypeft.gpu import peak_now_gb
 from raypeft.stopping import Stop
 
 if TYPE_CHECKING:
@@ -35,13 +36,18 @@ AT_EVALUATIONS = 0.5
 """Share of the interval after which an evaluation is followed by a checkpoint, so that it need not be repeated."""
 WORTH_KEEPING = 0.1
 """Share of the interval from which the end of a training is saved: shorter ones are repeated instead."""
-MEASURED = ("best_eval_loss", "best_step", "steps", "tokens", "train_seconds", "eval_seconds", "test_loss",
-            "test_loss_last", "test_losses", "trained_tensors", "unchanged_tensors", "packed", "graphed")  # fmt: skip
-"""Fields of a `TrainingResult` that are saved as they are."""
+MEASURED = ("best_eval_loss", "best_step", "steps", "tokens", "train_seconds", "eval_seconds", "trained_tensors",
+            "unchanged_tensors", "packed", "graphed")  # fmt: skip
+"""Fields of a `TrainingResult` that are saved as they are. Losses on the test split are measured after the training."""
 
 
 class Place(Protocol):
     """Where the one checkpoint of a training is kept."""
+
+    owner: str
+    """Who saves it."""
+    is_awaited: bool
+    """Whether others wait for the end of the training, which is then saved however short it was."""
 
     def exists(self) -> bool: ...
 
@@ -88,8 +94,12 @@ class Checkpoints:
         if problem:
             self.say(f"a checkpoint is left out: {problem}; the training starts anew")
             return None
-        self.say(f"the training goes on from its checkpoint at step {state['result']['steps']} "
-                 f"of {training.total_steps}")  # fmt: skip
+        if state["is_trained"] and state["owner"] != self.place.owner:
+            training.result.trained_by = state["owner"]
+            self.say(f"the training is that of {state['owner']}")
+        else:
+            self.say(f"the training goes on from its checkpoint at step {state['result']['steps']} "
+                     f"of {training.total_steps}")  # fmt: skip
         return state
 
     def _refusal(self, state: State, training: Training) -> str | None:
@@ -118,8 +128,9 @@ class Checkpoints:
             self.save(training)
 
     def after_training(self, training: Training) -> None:
-        """Save the best weights and what was measured, so that what follows can be repeated without training."""
-        if time.monotonic() - self.saved_at >= WORTH_KEEPING * self.seconds:
+        """Save the weights, so that what follows can be repeated without training."""
+        is_awaited = self.place is not None and self.place.is_awaited
+        if is_awaited or time.monotonic() - self.saved_at >= WORTH_KEEPING * self.seconds:
             self.save(training)
 
     def save(self, training: Training) -> None:
@@ -129,7 +140,7 @@ class Checkpoints:
         started = time.monotonic()
         try:
             with self.place.writing() as stream:
-                torch.save(state_of(training) | {"made_by": self.made_by}, stream)
+                torch.save(state_of(training) | {"made_by": self.made_by, "owner": self.place.owner}, stream)
         except (OSError, RuntimeError) as error:  # torch wraps the stream's errors
             self.say(f"a checkpoint of step {training.result.steps} cannot be written ({str(error)[:200]}); "
                      f"the training goes on")  # fmt: skip
@@ -141,9 +152,9 @@ NO_CHECKPOINTS = Checkpoints(None, {})
 
 
 def state_of(training: Training) -> State:
-    """All that the rest of a training depends on, as tensors and plain values. Of a finished one its best weights."""
+    """All that the rest of a training depends on, as tensors and plain values; at its end the weights alone."""
     result = training.result
-    best_is_now = training.is_finished or not training.best_weights or result.best_step == result.steps
+    best_is_now = not training.best_weights or result.best_step == result.steps
     state: State = {
         "weights": [_alone(parameter.detach()) for parameter in training.trainable],
         "shapes": _shapes(training.trainable),
@@ -154,9 +165,10 @@ def state_of(training: Training) -> State:
         "losses": training.losses,
         "learning_rate": training.learning_rate,
         "seconds": time.perf_counter() - training.started,
-        "is_finished": training.is_finished,
+        "is_trained": training.is_trained,
+        "peak_memory_gb": max(filter(None, [result.peak_memory_gb, peak_now_gb()]), default=None),
     }
-    if not training.is_finished:
+    if not training.is_trained:
         state["optimizer"] = training.optimizer.state_dict()
         state["scheduler"] = training.scheduler.state_dict()
         state["scaler"] = training.scaler.state_dict()
@@ -169,21 +181,20 @@ def restore(training: Training, state: State) -> None:
     result, measured = training.result, dict(state["result"])
     for name in MEASURED:
         setattr(result, name, measured[name])
-    result.test_losses = [(loss, tokens) for loss, tokens in measured["test_losses"]]
     result.evaluations = [Evaluated(**each) for each in state["evaluations"]]
     result.resumed_from_step = result.steps
     training.losses, training.learning_rate = list(state["losses"]), state["learning_rate"]
     training.started = time.perf_counter() - state["seconds"]
-    training.is_finished = state["is_finished"]
+    training.is_trained, result.peak_memory_gb = state["is_trained"], state["peak_memory_gb"]
     with torch.no_grad():
         for parameter, weight in zip(training.trainable, state["weights"], strict=True):
             parameter.copy_(weight)
-    if state["is_finished"]:
-        return
     if state["best_weights"] is not None:
         training.best_weights = state["best_weights"]
     elif result.evaluations:
         training.best_weights = state["weights"]
+    if state["is_trained"]:
+        return
     training.optimizer.load_state_dict(state["optimizer"])
     training.scheduler.load_state_dict(state["scheduler"])
     if state["scaler"]:

@@ -175,7 +175,7 @@ def decoded_by(context: TrialContext, model: Any, base: Base, queries: Sequence[
 
     how = replace(search(context, base), path=chosen_path(context, model, base, queries).path)
     weights = fingerprints([each for each in model.parameters() if each.requires_grad])
-    return made_by(context, base, ("decoding", "methods", "models")) | {
+    return made_by(context.trial.fields, base, ("decoding", "methods", "models")) | {
         "search": repr(how),
         "data": data_hash(queries),
         "weights": hashlib.sha256(repr(weights).encode()).hexdigest()[:12],

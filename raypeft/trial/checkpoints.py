@@ -22,8 +22,9 @@ from raypeft.events import Noted
 from raypeft.models.loading import Base
 from raypeft.records import Prompt
 from raypeft.results.leftovers import LAST
-from raypeft.results.statuses import STATUSES
+from raypeft.results.statuses import STATUSES, is_settled
 from raypeft.results.store import ResultStore
+from raypeft.study.trainings import training_fields
 from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import versions
 
@@ -37,8 +38,9 @@ TRAINING = "training.pt"
 class StoredCheckpoint:
     """A `raypeft.training.state.Place` in the results, on a disk or behind a URL."""
 
-    def __init__(self, store: ResultStore, trial_id: str) -> None:
-        self.store, self.name = store, f"{folder_of(trial_id)}/{TRAINING}"
+    def __init__(self, store: ResultStore, folder: str, owner: str, is_awaited: bool = False) -> None:
+        self.store, self.name = store, f"{folder}/{TRAINING}"
+        self.owner, self.is_awaited = owner, is_awaited
 
     def exists(self) -> bool:
         return self.store.exists(self.name)
@@ -58,16 +60,17 @@ def folder_of(trial_id: str) -> str:
 def training_checkpoints(
     context: TrialContext, base: Base, recipe: Recipe, encoded: Mapping[str, Sequence[Prompt]]
 ) -> Checkpoints:
-    """When and where the trial's training is saved, as its options ask for it."""
+    """When and where the trial's training is saved, as its options ask for it. The test split is no part of it."""
     from raypeft.training.state import Checkpoints
 
-    known = made_by(context, base, ("training", "methods", "models")) | {
+    fields = training_fields(context.trial)
+    known = made_by(fields, base, ("training", "methods", "models")) | {
         "gradient_checkpointing_used": str(recipe.gradient_checkpointing),
         "micro_batch_size": str(recipe.micro_batch_size),
-        "data": data_hash(each for prompts in encoded.values() for each in prompts),
+        "data": data_hash(each for split in ("train", "validation") for each in encoded[split]),
     }
     return Checkpoints(
-        StoredCheckpoint(context.store, context.trial.id),
+        place_of_training(context),
         known,
         context.options.checkpoint_minutes,
         context.stop,
@@ -75,16 +78,24 @@ def training_checkpoints(
     )
 
 
-def made_by(context: TrialContext, base: Base, wings: Sequence[str]) -> dict[str, str]:
-    """All that must be the same where a trial goes on, but its data. `wings` are the packages whose code counts."""
+def place_of_training(context: TrialContext) -> StoredCheckpoint:
+    """Where the trial's training is kept: in a folder of its own, or of the training that it shares."""
+    shared, own_id = context.shared, context.trial.id
+    if shared is None:
+        return StoredCheckpoint(context.store, folder_of(own_id), own_id)
+    return StoredCheckpoint(shared.store, shared.folder, own_id, shared.is_awaited)
+
+
+def made_by(fields: Mapping[str, Any], base: Base, wings: Sequence[str]) -> dict[str, str]:
+    """All that must be the same where a trial, or its training, with these fields goes on, but its data. `wings` are
+    the packages whose code counts."""
     known = {
         "model_resolved_revision": base.revision,
         "code": code_hash(*wings),
         **{name: str(value) for name, value in versions().items() if name.endswith("_version")},
         **{f"{package}_version": _version(package) for package in ("numpy", "bitsandbytes")},
     }
-    fields = {name: json.dumps(value, default=str, sort_keys=True) for name, value in context.trial.fields.items()}
-    return known | fields
+    return known | {name: json.dumps(value, default=str, sort_keys=True) for name, value in fields.items()}
 
 
 def data_hash(prompts: Iterable[Prompt]) -> str:
@@ -115,6 +126,8 @@ def _version(package: str) -> str:
 def drop_checkpoints(context: TrialContext, row: Mapping[str, Any]) -> None:
     """Remove what a finished trial needs no more, once its row stands. A trial that will run again keeps it."""
     store, folder = context.store, folder_of(context.trial.id)
+    if context.shared and is_settled(row["status"]):
+        context.shared.drop()
     if not STATUSES[row["status"]].is_finished:
         return
     with suppress(OSError):  # the row stands, and the next finished run removes what is left

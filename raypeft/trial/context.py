@@ -26,6 +26,7 @@ from raypeft.stopping import Stop
 from raypeft.study.config import Trial
 from raypeft.study.memory import Prediction
 from raypeft.study.options import Resources, RunOptions
+from raypeft.trial.shared_training import SharedTraining
 from raypeft.trial.stages import STAGES
 
 
@@ -53,6 +54,8 @@ class TrialContext:
     """The share of a GPU that the trial was given by Ray. None: it was not asked."""
     whole_gpu_memory_gb: float | None = None
     """What the trial may use where it does not share a GPU, in GiB. None: as in `resources`."""
+    shared: SharedTraining | None = None
+    """The training, where other trials share it."""
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0

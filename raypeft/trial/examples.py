@@ -10,6 +10,7 @@ from raypeft.data.revision import splits_revision
 from raypeft.data.text import half_of_a_pair
 from raypeft.records import Column, Dataset, Example, Splits
 from raypeft.study.config import Trial
+from raypeft.study.trainings import of_same_sources
 
 LIMIT_SEED = 42
 """Seed of the sample that `limit` keeps: the same examples in every trial, whatever its own seed."""
@@ -79,9 +80,8 @@ def without_same_sources(splits: Splits, trial: Trial) -> tuple[Splits, dict[str
     """The splits without the examples to train and validate on that were made from the source of a test example of the
     other dataset, where the two are known to share their sources; and the column on how many these are.
     """
-    data, source_of = trial.data, trial.test_data.source_of
-    others = [each.name for each in data.joined if each.name != trial.test_dataset and each.source_of is source_of]
-    if not trial.test_dataset or source_of is None or not others:
+    data, source_of, others = trial.data, trial.test_data.source_of, of_same_sources(trial)
+    if source_of is None or not others:
         return splits, {}
     tested = {source_of(each.id) for each in splits["test"]}
 

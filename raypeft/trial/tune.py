@@ -9,11 +9,12 @@ import math
 import random
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raypeft import gpu
-from raypeft.events import Pruned
+from raypeft.events import Pruned, Stage
 from raypeft.methods import Adapter, TrainedMethod
 from raypeft.models.loading import Base
 from raypeft.prompting.encoding import cut_as_paper, padded_as_paper
@@ -109,13 +110,15 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     training = Training(model, encoded["train"], recipe)
     checkpoints = training_checkpoints(context, base, recipe, encoded)
     try:
-        result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
+        with turn(context):
+            result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
     except Pruned as pruned:
         pruned.measured = {**left_out, **training_columns(training.result, recipe)}
         raise
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip
+    context.meter.note("train", result.peak_memory_gb)
     record_test_losses(context, encoded["test"], result.test_losses)
     kept = keep_weights(context, method, model, base, min(encoded["train"], key=len))
     narrow(method, model)
@@ -124,6 +127,13 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         **left_out,
         **training_columns(result, recipe),
     }
+
+
+def turn(context: TrialContext) -> AbstractContextManager[None]:
+    """The trial's turn to train: at once, but where another command trains what it shares."""
+    if context.shared is None:
+        return nullcontext()
+    return context.shared.turn(context.trial.id, context.stop, lambda: context.listener(Stage("train")))
 
 
 def narrow(method: TrainedMethod, model: Any) -> None:
@@ -150,6 +160,7 @@ def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
         "unchanged_tensors": result.unchanged_tensors,
         "steps": result.steps,
         "resumed_from_step": result.resumed_from_step,
+        "trained_by": result.trained_by,
         "train_seconds": result.train_seconds,
         "eval_seconds": result.eval_seconds,
         "train_tokens_per_second": result.tokens / result.train_seconds,

@@ -45,3 +45,12 @@ def test_the_claims_of_every_sweep_fit_its_trials(path: Path) -> None:
         assert claims
     if path.stem in ("rq1", "rq3", "rq4"):
         assert [claim.hindrance for claim in claims if claim.hindrance] == []
+
+
+def test_a_plan_says_how_many_trainings_are_spared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(TEXT.replace("dataset: toy", "dataset: toy, num_beams: [10, 12, 14]"))
+    print_plan(load_config(path))
+    assert "\n2 trials take over the training of another one that differs only in what" in capsys.readouterr().out
+    print_plan(load_config(path, ["keep_checkpoints=last"]))
+    assert "take over" not in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raypeft.results import leftovers
-from raypeft.results.leftovers import drop_temporaries, files_by_trial
+from raypeft.results.leftovers import drop_temporaries, drop_trainings, files_by_trial
 from raypeft.results.places import sweep_url
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
@@ -63,3 +63,11 @@ def test_all_that_a_trial_has_left_is_found_without_a_row(tmp_path: Path) -> Non
         "b": ["checkpoints/b.last.pt", "models/b"],
         "c": [".running/c", "candidates.partial/c"],
     }
+
+
+def test_a_shared_training_goes_once_none_of_its_trials_is_still_to_run(tmp_path: Path) -> None:
+    store = ResultStore(str(tmp_path / "study"), tables())
+    for name in ("needed", "over", "of_a_trial"):
+        left(Path(store.root) / "checkpoints" / name / "training.pt", 0)
+    drop_trainings(store, {"a": "needed", "b": "needed", "c": "over", "d": "over"}, ["b", "e"])
+    assert store.names("checkpoints") == ["checkpoints/needed", "checkpoints/of_a_trial"]

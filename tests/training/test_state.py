@@ -23,8 +23,8 @@ from raypeft.training.state import COST, Checkpoints, random_state, set_random_s
 class Memory:
     """A place for one checkpoint."""
 
-    def __init__(self):
-        self.data, self.written = None, 0
+    def __init__(self, owner="a", is_awaited=False):
+        self.data, self.written, self.owner, self.is_awaited = None, 0, owner, is_awaited
 
     def exists(self):
         return self.data is not None
@@ -327,3 +327,30 @@ def test_a_checkpoint_that_cannot_be_written_costs_a_word_and_no_training(llama)
     step, said = resumed(llama, Full())
     assert step is None and len(said) == 13
     assert said[0] == ("a checkpoint of step 1 cannot be written (No space left on device); the training goes on")
+
+
+def test_the_end_of_a_training_that_others_wait_for_is_saved_however_short_it_was(llama):
+    for is_awaited in (False, True):
+        place = Memory(is_awaited=is_awaited)
+        train(load_base(llama), Lora(**QUICK), place, minutes=60)
+        assert place.written == is_awaited
+
+
+def test_who_takes_over_a_training_says_whose_it_is_and_measures_its_own_test_split(llama):
+    place = Memory("a")
+    _, _, trained, _ = train(load_base(llama), Lora(**QUICK), place)
+    place.owner = "b"
+    _, _, taken, _ = train(load_base(llama), Lora(**QUICK), place)
+    assert (trained.trained_by, taken.trained_by) == (None, "a")
+    assert measured(replace(taken, trained_by=None)) == measured(trained)
+    assert "test_loss" not in torch.load(io.BytesIO(place.data), weights_only=True)["result"]
+
+
+def test_the_peak_memory_of_a_training_is_that_of_all_its_parts(llama, monkeypatch):
+    place = Memory()
+    monkeypatch.setattr("raypeft.training.state.peak_now_gb", lambda: (3.0, 4.0))
+    with pytest.raises(Killed):
+        train(load_base(llama), Lora(**QUICK), place, kill_at=6)
+    monkeypatch.setattr("raypeft.training.state.peak_now_gb", lambda: (2.0, 4.0))
+    for _ in range(2):
+        assert train(load_base(llama), Lora(**QUICK), place)[2].peak_memory_gb == (3.0, 4.0)

@@ -73,7 +73,7 @@ def test_the_last_checkpoint_is_kept_if_it_is_asked_for_and_no_trial_goes_on_fro
     (kept,) = store.names("checkpoints")
     assert kept == f"checkpoints/{row['id']}.last.pt"
     with store.reading(kept) as stream:
-        assert torch.load(stream, weights_only=True)["is_finished"]
+        assert torch.load(stream, weights_only=True)["is_trained"]
     assert run(store, bases, options=options)[0]["resumed_from_step"] is None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from raypeft.analysis.report.study import Study
 
@@ -37,8 +39,14 @@ def provenance(study: Study) -> Provenance:
     times = sorted(str(row["started_at"])[:16] for row in study.rows if row.get("started_at") is not None)
     if times:
         facts.append(("started", times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]} (UTC)"))
-    seconds = sum(row["total_seconds"] for row in study.rows if row.get("total_seconds") is not None)
+    seconds = sum(spent(row) for row in study.rows if row.get("total_seconds") is not None)
     if seconds:
         facts.append(("time of all trials", f"{seconds / 3600:.2f} hours"))
     sweeps = [(each.name, each.manifest.sweep.get("text", "") if each.manifest else "") for each in study.sweeps]
     return Provenance(tuple(facts), tuple(sweeps))
+
+
+def spent(row: Mapping[str, Any]) -> float:
+    """The seconds that a trial itself ran. A training that it took over is the time of another trial."""
+    taken_over = row["train_seconds"] + row["eval_seconds"] if row.get("trained_by") else 0.0
+    return float(row["total_seconds"] - taken_over)

@@ -7,7 +7,7 @@ for each trial: with 10,000 trials the first one would not start within ten minu
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.run import SweepRun
 from raypeft.runner.search.halving import Halving, HalvingNotes
 from raypeft.runner.search.suggesting import Study, Suggestions
+from raypeft.runner.search.waiting import Waiting
 from raypeft.stopping import Stop
 from raypeft.study.config import Trial
 from raypeft.study.memory import part_of_budget
@@ -46,17 +47,31 @@ def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop
     points = run.search.points if run.search else ()
     studies = [Study(point, run.search.column, run.search.lower_is_better, store, run.search.stale)
                for point in points if run.search]  # fmt: skip
-    config["search_alg"] = Suggestions(trials, studies, store, partial(plain, run), lambda: stop.number is not None)
+    shared = shared_with(run, trials)
+    waiting = Waiting(trials, {trial: each["id"] for trial, each in shared.items()})
+    described = partial(plain, run, shared)
+    config["search_alg"] = Suggestions(waiting, studies, store, described, lambda: stop.number is not None)
     config["num_samples"] = -1  # until there are no more
     if studies:
         # A suggestion that is made before there is room for it knows less than it could.
         config["max_concurrent_trials"] = run.max_concurrent_trials or max(1, room)
     else:
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(PENDING))
+        # What is saved of a training takes room until the last trial that shares it has run.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max(1, room) if shared else PENDING))
     return TuneSearch(tune.TuneConfig(**config), callbacks)
 
 
-def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
+def shared_with(run: SweepRun, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
+    """Trial id -> its training and the others of `trials` that share it, each with its row before this command."""
+    together: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.id in run.trainings:
+            together.setdefault(run.trainings[trial.id], []).append(trial.id)
+    return {trial: {"id": training, "others": {each: run.seen.get(each) for each in ids if each != trial}}
+            for training, ids in together.items() for trial in ids}  # fmt: skip
+
+
+def plain(run: SweepRun, shared: Mapping[str, Any], trial: Trial, search: str) -> dict[str, Any]:
     """A trial as Tune carries it to its process. `search` is the key of the search that suggested it, if one did."""
     search = search or (run.search.of.get(trial.id, "") if run.search else "")
     label = run.labels.get(trial.id) or (run.search.label(trial, search) if run.search else trial.label)
@@ -65,7 +80,7 @@ def plain(run: SweepRun, trial: Trial, search: str) -> dict[str, Any]:
     whole = run.resources.gpu_memory_gb
     budget = whole if trial.id in run.unshared else part_of_budget(trial, run.resources)
     return {"id": trial.id, "trial": trial.model_dump(), "label": label, "seen": seen, "search": rivals,
-            "gpu_memory_gb": budget}  # fmt: skip
+            "gpu_memory_gb": budget, "shared": shared.get(trial.id)}  # fmt: skip
 
 
 def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:

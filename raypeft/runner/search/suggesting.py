@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from raypeft.results.attempts import standing_row, version
 from raypeft.results.manifest import add_to_plan
 from raypeft.results.store import ResultStore
+from raypeft.runner.search.waiting import Waiting
 from raypeft.study.config import Trial
 from raypeft.study.parameters import Parameter
 from raypeft.study.searching import TRIES, SearchPoint
@@ -153,7 +154,7 @@ class Suggestions(Searcher):
 
     def __init__(
         self,
-        waiting: Sequence[Trial],
+        waiting: Waiting,
         studies: Sequence[Study],
         store: ResultStore,
         plain: Callable[[Trial, str], dict[str, Any]],
@@ -161,7 +162,7 @@ class Suggestions(Searcher):
     ) -> None:
         """`plain` makes Tune's configuration of a trial and the key of its search; `is_over`: no trial is to begin."""
         super().__init__()
-        self.waiting, self.studies, self.store, self.plain, self.is_over = list(waiting), studies, store, plain, is_over
+        self.waiting, self.studies, self.store, self.plain, self.is_over = waiting, studies, store, plain, is_over
         self.given: dict[str, tuple[Study | None, str]] = {}
         """Tune's name of a trial -> its study and its id."""
         self.suggested: dict[str, dict[str, Any]] = {}
@@ -172,13 +173,12 @@ class Suggestions(Searcher):
             return None
         study, trial = self._next()
         if trial is None:
-            return Searcher.FINISHED
+            return None if self.waiting else Searcher.FINISHED
         self.given[trial_id] = study, trial.id
         return {"planned": self.plain(trial, study.point.key if study else "")}
 
     def _next(self) -> tuple[Study | None, Trial | None]:
-        if self.waiting:
-            first = self.waiting.pop(0)
+        if first := self.waiting.next():
             return next((each for each in self.studies if first.id in each.known), None), first
         for study in self.studies:
             study.learn(study.of_plan())
@@ -190,6 +190,7 @@ class Suggestions(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         study, planned = self.given.pop(trial_id, (None, ""))
+        self.waiting.ended(planned)
         if study is not None:
             study.complete(planned)
         add_to_plan(self.store, self.suggested)  # another command may have written over one of them

@@ -14,6 +14,7 @@ from raypeft.results.store import ResultStore
 from raypeft.runner.run import Search, SweepRun
 from raypeft.runner.search.setup import make_halving, plain
 from raypeft.runner.search.suggesting import Study, Suggestions, distribution, place, value_at
+from raypeft.runner.search.waiting import Waiting
 from raypeft.study.checking import load_config
 from raypeft.study.options import Resources, RunOptions
 from raypeft.study.parameters import Asha, Parameter
@@ -46,7 +47,9 @@ def suggestions(
     studies = [Study(point, "best_eval_loss", True, store) for point in found]
     known = suggested_trials(store, found)
     waiting = [trial for trial in known if not store.read_rows("trials", trial.id)]
-    return Suggestions(waiting, studies, store, lambda trial, key: {"trial": trial, "search": key}, is_over)
+    return Suggestions(
+        Waiting(waiting, {}), studies, store, lambda trial, key: {"trial": trial, "search": key}, is_over
+    )
 
 
 def write(store: ResultStore, trial: Any, **row: Any) -> None:
@@ -203,7 +206,7 @@ def test_a_pruned_trial_that_runs_again_on_demand_has_no_rivals(tmp_path: Path) 
     for retried, search in ((frozenset(), "key"), (frozenset({trial.id}), "")):
         found = Search("best_eval_loss", True, to_the_end=retried)
         run_of = SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=found)
-        assert plain(run_of, trial, "key")["search"] == search
+        assert plain(run_of, {}, trial, "key")["search"] == search
 
 
 def test_a_suggestion_that_another_command_wrote_over_is_written_again(tmp_path: Path, store: ResultStore) -> None:
@@ -225,7 +228,9 @@ def test_the_trials_of_a_plain_plan_are_handed_over_one_by_one_in_their_order(
     file = tmp_path / "grid.yaml"
     file.write_text("name: g\ngrids: [{model: toy, dataset: toy, tuning_method: lora, lora_r: [2, 4, 8]}]\n")
     trials = plan_sweep(load_config(file)).trials
-    search = Suggestions(trials, [], store, lambda trial, key: {"trial": trial, "search": key}, lambda: False)
+    search = Suggestions(
+        Waiting(trials, {}), [], store, lambda trial, key: {"trial": trial, "search": key}, lambda: False
+    )
     given = [search.suggest(f"tune{place}") for place in range(3)]
     assert [each["planned"]["trial"].id for each in given if isinstance(each, dict)] == [trial.id for trial in trials]
     assert search.suggest("tune3") == search.FINISHED
