@@ -6,10 +6,10 @@ Downloads nothing and imports neither torch nor Transformers: tokens are counted
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from raypeft.data.declared.mix import MixedData
 from raypeft.data.text import plain
 from raypeft.models.table import family_of
 from raypeft.records import Example, Splits
-from raypeft.retrieval.duplicates import exact_duplicates
+from raypeft.retrieval.duplicates import exact_duplicates, same_instruction
+from raypeft.retrieval.near_texts import nearly_in
 from raypeft.study.config import Trial
 from raypeft.trial import examples
 
+LOOKED_AT = 2_000
+"""Prompts of a split for which nearly the same ones are looked for; of more than these a sample is taken."""
 Line = tuple[str, bool]
 """A line of the report, and whether it warns."""
 
@@ -174,23 +177,25 @@ def _repeated(splits: Splits) -> Iterator[Line]:
         yield f"  train: {twice:,} prompts stand more than once, {differing:,} of them with different answers", False
     if not splits["train"]:
         return
-    if seen := exact_duplicates(splits["train"], splits["validation"]):
-        yield f"  {seen:,} of {len(splits['validation']):,} validation prompts are in train as well", True
-    same = exact_duplicates(splits["train"], splits["test"])
-    near = len(_near(splits["train"], splits["test"])) - same
-    yield (f"  leakage: {same:,} of {len(splits['test']):,} test prompts are in train as well, {near:,} more but for "
-           f"numbers, quoted text and punctuation"), same > 0  # fmt: skip
+    yield from _leaks(splits)
 
 
-def _near(train: Sequence[Example], test: Sequence[Example]) -> list[Example]:
-    """The test examples whose prompt is a training prompt, but for numbers, quoted text and punctuation."""
-    known = {_skeleton(example.nl) for example in train}
-    return [example for example in test if _skeleton(example.nl) in known]
+def _leaks(splits: Splits) -> Iterator[Line]:
+    """How many prompts of the other splits are those of the training split, or nearly."""
+    for split in ("validation", "test"):
+        total, same = len(splits[split]), exact_duplicates(splits["train"], splits[split])
+        near = _near(splits["train"], splits[split])
+        sample = f" of {LOOKED_AT:,} looked at" if total > LOOKED_AT else ""
+        if same or near or split == "test":
+            told = "leakage: " if split == "test" else ""
+            line = f"  {told}{same:,} of {total:,} {split} prompts are in train as well, {near:,} more{sample} but for "
+            yield line + "numbers, quoted text, punctuation and a few characters", same > 0
 
 
-def _skeleton(text: str) -> str:
-    without_quotes = re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", " ' ", text.casefold())
-    return " ".join(re.sub(r"\d+|\W+", " ", without_quotes).split()) or text
+def _near(train: Sequence[Example], others: Sequence[Example]) -> int:
+    """How many of the others, or of a sample of them, have nearly a prompt of `train`, but not the same."""
+    asked = list(compress(others, (not rows for rows in same_instruction(train, others))))
+    return len(nearly_in((each.asked for each in train), [each.asked for each in examples.sample(asked, LOOKED_AT)]))
 
 
 def tokenizer_of(trial: Trial) -> Any:

@@ -71,7 +71,20 @@ def test_test_prompts_that_stand_in_train_are_counted_and_so_are_those_that_near
     train = [{"q": "Sort  the list `x`", "a": "1"}, {"q": "take 3 of them", "a": "2"}, *rows()]
     test = [{"q": "sort the list `X`", "a": "1"}, {"q": "take 14 of them!", "a": "2"}, {"q": "other", "a": "3"}]
     told = shown(tmp_path, capsys, train, test=test)
-    assert "leakage: 1 of 3 test prompts are in train as well, 1 more but for numbers, quoted text and" in told
+    assert "leakage: 1 of 3 test prompts are in train as well, 1 more but for numbers, quoted text, punct" in told
+
+
+def test_validation_prompts_that_nearly_stand_in_train_are_counted_as_well(tmp_path, capsys):
+    other = [{"q": "take 14 of them!", "a": "2"}, *rows(2, 100)]
+    told = shown(tmp_path, capsys, [{"q": "take 3 of them", "a": "2"}, {"q": "open it", "a": "1"}], test=other)
+    assert "\n  0 of 3 validation prompts are in train as well, 1 more but for" in told
+    assert "validation prompts are" not in shown(tmp_path, capsys, [{"q": "open it", "a": "1"}], test=rows(2))
+
+
+def test_of_many_prompts_a_sample_is_looked_at(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("raypeft.cli.data_report.LOOKED_AT", 2)
+    told = shown(tmp_path, capsys, [{"q": "open it", "a": "1"}], test=rows(4))
+    assert "0 of 4 test prompts are in train as well, 0 more of 2 looked at but for" in told
 
 
 def test_prompts_with_several_answers_are_counted(tmp_path, capsys):
