@@ -4,27 +4,33 @@
     python benchmarks/generation.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --data datasets/conala --examples 8
     python benchmarks/generation.py --random SmolLM2-135M --examples 64 --batch-size 64      # for a GPU: needs no files
 
-Same model, prompts and search, the ways alternating in one process, in float32 unless --bfloat16 is given. On a CPU candidates must be identical or the
-run fails; on a GPU, where a kernel's sums may depend on the batch, the table says how many are. With --random the weights
-are random at the model's true size, and every answer has the full 64 tokens.
+Same model, prompts and search, the ways alternating in one process after one uncounted example of each, in float32 unless
+--bfloat16 is given. On a CPU candidates must be identical or the run fails; on a GPU, where a kernel's sums may depend on
+the batch, the table says how many are. With --random the weights are random at the model's true size, and every answer has
+the full 64 tokens.
 """
 
+import math
 from pathlib import Path
 from statistics import median
 
 import torch
+from figure1.models import build_base
 from reports import DATA, MODEL, add_numbers, add_out, arguments, command, flags, head, publish, row, timed
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from raypeft.data import DATASETS
 from raypeft.decoding.generation import Search, generate
+from raypeft.gpu import free_memory, take_budget
 from raypeft.machine import device_name
-from raypeft.models.loading import Base, load_base
-from raypeft.models.table import family_of
+from raypeft.models.loading import load_base
+from raypeft.models.table import MODELS
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
 
+RANDOM = "this model of raypeft's table at its size, with random weights"
+SCALE = "small: a narrow model of the same class, to rehearse; measures nothing"
+SETTINGS = "All ways have the settings of PyTorch that raypeft's trials make: cuDNN's attention off, and memory in expandable segments."
 SEARCH = {"num_beams": 10, "num_return_sequences": 10, "max_new_tokens": 64}
 
 
@@ -75,48 +81,53 @@ def batched(base, prompts, stop, batch_size, graphs=True):
     return [[candidate.text for candidate in candidates] for candidates in found]
 
 
-def random_base(name):
-    """A decoder of the Llama class at its true size, float32, with the toy model's tokenizer."""
-    family, toy = family_of(name), load_base("toy")
-    sizes = family.architecture
-    width = sizes.hidden_size // sizes.heads
-    config = LlamaConfig(
-        vocab_size=sizes.vocab_size,
-        hidden_size=sizes.hidden_size,
-        intermediate_size=max(linear.outputs for linear in sizes.linears if linear.feed_forward),
-        num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads,
-        num_key_value_heads=sizes.key_value_width // width,
-        tie_word_embeddings=True,
-        max_position_embeddings=sizes.context_length,
-        eos_token_id=toy.tokenizer.eos_token_id,
-        pad_token_id=toy.tokenizer.pad_token_id,
-    )
+def prepare_device():
+    """The settings that a trial makes on a GPU, for the opponents too, with all of the card as the budget; the device."""
+    take_budget(math.inf)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def random_base(name, dtype=torch.float32, weights="half", scale="true", device=None):
+    """A decoder of raypeft's table with random weights, on the GPU where there is one.
+
+    Its tokenizer is the toy model's, with tokens of their own for all other ids: different ids are different texts.
+    """
     torch.manual_seed(0)
-    with torch.device(toy.model.device):  # 7B parameters take a minute on a CPU
-        model = LlamaForCausalLM(config).eval()
-    assert sum(each.numel() for each in model.parameters()) == sizes.total_params
-    return Base(family, model, toy.tokenizer, "random weights")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")  # 7B parameters take a minute on a CPU
+    base = build_base(name, weights, scale, device, dtype)
+    base.model.eval()
+    base.tokenizer.add_tokens([f"<{number}>" for number in range(len(base.tokenizer), base.token_count)])
+    return base
+
+
+def ways(base, prompts, stop, options):
+    """Each way to decode, by name: what decodes so, and how many examples a second are counted for it."""
+    few, size = prompts[: options.alone], options.batch_size
+    found = {"ours": (lambda: batched(base, prompts, stop, size), len(prompts))}
+    if torch.cuda.is_available():  # elsewhere there are no graphs
+        found["without graphs"] = lambda: batched(base, prompts, stop, size, False), len(prompts)
+    found["alone"] = lambda: one_at_a_time(base, few, stop), len(few)
+    found["padded"] = lambda: left_padded(base, prompts, stop, size), len(prompts)
+    return found
 
 
 def compare(base, prompts, stop, options):
     """A row's figures: the speeds of all ways in examples a second, our ratios, and how many examples are identical."""
-    ours, alone, padded, same, without = [], [], [], [], []
-    few = prompts[: options.alone]
+    for decode, _ in ways(base, prompts[:1], stop, options).values():
+        decode()  # warms all up and is not counted
+    speeds = {name: [] for name in ("alone", "padded", "without graphs", "ours")}
+    same, few = [], prompts[: options.alone]
     for _ in range(options.rounds):
-        mine, seconds = timed(batched, base, prompts, stop, options.batch_size)
-        ours.append(len(prompts) / seconds)
-        if torch.cuda.is_available():  # elsewhere there are no graphs
-            _, seconds = timed(batched, base, prompts, stop, options.batch_size, False)
-            without.append(len(prompts) / seconds)
-        other, seconds = timed(one_at_a_time, base, few, stop)
-        alone.append(len(few) / seconds)
-        _, seconds = timed(left_padded, base, prompts, stop, options.batch_size)
-        padded.append(len(prompts) / seconds)
-        same.append(sum(a == b for a, b in zip(mine[: len(few)], other, strict=True)) / len(few))
+        texts = {}
+        for name, (decode, count) in ways(base, prompts, stop, options).items():
+            texts[name], seconds = timed(decode)
+            speeds[name].append(count / seconds)
+            free_memory()
+        same.append(sum(a == b for a, b in zip(texts["ours"][: len(few)], texts["alone"], strict=True)) / len(few))
         assert same[-1] == 1 or torch.cuda.is_available(), "the candidates differ"
-    speeds = (f"{median(each):.2f}" if each else "" for each in (alone, padded, without, ours))
-    return *speeds, spread(ours, alone), spread(ours, padded), f"{100 * min(same):.0f} %"
+    medians = (f"{median(each):.2f}" if each else "" for each in speeds.values())
+    against = (spread(speeds["ours"], speeds[name]) for name in ("alone", "padded"))
+    return *medians, *against, f"{100 * min(same):.0f} %"
 
 
 def spread(ours, theirs):
@@ -125,39 +136,61 @@ def spread(ours, theirs):
     return f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
 
 
-def main():
+def make_parser():
     parser = arguments(__doc__)
     parser.add_argument("--model", help=MODEL)
-    parser.add_argument("--random", metavar="NAME", help="a Llama-class model of the table, with random weights")
+    parser.add_argument("--random", choices=list(MODELS), metavar="NAME", help=RANDOM)
+    parser.add_argument("--scale", choices=("true", "small"), default="true", help=SCALE)
     parser.add_argument("--data", help=DATA)
     parser.add_argument(
         "--bfloat16", action="store_true", help="as trials decode on a GPU; candidates then differ more"
     )
     parser.add_argument("--alone", type=int, default=10**6, help="decode so many examples one at a time, at most")
+    parser.add_argument("--shots", type=int, nargs="+", default=[0, 8], help="examples in the prompt, a row for each")
     add_numbers(parser, examples=32, batch_size=16, rounds=3, threads=2)
     add_out(parser)
-    options = parser.parse_args()
+    return parser
+
+
+def main():
+    options = make_parser().parse_args()
     torch.set_num_threads(options.threads)
-    base = random_base(options.random) if options.random else load_base(options.model or "toy")
-    base.model.to(torch.bfloat16 if options.bfloat16 else torch.float32)
+    prepare_device()
+    dtype = torch.bfloat16 if options.bfloat16 else torch.float32
+    if options.random:
+        base = random_base(options.random, dtype, scale=options.scale)
+    else:
+        base = load_base(options.model or "toy", options.model)
+        base.model.to(dtype)
     stop = None if options.random else "\n"
-    name = f"{options.random}, random weights," if options.random else Path(options.model or "toy").name
     dataset = "conala" if options.data else "toy"
     splits = DATASETS[dataset].load(options.data, None)
     lines = []
-    for num_shots in (0, 8):
+    for num_shots in options.shots:
         shots = random_shots(splits["train"], num_shots, 42)
         prompts = [Encoder(base.tokenizer).encode(example, shots) for example in splits["test"][: options.examples]]
         mean_length = sum(len(prompt.prompt_ids) for prompt in prompts) / len(prompts)
         lines.append(row(num_shots, f"{mean_length:.0f}", *compare(base, prompts, stop, options)))
         print(lines[-1], flush=True)
     options.alone = min(options.alone, options.examples)
-    how = flags(options, "examples", "alone", "rounds", "batch_size", "threads")
-    report = [
+    publish(report(options, base, stop, dataset, lines), options.out)
+
+
+def report(options, base, stop, dataset, lines):
+    """The lines of the report."""
+    name = f"{options.random}, random weights," if options.random else Path(options.model or "toy").name
+    how = [f"--random {options.random}"] if options.random else ["--model MODEL"] if options.model else []
+    how += ["--scale small"] if options.scale == "small" else []
+    how += ["--data CONALA"] if options.data else []
+    how += ["--bfloat16"] if options.bfloat16 else []
+    how += [f"--shots {' '.join(map(str, options.shots))}"] if options.shots != [0, 8] else []
+    how += [flags(options, "examples", "alone", "rounds", "batch_size", "threads")]
+    return [
         "# Decoding: examples a second",
         "",
-        f"{command('generation', how)}: {name} on {dataset}, 10 beams, up to 64 new tokens,",
+        f"{command('generation', *how)}: {name} on {dataset}, 10 beams, up to 64 new tokens,",
         f"{'stop at a newline' if stop else 'no stop'}, {base.model.dtype}, {options.threads} threads, {device_name()}, torch {torch.__version__}.",
+        *([SETTINGS] if torch.cuda.is_available() else []),
         "",
         *head(
             "> shots",
@@ -172,7 +205,6 @@ def main():
         ),
         *lines,
     ]
-    publish(report, options.out)
 
 
 if __name__ == "__main__":

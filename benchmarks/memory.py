@@ -92,7 +92,7 @@ def run_bar(bar, options):
     started = time.perf_counter()
     try:
         with meter.stage("load"):
-            base = build_base(bar, weights, options.scale, device, dtype)
+            base = build_base(bar.model, weights, options.scale, device, dtype)
             splits = workload(options, base.tokenizer)
         row["load_seconds"] = time.perf_counter() - started
         with trial.method.applied(base) as model:

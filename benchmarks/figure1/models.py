@@ -30,6 +30,7 @@ def small(architecture):
     if architecture.model_type == "t5":
         return t5(T5Sizes(hidden_size=64, intermediate_size=128, layers=2, heads=4, head_size=16, vocab_size=4_096))
     grouped = architecture.key_value_width < architecture.hidden_size
+    tied = is_tied(architecture)
     return llama(
         LlamaSizes(
             hidden_size=64,
@@ -38,8 +39,14 @@ def small(architecture):
             heads=4,
             key_value_heads=1 if grouped else 4,
             vocab_size=4_096,
+            tied=tied,
         )
     )
+
+
+def is_tied(sizes):
+    """Whether a model of the Llama class has no output head beside its embedding, as its count of parameters tells."""
+    return sizes.other_params < 2 * sizes.vocab_size * sizes.hidden_size
 
 
 def model_config(sizes):
@@ -74,13 +81,13 @@ def model_config(sizes):
         num_key_value_heads=sizes.key_value_width * sizes.heads // sizes.hidden_size,
         vocab_size=sizes.vocab_size,
         max_position_embeddings=sizes.context_length,
-        tie_word_embeddings=False,
+        tie_word_embeddings=is_tied(sizes),
     )
 
 
-def build_base(bar, weights, scale, device, dtype, fake=None):
-    """A `Base` as `load_base` gives it, of the bar's sizes; under the mode `fake` its weights have no values."""
-    family = MODELS[bar.model]
+def build_base(name, weights, scale, device, dtype, fake=None):
+    """A `Base` as `load_base` gives it, of this model's sizes; under the mode `fake` its weights have no values."""
+    family = MODELS[name]
     sizes = family.architecture if scale == "true" else small(family.architecture)
     kind = AutoModelForSeq2SeqLM if sizes.is_encoder_decoder else AutoModelForCausalLM
     config = model_config(sizes)
@@ -95,7 +102,7 @@ def build_base(bar, weights, scale, device, dtype, fake=None):
     settle_tokens(model, tokenizer)
     params = sum(parameter_count(each) for each in model.parameters())
     if params != sizes.total_params:
-        raise AssertionError(f"{bar.model} must have {sizes.total_params} parameters but {params} were built")
+        raise AssertionError(f"{name} must have {sizes.total_params} parameters but {params} were built")
     return Base(replace(family, architecture=sizes), model, tokenizer, "random weights")
 
 
@@ -121,6 +128,7 @@ def quantised(kind, config, device, dtype, fake=None):
                 setattr(module, name, buffer.to(device))
             if hasattr(module, "support_avx512bf16_for_cpu"):
                 module.support_avx512bf16_for_cpu = False  # see raypeft.models.loading
+    model.hf_quantizer = quantizer  # as `from_pretrained` leaves it; transformers.Trainer asks it
     return quantizer.postprocess_model(model)
 
 

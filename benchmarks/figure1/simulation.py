@@ -38,7 +38,7 @@ def simulate_bar(bar, options):
     dtype = torch.float32 if weights == "float32" else torch.bfloat16
     quantize_4bit(torch.ones(64, 64), compress_statistics=True)  # makes bitsandbytes' tables, which need values
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    base = build_base(bar, weights, options.scale, "cpu", dtype, fake)
+    base = build_base(bar.model, weights, options.scale, "cpu", dtype, fake)
     # PEFT moves adapters to the base's device, where they are; fake parameters do not survive the move.
     still = mock.patch.object(torch.nn.Module, "to", lambda module, *_, **__: module)
     row = {"bar": bar.name, "status": "ok", **origin_columns()}
