@@ -1,256 +1,179 @@
 """Everything that is to be measured on a GPU, in one command that can be broken off and given again.
 
     python benchmarks/gpu.py --data datasets/conala --folder gpu_results --minutes 9 --out benchmarks/results/gpu.md
-    python benchmarks/gpu.py --rehearse --folder /tmp/rehearsal          # small sizes, on a CPU, in some minutes
+    python benchmarks/gpu.py --rehearse --folder /tmp/rehearsal --minutes 30                   # narrow models, on a CPU
 
-Each part is a process of its own, so that one which ends badly takes no other with it and leaves the card empty. The
-table of each is kept in --folder; parts that have succeeded are not run again. --minutes ends between two parts.
+Each part is a process of its own, so that one which ends badly takes no other with it and leaves the card empty. Parts are
+run in the order of what they are worth. The table of each is kept in --folder; parts that have succeeded are not run again.
+A part that is not done when --minutes are over is ended, which NAME.failed.txt says, and run again next time.
 
-`tests` are those that need a GPU. Memory, training and decoding are the benchmarks of these names. `together` runs equal
-trainings one after the other and several at once on one card. `same` holds candidates of the GPU in float32 against those
-of the CPU. `full` makes a training run out of memory, and another one after it in the same process. `broken` breaks the CUDA
-context of one trial of a sweep.
+`tests` are those that need a GPU. Training, decoding and memory (a part for each bar of the paper's Figure 1) are the
+benchmarks of these names, and benchmarks/gpu_parts.py describes the others. Without --model the models are random ones of
+the sizes that the parts are named after: no file is needed.
 
-It was rehearsed on a CPU with the sizes of --rehearse. A GPU has run only the memory part.
+It was rehearsed on a CPU with --rehearse. A GPU has run only the memory part.
 """
 
-import contextlib
-import io
 import os
+import re
+import signal
 import subprocess
 import sys
-import tempfile
 import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
-from reports import add_numbers, add_out, arguments, command, head, publish, row
+from figure1.bars import BARS
+from reports import add_numbers, add_out, arguments, command, publish
 
 HERE = Path(__file__).parent
-SWEEP = """
-name: together
-defaults: {model: "%s", dataset: toy, limit: %d, decode: false, num_train_epochs: %d}
-grids: [{tuning_method: lora, lora_r: 8, learning_rate: [1.0e-3, 3.0e-3], seed: [%s]}]
-resources: {gpu_memory_gb: %d, cpus_per_trial: 1}
-"""
+LEAST = 30
+"""Seconds that a part gets at least."""
+END = 15
+"""Seconds that a part has to end by itself once it is told to."""
 
 
 def parts(options):
-    """Name of a part -> its command line behind the interpreter's."""
-    small, data = options.rehearse, ["--data", options.data] if options.data else []
+    """Name of a part -> its command line behind the interpreter's, the most valuable first."""
+    rehearse, data = options.rehearse, ["--data", options.data] if options.data else []
     model = ["--model", options.model] if options.model else []
-    few = ["--examples", "16", "--rounds", "1"]
-    # Only the files that hold such tests: others import packages that these do not need.
-    tests = sorted(str(path) for path in (HERE.parent / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text())
-    found = {"tests": ["-m", "pytest", "-q", "-m", "gpu", *tests]}
-    found["training"] = ["training.py", *data, *model, *(few if small else ["--examples", "640", "--rounds", "2"])]
-    if not small:
-        large = ["--random", "CodeLlama-7b-hf", "--examples", "64", "--rounds", "1"]
-        found["training 7B"] = ["training.py", *data, *large]
-    for batch in (16,) if small else (16, 48, 128):
-        sizes = few if small else ["--examples", str(2 * batch), "--alone", "4", "--rounds", "2", "--bfloat16"]
-        found[f"decoding {batch}"] = ["generation.py", *data, *model, *sizes, "--batch-size", str(batch)]
-    for name in ("together", "same", "full", "broken"):
-        found[name] = ["gpu.py", *data, *model, *(["--rehearse"] if small else []), "--part", name]
-    if options.data:
-        bars = ["--scale", "small", "--bars", "codegen-350M-mono/full"] if small else []
-        found["memory"] = ["memory.py", *data, *bars]
-    return found
+    small = ["--scale", "small", "--threads", "1"] if rehearse else []  # others may use the machine
+    first = model or ["--random", "SmolLM2-135M", *small]
+
+    def training(chosen, examples, rounds, *others):
+        counts = (16, 1) if rehearse else (examples, rounds)
+        return ["training.py", *data, *chosen, *others, *numbers(examples=counts[0], rounds=counts[1])]
+
+    def decoding(chosen, batch, examples, rounds, *others):
+        counts = (2, 1) if rehearse else (examples, rounds)
+        return ["generation.py", *data, *chosen, *([] if rehearse else ["--bfloat16"]), *others,
+                *numbers(examples=counts[0], rounds=counts[1], alone=2, batch_size=batch)]  # fmt: skip
+
+    def own(name):
+        return ["gpu_parts.py", name, *data, *model, *(["--rehearse"] if rehearse else [])]
+
+    batches = (16,) if rehearse else (16, 48, 128)
+    large, medium = (["--random", name, *small] for name in ("CodeLlama-7b-hf", "SmolLM2-360M"))
+    return {
+        "tests": ["-m", "pytest", "-q", "-m", "gpu", *gpu_tests()],
+        "training 135M": training(first, 320, 2),
+        **{f"decoding 135M, {batch} at once": decoding(first, batch, max(batch, 32), 2) for batch in batches},
+        **{name: own(name) for name in ("broken", "full", "together", "same")},
+        "training 360M": training(medium, 160, 1),
+        "decoding 360M": decoding(medium, 48, 48, 1),
+        "training 7B": training(large, 64, 1),
+        "decoding 7B": decoding(large, 16, 16, 1, "--shots", "0"),
+        **({"training 7B in nf4": training(large, 64, 1, "--nf4")} if find_spec("bitsandbytes") else {}),
+        **({f"memory {bar}": ["memory.py", *data, "--bars", bar, *small] for bar in BARS} if data else {}),
+    }
 
 
-def run_trials(sweep, indices, at_once, folder):
-    """Seconds that these trials take as processes, so many at once."""
-    waiting, running, started = list(indices), [], time.perf_counter()
-    while waiting or running:
-        running = [each for each in running if each.poll() is None]
-        while waiting and len(running) < at_once:
-            words = [sys.executable, "-m", "raypeft.trial", sweep, "--index", str(waiting.pop(0)), "--results", folder]
-            running.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        time.sleep(0.1)
-    return time.perf_counter() - started
+def numbers(**values):
+    """Options of numbers, as a command line has them."""
+    return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
-def together(options):
-    """Equal trainings of a small model: one after the other, and several at once."""
-    seeds = 1 if options.rehearse else 8
-    ways = (1, 2) if options.rehearse else (1, 4, 8, 16)
-    sizes = (16, 1) if options.rehearse else (400, 2)
-    lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        sweep = Path(folder) / "together.yaml"
-        budget = 24 if options.rehearse else 4
-        sweep.write_text(SWEEP % (options.model or "toy", *sizes, ", ".join(map(str, range(seeds))), budget))
-        for at_once in ways:
-            seconds = run_trials(str(sweep), range(2 * seeds), at_once, f"{folder}/{at_once}")
-            done = len(list(Path(f"{folder}/{at_once}").glob("*/trials/*.parquet")))
-            lines.append((at_once, done, seconds))
+def gpu_tests():
+    """The files that have tests for a GPU: others import packages that these do not need."""
+    return sorted(str(path) for path in (HERE.parent / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text())
+
+
+def kept(folder, name, ending):
+    """The file of a part; bars have a slash in their names."""
+    return folder / f"{name.replace('/', ' ')}.{ending}"
+
+
+def run_part(name, words, folder, seconds):
+    """Run a part for so many seconds at most and keep its table, or the end of what it said; whether it succeeded."""
+    started, table, log = time.perf_counter(), kept(folder, name, "table"), kept(folder, name, "log")
+    out = [] if words[0] == "-m" else ["--output" if words[0] == "memory.py" else "--out", str(table)]
+    script = words if words[0] == "-m" else [str(HERE / words[0]), *words[1:], *out]
+    with log.open("w") as stream:
+        # A group of its own, so that it can be ended with all that it has started.
+        process = subprocess.Popen([sys.executable, *script], stdout=stream, stderr=subprocess.STDOUT, process_group=0,
+                                   env=os.environ | {"HF_HUB_OFFLINE": "1"})  # fmt: skip
+        how = ended(process, seconds)
+    print(f"{name}, {time.perf_counter() - started:.0f} s: {how}", flush=True)
+    said = log.read_text(errors="replace")
+    log.unlink()
+    failed = kept(folder, name, "failed.txt")
+    if how != "done":
+        table.unlink(missing_ok=True)
+        failed.write_text(f"{how}; it was {' '.join(script)}\n\n{said[-10_000:]}")
+        return False
+    text = table.read_text() if out else f"## Tests that need a GPU\n\n{said.strip().splitlines()[-1]}"
+    kept(folder, name, "md").write_text(text)
+    table.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    return True
+
+
+def ended(process, seconds):
+    """How a process ended: done, failed, or killed after so many seconds, with all that it has started."""
+    try:
+        return "done" if process.wait(seconds) == 0 else f"failed with exit status {process.returncode}"
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END)
+        return f"killed after {seconds:.0f} s, in which it was not done"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has left behind would hold the card
+
+
+def report(every, folder, options):
+    """The tables that there are, and the names of those that are missing."""
+    found = {name: kept(folder, name, "md").read_text().strip() for name in every if kept(folder, name, "md").is_file()}
+    missing = [name for name in every if name not in found]
+    tables, bars = [], [text for name, text in found.items() if name.startswith("memory ")]
+    tables += [text for name, text in found.items() if not name.startswith("memory ")]
+    if bars:  # one table: of the others their row, which is the last line
+        tables.append("\n".join([bars[0], *(text.splitlines()[-1] for text in bars[1:])]))
     return [
-        "## Trials at once on one card",
+        "# On a GPU" if not options.rehearse else "# Rehearsal on small sizes",
         "",
-        *head("> at once", "> trials with a row", "> s", "> times as fast"),
-        *(row(at_once, done, f"{seconds:.0f}", f"{lines[0][2] / seconds:.1f}") for at_once, done, seconds in lines),
+        f"{command('gpu', '--rehearse' if options.rehearse else '')}.",
+        *(["", f"Not measured yet: {'; '.join(missing)}."] if missing else []),
+        *(f"\n{re.sub('^# ', '## ', text)}" for text in tables),
     ]
 
 
-def same(options):
-    """Candidates of the GPU against those of the CPU, in float32."""
-    import torch
-
-    from raypeft.data import DATASETS
-    from raypeft.decoding.generation import generate
-    from raypeft.decoding.search import Search
-    from raypeft.models.loading import load_base
-    from raypeft.prompting.encoding import Encoder
-
-    torch.backends.cuda.matmul.allow_tf32 = False
-    base = load_base(options.model or "toy", options.model)
-    base.model.float()
-    dataset = "conala" if options.data else "toy"
-    examples = DATASETS[dataset].load(options.data, None)["test"][: 4 if options.rehearse else 32]
-    prompts = [Encoder(base.tokenizer).encode(each) for each in examples]
-    search = Search(max_new_tokens=32, num_beams=10, num_return_sequences=10, stop=("\n",))
-    found = {}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu", "cpu"):
-        base.model.to(device)
-        found[device] = [each.text for all_ in generate(base.model, base.tokenizer, prompts, search) for each in all_]
-    ours = found.get("cuda", found["cpu"])
-    equal = sum(a == b for a, b in zip(ours, found["cpu"], strict=True))
-    lacks = [] if "cuda" in found else ["", "There is no GPU: the CPU was held against itself."]
-    return ["## Candidates of the GPU and of the CPU, float32", "", *head("> candidates", "> equal"),
-            row(len(ours), equal), *lacks]  # fmt: skip
-
-
-def full(options):
-    """A training that runs out of memory, and one after it in the same process: what their rows say."""
-    from raypeft.gpu import budget_gb, take_budget
-    from raypeft.models.loading import BaseCache
-    from raypeft.results.store import ResultStore
-    from raypeft.study.options import Resources, RunOptions
-    from raypeft.study.trials import make_trial
-    from raypeft.trial.columns import tables
-    from raypeft.trial.context import TrialContext
-    from raypeft.trial.run import run_and_record
-
-    fields = {"model": options.model or "toy", "dataset": "toy", "limit": 64, "decode": False, "num_train_epochs": 1}
-    budget = 1.3 if options.model else 0.8
-    lines = []
-    with tempfile.TemporaryDirectory() as folder:
-        store, bases = ResultStore(folder, tables()), BaseCache()
-        for name, gb, batch in (("too large", budget, 64), ("after it", 24, 8)):
-            trial = make_trial({**fields, "tuning_method": "lora", "per_device_train_batch_size": batch,
-                                "gradient_checkpointing": False})  # fmt: skip
-            take_budget(gb)
-            resources, force = Resources(gpu_memory_gb=gb), RunOptions(force=True)
-            context = TrialContext(trial, "full", store, bases, resources=resources, options=force)
-            with contextlib.redirect_stderr(io.StringIO()):
-                found = run_and_record(context)
-            peak = found.get("train_peak_memory_allocated_gb")
-            lines.append(row(name, f"{budget_gb() or 0:.2f}", found["status"], found.get("micro_batch_size") or "",
-                             f"{peak:.2f}" if peak else "", (found["error"] or "")[:120]))  # fmt: skip
-    return ["## A training that does not fit", "",
-            *head("trial", "> budget, GiB", "status", "> micro-batch", "> peak, GiB", "error"), *lines]  # fmt: skip
-
-
-BREAKING = """
-import importlib.abc, importlib.util, sys
-
-def breaking(step):
-    def broken(passes, batches, optimizer, *others):
-        if optimizer.param_groups[0]["initial_lr"] == 0.5:
-            import torch
-            if torch.cuda.is_available():
-                torch.zeros(4, device="cuda")[torch.tensor([99], device="cuda")].sum().item()
-            raise RuntimeError("CUDA error: device-side assert triggered")
-        return step(passes, batches, optimizer, *others)
-    return broken
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "raypeft.training.loop":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-        def exec_module(module):
-            load(module)
-            module.optimise_step = breaking(module.optimise_step)
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
-"""A sitecustomize.py: it puts an index that does not exist into the training whose learning rate is 0.5."""
-
-
-def broken(options):
-    """A sweep on one process of Ray at a time, of whose trials the second breaks its CUDA context."""
-    from raypeft.results.store import ResultStore
-    from raypeft.trial.columns import tables
-
-    text = SWEEP % ("toy", 16, 1, "1", 10**6) + "max_failures: 0\n"
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "sitecustomize.py").write_text(BREAKING)
-        (Path(folder) / "together.yaml").write_text(text.replace("3.0e-3", "0.5, 3.0e-3"))
-        words = [sys.executable, "-m", "raypeft.sweep", f"{folder}/together.yaml", "--results", f"{folder}/results"]
-        path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-        env = os.environ | {"PYTHONPATH": path, "RAY_ADDRESS": "local"}
-        done = subprocess.run(words, capture_output=True, text=True, env=env)
-        rows = ResultStore(f"{folder}/results/together", tables()).read_rows()
-    if not rows:
-        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
-    rows.sort(key=lambda each: each["started_at"])
-    lines = [row(each["learning_rate"], each["status"], (each["error"] or "")[:100].split("\n")[0]) for each in rows]
-    return ["## A broken CUDA context", "", *head("> learning rate", "status", "error"), *lines]
-
-
-def run_part(name, words, folder):
-    """Run a part and keep its table; whether it succeeded."""
-    started, table = time.perf_counter(), folder / f"{name}.table"
-    out = {"-m": [], "gpu.py": [], "memory.py": ["--output", str(table)]}.get(words[0], ["--out", str(table)])
-    script = [str(HERE / words[0]), *words[1:], *out] if words[0] != "-m" else words
-    done = subprocess.run([sys.executable, *script], capture_output=True, text=True,
-                          env=os.environ | {"HF_HUB_OFFLINE": "1"})  # fmt: skip
-    seconds = time.perf_counter() - started
-    print(f"{name}: {'done' if done.returncode == 0 else 'failed'} in {seconds:.0f} s", flush=True)
-    if done.returncode == 0:
-        found = table.read_text() if out else done.stdout
-        if words[0] == "-m":
-            found = f"## Tests that need a GPU\n\n{found.splitlines()[-1]}"
-        (folder / f"{name}.md").write_text(found)
-        table.unlink(missing_ok=True)
-    else:
-        (folder / f"{name}.failed.txt").write_text(done.stdout[-5000:] + done.stderr[-5000:])
-    return done.returncode == 0
+def make_parser():
+    parser = arguments(__doc__)
+    parser.add_argument("--data", help="folder of CoNaLa's splits; without it the toy dataset, and no part on memory")
+    parser.add_argument("--model", help="folder or GGUF file of a small model, instead of the one of 135M parameters")
+    parser.add_argument("--folder", default="gpu_results", help="where the parts' tables are kept")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="run these parts; `memory` means all of this first word"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="narrow models and few examples")
+    add_numbers(parser, minutes=60)
+    add_out(parser)
+    return parser
 
 
 def main():
-    parser = arguments(__doc__)
-    parser.add_argument("--data", help="folder of CoNaLa's splits; without it the toy dataset, and no part on memory")
-    parser.add_argument("--model", help="folder or GGUF file of a small model; without it, the toy model")
-    parser.add_argument("--folder", default="gpu_results", help="where the parts' tables are kept")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="run these parts")
-    parser.add_argument("--rehearse", action="store_true", help="small sizes")
-    parser.add_argument("--part", choices=("together", "same", "full", "broken"), help="run one part in this process")
-    add_numbers(parser, minutes=60)
-    add_out(parser)
+    parser = make_parser()
     options = parser.parse_args()
-    if options.part:
-        print("\n".join({"together": together, "same": same, "full": full, "broken": broken}[options.part](options)))
-        return 0
     folder, until = Path(options.folder), time.monotonic() + 60 * options.minutes
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running part is ended as well
     every = parts(options)
-    chosen = options.only or list(every)
-    if unknown := set(chosen) - set(every):
-        parser.error(f"--only must name parts ({', '.join(every)}) but got {', '.join(sorted(unknown))}")
-    left = [name for name in chosen if not (folder / f"{name}.md").is_file()]
-    failed = [name for name in left if time.monotonic() < until and not run_part(name, every[name], folder)]
-    missing = [name for name in every if not (folder / f"{name}.md").is_file()]
-    tables = [(folder / f"{name}.md").read_text().strip() for name in every if name not in missing]
-    notes = [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    how = command("gpu", "--rehearse" if options.rehearse else "")
-    publish(["\n\n".join(["# On a GPU" if not options.rehearse else "# Rehearsal on small sizes", f"{how}.",
-                          *notes, *tables])], options.out)  # fmt: skip
-    return 1 if failed else 0
+    known = {*every, *(name.split()[0] for name in every)}
+    if unknown := set(options.only or ()) - known:
+        parser.error(f"--only must name parts ({'; '.join(every)}) but got {', '.join(sorted(unknown))}")
+    only = set(options.only or every)
+    failed = False
+    for name, words in every.items():
+        left = until - time.monotonic()
+        if {name, name.split()[0]} & only and left > 0 and not kept(folder, name, "md").is_file():
+            failed |= not run_part(name, words, folder, max(LEAST, left))
+            if options.out:  # now: the command may be killed
+                Path(options.out).write_text("\n".join(report(every, folder, options)) + "\n", encoding="utf-8")
+    publish(report(every, folder, options), options.out)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def in_own_process(bar, arguments):
     return json.loads(results[-1].removeprefix(RESULT))
 
 
-def main():
+def make_parser():
     parser = arguments(__doc__)
     parser.add_argument("--data", help="folder with CoNaLa's train.jsonl (needed unless --simulate)")
     parser.add_argument("--tokenizer", help="folder or GGUF file whose tokenizer measures lengths (default: the toy's)")
@@ -199,19 +199,25 @@ def main():
     parser.add_argument("--threads", type=int, default=1, help="of torch, on a CPU")
     add_out(parser, "output")
     parser.add_argument("--bar", choices=list(BARS), help=argparse.SUPPRESS)
+    return parser
+
+
+def main():
+    parser = make_parser()
     options = parser.parse_args()
     if not options.simulate and not (options.data and (Path(options.data) / "train.jsonl").is_file()):
         parser.error(f"--data must be a folder with CoNaLa's train.jsonl but got {options.data}")
     if options.bar:
         print(RESULT + json.dumps(run_bar(BARS[options.bar], options)), flush=True)
-        return
+        return 0
     started = time.perf_counter()
     if options.simulate:  # which takes no memory that the next would miss
         rows = [simulate_bar(BARS[name], options) for name in options.bars]
     else:
         rows = [in_own_process(BARS[name], sys.argv[1:]) for name in options.bars]
     publish(write_up(rows, options, time.perf_counter() - started), options.output)
+    return int(any(row["status"].startswith("failed") for row in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
