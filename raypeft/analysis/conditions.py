@@ -71,22 +71,56 @@ class Baseline:
 
 def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
     """The conditions of these rows: by model, dataset and method as they first come, then by the values of fields."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(f"{name}={value}" for name, value in _fields(row, declared).items()), []).append(row)
-    without_seeds = [{**group[0], **dict.fromkeys(SEEDS)} for group in groups.values()]
+    groups = _grouped(rows, declared)
+    without_seeds = [{**group[0], **dict.fromkeys(SEEDS)} for _, group in groups]
     names = labels(without_seeds, declared)
-    found = [
-        Condition(tuple(group), name, _fields(group[0], declared))
-        for group, name in zip(groups.values(), names, strict=True)
-    ]
+    found = [Condition(tuple(group), name, fields) for (fields, group), name in zip(groups, names, strict=True)]
     order = {name: list(dict.fromkeys(row[name] for row in rows)) for name in ALWAYS}
+    varied = (
+        _varied([each.fields for each in found]) - order.keys()
+    )  # of thousands of conditions, most fields are alike
 
     def place(condition: Condition) -> list[Any]:
         first = [values.index(condition.fields[name]) for name, values in order.items()]
-        return [*first, *(_sortable(value) for name, value in condition.fields.items() if name not in order)]
+        return [*first, *(_sortable(value) for name, value in condition.fields.items() if name in varied)]
 
     return sorted(found, key=place)
+
+
+def _varied(fields: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The names of the fields that have more than one value."""
+    values: dict[str, list[Any]] = {}
+    for each in fields:
+        for name, value in each.items():
+            values.setdefault(name, []).append(value)
+    return {name for name, found in values.items() if found.count(found[0]) < len(found)}
+
+
+def _grouped(rows: Sequence[Row], declared: Declarations) -> list[tuple[dict[str, Any], list[Row]]]:
+    """The rows of each condition, and its fields.
+
+    Most rows have, as they stand, the values of one before them. Their fields need not be worked out again, which for
+    thousands of rows takes longer than all else.
+    """
+    groups: dict[tuple[str, ...], tuple[dict[str, Any], list[Row]]] = {}
+    seen: dict[Any, list[Row]] = {}
+    methods = dict.fromkeys(row["tuning_method"] for row in rows)
+    names = {method: _names(method, declared) for method in methods}
+    for row in rows:
+        own = names[row["tuning_method"]]
+        stated = tuple(map(row.get, own))
+        key: Any = stated
+        try:
+            group = seen.get(key)
+        except TypeError:  # a value is a list
+            key = repr(stated)
+            group = seen.get(key)
+        if group is None:
+            fields = _fields(dict(zip(own, stated, strict=True)), declared)
+            told = tuple(f"{name}={value}" for name, value in fields.items())
+            group = seen[key] = groups.setdefault(told, (fields, []))[1]
+        group.append(row)
+    return list(groups.values())
 
 
 def _sortable(value: Any) -> tuple[int, float, str]:
@@ -167,16 +201,20 @@ def _same_versions(condition: Condition, other: Condition) -> str:
     return ""
 
 
-def _fields(row: Row, declared: Declarations) -> dict[str, Any]:
-    """The fields of a row's trial; one that its version of raypeft lacked has its default.
+def _names(method: str, declared: Declarations) -> list[str]:
+    """The fields by which conditions of a method are kept apart."""
+    own = (name for name in declared.method(method).fields if name not in (*SEEDS, *PLACES))
+    return list(dict.fromkeys([*ALWAYS, *own, "test_dataset"]))
+
+
+def _fields(stated: Mapping[str, Any], declared: Declarations) -> dict[str, Any]:
+    """The fields of a trial; one that its version of raypeft lacked has its default.
 
     `test_dataset` is always the name of the dataset that it was tested on, by which conditions are kept apart.
     """
-    method = declared.method(row["tuning_method"])
-    usual = {**method.defaults, **declared.tested(row).decoding}
-    names = dict.fromkeys([*ALWAYS, *(name for name in method.fields if name not in (*SEEDS, *PLACES))])
-    fields = {name: usual.get(name) if row.get(name) is None else row[name] for name in names}
-    return {**fields, "test_dataset": tested_on(row)}
+    usual = {**declared.method(stated["tuning_method"]).defaults, **declared.tested(stated).decoding}
+    fields = {name: usual.get(name) if value is None else value for name, value in stated.items()}
+    return {**fields, "test_dataset": tested_on(stated)}
 
 
 def _shared_fields(declared: Declarations) -> list[str]:

@@ -94,7 +94,9 @@ def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
     """The fields in which some row differs from the first, and so two rows from one another."""
     names = declared.method(group[0]["tuning_method"]).fields
     usual = _usual(group[0], declared)
-    return {name for name in names if len({_hashable(row, name, usual) for row in group}) > 1}
+    stated = {name: [row.get(name) for row in group] for name in names}
+    several = [name for name, values in stated.items() if values.count(values[0]) < len(values)]
+    return {name for name in several if len({_hashable(value, name, usual) for value in stated[name]}) > 1}
 
 
 def _usual(row: Row, declared: Declarations) -> Mapping[str, Any]:
@@ -102,9 +104,9 @@ def _usual(row: Row, declared: Declarations) -> Mapping[str, Any]:
     return {**declared.method(row["tuning_method"]).defaults, **declared.tested(row).decoding}
 
 
-def _hashable(row: Row, name: str, usual: Mapping[str, Any]) -> Any:
+def _hashable(value: Any, name: str, usual: Mapping[str, Any]) -> Any:
     """A row's value of a field. A row of a version that lacked the field has its default."""
-    value = usual.get(name) if row.get(name) is None else row[name]
+    value = usual.get(name) if value is None else value
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

@@ -48,9 +48,21 @@ class Folder:
         found = (
             info
             for info in self._persist(lambda: self.filesystem.get_file_info(selector))
-            if info.path.endswith(".parquet") and not info.base_name.startswith((".", "_"))
+            if _is_a_table(info.base_name)
         )
         return sorted(found, key=attrgetter("path"))
+
+    def first(self, table: str) -> list[str]:
+        """The path of the first of `infos`, as a list that is empty if there is none.
+
+        On a disk nothing is asked of the other files: thousands of them take a while.
+        """
+        if not self.is_local:
+            return [info.path for info in self.infos(table)[:1]]
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = (name for name in (path.name for path in Path(self.root, table).iterdir()) if _is_a_table(name))
+            return [f"{self.root}/{table}/{name}" for name in sorted(names)[:1]]
+        return []
 
     def read_bytes(self, name: str) -> bytes:
         """A small file. Raises FileNotFoundError where there is none."""
@@ -169,3 +181,7 @@ class Folder:
         if not self.exists(name):
             raise FileNotFoundError(f"{self.url} must have the folder {name} but has none")
         pa.fs.copy_files(f"{self.root}/{name}", str(target), source_filesystem=self.filesystem)
+
+
+def _is_a_table(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith((".", "_"))

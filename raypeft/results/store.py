@@ -51,7 +51,7 @@ class ResultStore(Folder):
         for table in (*self.schemas, ".tmp") if make else ():
             self.make(table)
         for table in self.schemas:
-            self.adopt_columns(table, [info.path for info in self.infos(table)[:1]])
+            self.adopt_columns(table, self.first(table))
 
     @classmethod
     def existing(cls, url: str, tables: Mapping[str, Sequence[Column]], table: str = "trials") -> ResultStore:

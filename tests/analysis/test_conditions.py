@@ -3,7 +3,7 @@
 import pytest
 from result_folders import add, rows_of
 
-from raypeft.analysis.conditions import Baseline, baseline_of, conditions, parse_baseline
+from raypeft.analysis.conditions import Baseline, _fields, baseline_of, conditions, parse_baseline
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
@@ -45,6 +45,21 @@ def test_a_column_that_an_older_version_lacked_has_its_default(store):
     add(store, "lora", [1, 0], seed=1)
     add(store, "lora", [1, 0], seed=2, row={"train_sampling_strategy": None})
     assert len(found(store)) == 1
+
+
+def test_fields_of_rows_that_differ_in_their_seed_alone_are_worked_out_once(store, monkeypatch):
+    for seed in (1, 2, 3):
+        add(store, "lora", [1, 0], seed=seed)
+    counted = []
+    monkeypatch.setattr("raypeft.analysis.conditions._fields", lambda *given: counted.append(given) or _fields(*given))
+    assert len(found(store)) == 1
+    assert len(counted) == 1
+
+
+def test_rows_with_lists_among_their_fields_are_conditions_as_well(store):
+    for seed, layers in enumerate((["q_proj"], ["q_proj"], ["q_proj", "v_proj"])):
+        add(store, "lora", [1, 0], seed=seed, target_modules=layers)
+    assert sorted(len(each.rows) for each in found(store)) == [1, 2]
 
 
 def test_without_words_the_untuned_model_is_the_baseline_and_else_the_first_trial(store):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from report_folders import made_row, store_at
 
+from raypeft.results.gathered import rows_of
 from raypeft.results.store import ResultStore
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -48,6 +49,27 @@ def test_times_come_back_without_pandas_which_takes_long_to_import(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "['2026-01-02 03:04:05.000678+00:00', 'None'] False", done.stderr
+
+
+@pytest.mark.parametrize("values", [[None, None], ["a", None]])
+def test_rows_have_all_columns_asked_for_with_none_where_a_column_is_empty_or_missing(values: list[str | None]) -> None:
+    table = pa.table({"id": pa.array(values, pa.string()), "seed": pa.array([None, None], pa.int64())})
+    expected = [{"seed": None, "id": value, "more": None} for value in values]
+    assert [list(row.items()) for row in rows_of(table, ["seed", "id", "more"])] == [
+        list(row.items()) for row in expected
+    ]
+
+
+def test_rows_that_are_kept_are_read_without_arrows_functions_which_take_long_to_import(store: ResultStore) -> None:
+    store.read_rows()
+    program = (
+        "import sys; from raypeft.results.store import ResultStore; from raypeft.trial.columns import tables; "
+        f"rows = ResultStore.existing({store.root!r}, tables()).read_rows(); "
+        "print(len(rows), 'pyarrow.compute' in sys.modules)"
+    )
+    program = f"import raypeft.results.gathered as gathered; gathered.FEWEST = 3; {program}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "4 False", done.stderr
 
 
 def test_only_new_and_changed_files_are_read_again(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:

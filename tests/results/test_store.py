@@ -558,3 +558,17 @@ def test_a_folder_that_was_deleted_is_made_again(store: ResultStore, trials: str
         store.write_rows("trials", "d", [{"id": "d"}])
     store.write_rows("trials", "d", [{"id": "d"}])
     assert [row["id"] for row in store.read_rows()] == ["d"]
+
+
+def test_to_open_a_folder_no_other_file_than_the_first_of_a_table_is_looked_at(
+    trials: str, store: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [info.path for info in store.infos("trials")]
+    assert store.first("trials") == seen[:1]
+    monkeypatch.setattr(ResultStore, "infos", lambda self, table: pytest.fail("all files were looked at"))
+    assert ResultStore.existing(store.root, TABLES).schemas == store.schemas
+
+
+def test_a_table_without_files_has_no_first_one(store: ResultStore) -> None:
+    (Path(store.root) / "trials" / ".hidden.parquet").write_bytes(b"")
+    assert store.first("trials") == store.first("no such table") == []

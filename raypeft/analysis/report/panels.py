@@ -17,7 +17,7 @@ from typing import Any
 
 from raypeft.analysis.choosing import criterion, is_known, mean_of
 from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
-from raypeft.analysis.report.order import shown_scores, tabled_scores
+from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
@@ -188,10 +188,11 @@ def _panel(name: str, rows: Sequence[Row], study: Study) -> Panel | None:
     from raypeft.analysis.report.ties import tied_with_best
 
     declared = study.declared
-    scores = shown_scores(rows, declared)
+    known = known_scores(rows, declared)
+    scores, tabled = shown_scores(known), tabled_scores(known)
     if not scores:
         return None
-    score, tabled = scores[0], tabled_scores(rows, declared)
+    score = scores[0]
     every = [Standing(_in_use(each), _measured(each, tabled)) for each in conditions(rows, declared)]
     every = _chosen_marked(every, score)
     sign = -1 if score.higher_is_better else 1
@@ -276,4 +277,4 @@ def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
 
 def seeds_of(condition: Condition) -> int:
     """How many different seeds a condition ran with."""
-    return len({tuple(row.get(name) for name in SEEDS) for row in condition.rows})
+    return len({tuple(map(row.get, SEEDS)) for row in condition.rows})

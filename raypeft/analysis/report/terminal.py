@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raypeft.analysis.report.order import shown_scores
+from raypeft.analysis.report.order import known_scores, shown_scores
 from raypeft.analysis.settings import data_of, split_settings
 from raypeft.analysis.warnings import warnings
 from raypeft.metrics.metric import WIDE, Score
@@ -148,7 +148,7 @@ def shortened(rows: Sequence[Row], declared: Declarations, most: int | None = MO
 
 def ranked_by(rows: Sequence[Row], declared: Declarations) -> Score | None:
     """The score by which a report orders them as well."""
-    return next(iter(shown_scores(rows, declared)), None)
+    return next(iter(shown_scores(known_scores(rows, declared))), None)
 
 
 def best_first(rows: Sequence[Row], declared: Declarations) -> list[Row]:
@@ -209,8 +209,9 @@ def unscored_lines(rows: Sequence[Row], declared: Declarations, most: int | None
 
 def older_lines(rows: Sequence[Row]) -> Iterator[str]:
     """How many rows were made by another commit than this one."""
-    commit, _ = git_state()
-    older = [row for row in rows if row.get("git_commit") and row["git_commit"] != commit]
+    made = [row for row in rows if row.get("git_commit")]
+    commit, _ = git_state() if made else (None, None)
+    older = [row for row in made if row["git_commit"] != commit]
     if older and commit:
         names = ", ".join(row["id"] for row in older[:5]) + (", ..." if len(older) > 5 else "")
         yield (f"{len(older)} of {len(rows)} rows were made by another commit of raypeft ({names}); "

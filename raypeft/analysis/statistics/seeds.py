@@ -20,7 +20,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from functools import lru_cache
+from math import fsum, inf, isfinite, sqrt
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -197,6 +199,7 @@ def _freedom(seed_degrees: float, by_seeds: float, by_examples: float) -> float:
     return seed_degrees / (upper / (upper + by_examples)) ** 2
 
 
+@lru_cache(maxsize=256)
 def _quantile(freedom: float, probability: float) -> float:
     """Of Student's t. These functions are what `scipy.stats.t` calls; an object of it takes 1 ms to make."""
     from scipy import special
@@ -217,9 +220,9 @@ def over_seeds(values: Sequence[float]) -> Seeds:
     The interval takes seeds as independent and their scores as roughly normal; it may leave [0, 1]. Raises ValueError
     for no values and for what is no finite number.
     """
-    scores = numbers("values", values)
-    mean, n = float(scores.mean()), len(scores)
-    deviation = float(scores.std(ddof=1)) if n > 1 else None
+    scores = numbers("values", values).tolist()  # a report has thousands of few seeds, for which numpy is slow
+    mean, n = fmean(scores), len(scores)
+    deviation = sqrt(fsum((score - mean) ** 2 for score in scores) / (n - 1)) if n > 1 else None
     if n < FEWEST_SEEDS or deviation is None:
         return Seeds(mean, deviation, None, None, n)
     margin = _quantile(n - 1, (1 + CONFIDENCE) / 2) * deviation / n**0.5

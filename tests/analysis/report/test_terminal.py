@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from raypeft.analysis.report.terminal import print_summary, summary_table
+from raypeft.analysis.report.terminal import older_lines, print_summary, summary_table
 from raypeft.cli.report import main
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
@@ -155,6 +155,11 @@ def test_rows_made_by_another_commit_are_named() -> None:
 def test_rows_made_by_this_commit_are_not_remarked_on() -> None:
     commit, _ = git_state()
     assert "another commit" not in printed([row(measured={"git_commit": commit}), row(lora_r=4)])
+
+
+def test_git_is_not_asked_for_rows_that_know_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypeft.analysis.report.terminal.git_state", lambda: pytest.fail("git was asked"))
+    assert list(older_lines([row(measured={"git_commit": None})])) == []
 
 
 def test_nothing_is_printed_for_no_rows() -> None:
