@@ -18,9 +18,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from raypeft.analysis.claims.contrast import Contrast
-from raypeft.analysis.claims.evidence import Evidence, Selector, fits
+from raypeft.analysis.claims.evidence import LISTS, Evidence, Selector, fits
 from raypeft.analysis.conditions import Condition
-from raypeft.analysis.settings import SHORT
+from raypeft.analysis.settings import SHORT, shown
 from raypeft.metrics.metric import Score
 
 
@@ -149,13 +149,10 @@ def told(selector: Selector) -> str:
     """A selector in words: "lora r 8"."""
     parts = []
     for name, value in selector.items():
-        text = " or ".join(map(_plain, value)) if isinstance(value, list) else _plain(value)
+        is_several = isinstance(value, list) and name not in LISTS
+        text = " or ".join(map(shown, value)) if is_several else shown(value)
         parts.append(text if name == "tuning_method" else f"{SHORT.get(name, name)} {text}")
     return ", ".join(parts)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def amount(value: float, score: Score) -> str:

@@ -26,6 +26,8 @@ HARMLESS = ("validation_limit",)
 """Fields of all trials that change no test score."""
 Selector = Mapping[str, Any]
 """Field -> value, or a list of values of which one must fit."""
+LISTS = ("target_modules",)
+"""Fields whose value is a list: in a selector such a list is one value, and not several of which one must fit."""
 BLOCK_FIELDS = ("model", "dataset", "test_dataset", "tuning_method")
 """Fields whose values name a block by themselves."""
 
@@ -60,6 +62,8 @@ def fitting(conditions: Iterable[Condition], selector: Selector) -> list[Conditi
 
 
 def _has(condition: Condition, name: str, value: Any) -> bool:
+    if name in LISTS and value is not None:
+        return list(condition.fields.get(name) or ()) == ([value] if isinstance(value, str) else list(value))
     if isinstance(value, list):
         return any(_has(condition, name, each) for each in value)
     if name not in condition.fields:

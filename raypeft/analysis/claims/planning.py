@@ -21,6 +21,7 @@ from raypeft.analysis.claims.stops_growing import StopsGrowing
 from raypeft.analysis.claims.verdicts import make_evidence, read_claim
 from raypeft.analysis.conditions import SEEDS, Condition
 from raypeft.analysis.pairing import lacking_seeds
+from raypeft.analysis.settings import shown
 from raypeft.analysis.statistics.optima import FEWEST_VALUES
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics import METRICS
@@ -112,7 +113,7 @@ def _there_are(selector: Selector, evidence: Evidence) -> str:
     """The values of the selector's fields that there are."""
     told_values = []
     for name in selector:
-        values = dict.fromkeys(str(each.fields[name]) for each in evidence.conditions if name in each.fields)
+        values = dict.fromkeys(shown(each.fields[name]) for each in evidence.conditions if name in each.fields)
         told_values.append(f"{name} is {', '.join([*values][:8])}")
     return "; ".join(told_values)
 

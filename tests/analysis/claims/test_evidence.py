@@ -31,6 +31,14 @@ def test_a_selector_may_give_several_values_and_numbers_in_any_form() -> None:
     assert len(fitting(every, {"learning_rate": 0.0003})) == 4
 
 
+@pytest.mark.parametrize("layers, ranks", [(["q_proj", "v_proj"], [4]), ("all-linear", [8]), (["q_proj"], []),
+                                           (None, [16])])  # fmt: skip
+def test_layers_to_adapt_are_one_value_although_they_are_a_list(layers, ranks) -> None:
+    chosen = {4: ["q_proj", "v_proj"], 8: "all-linear", 16: None}
+    every = made(*({"lora_r": rank, "target_modules": names} for rank, names in chosen.items())).conditions
+    assert [each.fields["lora_r"] for each in fitting(every, {"target_modules": layers})] == ranks
+
+
 @pytest.mark.parametrize("alpha, ranks", [("r", [16]), ("2r", [8]), ("0.5r", [32]), ("2 * r", [8]), (16, [8, 16, 32])])
 def test_alpha_may_be_given_as_a_multiple_of_the_rank(alpha, ranks) -> None:
     every = made(*({"lora_r": rank, "lora_alpha": 16} for rank in (8, 16, 32))).conditions

@@ -150,3 +150,23 @@ def test_scores_on_two_test_datasets_cannot_be_compared(tmp_path: Path) -> None:
     grid = "grids=[{tuning_method: lora, test_dataset: [toy, conala]}]"
     (found,) = mistakes(tmp_path, f"{{better: {sides[0]}, than: {sides[1]}, on: em_at_10}}", grid)
     assert "no planned trials that are compared agree in all other fields (model, dataset, test_dataset" in found
+
+
+def test_layers_to_adapt_are_told_by_their_names(tmp_path: Path) -> None:
+    layers = "{better: {target_modules: [k_proj, v_proj]}, than: {target_modules: all-linear}, on: test_loss}"
+    grid = "grids.0.target_modules=[[k_proj, v_proj], [all-linear]]"
+    (planned,) = check_claims(*loaded(tmp_path, layers, grid))
+    assert planned.sentence == "target_modules k_proj+v_proj is better than target_modules all-linear (test loss)"
+    (problem,) = mistakes(tmp_path, layers.replace("k_proj", "q_proj"), grid)
+    assert "no planned trial has target_modules q_proj+v_proj; target_modules is all-linear, k_proj+v_proj" in problem
+
+
+SWEEPS = Path(__file__).parents[3] / "sweeps"
+
+
+@pytest.mark.parametrize("name", ["lora_layers", "lora_batches", "lora_variants", "toy_methods"])
+def test_the_plans_of_these_sweeps_can_decide_what_the_sweeps_claim(name: str) -> None:
+    sweep = load_config(SWEEPS / f"{name}.yaml")
+    planned = check_claims(sweep, plan_trials(sweep))
+    assert planned
+    assert [each.hindrance for each in planned if each.hindrance] == []
