@@ -9,6 +9,7 @@ not be written.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -59,9 +60,9 @@ class Folder:
         """
         if not self.is_local:
             return [info.path for info in self.infos(table)[:1]]
-        with suppress(FileNotFoundError, NotADirectoryError):
-            names = (name for name in (path.name for path in Path(self.root, table).iterdir()) if _is_a_table(name))
-            return [f"{self.root}/{table}/{name}" for name in sorted(names)[:1]]
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{self.root}/{table}") as found:
+            names = sorted(each.name for each in found if _is_a_table(each.name))
+            return [f"{self.root}/{table}/{name}" for name in names[:1]]
         return []
 
     def read_bytes(self, name: str) -> bytes:

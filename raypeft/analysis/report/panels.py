@@ -164,11 +164,12 @@ class Panel:
 
 def values_of_field(standings: Sequence[Standing], name: str) -> list[Any]:
     """The values that a field has among conditions, in order; a condition without the field does not count."""
+    stated = [each.condition.fields[name] for each in standings if name in each.condition.fields]
+    if stated.count(stated[0] if stated else None) == len(stated):  # most fields, also of thousands of conditions
+        return stated[:1]
     found: dict[str, Any] = {}
-    for each in standings:
-        if name in each.condition.fields:
-            value = each.condition.fields[name]
-            found.setdefault(str(value), value)
+    for value in stated:
+        found.setdefault(str(value), value)
     return sorted(found.values(), key=lambda value: (not is_number(value), value if is_number(value) else str(value)))
 
 
