@@ -76,9 +76,8 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
     names = labels(without_seeds, declared)
     found = [Condition(tuple(group), name, fields) for (fields, group), name in zip(groups, names, strict=True)]
     order = {name: list(dict.fromkeys(row[name] for row in rows)) for name in ALWAYS}
-    varied = (
-        _varied([each.fields for each in found]) - order.keys()
-    )  # of thousands of conditions, most fields are alike
+    # Of thousands of conditions, most fields are alike.
+    varied = _varied([each.fields for each in found]) - order.keys()
 
     def place(condition: Condition) -> list[Any]:
         first = [values.index(condition.fields[name]) for name, values in order.items()]

@@ -14,7 +14,7 @@ from raypeft.analysis.conditions import Row, parse_baseline
 from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table, versions_text
 from raypeft.analysis.folder import open_results, say_damaged
 from raypeft.analysis.ranking import ranks_table
-from raypeft.analysis.report.order import shown_scores
+from raypeft.analysis.report.order import known_scores, shown_scores
 from raypeft.analysis.report.terminal import MOST_LINES
 from raypeft.mistakes import some
 from raypeft.results.declarations import Declarations
@@ -77,15 +77,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def score_of(rows: Sequence[Row], declared: Declarations, option: str, asked: str) -> str:
     """The score to go by: as asked, else the first of the report. Raises ValueError where no trial has it."""
+    known = known_scores(rows, declared)
     if not asked:
-        first = shown_scores(rows, declared)[:1]
+        first = shown_scores(known)[:1]
         if not first:
             raise ValueError(f"{option} needs a score but no trial has one")
         return first[0].name
     declared.score(asked, option)
-    known = [score.name for score in declared.scores if any(row.get(score.name) is not None for row in rows)]
-    if asked not in known:
-        raise ValueError(f"{option} must be a score that a trial has ({some(known, 12)}) but got {asked}")
+    names = [score.name for score in known]
+    if asked not in names:
+        raise ValueError(f"{option} must be a score that a trial has ({some(names, 12)}) but got {asked}")
     return asked
 
 
