@@ -107,7 +107,8 @@ class Optimum(Claim):
                      _examples(cells, score, evidence, sign))  # fmt: skip
         if not made.is_inside:
             end = "lowest" if made.best == 0 else "highest"
-            return f"the best {self.optimum_of} ({values[made.best]:g}) is the {end} that was tried: extend the grid"
+            name = SHORT.get(self.optimum_of, self.optimum_of)
+            return f"the best {name} ({values[made.best]:g}) is the {end} that was tried: extend the grid"
         return made
 
     def _part(self, block: Block, groups: tuple[Selector, Selector], found: Any) -> Part:

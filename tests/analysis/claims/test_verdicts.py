@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.made_claims import CASES, shares, two_methods, values_of_a_field
+from benchmarks.made_claims import CASES, OPTIMUM, rate_curves, shares, two_methods, values_of_a_field
 from raypeft.analysis.claims import FORMS
 from raypeft.analysis.claims.verdicts import judged, read_claim, read_claims
 
@@ -48,6 +48,15 @@ def test_many_claims_in_one_sweep_are_corrected_together() -> None:
         assert all(each.p_holm >= each.p_value for each in found)
         wrong += any(each.verdict != "undecided" for each in found)
     assert wrong <= 4
+
+
+def test_an_optimum_at_the_edge_is_undecided_and_told_by_the_name_that_the_claim_has() -> None:
+    (found,) = judged([read_claim(OPTIMUM)], rate_curves(np.random.default_rng(1), {8: -3.1, 32: -1.0}))
+    assert found.verdict == "undecided"
+    assert "the best lr does not depend on r" in found.sentence
+    assert [part.lacks for part in found.parts] == [
+        "r 32: the best lr (0.0316228) is the highest that was tried: extend the grid"
+    ]
 
 
 def test_an_undecided_claim_says_what_would_decide_it() -> None:
