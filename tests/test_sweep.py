@@ -452,7 +452,7 @@ def test_a_dry_run_marks_what_does_not_fit(tmp_path, capsys):
     assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert said.count("DOES NOT FIT") == 1
-    assert "1 trials are predicted not to fit 24 GB" in said
+    assert "predicted not to fit 24 GB: 1 trial;" in said
 
 
 def test_target_modules_that_the_model_has_not_are_refused_before_anything_runs(tmp_path, capsys):
