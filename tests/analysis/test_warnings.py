@@ -22,7 +22,7 @@ GOOD = {
             {"adapter_reload_difference": 0.25},
             "the saved adapter gives other logits than the trained one did, by up to 25 % of the largest",
         ),
-        ({"candidates_cut": 0.35}, "35 % of the candidates reached max_new_tokens"),
+        ({"candidates_cut": 0.35}, "30 % or more of the candidates reached max_new_tokens"),
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
         ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),
         ({"test_too_long": 5}, "5 test prompts do not fit the model's context and count as misses"),

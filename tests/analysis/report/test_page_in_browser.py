@@ -90,6 +90,12 @@ def test_a_phone_shows_the_score_beside_its_condition_and_all_of_a_claim(browser
     assert page.evaluate(f"{cells}.length") > 2 and page.evaluate(f"{cells}.{hidden}") == 0
 
 
+def test_settings_are_not_folded_to_a_word_a_line_where_the_window_is_wide(browser: Chromium, path: Path) -> None:
+    page = browser.open(path, width=920)
+    cells = "[...document.querySelectorAll('#table-results_toy td.settings')]"
+    assert page.evaluate(f"Math.min(...{cells}.map((each) => each.getBoundingClientRect().width))") >= 150
+
+
 def test_a_phone_has_each_legend_whole_and_once_below_its_figure(browser: Chromium, path: Path) -> None:
     page = browser.open(path, width=390)
     page.draw_all()
