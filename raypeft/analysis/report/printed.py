@@ -76,7 +76,7 @@ def print_report(
         _say(console, f"{study.state}: no trial has a row yet")
     for panel in found:
         _say(console, lead(panel))
-        for table in tables(panel, study) if most is None else results(panel, study):
+        for table in tables(panel, study) if most is None else results(panel, study, most):
             _print_table(console, table, most)
     told = [*cautions(study, found), *warnings(study.scored)]
     for text in told if most is None else told[:MOST_WARNINGS]:
@@ -108,7 +108,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _print_table(console: Console, table: Table, most: int | None) -> None:
-    lines = len(table.lines)
+    lines = len(table.lines) + table.left_out
     cut = f" The best {most} of {lines:,} lines ({SHOWS_ALL})." if most is not None and lines > most else ""
     _say(console, f"{table.title}. {table.caption}{cut}")
     whole = _printed(table, most)

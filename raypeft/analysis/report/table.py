@@ -45,6 +45,8 @@ class Table:
     caption: str
     columns: tuple[TableColumn, ...]
     lines: tuple[Line, ...]
+    left_out: int = 0
+    """Lines that were not made, since nobody is shown them."""
 
 
 def measured_text(score: Score, measured: Measured | None) -> str:

@@ -33,8 +33,8 @@ def _cost(cost: tuple[str, str, Callable[[Row], str]], value: float | None) -> s
     return "" if value is None else form({name: value})
 
 
-def results(panel: Panel, study: Study) -> Iterator[Table]:
-    """One line a condition, best first."""
+def results(panel: Panel, study: Study, most: int | None = None) -> Iterator[Table]:
+    """One line a condition, best first; no more than `most` lines."""
     shared, told = settings_of(panel, study)
     seeds = any(len(each.condition.rows) > 1 for each in panel.standings)
     costs = [cost for cost in COSTS if any(each.mean(cost[0]) for each in panel.standings)]
@@ -49,7 +49,7 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         *(TableColumn(title) for _, title, _ in costs), TableColumn("trial", False),
     ]  # fmt: skip
     lines = []
-    for each, text in zip(panel.standings, told, strict=True):
+    for each, text in zip(panel.standings[:most], told[:most], strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.tabled]
         before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
                   *([fields["dataset"]] if others else []), fields["tuning_method"], text]  # fmt: skip
@@ -64,7 +64,8 @@ def results(panel: Panel, study: Study) -> Iterator[Table]:
         marks = _marks(each, panel)
         lines.append(Line(tuple(cells), tuple(sort), each.row["id"], tuple(marks), _record(each, panel, marks)))
     title = f"Results on {panel.dataset}"
-    yield Table(f"results_{panel.dataset}", title, _caption(panel, shared), tuple(columns), tuple(lines))
+    left_out = len(panel.standings) - len(lines)
+    yield Table(f"results_{panel.dataset}", title, _caption(panel, shared), tuple(columns), tuple(lines), left_out)
 
 
 def _score_column(score: Score, standings: Sequence[Standing]) -> TableColumn:

@@ -11,7 +11,7 @@ from raypeft.analysis.report.exports import latex, markdown, table_csv
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.report.table import Line, Table, TableColumn
-from raypeft.analysis.report.tables import tables, unscored
+from raypeft.analysis.report.tables import results, tables, unscored
 
 
 def by_name(panel: Panel, study: Study) -> dict[str, Table]:
@@ -36,6 +36,12 @@ def test_one_line_a_condition_best_first_with_interval_and_marks(shown: tuple[Pa
     assert len(table.lines) == 10 and column(table, "seeds")[0] == "2"
     assert column(table, "EM@10 [95 %]")[0] == "57.5 [47.5, 67.5]"
     assert table.lines[0].marks[0] == "best" and sum("chosen" in line.marks for line in table.lines) == 1
+
+
+def test_lines_that_nobody_is_shown_are_counted_and_not_made(shown: tuple[Panel, Study]) -> None:
+    (whole,), (table,) = results(*shown), results(*shown, most=3)
+    assert table.lines == whole.lines[:3] and table.left_out == 7 and whole.left_out == 0
+    assert (table.caption, table.columns) == (whole.caption, whole.columns)
 
 
 def test_the_best_is_the_choice_of_validation_and_not_the_highest_on_test(tmp_path: Path) -> None:
