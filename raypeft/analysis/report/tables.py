@@ -167,7 +167,7 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
             f"{value:{form}}" if value is not None else ""
             for value, form in zip(rest, ("d", ".2f", ".0f"), strict=True)
         ]
-        cells = [each.condition.label, _seed(row),
+        cells = [each.condition.label, _seed(row, each.condition.rows),
                  *("" if value is None else measured_text(score, Measured(value))
                    for score, value in zip(panel.tabled, scores, strict=True)), *texts, row["id"]]  # fmt: skip
         names = ("id", "status", "seed", "icl_seed", "best_step", "peak_memory_allocated_gb", "total_seconds")
@@ -178,8 +178,12 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
                 "conditions.", tuple(columns), tuple(lines))  # fmt: skip
 
 
-def _seed(row: Row) -> str:
-    return str(row["seed"]) if row.get("seed") is not None else ""
+def _seed(row: Row, others: Sequence[Row]) -> str:
+    """Its seed, and that of its shots where the condition has several of them."""
+    told = [str(row["seed"])] if row.get("seed") is not None else []
+    if len({other.get("icl_seed") for other in others}) > 1:
+        told.append(f"shots {row['icl_seed']}")
+    return ", ".join(told)
 
 
 def unscored(study: Study) -> Table | None:

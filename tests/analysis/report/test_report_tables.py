@@ -73,6 +73,11 @@ def test_several_seeds_have_a_table_of_single_trials(shown: tuple[Panel, Study],
     assert "trials_toy" not in of_rows(tmp_path, made_row(hits_of_share(0.5)))
 
 
+def test_single_trials_with_other_shots_are_told_apart_by_the_seed_of_their_shots(tmp_path: Path) -> None:
+    rows = [made_row(hits_of_share(0.5), tuning_method="icl", num_shots=2, icl_seed=seed) for seed in (1, 2)]
+    assert sorted(column(of_rows(tmp_path, *rows)["trials_toy"], "seed")) == ["42, shots 1", "42, shots 2"]
+
+
 def test_trials_without_scores_are_listed_with_their_reasons(shown: tuple[Panel, Study]) -> None:
     table = unscored(shown[1])
     assert table and column(table, "status") == ["failed", "oom"]
