@@ -111,7 +111,8 @@ def columns_page() -> str:
         "# Columns of the results",
         GENERATED,
         "Each table is a folder of Parquet files: `results/<sweep>/<table>/<trial id>.parquet`. A value that does not",
-        "apply or is not known is null.",
+        "apply or is not known is null. A line may stand for several columns: `pass_at_1_interview_paper_low` is",
+        "`pass_at_k` with a k, then a level, then what is told of it.",
     ]
     for name, columns in tables().items():
         lines += [f"\n## `{name}`\n", TABLES[name], *_table(COLUMN_HEADINGS, _column_rows(columns))]
@@ -283,7 +284,7 @@ def _notes(ks: Sequence[str], levels: Sequence[str], readings: Sequence[str]) ->
     if len(levels) > 1:
         yield f"Also for each level: {', '.join(f'`_{level}`' for level in levels if level)}"
     if len(readings) > 1:
-        yield f"Also {', '.join(f'`_{each}`' + READINGS[each].replace(',', ':', 1) for each in readings if each)}"
+        yield f"Also {'; '.join(f'`_{each}`' + READINGS[each].replace(',', ':', 1) for each in readings if each)}"
 
 
 def _variant(column: Column) -> Variant:
