@@ -18,7 +18,7 @@ from raypeft.sweep import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results/README.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks/results").glob("*.md")])
 TREES = ("raypeft", "tests", "benchmarks", "scripts", "sweeps")
 
 page_by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -79,6 +79,24 @@ def test_every_relative_link_of_a_page_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
     relative = [link.partition("#")[0] for link in links if not link.startswith(("https://", "http://", "#"))]
     assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("tree", ["raypeft", "benchmarks", "scripts"])
+def test_every_file_and_module_that_a_docstring_names_exists(tree: str) -> None:
+    elsewhere = {"benchmarks/results/gpu.md", "raypeft/embeddings"}  # made later on a machine with a GPU; in a cache
+    texts = [text for file in (ROOT / tree).rglob("*.py") for text in docstrings(file)]
+    paths = {path for text in texts for path in named_paths(text) if not re.search("/[A-Z]+[.]", path)} - elsewhere
+    modules = {dotted for text in texts for dotted in named_modules(text)}
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    assert [dotted for dotted in sorted(modules) if not exists(dotted)] == []
+
+
+def docstrings(file: Path) -> Iterator[str]:
+    """The docstrings of a Python file, of its classes and functions, and below its constants and fields."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
 
 
 def test_names_in_the_architecture_page_stand_in_the_code() -> None:
