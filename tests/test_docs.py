@@ -11,10 +11,11 @@ from textwrap import dedent
 import pytest
 import yaml
 
+from raypeft.data.declared.files import FORMATS
 from raypeft.methods import METHODS
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_sweep
-from raypeft.sweep import main
+from raypeft.sweep import main, make_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results/README.md"]
@@ -117,6 +118,14 @@ def test_the_search_finds_what_is_there_and_misses_what_is_not() -> None:
     assert exists("raypeft.metrics.metric.Score")
     assert not exists("raypeft.prompts")
     assert not exists("raypeft.metrics.metric.Skore")
+
+
+def test_the_pages_and_the_help_list_the_formats_of_data_that_are_read() -> None:
+    texts = [*(page.read_text("utf-8") for page in PAGES), make_parser().format_help()]
+    lists = [" ".join(each.split()) for text in texts for each in re.findall(r"JSONL, JSON[\w\s,]*?Parquet", text)]
+    assert len(lists) >= 5
+    read = {form.strip(".").upper() for form in FORMATS if not form.endswith(".gz")}
+    assert [told for told in lists if {*re.split(", | OR | AND ", told.upper())} != read] == []
 
 
 def test_every_tuning_method_is_in_the_page_on_sweeps() -> None:

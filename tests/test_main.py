@@ -23,6 +23,21 @@ def test_all_commands_are_listed(
     assert code == 0 and all(f"  {verb} " in out for verb in __main__.VERBS)
 
 
+@pytest.mark.parametrize("verb", __main__.VERBS)
+def test_a_help_fits_a_terminal_and_folds_no_example(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helps = []
+    for width in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", width)
+        with pytest.raises(SystemExit, match="0"):
+            said(monkeypatch, capsys, verb, "--help")
+        helps.append(capsys.readouterr().out)
+    (before, _, examples), (_, _, unfolded) = (text.partition("\nexample") for text in helps)
+    assert examples == unfolded
+    assert [line for line in before.splitlines() if len(line) > 100] == []
+
+
 def test_an_unknown_command_names_the_nearest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

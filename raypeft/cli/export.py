@@ -15,9 +15,11 @@ from raypeft.trial.columns import tables
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raypeft export",
-        description="Write the model of a finished trial into a folder that works without raypeft: its adapter (with "
-        "--merged: whole weights), its tokenizer, and a model card with scores and a snippet.",
-        epilog="example: raypeft export results/own_data --trial 137c19eb7a --merged --to my_model",
+        description="Write the model of a finished trial into a folder that works without raypeft: its\n"
+        "adapter (with --merged: whole weights), its tokenizer, and a model card with scores\n"
+        "and a snippet.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  raypeft export results/own_data --trial 137c19eb7a --merged --to my_model",
     )
     parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/own_data")
     parser.add_argument("--trial", required=True, metavar="ID", help="id of the trial, or the beginning of it")

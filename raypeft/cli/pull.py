@@ -14,9 +14,10 @@ from raypeft.sharing.pulled import pull
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raypeft pull",
-        description="Copy results that `raypeft push` has shared into a results folder. All commands read it, and the "
-        "same sweep goes on from it.",
-        epilog="example: raypeft pull hf://owner/name --to results/theirs",
+        description="Copy results that `raypeft push` has shared into a results folder. All commands read\n"
+        "it, and the same sweep goes on from it.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  raypeft pull hf://owner/name --to results/theirs",
     )
     parser.add_argument("place", help="hf://OWNER/NAME, hf://OWNER/NAME@REVISION, a folder, or a URL as s3://...")
     parser.add_argument("--to", required=True, metavar="FOLDER", help="a new or empty folder")

@@ -40,9 +40,11 @@ class Checked:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raypeft sandbox-check",
-        description="Run a dataset's official solutions in the sandbox of this machine, and state the share of false "
-        "failures: first with the machine as it is, then with every core kept busy by other work.",
-        epilog="example: raypeft sandbox-check mbpp --path data/mbpp     exit codes: 0 all pass, 1 some fail",
+        description="Run a dataset's official solutions in the sandbox of this machine, and state the\n"
+        "share of false failures: first with the machine as it is, then with every core kept\n"
+        "busy by other work.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  raypeft sandbox-check mbpp --path mbpp.jsonl\n\nexit codes: 0 all pass; 1 some fail",
     )
     parser.add_argument("dataset", choices=TESTED, help="a dataset with tests")
     parser.add_argument("--path", help="folder or file of the dataset, if not its usual place")

@@ -26,9 +26,10 @@ MOST_TESTS = 10
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raypeft show",
-        description="Show one trial: its fields, scores, cost and learning curve, and its answers to some examples "
-        "with their log-probabilities and the verdicts of their tests. Loads no model.",
-        epilog="example: raypeft show results/own_data --trial 137c1 --wrong --examples 5",
+        description="Show one trial: its fields, scores, cost and learning curve, and its answers to some\n"
+        "examples with their log-probabilities and the verdicts of their tests. Loads no model.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  raypeft show results/own_data --trial 137c1 --wrong --examples 5",
     )
     parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/own_data")
     parser.add_argument("--trial", required=True, metavar="ID", help="id of the trial, or the beginning of it")

@@ -35,7 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft trial",
         description="Run one trial of a sweep file in this process, without Ray.",
-        epilog="example: python -m raypeft.trial quickstart --index 3 defaults.limit=20",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python -m raypeft.trial quickstart --index 3 defaults.limit=20",
     )
     parser.add_argument("sweep", help="path of a sweep file, or its name in sweeps/")
     parser.add_argument(

@@ -19,9 +19,10 @@ from raypeft.trial.columns import tables
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="raypeft try",
-        description="Ask the model of a finished trial something new: with its adapter or its shots, its prompts, its "
-        "stop strings and its decoding.",
-        epilog="example: raypeft try results/own_data --trial 137c19eb7a 'Write a function f that sorts rows by age.'",
+        description="Ask the model of a finished trial something new: with its adapter or its shots, its\n"
+        "prompts, its stop strings and its decoding.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  raypeft try results/own_data --trial 137c19eb7a 'Write a function that sorts rows by age.'",
     )
     parser.add_argument("results", help="results folder or URL of the sweep, e.g. results/own_data")
     parser.add_argument(
