@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import yaml
@@ -108,6 +109,26 @@ def test_names_in_the_architecture_page_stand_in_the_code() -> None:
     others = {"use_cache", "reuse_actors", "logits_to_keep"}  # names of Transformers and Ray
     assert len(named) > 60
     assert sorted({name for name in named if name not in known} - others) == []
+
+
+def order_of_imports() -> dict[str, Any]:
+    """The contract of import-linter that has the wings and the imports against their order."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    return next(each for each in contracts if each["type"] == "layers")
+
+
+def test_the_wings_stand_in_the_order_in_which_they_may_import() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    wings = re.findall(r"^\| `raypeft/(\w+)(?:\.py|/)` \|", text.split("\n## ")[1], re.MULTILINE)
+    assert [f"raypeft.{wing}" for wing in wings] == order_of_imports()["layers"]
+    there = {path.stem for path in (ROOT / "raypeft").iterdir() if path.suffix == ".py" or [*path.glob("*.py")]}
+    assert {*wings} == there - {"__init__"}
+
+
+def test_every_import_against_the_order_is_told() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    modules = [name for line in order_of_imports()["ignore_imports"] for name in line.split(" -> ")]
+    assert [name for name in modules if f"`{name.replace('.', '/')}.py`" not in text] == []
 
 
 def test_the_search_finds_what_is_there_and_misses_what_is_not() -> None:
