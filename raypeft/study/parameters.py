@@ -188,7 +188,10 @@ class Asha(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Literal["asha"] = Field("asha", description="The scheduler")
     grace_period: float = Field(
-        0.12, gt=0, lt=1, description="Share of its training after which a trial may be stopped for the first time"
+        0.12,
+        gt=0,
+        lt=1,
+        description="Share of its training after which a trial may be stopped for the first time (the first rung)",
     )
     reduction_factor: float = Field(
         3,

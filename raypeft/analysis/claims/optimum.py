@@ -36,7 +36,7 @@ class Optimum(Claim):
     optimum_of: str = Field(description="A numeric field, such as learning_rate")
     independent_of: str | None = Field(None, description="The field on which the optimum is said not to depend")
     one: Side | None = Field(None, alias="for", description="Instead of independent_of: the first group of trials")
-    times: float = Field(1.0, gt=0, description="How many times the optimum of the second group that of the first is")
+    times: float = Field(1.0, gt=0, description="The optimum of the first group is so many times that of the second")
     that_of: Side | None = Field(None, description="The second group of trials")
     within_decades: float = Field(gt=0, description="The largest difference that does not matter, in powers of ten "
                                   "(0.3: a factor of two)")  # fmt: skip
