@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from raypeft.analysis.settings import split_settings
 from raypeft.data.declared.files import FORMATS
 from raypeft.methods import METHODS
+from raypeft.results.statuses import STATUSES
 from raypeft.study.checking import load_config
 from raypeft.study.plan import plan_sweep
 from raypeft.sweep import main, make_parser
+from raypeft.trial.declarations import own_declarations
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results/README.md"]
@@ -94,6 +97,18 @@ def test_every_file_and_module_that_a_docstring_names_exists(tree: str) -> None:
     assert [dotted for dotted in sorted(modules) if not exists(dotted)] == []
 
 
+@page_by_page
+def test_every_link_to_a_section_leads_to_its_heading(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which links reach the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def docstrings(file: Path) -> Iterator[str]:
     """The docstrings of a Python file, of its classes and functions, and below its constants and fields."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -164,6 +179,20 @@ def test_every_sweep_of_a_study_says_what_it_asks() -> None:
     demonstrations = {"embedded", "own_data", "quickstart"}
     silent = {path.stem for path in (ROOT / "sweeps").glob("*.yaml") if not load_config(path).config.question}
     assert silent == demonstrations
+
+
+def test_the_table_of_the_readme_has_the_settings_of_the_quickstart() -> None:
+    table = (ROOT / "README.md").read_text("utf-8").split("<!-- quickstart table -->")[1]
+    trials = plan_sweep(load_config(ROOT / "sweeps/quickstart.yaml")).trials
+    shared, own = split_settings([trial.fields for trial in trials], own_declarations())
+    assert f"test examples 100, {', '.join(shared)}, scores in percent" in table
+    told = dict(re.findall(r"^ +(\w+) {2,}(?:([a-z].*?) {2,})?\d.*$", table, re.MULTILINE))
+    assert told == {trial.fields["tuning_method"]: text for trial, text in zip(trials, own, strict=True)}
+
+
+def test_every_status_is_in_the_page_on_the_results_folder() -> None:
+    (line,) = re.findall(r"^\| `status`, `error` \|.*$", (ROOT / "docs/results_folder.md").read_text("utf-8"), re.M)
+    assert {*re.findall(r"`(\w+)`", line)} == {"status", "error", *STATUSES}
 
 
 def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
