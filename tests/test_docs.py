@@ -126,26 +126,6 @@ def test_names_in_the_architecture_page_stand_in_the_code() -> None:
     assert sorted({name for name in named if name not in known} - others) == []
 
 
-def order_of_imports() -> dict[str, Any]:
-    """The contract of import-linter that has the wings and the imports against their order."""
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    return next(each for each in contracts if each["type"] == "layers")
-
-
-def test_the_wings_stand_in_the_order_in_which_they_may_import() -> None:
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    wings = re.findall(r"^\| `raypeft/(\w+)(?:\.py|/)` \|", text.split("\n## ")[1], re.MULTILINE)
-    assert [f"raypeft.{wing}" for wing in wings] == order_of_imports()["layers"]
-    there = {path.stem for path in (ROOT / "raypeft").iterdir() if path.suffix == ".py" or [*path.glob("*.py")]}
-    assert {*wings} == there - {"__init__"}
-
-
-def test_every_import_against_the_order_is_told() -> None:
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    modules = [name for line in order_of_imports()["ignore_imports"] for name in line.split(" -> ")]
-    assert [name for name in modules if f"`{name.replace('.', '/')}.py`" not in text] == []
-
-
 def test_the_search_finds_what_is_there_and_misses_what_is_not() -> None:
     assert [*named_paths("see `raypeft/sweep.py` and [the form](raypeft/data/conala.py), not x/raypeft/no.py")] == [
         "raypeft/sweep.py",
@@ -211,9 +191,19 @@ def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, mo
     assert made.document.data["datasets"] == yaml.safe_load(blocks["yaml"])["datasets"]
 
 
+def order_of_imports() -> dict[str, Any]:
+    """The contract of import-linter that has the wings, and the imports against their order."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    return next(each for each in contracts if each["type"] == "layers")
+
+
 def test_the_wings_stand_in_the_order_that_the_imports_are_held_to() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
     page = (ROOT / "docs/architecture.md").read_text("utf-8").split("## The wings")[1].split("\n## ")[0]
     told = re.findall(r"^\| `raypeft/(\w+)", page, flags=re.MULTILINE)
-    assert told == layers
+    assert told == order_of_imports()["layers"]
+
+
+def test_every_import_against_the_order_is_told() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    modules = [name for line in order_of_imports()["ignore_imports"] for name in line.split(" -> ")]
+    assert [name for name in modules if f"`{name.replace('.', '/')}.py`" not in text] == []

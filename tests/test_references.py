@@ -50,13 +50,22 @@ def test_the_page_names_exactly_the_columns_that_there_are() -> None:
         assert sorted(named) == sorted(column.name for column in columns)
 
 
-def stands_for(line: str, family: str, column: Column) -> bool:
-    """Whether the line of a family names what a member's name adds to it: its k, its level and its reading."""
-    stem = re.match(family.replace("_k", r"_(\d+)"), column.name)
-    if not stem or not all(re.search(rf"k is [\d, ]*\b{k}\b", line) for k in stem.groups()):
-        return False
-    told = ["", *re.findall(r"`(_\w+)`", line)]
-    return column.name[stem.end() :] in {level + reading for level in told for reading in told}
+def names_on(line: str) -> list[str]:
+    """The columns for which a line of the page stands: its name, with every k, level and reading that it lists."""
+    cells = line.strip("| ").split(" | ")
+    family, description = cells[0].strip("`"), cells[-1]
+    ks = re.search(r"\. k is ([\d, ]+)", description)
+    levels = re.search(r"Also for each level: ([`\w, ]+)", description)
+    readings = re.search(r"Also (`_.*)", description)
+    parts = ["", *re.findall(r"`(_\w+)`", levels[1] if levels else "")]
+    ends = ["", *re.findall(r"`(_\w+)`:", readings[1] if readings else "")]
+    stems = [re.sub("_k$", f"_{k}", family) for k in ks[1].split(", ")] if ks else [family]
+    return [stem + part + end for stem in stems for part in parts for end in ends]
+
+
+def test_every_reading_of_a_score_is_folded_into_the_line_of_its_score() -> None:
+    line = next(line for line in columns_page().splitlines() if line.startswith("| `em_at_k` |"))
+    assert [name for name in READINGS if f"`_{name}`: " not in line] == []
 
 
 def test_a_family_with_a_missing_member_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
