@@ -1,8 +1,8 @@
 """The command `raypeft sweep`, from the sweep file to the table: config -> plan -> trials -> rows -> table.
 
-    python -m raypeft.sweep quickstart
-    python -m raypeft.sweep sweeps/rq2.yaml --limit 20 defaults.num_train_epochs=1
-    python -m raypeft.sweep rq2 --dry-run
+    python -m raypeft sweep quickstart
+    python -m raypeft sweep sweeps/rq2.yaml --limit 20 defaults.num_train_epochs=1
+    python -m raypeft sweep rq2 --dry-run
 
 Exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted.
 """
@@ -186,13 +186,13 @@ def make_parser() -> argparse.ArgumentParser:
         description="Run all trials of a sweep file. Trials that already have results are not run again.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""examples:
-  python -m raypeft.sweep quickstart                        a small study on a toy model; a few minutes on a laptop
-  python -m raypeft.sweep quickstart --dry-run              list its trials without running them
-  python -m raypeft.sweep quickstart --dry-run -v           also show a prompt of each form, as the model reads it
-  python -m raypeft.sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
-  python -m raypeft.sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
-  python -m raypeft.sweep --new mine.yaml --data data.jsonl --model Qwen2.5-Coder-0.5B     a sweep for your data
-  python -m raypeft.sweep quickstart --address auto         on the Ray cluster of this machine
+  python -m raypeft sweep quickstart                        a small study on a toy model; a few minutes on a laptop
+  python -m raypeft sweep quickstart --dry-run              list its trials without running them
+  python -m raypeft sweep quickstart --dry-run -v           also show a prompt of each form, as the model reads it
+  python -m raypeft sweep conala_smollm2 --limit 20         a quick test with 20 examples of each split
+  python -m raypeft sweep quickstart grids.0.seed=[1,2,3]   override any field (values in YAML)
+  python -m raypeft sweep --new mine.yaml --data data.jsonl --model Qwen2.5-Coder-0.5B     a sweep for your data
+  python -m raypeft sweep quickstart --address auto         on the Ray cluster of this machine
 
 exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file or the command line; 130 interrupted""",
     )

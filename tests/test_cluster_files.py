@@ -213,7 +213,7 @@ def commands() -> list[str]:
     """The sweeps that the files run, as one line each."""
     job = [manifests()[1]["spec"]["entrypoint"]]
     launcher = [line for name in ("ray-aws.yaml", "ray-on-premise.yaml")
-                for line in re.findall(r'--screen "(raypeft [^"]+)"', (FOLDER / name).read_text())]  # fmt: skip
+                for line in re.findall(r'--screen "python -m (raypeft [^"]+)"', (FOLDER / name).read_text())]  # fmt: skip
     slurm = re.findall(r"python -m (raypeft\.sweep .*)", (FOLDER / "slurm.sh").read_text())
     return [*job, *launcher, *slurm]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from raypeft.__main__ import VERBS
 from raypeft.analysis.settings import split_settings
 from raypeft.data.declared.files import FORMATS
 from raypeft.methods import METHODS
@@ -144,6 +145,13 @@ def test_the_pages_and_the_help_list_the_formats_of_data_that_are_read() -> None
     assert [told for told in lists if {*re.split(", | OR | AND ", told.upper())} != read] == []
 
 
+@pytest.mark.parametrize("page", [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"], ids=lambda page: page.name)
+def test_a_page_gives_all_commands_in_one_form(page: Path) -> None:
+    text = re.sub(r"docker run (?:.*\\\n)*.*", "", page.read_text("utf-8"))  # there `raypeft` is the image
+    assert re.findall(rf"(?<!python -m )(?<![\w/.])raypeft (?:{'|'.join(VERBS)})\b", text) == []
+    assert re.findall(r"python -m raypeft[.](?:sweep|trial)\b", text) == []
+
+
 def test_every_tuning_method_is_in_the_page_on_sweeps() -> None:
     text = (ROOT / "docs/sweeps.md").read_text("utf-8")
     assert [name for name in METHODS if f"`{name}`" not in text] == []
@@ -182,7 +190,7 @@ def test_the_steps_of_the_readme_lead_from_its_data_to_a_plan(tmp_path: Path, mo
     row = json.loads(blocks["json"])
     rows = [{**row, "instruction": f"{row['instruction']} {number}"} for number in range(40)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
-    (command,) = re.findall(r"python -m raypeft.sweep (--new .*)", text)
+    (command,) = re.findall(r"python -m raypeft sweep (--new .*)", text)
     monkeypatch.chdir(tmp_path)
     assert main(command.split()) == 0
     made = load_config(Path("mine.yaml"))

@@ -44,7 +44,7 @@ def test_every_block_of_a_tutorial_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
 
 
-SWEEP = "python -m raypeft.sweep "
+SWEEP = "python -m raypeft sweep "
 
 
 def carry_out(kind: str, block: str) -> None:

@@ -38,9 +38,9 @@ SHORT = 120
 TEMPLATE = Template("""\
 # Which way to specialise ${model} is best on ${name}, at which learning rate and rank?
 #
-#   python -m raypeft.sweep ${command} --dry-run       what would run, and what the data looks like
-#   python -m raypeft.sweep ${command} --limit 20      a quick test with 20 examples of each split
-#   python -m raypeft.sweep ${command}                 the study: $count trials
+#   python -m raypeft sweep ${command} --dry-run       what would run, and what the data looks like
+#   python -m raypeft sweep ${command} --limit 20      a quick test with 20 examples of each split
+#   python -m raypeft sweep ${command}                 the study: $count trials
 #   python -m raypeft findings results/${sweep} --best      which settings to take, chosen on validation
 name: ${sweep}
 
@@ -106,7 +106,7 @@ def write_new_sweep(file: Path, data: str, model: str, asked: dict[str, str]) ->
         file.unlink()
         raise
     file.write_text(TEMPLATE.substitute(values, count=len(trials)), encoding="utf-8")
-    command = f"  python -m raypeft.sweep {values['command']}"
+    command = f"  python -m raypeft sweep {values['command']}"
     told = f"{file} is written: {len(trials)} trials. Read it, change what you like, then"
     return f"{told}\n{command} --dry-run\n{command}"
 

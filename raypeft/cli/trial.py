@@ -1,6 +1,6 @@
 """`raypeft trial`: run one trial of a sweep file in this process, without Ray.
 
-python -m raypeft.trial sweeps/quickstart.yaml --index 3
+python -m raypeft trial sweeps/quickstart.yaml --index 3
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="raypeft trial",
         description="Run one trial of a sweep file in this process, without Ray.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  python -m raypeft.trial quickstart --index 3 defaults.limit=20",
+        epilog="example:\n  python -m raypeft trial quickstart --index 3 defaults.limit=20",
     )
     parser.add_argument("sweep", help="path of a sweep file, or its name in sweeps/")
     parser.add_argument(

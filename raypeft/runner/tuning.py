@@ -265,7 +265,7 @@ class Watcher(tune.Callback):
                     f"only slow, raise stall_minutes)")  # fmt: skip
         return (
             "the trial's process died before it could record anything; most often the machine ran out of "
-            "memory (to see why, run it alone: python -m raypeft.trial SWEEP --index N)"
+            "memory (to see why, run it alone: python -m raypeft trial SWEEP --index N)"
         )
 
     def _tell(self, trial_id: str, event: Event) -> None:

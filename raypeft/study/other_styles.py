@@ -28,7 +28,7 @@ STYLES = (
          "learning_rate: [1.0e-4, 3.0e-4]}]",
          "method: random or bayes   ->   search: random or optuna, num_samples: 24, parameters as they are, "
          "grids: [{tuning_method: lora}]",
-         "program, command   ->   (none: python -m raypeft.sweep FILE)"),
+         "program, command   ->   (none: python -m raypeft sweep FILE)"),
     ),
     Style(
         "a configuration of axolotl",
