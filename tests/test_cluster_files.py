@@ -212,8 +212,8 @@ def test_all_nodes_of_rays_launcher_have_one_token_and_send_it(name: str, tmp_pa
 def commands() -> list[str]:
     """The sweeps that the files run, as one line each."""
     job = [manifests()[1]["spec"]["entrypoint"]]
-    launcher = [line for name in ("ray-aws.yaml", "ray-on-premise.yaml")
-                for line in re.findall(r'--screen "python -m (raypeft [^"]+)"', (FOLDER / name).read_text())]  # fmt: skip
+    launchers = "\n".join((FOLDER / name).read_text() for name in ("ray-aws.yaml", "ray-on-premise.yaml"))
+    launcher = re.findall(r'--screen "python -m (raypeft [^"]+)"', launchers)
     slurm = re.findall(r"python -m (raypeft\.sweep .*)", (FOLDER / "slurm.sh").read_text())
     return [*job, *launcher, *slurm]
 

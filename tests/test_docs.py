@@ -98,6 +98,11 @@ def test_every_file_and_module_that_a_docstring_names_exists(tree: str) -> None:
     assert [dotted for dotted in sorted(modules) if not exists(dotted)] == []
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"](docs/{page.name})" not in text] == []
+
+
 @page_by_page
 def test_every_link_to_a_section_leads_to_its_heading(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", page.read_text("utf-8"))
