@@ -47,14 +47,11 @@ class Nodes:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = str(free.getsockname()[1])
         away = {"RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
-        path = f"{home / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {name: value for name, value in os.environ.items() if name not in away}
         self.environment = kept | {"HOME": str(home), "RAY_TMPDIR": str(home), "PYTHONPATH": str(ROOT), "PATH": path}
         self.exported: dict[str, dict[str, str]] = {}
         self.shared = home / "shared"
-        (home / "bin").mkdir()  # `raypeft` of this checkout, which need not be installed
-        (home / "bin" / "raypeft").write_text(f'#!/bin/sh\nexec {sys.executable} -m raypeft "$@"\n')
-        (home / "bin" / "raypeft").chmod(0o755)
 
     def run(self, node: str, command: str) -> str:
         """What the command says. Fails where it does."""
