@@ -180,6 +180,9 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
         tune_trials(run, trials, observers, stop, fleet, session.pulse)
 
 
+DATA = "your data: a file, a folder, a URL or hf://owner/name (JSONL, JSON, CSV, TSV or Parquet)"
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="raypeft sweep",
@@ -230,11 +233,7 @@ exit codes: 0 all trials ok; 1 some trials failed; 2 mistake in the sweep file o
     )
     new = parser.add_argument_group("a new sweep file for your own data")
     new.add_argument("--new", action="store_true", help="write the sweep file instead of running it")
-    new.add_argument(
-        "--data",
-        metavar="DATA",
-        help="with --new: your data: a file, a folder, a URL or hf://owner/name (JSONL, JSON, CSV, TSV or Parquet)",
-    )
+    new.add_argument("--data", metavar="DATA", help=f"with --new: {DATA}")
     new.add_argument("--model", metavar="NAME", help="with --new: a model of the table, a hub id or a folder")
     for name in ("prompt", "answer", "messages"):
         new.add_argument(
