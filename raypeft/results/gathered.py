@@ -87,9 +87,7 @@ def gathered(store: ResultStore, table: str) -> Gathered | None:
     fresh = {stamp: info for stamp, info in wanted.items() if stamp not in known}
     if not fresh and known <= wanted.keys():
         return Gathered(store, table, kept if kept is not None else _nothing())
-    parts = (
-        [] if kept is None else [kept.filter(pa.array([stamp in wanted for stamp in kept.column(FROM).to_pylist()]))]
-    )
+    parts = [] if kept is None else [_still_there(kept, wanted)]
     made = list(_read_anew(store, table, fresh))
     whole = _in_order(joined([*parts, *(found for _, found in made)]), list(wanted)) if parts or made else _nothing()
     without_rows = (empty & wanted.keys()) | {stamp for stamp, found in made if stamp and not len(found)}
@@ -99,6 +97,7 @@ def gathered(store: ResultStore, table: str) -> Gathered | None:
 
 
 def _still_there(kept: pa.Table, wanted: Mapping[str, Any]) -> pa.Table:
+    """The rows whose file there still is."""
     return kept.filter(pa.array([stamp in wanted for stamp in kept.column(FROM).to_pylist()], pa.bool_()))
 
 

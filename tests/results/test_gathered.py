@@ -157,6 +157,14 @@ def test_files_without_rows_are_not_read_again(store: ResultStore, monkeypatch: 
     assert store.read_rows("evals") == [] and read == ["evals"]
 
 
+def test_a_trial_with_rows_is_read_beside_files_that_all_have_none(store: ResultStore) -> None:
+    for name in "abcd":
+        store.write_rows("evals", name, [])
+    assert store.read_rows("evals") == []
+    store.write_rows("evals", "e", [{"id": "e", "step": 1}])
+    assert [row["step"] for row in store.read_rows("evals")] == [1]
+
+
 def test_the_rows_of_one_trial_are_found_among_all(store: ResultStore) -> None:
     for name in ("b", "a", "c"):
         store.write_rows("evals", name, [{"id": name, "step": step} for step in (2, 1)])
