@@ -12,12 +12,12 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 from raypeft.records import Column
 
@@ -54,6 +54,7 @@ AMPERE = (8, 0)
 """The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, Warp Matrix Functions)."""
 
 _granted: float | None = None
+Done = TypeVar("Done")
 
 
 def has_gpu() -> bool:
@@ -238,6 +239,18 @@ def free_memory() -> None:
     with suppress(RuntimeError):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def within_memory(work: Callable[[], Done], is_last: bool) -> Done | None:
+    """What `work` returns; None where the GPU's memory ran out, which is then given back. Raises torch's error instead
+    where `is_last`: nothing smaller is left to try."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if is_last or not is_out_of_memory(error):
+            raise
+    free_memory()  # here the exception holds no tensors any more
+    return None
 
 
 def is_broken() -> bool:

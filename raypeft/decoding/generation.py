@@ -14,13 +14,14 @@ shots of ICL) are computed once a call. An encoder-decoder reads a prompt once i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from raypeft import events
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Decoder, Search
 from raypeft.events import Listener, Stage
-from raypeft.gpu import free_memory, is_out_of_memory
+from raypeft.gpu import within_memory
 from raypeft.records import Candidate, Prompt
 
 __all__ = ["Keep", "Search", "batches", "decoding_order", "generate"]
@@ -77,17 +78,12 @@ def batches(
     batch_size = 1 if search.path == "alone" else search.batch_size
     while done < len(order):
         batch = order[done : done + batch_size]
-        found: list[list[Candidate]] | None = None
-        try:
-            found = decoder.decode([prompts[index] for index in batch])
-        except RuntimeError as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-        if found is None:  # the exception holds no tensors any more
+        asked = [prompts[index] for index in batch]
+        found = within_memory(partial(decoder.decode, asked), is_last=batch_size == 1)
+        if found is None:
             batch_size //= 2
-            free_memory()
             continue
-        _check_numbers(decoder, [prompts[index] for index in batch])
+        _check_numbers(decoder, asked)
         yield batch, found
         done += len(batch)
 

@@ -8,12 +8,13 @@ The vocabulary's logits are computed only where some example of the batch has an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from raypeft.gpu import free_memory, half, is_out_of_memory
+from raypeft.gpu import half, within_memory
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED, collate_for
@@ -49,15 +50,11 @@ def example_losses(
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     found = [(0.0, 0)] * len(prompts)
     while order:
-        places, losses = order[:batch_size], None
-        try:
-            losses = _losses(model, collate_for(model, [prompts[place] for place in places], pad_token_id))
-        except RuntimeError as error:
-            if batch_size == 1 or not is_out_of_memory(error):
-                raise
-        if losses is None:  # the exception holds no tensors any more
+        places = order[:batch_size]
+        batch = [prompts[place] for place in places]
+        losses = within_memory(partial(_losses, model, batch, pad_token_id), is_last=batch_size == 1)
+        if losses is None:
             batch_size //= 2
-            free_memory()
             continue
         order = order[len(places) :]
         for place, loss in zip(places, losses, strict=True):
@@ -65,9 +62,9 @@ def example_losses(
     return found
 
 
-def _losses(model: Any, batch: dict[str, torch.Tensor]) -> list[float]:
+def _losses(model: Any, batch: Sequence[Prompt], pad_token_id: int) -> list[float]:
     """The sum of the answer tokens' losses of each example of a batch, in nats."""
-    logits, targets = answer_logits(model, batch)
+    logits, targets = answer_logits(model, collate_for(model, batch, pad_token_id))
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     return losses.view(targets.shape).sum(dim=1).tolist()
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from raypeft.gpu import forget_peak, free_memory, is_out_of_memory
+from raypeft.gpu import forget_peak, is_out_of_memory, within_memory
 from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
@@ -63,19 +64,16 @@ def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
     state = int(OPTIMIZERS[recipe.method.optim].state_bytes * trained)
     while True:
         size = recipe.micro_batch_size or recipe.method.per_device_train_batch_size
-        try:
-            _one_pass(model, longest[:size], recipe, state)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or (smaller := _smaller(recipe, size)) is None:
-                raise
-            recipe = smaller
-        else:
+        smaller = _smaller(recipe, size)
+        one_pass = partial(_one_pass, model, longest[:size], recipe, state)
+        if within_memory(one_pass, is_last=smaller is None) or smaller is None:
             return recipe
-        free_memory()  # here the exception holds no tensors any more
+        recipe = smaller
         forget_peak()
 
 
-def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> None:
+def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> bool:
+    """Try a pass. True: it fits."""
     model.train()
     held = torch.empty(state, dtype=torch.uint8, device=model.device)
     try:
@@ -84,6 +82,7 @@ def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -
     finally:
         model.zero_grad()
         del held
+    return True
 
 
 def _smaller(recipe: Recipe, size: int) -> Recipe | None:

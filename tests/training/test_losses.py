@@ -11,11 +11,11 @@ def running_out(monkeypatch: pytest.MonkeyPatch, above: int) -> list[int]:
     """A GPU whose memory runs out in batches of more examples; returns the sizes that are tried."""
     tried, own = [], losses._losses
 
-    def _losses(model, batch):
-        tried.append(len(batch["labels"]))
+    def _losses(model, batch, pad_token_id):
+        tried.append(len(batch))
         if tried[-1] > above:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return own(model, batch)
+        return own(model, batch, pad_token_id)
 
     monkeypatch.setattr(losses, "_losses", _losses)
     return tried
