@@ -24,6 +24,11 @@ LAST = ".last.pt"
 """Ending of what `keep_checkpoints: last` leaves of a finished trial. No trial goes on from it."""
 
 
+def folder_of(name: str) -> str:
+    """The folder of the checkpoints of a trial, or of a training that trials share, in the store."""
+    return f"checkpoints/{name}"
+
+
 def drop_temporaries(store: ResultStore) -> None:
     """Remove what killed processes have left half-written. What cannot be removed stays."""
     for folder in (TEMPORARY, *(f"{RUNNING}/{trial}/{TEMPORARY}" for trial in unpublished(store))):

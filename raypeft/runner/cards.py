@@ -9,6 +9,7 @@ import ray
 from ray import tune
 
 from raypeft.gpu import GIB, ask_driver
+from raypeft.runner.share import named_cards
 from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
 
@@ -153,7 +154,7 @@ def nvidia_smi(visible: str | None = None) -> list[float]:
     """
     cards = [line.split(", ") for line in ask_driver("index,uuid,memory.total")]
     if visible is not None:
-        names = [name.strip() for name in visible.split(",")]
-        cards = [each for each in cards if each[0] in names or any(name and each[1].startswith(name) for name in names)]
+        names = named_cards(visible)
+        cards = [each for each in cards if each[0] in names or each[1].startswith(tuple(names))]
     sizes = [each[-1].strip() for each in cards]
     return [float(size) * 2**20 / GIB for size in sizes if size.replace(".", "").isdigit()]

@@ -26,13 +26,14 @@ import ray
 
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.data.declared.mix import MixedData
-from raypeft.mistakes import some
+from raypeft.mistakes import number_of, some
 from raypeft.models.table import MODELS
 from raypeft.results.files import Folder
 from raypeft.runner.cards import Fleet, Needs, check_gpu_is_there, nvidia_smi, with_small_cards
 from raypeft.runner.code import PACKAGE, code_digest
 from raypeft.runner.pulse import RayLost
 from raypeft.runner.run import SweepRun
+from raypeft.runner.share import VISIBLE
 from raypeft.secrets import hidden_in_message, without_password
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
@@ -123,7 +124,7 @@ def fleet_of(run: SweepRun, trials: Sequence[Trial], ray_is_ours: bool) -> Itera
     """
     if ray_is_ours:
         # Of other nodes, only Ray knows which cards it was given.
-        cards_gb = nvidia_smi(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        cards_gb = nvidia_smi(os.environ.get(VISIBLE))
         fleet = Fleet([node["Resources"] for node in _alive()], cards_gb)
         check_gpu_is_there(run.resources, fleet)
         yield fleet
@@ -236,4 +237,4 @@ def _name(node: dict[str, Any]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     each = list(names)
-    return f"{len(each)} node{'s' if len(each) > 1 else ''}: {some(each)}"
+    return f"{number_of(len(each), 'node')}: {some(each)}"

@@ -47,13 +47,17 @@ class Machine:
     """How many of the machine's cards these are, at most 1: a command takes as large a part of the cores."""
 
 
+def named_cards(visible: str) -> list[str]:
+    """The cards that a value of CUDA_VISIBLE_DEVICES names: CUDA stops at the first name that is none."""
+    return list(takewhile(lambda name: name and name not in ("-1", "NoDevFiles"), map(str.strip, visible.split(","))))
+
+
 def this_machine(use_gpu: bool | None) -> Machine:
     """What this process may use, with the cards if they are wanted."""
     allowed = sorted(os.sched_getaffinity(0))
     cores = allowed[: max(1, int(get_num_cpus(True)))]  # a container may have the time of fewer cores than it sees
     driver = [line.strip() for line in ask_driver("uuid")] if use_gpu is not False else []
-    names = os.environ.get(VISIBLE, ",".join(map(str, range(len(driver))))).split(",")
-    seen = list(takewhile(lambda name: name and name not in ("-1", "NoDevFiles"), map(str.strip, names)))
+    seen = named_cards(os.environ.get(VISIBLE, ",".join(map(str, range(len(driver))))))
     if not driver or not seen:
         return Machine(cores)
     known = dict(zip(map(str, range(len(driver))), driver, strict=True))

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from raypeft.mistakes import number_of
+
 Place = tuple[str | int, ...]
 """The place of a value in the file: keys and list positions from the top, e.g. `("grids", 0, "model")`."""
 
@@ -21,7 +23,7 @@ class ConfigError(Exception):
 
     def __init__(self, source: str, problems: Iterable[str]) -> None:
         self.problems = list(dict.fromkeys(problems))
-        count = "1 error" if len(self.problems) == 1 else f"{len(self.problems)} errors"
+        count = number_of(len(self.problems), "error")
         super().__init__("\n".join([f"{source} has {count}:", *(f"  {problem}" for problem in self.problems)]))
 
 

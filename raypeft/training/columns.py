@@ -1,5 +1,8 @@
 """What training puts into the results: the row's columns, and the table of its evaluations. No torch here."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from raypeft.metrics.metric import Score
 from raypeft.records import Column
 
@@ -48,3 +51,8 @@ EVALUATIONS = (
     Column("seconds", float, "Time since the start of training, including evaluations", "seconds"),
 )
 """The table `evals`: the fields of `raypeft.events.Evaluated`."""
+
+
+def seconds_taken_over(row: Mapping[str, Any]) -> float:
+    """How much of a trial's `total_seconds` is the training of another one that it took over."""
+    return float(row["train_seconds"] + row["eval_seconds"]) if row.get("trained_by") else 0.0

@@ -21,7 +21,7 @@ import raypeft
 from raypeft.events import Noted
 from raypeft.models.loading import Base
 from raypeft.records import Prompt
-from raypeft.results.leftovers import LAST
+from raypeft.results.leftovers import LAST, folder_of
 from raypeft.results.statuses import STATUSES, is_settled
 from raypeft.results.store import ResultStore
 from raypeft.study.trainings import training_fields
@@ -50,11 +50,6 @@ class StoredCheckpoint:
 
     def writing(self) -> AbstractContextManager[Any]:
         return self.store.writing(self.name)
-
-
-def folder_of(trial_id: str) -> str:
-    """The folder of a trial's checkpoints in the store."""
-    return f"checkpoints/{trial_id}"
 
 
 def training_checkpoints(

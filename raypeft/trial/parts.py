@@ -19,10 +19,11 @@ from itertools import count
 from typing import Any
 
 from raypeft.records import Candidate, Prompt
+from raypeft.results.leftovers import folder_of
 from raypeft.results.store import ResultStore
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import TestResult
-from raypeft.trial.checkpoints import code_hash, folder_of
+from raypeft.trial.checkpoints import code_hash
 
 DECODING = "decoding.json"
 """Says beside the stored parts what they were decoded by."""

@@ -29,6 +29,7 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.secrets import hidden_in_message
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
+from raypeft.training.columns import seconds_taken_over
 from raypeft.trial import examples
 from raypeft.trial.answer import (
     answer,
@@ -74,8 +75,8 @@ def run_and_record(context: TrialContext) -> Row:
         print_traceback()  # to the process's log; the row has the message
         row |= failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
-    taken_over = row["train_seconds"] + row["eval_seconds"] if row.get("trained_by") else 0.0
-    row |= {"total_seconds": time.perf_counter() - started + taken_over, **context.meter.columns()}
+    seconds = time.perf_counter() - started + seconds_taken_over(row)
+    row |= {"total_seconds": seconds, **context.meter.columns()}
     row = record(context, row)
     drop_checkpoints(context, row)
     # Only now: while an exception is handled, its traceback holds the frames that hold the tensors.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from raypeft.results.attempts import standing_row, version
 from raypeft.results.leases import leased
+from raypeft.results.leftovers import folder_of
 from raypeft.results.statuses import is_settled
 from raypeft.results.store import ResultStore
 from raypeft.stopping import Stop
@@ -40,7 +41,7 @@ class SharedTraining:
     @property
     def folder(self) -> str:
         """Where the training is saved."""
-        return f"checkpoints/{self.id}"
+        return folder_of(self.id)
 
     @property
     def is_awaited(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypeft.analysis.report.study import Study
+from raypeft.training.columns import seconds_taken_over
 
 COLUMNS = (
     ("raypeft", "raypeft_version"), ("commit", "git_commit"), ("uncommitted changes", "git_dirty"),
@@ -48,5 +49,4 @@ def provenance(study: Study) -> Provenance:
 
 def spent(row: Mapping[str, Any]) -> float:
     """The seconds that a trial itself ran. A training that it took over is the time of another trial."""
-    taken_over = row["train_seconds"] + row["eval_seconds"] if row.get("trained_by") else 0.0
-    return float(row["total_seconds"] - taken_over)
+    return float(row["total_seconds"]) - seconds_taken_over(row)
