@@ -33,6 +33,8 @@ from raypeft.gpu import ask_driver
 PREFIX = "\0raypeft/"
 POLL = 1.0
 """Seconds between two looks at whether something is free."""
+SETTLES = 0.2
+"""Seconds after which more must have come free, or what is free now is all."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
@@ -85,7 +87,7 @@ def share_of_machine(
             time.sleep(POLL)
             check()
         cores, cards = len(taken.cores), len(taken.cards)
-        if cores < most_cores(machine) or cards < len(machine.cards):
+        if not _is_all(taken, machine):
             of_cards = f" and {cards} of {len(machine.cards)} GPUs" if cards else ""
             say(f"{holder(machine)} has the rest of this machine: this command takes {cores} of {len(machine.cores)} "
                 f"cores{of_cards}")  # fmt: skip
@@ -98,15 +100,30 @@ def take(machine: Machine, held: ExitStack) -> Machine | None:
     with ExitStack() as trying, ExitStack() as choosing:
         if not _held("choosing", choosing):
             return None  # another command chooses just now
-        cards = [card for card in machine.cards if _held(f"card/{card[1]}", trying)]
-        cores: list[int] = []
-        for core in machine.cores:
-            if len(cores) < most_cores(machine) and _held(f"core/{core}", trying):
-                cores.append(core)
-        if not cores or bool(machine.cards) > bool(cards):
+        taken, before = Machine([]), -1
+        while before < (now := len(taken.cards) + len(taken.cores)) and not _is_all(taken, machine):
+            # The kernel takes the names of a process that ends from it one by one: what is free now may be its first.
+            if now:
+                time.sleep(SETTLES)
+            taken, before = _more_of(machine, taken, trying), now
+        if not taken.cores or bool(machine.cards) > bool(taken.cards):
             return None
         held.push(trying.pop_all())
-        return Machine(cores, cards)
+        return taken
+
+
+def _more_of(machine: Machine, taken: Machine, held: ExitStack) -> Machine:
+    """What is taken of a machine, with what else is free now."""
+    cards = [card for card in machine.cards if card in taken.cards or _held(f"card/{card[1]}", held)]
+    cores = list(taken.cores)
+    for core in machine.cores:
+        if len(cores) < most_cores(machine) and core not in taken.cores and _held(f"core/{core}", held):
+            cores.append(core)
+    return Machine(sorted(cores), cards)
+
+
+def _is_all(taken: Machine, machine: Machine) -> bool:
+    return len(taken.cores) == most_cores(machine) and len(taken.cards) == len(machine.cards)
 
 
 def most_cores(machine: Machine) -> int:

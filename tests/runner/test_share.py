@@ -65,6 +65,23 @@ def test_a_command_waits_for_another_one_with_a_line_that_names_it_and_begins_wh
     assert "--address local" in line
 
 
+def test_a_command_waits_for_all_names_of_a_process_that_ends_since_the_kernel_takes_them_one_by_one(of_four):
+    with ExitStack() as first:
+        ends = [ExitStack() for _ in range(4)]
+        for core, end in enumerate(ends):
+            first.push(end)
+            assert share._held(f"core/{core}", end)
+
+        def end_slowly():
+            for end in ends:
+                end.close()
+                time.sleep(share.SETTLES / 4)
+
+        threading.Timer(0.1, end_slowly).start()
+        with share_of_machine(None, lambda line: None, lambda: None) as options:
+            assert options == {"num_cpus": 4}
+
+
 def test_the_waiting_ends_when_the_command_is_told_to_stop(of_four, other):
     looks = iter([None, None, KeyboardInterrupt])
 
