@@ -14,6 +14,7 @@ Only for models written against Transformers' attention interface; `supports` te
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class Seen:
         self.places = (torch.arange(length, device=prompt_mask.device) + shift).clamp(max=length - 1)[:, None, None, :]
         self.known: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
         """The masks of this step, one for each kind of layer, and what was made of them."""
+
+    def of(self, examples: torch.Tensor) -> Seen:
+        """The same of some examples alone."""
+        some = copy.copy(self)
+        some.padding, some.places, some.known = self.padding[examples], self.places[examples], []
+        return some
 
     def hidden(self, mask: torch.Tensor | None, beams: int, length: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What each example must not see of its prompt, (examples, 1, 1, prompt length), and each row of the `length`
@@ -113,22 +120,38 @@ class BeamLayer(DynamicLayer):
         self.generated_keys = self.generated_keys.index_select(0, beam_idx)
         self.generated_values = self.generated_values.index_select(0, beam_idx)
 
+    def narrow(self, rows: torch.Tensor, examples: torch.Tensor, seen: Seen) -> None:
+        """Keep some rows and the prompts of their examples."""
+        self.reorder_cache(rows)
+        self.batch_select_indices(examples)
+        self.seen = seen
+
+
+class BeamCache(Cache):
+    """The cache of all layers."""
+
+    def __init__(self) -> None:
+        super().__init__(layer_class_to_replicate=BeamLayer)
+
+    def fork(self, prompt_mask: torch.Tensor) -> None:
+        """Turn a cache of prompts into a cache of beams; `prompt_mask` is (examples, prompt length)."""
+        seen = Seen(prompt_mask.bool())
+        for layer in self.layers:
+            layer.fork(seen)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows: as many of each example that stays."""
+        first = self.layers[0]
+        examples = (indices // (len(first.generated_keys) // len(first.keys))).unique_consecutive()
+        seen = first.seen.of(examples)
+        for layer in self.layers:
+            layer.narrow(indices, examples, seen)
+
 
 def supports(model: Any) -> bool:
     """Whether `model` (not a PEFT wrapper) calls attention through the interface, in every layer."""
     layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     return bool(getattr(model, "_supports_attention_backend", False)) and layer_types <= ATTENTION
-
-
-def new_cache() -> Cache:
-    return Cache(layer_class_to_replicate=BeamLayer)
-
-
-def fork(cache: Cache, prompt_mask: torch.Tensor) -> None:
-    """Turn a cache of prompts into a cache of beams; `prompt_mask` is (examples, prompt length)."""
-    seen = Seen(prompt_mask.bool())
-    for layer in cache.layers:
-        layer.fork(seen)
 
 
 @contextmanager

@@ -138,7 +138,7 @@ class SharedDecoder(CachedDecoder):
     """
 
     def new_cache(self) -> Cache:
-        return beam_attention.new_cache()
+        return beam_attention.BeamCache()
 
     @torch.inference_mode()
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
@@ -156,7 +156,8 @@ class SharedDecoder(CachedDecoder):
 
     def _step(self, cache: Cache, read_mask: torch.Tensor) -> AbstractContextManager[None]:
         """Turn the cache of prompts into one of beams; what must hold while they are decoded."""
-        beam_attention.fork(cache, read_mask)
+        assert isinstance(cache, beam_attention.BeamCache)
+        cache.fork(read_mask)
         return nullcontext()
 
 

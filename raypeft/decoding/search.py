@@ -14,7 +14,8 @@ import torch
 from transformers import Cache, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from raypeft.decoding.older_search import OlderSearch, Version, counted
-from raypeft.decoding.sampling import KeyedPicks, noise
+from raypeft.decoding.row_search import RowSearch
+from raypeft.decoding.sampling import Picker, noise
 from raypeft.decoding.stopping import BeamScores, Ends, Opening
 from raypeft.records import Candidate, Prompt
 
@@ -76,7 +77,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.listener: BeamScores | KeyedPicks | OlderSearch | None = None
+        self.listener: BeamScores | RowSearch | OlderSearch | None = None
         """Of the batch that was decoded last."""
         self.nan_step: int | None = None
         """The first step of that batch, from 1, at which the model's scores were NaN. None: they were numbers."""
@@ -98,13 +99,13 @@ class Decoder:
         settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
         if search.end_ids is not None:
             settings["eos_token_id"] = [*search.end_ids]
-        listener: BeamScores | KeyedPicks | OlderSearch
+        listener: BeamScores | RowSearch | OlderSearch
         criteria: list[StoppingCriteria] = []
         if search.do_sample or search.num_beams == 1:
-            # Greedy search over scores of which only the picked token's is finite.
             if search.do_sample:
                 inputs = {name: each.repeat_interleave(search.rows, dim=0) for name, each in inputs.items()}
-            listener = KeyedPicks(_uniforms(prompts, search), search.temperature, search.top_p, search.top_k)
+            pick = Picker(_uniforms(prompts, search), search.temperature, search.top_p, search.top_k)
+            listener = settings["custom_generate"] = RowSearch(pick, search.rows)
             criteria = self.ends.criteria(start)
         else:
             settings |= {"num_beams": search.num_beams, "num_return_sequences": search.num_return_sequences}
@@ -120,18 +121,18 @@ class Decoder:
             **inputs,
             **cache,
             **settings,
-            logits_processor=LogitsProcessorList([] if isinstance(listener, OlderSearch) else [listener]),
+            logits_processor=LogitsProcessorList([listener] if isinstance(listener, BeamScores) else []),
             stopping_criteria=StoppingCriteriaList(criteria),
         )
         self.listener, self.nan_step = listener, listener.nan_step()
         if isinstance(listener, OlderSearch):
             answers = [tokens for beams in listener.found for tokens in beams]
         else:
-            answers = generated[:, start:].tolist()
+            answers = listener.found if isinstance(listener, RowSearch) else generated[:, start:].tolist()
         return list(self._candidates(prompts, answers, listener))
 
     def _candidates(
-        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | KeyedPicks | OlderSearch
+        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | RowSearch | OlderSearch
     ) -> Iterator[list[Candidate]]:
         """`answers` are the generated tokens, those of an example one after the other."""
         count = self.search.num_return_sequences
@@ -140,7 +141,7 @@ class Decoder:
             for rank in range(count):
                 row = example * count + rank
                 tokens, text, reason = self.ends.cut(answers[row], self.continued(prompt))
-                log_probability = listener.sum_of(row if isinstance(listener, KeyedPicks) else example, tokens)
+                log_probability = listener.sum_of(row if isinstance(listener, RowSearch) else example, tokens)
                 text = prompt.prefilled + text
                 candidates.append(Candidate(prompt.example.id, rank, text, len(tokens), reason, log_probability))
             yield candidates

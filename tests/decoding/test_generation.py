@@ -12,7 +12,7 @@ from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
 from raypeft.decoding.decoders import common_prefix
 from raypeft.decoding.generation import Search, generate
-from raypeft.decoding.sampling import KeyedPicks
+from raypeft.decoding.row_search import RowSearch
 from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
@@ -266,9 +266,10 @@ def test_an_indented_body_keeps_its_indentation_with_a_tokenizer_like_llamas(bas
     tokenizer = metaspace_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
     head, whole = (tokenizer(each)["input_ids"] for each in ("def f(x):\n", "def f(x):\n    return x"))
-    said = torch.tensor([[*head, *whole[len(head) :], tokenizer.eos_token_id]])
-    monkeypatch.setattr(base.model, "generate", lambda **_: said)
-    monkeypatch.setattr(KeyedPicks, "sum_of", lambda *_: 0.0)
+    said = [*whole[len(head) :], tokenizer.eos_token_id]
+    monkeypatch.setattr(base.model, "generate", lambda **_: None)
+    for name, value in {"found": [said], "nan_step": lambda _: None, "sum_of": lambda *_: 0.0}.items():
+        monkeypatch.setattr(RowSearch, name, value)
     prompt = Prompt(Example("q", "a", "b"), head, [], prefilled=prefilled)
     ((found,),) = generate(base.model, tokenizer, [prompt], Search(max_new_tokens=20, decode_alone=alone))
     assert found.text == text

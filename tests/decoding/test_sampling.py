@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from raypeft.decoding.sampling import KeyedPicks, noise
+from raypeft.decoding.sampling import Picker, noise
 
 PROBABILITIES = torch.tensor([0.5, 0.3, 0.15, 0.05])
 
 
 def picks(uniforms, **settings):
     """The tokens that these uniform numbers pick from PROBABILITIES, one row each."""
-    sampler = KeyedPicks(np.array(uniforms)[:, None], **settings)
-    scores = PROBABILITIES.log().repeat(len(uniforms), 1)
-    return sampler(torch.zeros(len(uniforms), 1, dtype=torch.long), scores).argmax(dim=-1).tolist()
+    count = len(uniforms)
+    pick = Picker(np.array(uniforms)[:, None], **settings)
+    ids, scores = torch.zeros(count, 1, dtype=torch.long), PROBABILITIES.log().repeat(count, 1)
+    return pick(ids, scores, torch.arange(count), 0).tolist()
 
 
 def test_the_same_candidate_has_the_same_noise_and_any_other_has_another():
@@ -45,30 +46,13 @@ def test_a_low_temperature_makes_the_likeliest_token_nearly_certain():
 
 
 def test_without_noise_the_likeliest_token_is_taken():
-    sampler = KeyedPicks(None)
-    assert sampler(torch.zeros(1, 1, dtype=torch.long), PROBABILITIES.log()[None]).argmax().item() == 0
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    assert Picker(None)(ids, PROBABILITIES.log()[None], torch.tensor([0]), 0).tolist() == [0]
 
 
-def test_the_sum_is_of_the_models_own_log_probabilities_up_to_the_end():
-    sampler = KeyedPicks(np.array([[0.6, 0.1, 0.9]]), temperature=0.5, top_p=0.99)
-    for _ in range(3):
-        sampler(torch.zeros(1, 1, dtype=torch.long), PROBABILITIES.log()[None])
-    first_two = sampler.sum_of(0, [1, 0])
-    assert first_two == pytest.approx(float(PROBABILITIES[[0, 0]].log().sum()), abs=1e-5)
-
-
-def test_what_was_sampled_is_fetched_once_and_not_token_by_token(monkeypatch):
-    rows, tokens = 4, 6
-    sampler = KeyedPicks(np.random.default_rng(0).random((rows, tokens)))
-    for _ in range(tokens):
-        sampler(torch.zeros(rows, 1, dtype=torch.long), PROBABILITIES.log().repeat(rows, 1))
-    fetched = []
-    for name in ("item", "tolist", "__float__", "__int__"):
-        own = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, own=own, name=name: fetched.append(name) or own(self))
-    for row in range(rows):
-        sampler.sum_of(row, [0] * tokens)
-    assert fetched == ["tolist"]
+def test_a_row_has_its_own_noise_also_where_others_are_left_out():
+    pick = Picker(np.array([[0.1, 0.1], [0.1, 0.6], [0.1, 0.9]]))
+    assert pick(torch.zeros(2, 1), PROBABILITIES.log().repeat(2, 1), torch.tensor([1, 2]), 1).tolist() == [1, 2]
 
 
 def test_top_k_leaves_out_all_but_the_likeliest_tokens():
