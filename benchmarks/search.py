@@ -33,7 +33,7 @@ BASE = {"model": "toy", "dataset": "toy", "decode": False, "num_train_epochs": 3
 WAYS = {
     "random": {"search": "random", "num_samples": 16},
     "optuna": {"search": "optuna", "num_samples": 16},
-    "optuna + asha": {"search": "optuna", "num_samples": 24, "scheduler": "asha"},
+    "optuna + asha": {"search": "optuna", "num_samples": 22, "scheduler": "asha"},
 }
 SEARCHED = ("learning_rate", "lora_r", "lora_alpha")
 
