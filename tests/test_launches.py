@@ -59,8 +59,7 @@ def tuned(folder: str, name: str) -> Iterator[tuple[Any, Base, list[Prompt]]]:
 def test_a_training_step_launches_few_kernels(folder: str, name: str, most: int) -> None:
     with tuned(folder, name) as (model, base, prompts):
         model.train()
-        trained = [each for each in model.parameters() if each.requires_grad]
-        optimizer, _ = make_optimizer(trained, METHODS[name](), 10)
+        optimizer, _ = make_optimizer(model, METHODS[name](), 10)
 
         def collate(batch: Any) -> dict[str, torch.Tensor]:
             return collate_packed(batch, base.tokenizer.pad_token_id, model.device)

@@ -44,7 +44,7 @@ def simulate_bar(bar, options):
     row = {"bar": bar.name, "status": "ok", **origin_columns()}
     with fake, still, trial.method.applied(base) as model, checkpointing(model, plan.gradient_checkpointing):
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer, _ = make_optimizer(trainable, trial.method, 8)
+        optimizer, _ = make_optimizer(model, trial.method, 8)
         fake_step(model, trainable, optimizer, plan.micro_batch_size)
         for rules, context in (("cpu", nullcontext()), ("cuda", CudaAutocast())):
             storages = Storages(held_tensors(model, optimizer))

@@ -28,7 +28,9 @@ MOST = 1 << 22
 class StackedAdafactor(torch.optim.Optimizer):
     """Adafactor with a fixed learning rate. The state of a stack is kept under its first parameter."""
 
-    def __init__(self, params: Iterable[Parameter], lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Iterable[Parameter] | Iterable[dict[str, Any]], lr: float, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
         self.stacks: dict[int, list[list[Parameter]]] = {}
         """Number of the parameter group -> its stacks."""

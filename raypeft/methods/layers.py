@@ -29,6 +29,8 @@ from raypeft.models.folders import safetensors_shapes
 from raypeft.models.table import ModelFamily, Weights
 
 if TYPE_CHECKING:
+    from torch.nn import Parameter
+
     from raypeft.models.loading import Base
 
 
@@ -110,8 +112,8 @@ class LayerAdapter(Adapter):
 class Lora(LayerAdapter):
     """LoRA: low-rank adaptation (Hu et al., arXiv 2106.09685), by default of the query, key and value projections.
 
-    Its variants have PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), and initialisation
-    from the base model's weights by PiSSA (2404.02948) or OLoRA (2406.01775).
+    Its variants have PEFT's names: DoRA (arXiv 2402.09353), rank-stabilised scaling (2312.03732), LoRA+ (2402.12354),
+    and initialisation from the base model's weights by PiSSA (2404.02948) or OLoRA (2406.01775).
     """
 
     activations: ClassVar[Activations] = "lora"
@@ -123,6 +125,9 @@ class Lora(LayerAdapter):
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="Dropout probability on the adapter's input")
     use_dora: bool = Field(False, description="DoRA: train the magnitude and the direction of the weights separately")
     use_rslora: bool = Field(False, description="Rank-stabilised LoRA: scale by lora_alpha / sqrt(lora_r) instead")
+    loraplus_lr_ratio: float = Field(
+        1.0, ge=1, description="LoRA+: the B matrices learn at so many times the learning_rate. 1: all at the same rate"
+    )
     init_lora_weights: Literal["default", "gaussian", "orthogonal", "pissa", "pissa_niter_16", "olora"] = Field(
         "default", description="Initialisation of the LoRA matrices. default: A is random, B is zero"
     )
@@ -131,6 +136,11 @@ class Lora(LayerAdapter):
     def changes_base(self) -> bool:
         """Whether initialisation changes the base weights. PiSSA and OLoRA subtract the initial adapter from them."""
         return self.init_lora_weights.startswith(("pissa", "olora"))
+
+    def learning_rate_of(self, name: str, parameter: Parameter) -> float:
+        # DoRA's magnitudes, of one dimension, learn with B, as in PEFT's create_loraplus_optimizer.
+        is_faster = "lora_B" in name or parameter.ndim == 1
+        return self.learning_rate * (self.loraplus_lr_ratio if is_faster else 1.0)
 
     @model_validator(mode="after")
     def _is_even_where_orthogonal(self) -> Lora:

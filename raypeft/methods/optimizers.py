@@ -1,6 +1,6 @@
 """The optimisers, one record each.
 
-    OPTIMIZERS["adafactor"].make(parameters, lr=3e-4, weight_decay=0.0)
+    OPTIMIZERS["adafactor"].make([{"params": parameters}], lr=3e-4, weight_decay=0.0)
 
 To add an optimiser, add an entry to `OPTIMIZERS`. Its name is a value of the field `optim`; no other code of raypeft
 depends on it. Libraries are imported only when an optimiser is made, so planning does not import torch.
@@ -9,18 +9,18 @@ depends on it. Libraries are imported only when an optimiser is made, so plannin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from raypeft.mistakes import must_be_one_of
 
-if TYPE_CHECKING:
-    from torch.nn import Parameter
+Groups = list[dict[str, Any]]
+"""Groups of parameters as `torch.optim` takes them, each with its learning rate."""
 
 
 class MakeOptimizer(Protocol):
     """A function that makes a `torch.optim.Optimizer` for some parameters. The class itself fits as well."""
 
-    def __call__(self, parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any: ...
+    def __call__(self, groups: Groups, /, *, lr: float, weight_decay: float) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +35,28 @@ class Optimizer:
     make: MakeOptimizer
 
 
-def _adafactor(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:
+def _adafactor(groups: Groups, /, *, lr: float, weight_decay: float) -> Any:
     from raypeft.methods.adafactor import StackedAdafactor
 
-    return StackedAdafactor(parameters, lr=lr, weight_decay=weight_decay)
+    return StackedAdafactor(groups, lr=lr, weight_decay=weight_decay)
 
 
-def _adamw(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:
+def _adamw(groups: Groups, /, *, lr: float, weight_decay: float) -> Any:
     from torch.optim import AdamW
 
-    return AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    return AdamW(groups, lr=lr, weight_decay=weight_decay)
 
 
-def _adamw_8bit(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:
+def _adamw_8bit(groups: Groups, /, *, lr: float, weight_decay: float) -> Any:
     from bitsandbytes.optim import AdamW8bit
 
-    return AdamW8bit(parameters, lr=lr, weight_decay=weight_decay)
+    return AdamW8bit(groups, lr=lr, weight_decay=weight_decay)
 
 
-def _paged_adamw_8bit(parameters: list[Parameter], /, *, lr: float, weight_decay: float) -> Any:
+def _paged_adamw_8bit(groups: Groups, /, *, lr: float, weight_decay: float) -> Any:
     from bitsandbytes.optim import PagedAdamW8bit
 
-    return PagedAdamW8bit(parameters, lr=lr, weight_decay=weight_decay)
+    return PagedAdamW8bit(groups, lr=lr, weight_decay=weight_decay)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {

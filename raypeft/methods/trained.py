@@ -15,6 +15,8 @@ from raypeft.models.architectures import Activations, Architecture
 from raypeft.models.table import Weights
 
 if TYPE_CHECKING:
+    from torch.nn import Parameter
+
     from raypeft.models.loading import Base
 
 LEARNING_RATE = "Peak learning rate, reached at the end of warm-up"
@@ -69,6 +71,10 @@ class TrainedMethod(Method):
     gradient_checkpointing: bool | None = Field(
         None, description="Recompute activations to save GPU memory. null: only if the trial would not fit otherwise"
     )
+
+    def learning_rate_of(self, name: str, parameter: Parameter) -> float:
+        """The peak learning rate of a parameter; `name` is its name in the model."""
+        return self.learning_rate
 
     @model_validator(mode="after")
     def _can_checkpoint(self) -> TrainedMethod:

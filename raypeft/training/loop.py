@@ -123,7 +123,7 @@ class Training:
             self.eval_interval = max(1, math.ceil(whole * method.eval_every_epochs))
         self.tokens = answer_tokens(train) / self.steps_per_epoch if method.loss_weighting == "token" else None
         """What the loss of every step is divided by; None: the step's own number of answer tokens."""
-        self.optimizer, self.scheduler = make_optimizer(self.trainable, method, self.total_steps)
+        self.optimizer, self.scheduler = make_optimizer(model, method, self.total_steps)
         self.result = TrainingResult()
         self.learning_rate = 0.0
         """Of the last step."""

@@ -34,12 +34,21 @@ def checkpointing(model: Any, enabled: bool) -> Iterator[None]:
             model.gradient_checkpointing_disable()
 
 
-def make_optimizer(parameters: list[torch.nn.Parameter], method: TrainedMethod, total_steps: int) -> tuple[Any, Any]:
-    """The optimiser and its learning-rate schedule, as `transformers.Trainer` makes them from the same fields."""
+def make_optimizer(model: torch.nn.Module, method: TrainedMethod, total_steps: int) -> tuple[Any, Any]:
+    """The optimiser of a model's trained parameters and its learning-rate schedule, as `transformers.Trainer` makes
+    them from the same fields. Parameters of one learning rate are a group, those of the method's own rate the first.
+    """
     from transformers import get_scheduler
 
-    make = OPTIMIZERS[method.optim].make
-    optimizer = make(parameters, lr=method.learning_rate, weight_decay=method.weight_decay)
+    groups: dict[float, list[torch.nn.Parameter]] = {method.learning_rate: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(method.learning_rate_of(name, parameter), []).append(parameter)
+    optimizer = OPTIMIZERS[method.optim].make(
+        [{"params": parameters, "lr": rate} for rate, parameters in groups.items() if parameters],
+        lr=method.learning_rate,
+        weight_decay=method.weight_decay,
+    )
     warmup = method.warmup_steps if method.warmup_steps >= 1 else math.ceil(total_steps * method.warmup_steps)
     scheduler = get_scheduler(
         method.lr_scheduler_type, optimizer, num_warmup_steps=int(warmup), num_training_steps=total_steps

@@ -34,8 +34,8 @@ print(answer)
 """
 INSTRUCTION = "sort the list `x`"
 FIELDS = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "optim",
-          "lr_scheduler_type", "lora_r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "num_virtual_tokens",
-          "seed", "fidelity")  # fmt: skip
+          "lr_scheduler_type", "lora_r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "loraplus_lr_ratio",
+          "num_virtual_tokens", "seed", "fidelity")  # fmt: skip
 ORIGIN = (
     "sweep", "started_at", "dataset_resolved_revision", "model_resolved_revision", "raypeft_version", "git_commit",
     "torch_version", "transformers_version", "peft_version", "device",

@@ -45,7 +45,7 @@ def test_an_added_optimiser_makes_the_step(small_model) -> None:
     prompt = Prompt(Example("1", "", ""), [5, 6, 7], [8, 9])
     with method.applied(base) as model:
         trainable = list(model.parameters())
-        optimizer, _ = make_optimizer(trainable, method, total_steps=1)
+        optimizer, _ = make_optimizer(model, method, total_steps=1)
         assert isinstance(optimizer, torch.optim.SGD)
         before = [each.detach().clone() for each in trainable]
         gradients: list[torch.Tensor] = []

@@ -2,14 +2,17 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
+from peft.optimizers import create_loraplus_optimizer
 
 from raypeft.methods import Lora
 from raypeft.training import loop
+from raypeft.training.batches import collate_for
 from raypeft.training.loop import Recipe, Training
-from raypeft.training.step import LEAST_SCALE, Passes, make_scaler, optimise_step
+from raypeft.training.step import LEAST_SCALE, Passes, make_optimizer, make_scaler, optimise_step
 
 METHOD = Lora(num_train_epochs=2, eval_every_epochs=1.0, lora_dropout=0.0)
 
@@ -30,6 +33,29 @@ def test_a_training_with_a_scaler_has_the_losses_of_one_without(base, prompts):
     scaled, usual = (trained(base, prompts, made) for made in (scaler(), make_scaler(torch.device("cpu"))))
     assert [each.eval_loss for each in scaled.evaluations] == pytest.approx(
         [each.eval_loss for each in usual.evaluations], rel=1e-4)  # fmt: skip
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_lora_plus_makes_the_steps_of_pefts_own_optimiser(base, prompts, dora):
+    method = Lora(learning_rate=1e-3, loraplus_lr_ratio=16, optim="adamw_torch", use_dora=dora, lora_dropout=0.0,
+                  lr_scheduler_type="constant", warmup_steps=0)  # fmt: skip
+    after = []
+    for own in (True, False):
+        torch.manual_seed(3)
+        with method.applied(base) as model:
+            optimizer = make_optimizer(model, method, 10)[0] if own else create_loraplus_optimizer(
+                model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16)  # fmt: skip
+            passes = Passes(model, partial(collate_for, model, pad_token_id=1))
+            for start in (0, 4):  # B is zero at first, and A then has no gradient
+                optimise_step(passes, [prompts[start : start + 4]], optimizer, 1.0)
+            after.append({name: each.detach().clone() for name, each in model.named_parameters() if each.requires_grad})
+    for name, weight in after[0].items():
+        torch.testing.assert_close(weight, after[1][name], msg=name)
+
+
+def test_without_lora_plus_all_parameters_are_one_group(base):
+    with METHOD.applied(base) as model:
+        assert [group["lr"] for group in make_optimizer(model, METHOD, 10)[0].param_groups] == [0.0]  # of the warm-up
 
 
 def one_weight(value):
