@@ -16,13 +16,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 GRACE = 20
 """Seconds after which a signal stops what polls too rarely: half a minute is what batch systems give at the least."""
 LAST_RESORT = 8
 """Seconds after that in which a process must have ended: one that waits within a library hears no signal."""
+TOO_LATE = (
+    f"ended {GRACE + LAST_RESORT} seconds after it was told to stop, in the middle of its work: what is stored "
+    f"stays, and the same command goes on from there\n"
+).encode()
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """SIGUSR1 is what SLURM sends before a job's end if it is asked to (`--signal=USR1@60`)."""
 
@@ -130,6 +134,8 @@ def last_resort() -> Iterator[None]:
     def watch() -> None:
         while number := reader.recv(1):
             if number[0] in SIGNALS and not over.wait(GRACE + LAST_RESORT):
+                with suppress(OSError):
+                    os.write(2, TOO_LATE)
                 os._exit(128 + number[0])
 
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)

@@ -67,9 +67,10 @@ with stopping.Stop().on_signals():
 """
 
 
-def test_a_process_that_waits_within_a_library_ends_as_well():
-    process = subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE)
+def test_a_process_that_waits_within_a_library_ends_as_well_and_says_so():
+    process = subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout and process.stdout.readline() == b"stuck\n"
     time.sleep(0.3)
     process.terminate()
     assert process.wait(20) == 143
+    assert process.stderr and b"the same command goes on from there" in process.stderr.read()
