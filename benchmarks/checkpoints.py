@@ -23,7 +23,8 @@ from raypeft.methods import Full, Lora
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.results.store import ResultStore
-from raypeft.training.loop import Recipe, Training
+from raypeft.training.loop import Training
+from raypeft.training.recipe import Recipe
 from raypeft.training.state import MINUTES, Checkpoints, restore
 from raypeft.trial.checkpoints import TRAINING, StoredCheckpoint, folder_of
 from raypeft.trial.columns import tables

@@ -35,7 +35,8 @@ from raypeft.gpu import Meter, is_out_of_memory, take_budget
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import training_steps
-from raypeft.training.loop import Recipe, train_model
+from raypeft.training.loop import train_model
+from raypeft.training.recipe import Recipe
 from raypeft.trial.tune import narrow
 
 # bitsandbytes and peft are imported where they are used: this script's first process must keep off the card, since a

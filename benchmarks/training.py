@@ -32,7 +32,8 @@ from raypeft.models.loading import load_base
 from raypeft.models.table import MODELS
 from raypeft.prompting.encoding import Encoder
 from raypeft.training.batches import IGNORED, training_steps
-from raypeft.training.loop import Recipe, Training
+from raypeft.training.loop import Training
+from raypeft.training.recipe import Recipe
 
 PAPER_LENGTH = 128
 """Prompt and answer together, padded, on CoNaLa (replication package, commit e7971c0)."""

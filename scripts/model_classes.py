@@ -31,10 +31,11 @@ from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import Recipe, train_model
+from raypeft.training.loop import train_model
 from raypeft.training.losses import answer_loss
 from raypeft.training.packing import can_pack, collate_packed
 from raypeft.training.probe import check_trainable
+from raypeft.training.recipe import Recipe
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 CONTEXT, WINDOW = 512, 16

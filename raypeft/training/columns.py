@@ -36,10 +36,19 @@ COLUMNS = (
     ),
     Column("eval_seconds", float, "Time of the evaluations on the validation split", "seconds"),
     Column("train_tokens_per_second", float, "Training speed, without padding tokens", "tokens per second"),
-    Column("gradient_checkpointing_used", bool, "Whether gradient checkpointing was on"),
+    Column(
+        "gradient_checkpointing_used",
+        bool,
+        "Whether gradient checkpointing was on, be it only from the step on at which GPU memory ran out",
+    ),
     Column("packed", bool, "Whether the examples of a batch stood in rows without padding between them"),
     Column("graphed", bool, "Whether forward and backward passes ran as CUDA graphs"),
-    Column("micro_batch_size", int, "Number of examples in one forward and backward pass", "examples"),
+    Column(
+        "micro_batch_size",
+        int,
+        "Number of examples in one forward and backward pass at the last step: halved where GPU memory ran out",
+        "examples",
+    ),
 )
 EVALUATIONS = (
     Column("id", str, "Id of the trial"),

@@ -1,6 +1,7 @@
 """Forward and backward passes as CUDA graphs, one for each shape of batch.
 
-    optimise_step(GraphedPasses(model, pad_token_id), batches, optimizer, 1.0)
+    passes = GraphedPasses(model, pad_token_id)
+    optimise_step(passes, passes.add_gradients(batches), optimizer, 1.0)
 
 A small model's step waits for the CPU, which starts its thousands of kernels one by one: on an H200 the GPU works for
 17 of the 141 ms of a step of SmolLM2-135M with LoRA. A graph starts them all at once. It repeats what was recorded, on

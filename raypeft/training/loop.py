@@ -16,46 +16,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from raypeft import events
 from raypeft.events import Evaluated, Listener, Stage, Step
+from raypeft.gpu import within_memory
 from raypeft.records import Prompt
 from raypeft.stopping import Stopped
 from raypeft.training.batches import collate_for, parts, training_steps
 from raypeft.training.graphs import GraphedPasses, records
 from raypeft.training.losses import answer_tokens, evaluate, example_losses
 from raypeft.training.packing import can_pack, collate_packed
+from raypeft.training.recipe import Recipe
 from raypeft.training.state import NO_CHECKPOINTS, Checkpoints, fingerprints, restore
 from raypeft.training.step import Passes, checkpointing, make_optimizer, make_scaler, optimise_step
-
-if TYPE_CHECKING:
-    from raypeft.methods import TrainedMethod
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a model is trained: the method's own fields, and what trial, tokenizer and memory plan add to them."""
-
-    method: TrainedMethod
-    seed: int
-    pad_token_id: int
-    gradient_checkpointing: bool = False
-    """Compute activations a second time in the backward pass rather than keep them."""
-    micro_batch_size: int | None = None
-    """Sum a batch's gradients over passes of so many examples: less memory for the same gradients. None: one pass."""
-    as_paper: bool = False
-    """Follow the paper's code (replication package, commits e7971c0 and 3b31320), which called Transformers 4: each
-    accumulated batch weighs the same, the evaluation loss is a mean over batches, and the last steps, which no
-    interval ends, are not evaluated."""
-    graphs: bool = False
-    """On a GPU, run passes as CUDA graphs where the model allows it (`raypeft.training.graphs`)."""
-
-    @property
-    def eval_batch_size(self) -> int:
-        return 2 * (self.micro_batch_size or self.method.per_device_train_batch_size)
 
 
 @dataclass(slots=True)
@@ -135,7 +111,7 @@ class Training:
         self.is_trained = False
         """Whether all steps and evaluations are done."""
         self.scaler = make_scaler(model.device)
-        self.passes = Passes(model, partial(collate_for, model, pad_token_id=recipe.pad_token_id), self.scaler)
+        self.passes = self._plain_passes()
         self.in_training_mode = False
         """Whether all modules of the model are known to be in training mode. The base comes in that of evaluation."""
 
@@ -181,12 +157,17 @@ class Training:
         """Find out how the model may be given its batches."""
         recipe = self.recipe
         self.result.packed = not recipe.as_paper and can_pack(self.model, self.train, recipe.pad_token_id)
-        if not self.result.packed:
-            return
-        packed = partial(collate_packed, pad_token_id=recipe.pad_token_id, device=self.model.device)
-        self.passes = Passes(self.model, packed, self.scaler)
-        if records(self.model, recipe.graphs, recipe.gradient_checkpointing):
+        self.passes = self._plain_passes()
+        if self.result.packed and records(self.model, recipe.graphs, recipe.gradient_checkpointing):
             self.passes = GraphedPasses(self.model, recipe.pad_token_id)
+
+    def _plain_passes(self) -> Passes:
+        """Passes that are not recorded, over batches that are packed if they may be."""
+        if self.result.packed:
+            collate = partial(collate_packed, pad_token_id=self.recipe.pad_token_id, device=self.model.device)
+        else:
+            collate = partial(collate_for, self.model, pad_token_id=self.recipe.pad_token_id)
+        return Passes(self.model, collate, self.scaler)
 
     @property
     def evaluation_is_due(self) -> bool:
@@ -198,22 +179,16 @@ class Training:
 
     def step(self, batches: Sequence[Sequence[Prompt]]) -> Step:
         """One optimiser step over one or more accumulated batches."""
-        started, recipe, result = time.perf_counter(), self.recipe, self.result
+        started, result = time.perf_counter(), self.result
         number = result.steps + 1
         if not self.in_training_mode:  # it takes 9 ms with an adapter on 135M parameters
             self.model.train()
             self.in_training_mode = True
-        split = [[*parts(batch, recipe.micro_batch_size or len(batch))] for batch in batches]
-        passes = [part for each in split for part in each]
-        divisors: float | list[float] | None = self.tokens
-        if recipe.as_paper and divisors is None:
-            divisors = [float(len(batches) * answer_tokens(batch)) for batch, each in zip(batches, split, strict=True)
-                        for _ in each]  # fmt: skip
-        with checkpointing(self.model, recipe.gradient_checkpointing):
-            try:
-                loss = optimise_step(self.passes, passes, self.optimizer, recipe.method.max_grad_norm, divisors)
-            except FloatingPointError as error:
-                raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
+        try:
+            loss = self._gradients_in_memory(batches)
+            optimise_step(self.passes, loss, self.optimizer, self.recipe.method.max_grad_norm)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
         self._check_finite("training loss", loss, number)
         self.losses.append(loss)
         self.learning_rate = self.scheduler.get_last_lr()[0]
@@ -221,6 +196,33 @@ class Training:
         result.steps, result.tokens = number, result.tokens + sum(len(prompt) for batch in batches for prompt in batch)
         result.train_seconds += time.perf_counter() - started
         return Step(number, self.total_steps, loss, self.learning_rate)
+
+    def _gradients_in_memory(self, batches: Sequence[Sequence[Prompt]]) -> float:
+        """`_gradients`, where the GPU's memory runs out by a smaller recipe, which the rest of the training keeps.
+
+        No weight has changed by then. Raises torch's error where nothing smaller is left.
+        """
+        while (smaller := self.recipe.smaller) is not None:
+            loss = within_memory(partial(self._gradients, batches), is_last=False)
+            if loss is not None:
+                return loss
+            self.optimizer.zero_grad()  # passes that were done before it have added theirs
+            self.result.graphed |= self.passes.graphed > 0
+            self.passes.close()
+            self.recipe, self.passes = smaller, self._plain_passes()
+        return self._gradients(batches)
+
+    def _gradients(self, batches: Sequence[Sequence[Prompt]]) -> float:
+        """Add the gradients of batches, cut into passes, to those that there are; the mean loss of their tokens."""
+        recipe = self.recipe
+        split = [[*parts(batch, recipe.micro_batch_size or len(batch))] for batch in batches]
+        passes = [part for each in split for part in each]
+        divisors: float | list[float] | None = self.tokens
+        if recipe.as_paper and divisors is None:
+            divisors = [float(len(batches) * answer_tokens(batch)) for batch, each in zip(batches, split, strict=True)
+                        for _ in each]  # fmt: skip
+        with checkpointing(self.model, recipe.gradient_checkpointing):
+            return self.passes.add_gradients(passes, divisors)
 
     def _evaluated(self, validation: Sequence[Prompt], checkpoints: Checkpoints) -> Evaluated:
         """`evaluate`, with a checkpoint of the step before it where it takes longer than a stop can wait."""

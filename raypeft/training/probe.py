@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -20,10 +19,8 @@ from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
 from raypeft.training.losses import answer_loss
+from raypeft.training.recipe import Recipe
 from raypeft.training.step import checkpointing
-
-if TYPE_CHECKING:
-    from raypeft.training.loop import Recipe
 
 MOST = 20_000_000
 """Parameters whose gradients are computed at most; those of a few tensors are enough."""
@@ -53,8 +50,7 @@ def check_trainable(model: Any, prompts: Sequence[Prompt], pad_token_id: int, me
 
 
 def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
-    """The recipe, changed where the longest batch does not fit the GPU: activations are computed a second time, then
-    passes are halved. Gradients are the same sums. Leaves the model as it was.
+    """The recipe, or the first smaller one in which the longest batch fits the GPU. Leaves the model as it was.
 
     One forward and one backward pass are tried, beside as much memory as the optimiser will hold. Raises torch's error
     where nothing fits.
@@ -63,9 +59,8 @@ def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     state = int(OPTIMIZERS[recipe.method.optim].state_bytes * trained)
     while True:
-        size = recipe.micro_batch_size or recipe.method.per_device_train_batch_size
-        smaller = _smaller(recipe, size)
-        one_pass = partial(_one_pass, model, longest[:size], recipe, state)
+        smaller = recipe.smaller
+        one_pass = partial(_one_pass, model, longest[: recipe.pass_size], recipe, state)
         if within_memory(one_pass, is_last=smaller is None) or smaller is None:
             return recipe
         recipe = smaller
@@ -83,14 +78,6 @@ def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -
         model.zero_grad()
         del held
     return True
-
-
-def _smaller(recipe: Recipe, size: int) -> Recipe | None:
-    """A recipe that needs less memory; None where there is none."""
-    method = recipe.method
-    if not recipe.gradient_checkpointing and method.gradient_checkpointing is None and method.checkpoints:
-        return replace(recipe, gradient_checkpointing=True)
-    return replace(recipe, micro_batch_size=-(-size // 2)) if size > 1 else None
 
 
 def _smallest(model: Any) -> Iterator[torch.nn.Parameter]:

@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -39,6 +39,9 @@ WORTH_KEEPING = 0.1
 MEASURED = ("best_eval_loss", "best_step", "steps", "tokens", "train_seconds", "eval_seconds", "trained_tensors",
             "unchanged_tensors", "packed", "graphed")  # fmt: skip
 """Fields of a `TrainingResult` that are saved as they are. Losses on the test split are measured after the training."""
+
+SAVES_MEMORY = ("gradient_checkpointing", "micro_batch_size")
+"""Fields of a `Recipe` that change where memory runs out while it is followed."""
 
 
 class Place(Protocol):
@@ -160,6 +163,7 @@ def state_of(training: Training) -> State:
         "shapes": _shapes(training.trainable),
         "best_weights": None if best_is_now else training.best_weights,
         "at_first": training.at_first,
+        "recipe": {name: getattr(training.recipe, name) for name in SAVES_MEMORY},
         "result": {name: getattr(result, name) for name in MEASURED},
         "evaluations": [asdict(each) for each in result.evaluations],
         "losses": training.losses,
@@ -181,6 +185,7 @@ def restore(training: Training, state: State) -> None:
     result, measured = training.result, dict(state["result"])
     for name in MEASURED:
         setattr(result, name, measured[name])
+    training.recipe = replace(training.recipe, **state["recipe"])
     result.evaluations = [Evaluated(**each) for each in state["evaluations"]]
     result.resumed_from_step = result.steps
     training.losses, training.learning_rate = list(state["losses"]), state["learning_rate"]

@@ -1,7 +1,8 @@
 """One step of an optimiser: the gradients of a batch, clipped, and the schedule; and how activations are kept.
 
 optimizer, scheduler = make_optimizer(parameters, method, total_steps)
-loss = optimise_step(Passes(model, collate), [batch], optimizer, method.max_grad_norm)
+passes = Passes(model, collate)
+optimise_step(passes, passes.add_gradients([batch]), optimizer, method.max_grad_norm)
 """
 
 from __future__ import annotations
@@ -90,30 +91,32 @@ class Passes:
         self.scaler.scale(loss).backward()
         return loss.detach()
 
+    def add_gradients(
+        self, batches: Sequence[Sequence[Prompt]], divisors: float | Sequence[float] | None = None
+    ) -> float:
+        """Add the gradients of one or more accumulated batches; the mean loss of their answer tokens, in nats.
+
+        The model must be in training mode. The loss that is minimised is the sum over the answer tokens, divided by
+        `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what is
+        returned.
+        """
+        number, total = sum(map(answer_tokens, batches)), 0.0
+        each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
+        for batch, divisor in zip(batches, each, strict=True):
+            total += self(batch, divisor).item()
+        return total * divisors / number if isinstance(divisors, float) else total
+
     def close(self) -> None:
         """Give memory back that passes held."""
 
 
-def optimise_step(
-    passes: Passes,
-    batches: Sequence[Sequence[Prompt]],
-    optimizer: torch.optim.Optimizer,
-    max_grad_norm: float,
-    divisors: float | Sequence[float] | None = None,
-) -> float:
-    """One optimiser step over one or more accumulated batches; the mean loss of their answer tokens, in nats.
+def optimise_step(passes: Passes, loss: float, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> None:
+    """One step with the gradients that `passes` have added up, of a loss that is `loss`.
 
-    The model of `passes` must be in training mode. The loss that is minimised is the sum over the answer tokens,
-    divided by `divisors` (None: by their number). With one divisor for each batch, the loss that is minimised is what
-    is returned.
     Raises FloatingPointError where the loss has no finite gradient. With a scaler the step is then left out, and later
     gradients are scaled less (Micikevicius et al., arXiv 1710.03740, section 3.2), until the scale is below
     `LEAST_SCALE`.
     """
-    number, total = sum(map(answer_tokens, batches)), 0.0
-    each = divisors if isinstance(divisors, Sequence) else [divisors or number] * len(batches)
-    for batch, divisor in zip(batches, each, strict=True):
-        total += passes(batch, divisor).item()
     scaler = passes.scaler
     scaler.unscale_(optimizer)
     trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -121,10 +124,9 @@ def optimise_step(
     overflows = not math.isfinite(norm)  # also where the sum of finite squares does
     if overflows and scaler.is_enabled() and scaler.get_scale() > LEAST_SCALE:
         scaler.update(scaler.get_scale() / 2)
-    elif overflows and math.isfinite(total):
+    elif overflows and math.isfinite(loss):
         raise FloatingPointError(f"the norm of the gradients must be finite but is {norm}")
     else:
         scaler.step(optimizer)
         scaler.update()
     optimizer.zero_grad(set_to_none=not passes.keeps_gradients)
-    return total * divisors / number if isinstance(divisors, float) else total

@@ -29,7 +29,7 @@ from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import versions
 
 if TYPE_CHECKING:
-    from raypeft.training.loop import Recipe
+    from raypeft.training.recipe import Recipe
     from raypeft.training.state import Checkpoints
 
 TRAINING = "training.pt"

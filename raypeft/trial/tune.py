@@ -28,7 +28,7 @@ from raypeft.trial.reloading import reload_difference
 from raypeft.trial.scores import write_example_scores
 
 if TYPE_CHECKING:
-    from raypeft.training.loop import Recipe, TrainingResult
+    from raypeft.training.loop import Training
 
 COLUMNS = (
     Column(
@@ -89,8 +89,9 @@ def check_training(context: TrialContext, model: Any, base: Base, splits: Splits
 def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, splits: Splits) -> dict[str, Any]:
     """Train `model`, keep the adapter of the best evaluation in PEFT's format; what was measured, by column."""
     from raypeft.models import virtual_tokens
-    from raypeft.training.loop import Recipe, Training
+    from raypeft.training.loop import Training
     from raypeft.training.probe import fitted
+    from raypeft.training.recipe import Recipe
 
     trial, plan = context.trial, context.memory_plan
     recipe = Recipe(
@@ -113,7 +114,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
         with turn(context):
             result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
     except Pruned as pruned:
-        pruned.measured = {**left_out, **training_columns(training.result, recipe)}
+        pruned.measured = {**left_out, **training_columns(training)}
         raise
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
@@ -125,7 +126,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     return {
         **kept,
         **left_out,
-        **training_columns(result, recipe),
+        **training_columns(training),
     }
 
 
@@ -143,13 +144,14 @@ def narrow(method: TrainedMethod, model: Any) -> None:
         model.to(gpu.half())
 
 
-def training_columns(result: TrainingResult, recipe: Recipe) -> dict[str, Any]:
+def training_columns(training: Training) -> dict[str, Any]:
     """What came of a training, or of the part of it that was run, by column."""
+    result, recipe = training.result, training.recipe
     return {
         "gradient_checkpointing_used": recipe.gradient_checkpointing,
         "packed": result.packed,
         "graphed": result.graphed,
-        "micro_batch_size": recipe.micro_batch_size or recipe.method.per_device_train_batch_size,
+        "micro_batch_size": recipe.pass_size,
         "best_eval_loss": result.best_eval_loss,
         "best_step": result.best_step,
         "test_loss": result.test_loss,

@@ -29,7 +29,7 @@ def tune_a_little(model, method):
     if trainable:
         prompt = Prompt(Example("0", "a", "b"), PROMPT_IDS, ANSWER_IDS)
         passes = Passes(model, partial(collate_for, model, pad_token_id=1))
-        optimise_step(passes, [[prompt]], torch.optim.SGD(trainable, lr=10.0), 1.0)
+        optimise_step(passes, passes.add_gradients([[prompt]]), torch.optim.SGD(trainable, lr=10.0), 1.0)
 
 
 @pytest.mark.parametrize("name", METHODS)

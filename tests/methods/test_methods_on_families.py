@@ -16,7 +16,8 @@ from raypeft.methods import METHODS, Adapter, Lora, TrainedMethod
 from raypeft.models.codegen2 import regroup
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
-from raypeft.training.loop import Recipe, train_model
+from raypeft.training.loop import train_model
+from raypeft.training.recipe import Recipe
 from raypeft.trial.tune import counted_params
 
 TRAINED = [name for name, method in METHODS.items() if method.trains]

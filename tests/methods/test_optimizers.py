@@ -51,7 +51,7 @@ def test_an_added_optimiser_makes_the_step(small_model) -> None:
         gradients: list[torch.Tensor] = []
         optimizer.register_step_pre_hook(lambda *_: gradients.extend(each.grad.clone() for each in trainable))
         passes = Passes(model, partial(collate_for, model, pad_token_id=1))
-        optimise_step(passes, [[prompt]], optimizer, method.max_grad_norm)
+        optimise_step(passes, passes.add_gradients([[prompt]]), optimizer, method.max_grad_norm)
         assert any(gradient.abs().sum() > 0 for gradient in gradients)
         for weight, old, gradient in zip(trainable, before, gradients, strict=True):
             torch.testing.assert_close(weight.detach(), old - 0.5 * gradient)

@@ -11,9 +11,10 @@ from raypeft.methods import METHODS, Lora
 from raypeft.models.loading import load_base
 from raypeft.training import graphs
 from raypeft.training.graphs import MULTIPLE, GraphedPasses, fixed_inputs, records
-from raypeft.training.loop import Recipe, Training, train_model
+from raypeft.training.loop import Training, train_model
 from raypeft.training.losses import answer_loss
 from raypeft.training.packing import collate_packed
+from raypeft.training.recipe import Recipe
 
 
 def test_a_pass_of_fixed_shapes_adds_the_gradients_of_the_usual_pass(base, prompts):

@@ -16,8 +16,10 @@ from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate, collate_for, training_steps
-from raypeft.training.loop import Recipe, Training, train_model
+from raypeft.training.loop import Training, train_model
 from raypeft.training.losses import answer_loss, evaluate, example_losses
+from raypeft.training.recipe import Recipe
+from raypeft.training.step import Passes
 
 
 @pytest.fixture(scope="module")
@@ -403,3 +405,73 @@ def test_every_module_is_in_training_mode_at_every_step(base, prompts, monkeypat
         monkeypatch.setattr(loop, "optimise_step", step)
         train_model(model, prompts[:32], prompts[32:36], Recipe(method, 42, base.tokenizer.pad_token_id))
     assert seen == [{True}] * 4
+
+
+def running_out(monkeypatch, after, most, checkpointed=0):
+    """A GPU that, after so many passes, holds those of at most `most` examples, and `checkpointed` with checkpointing.
+
+    A pass that it does not hold has added its gradients by then. Returns what is tried.
+    """
+    tried, original = [], Passes.__call__
+
+    def call(self, batch, divisor):
+        loss, saves = original(self, batch, divisor), self.model.is_gradient_checkpointing
+        tried.append((len(batch), saves))
+        if len(tried) > after and len(batch) > (checkpointed if saves else most):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return loss
+
+    monkeypatch.setattr(Passes, "__call__", call)
+    return tried
+
+
+TWICE = {"num_train_epochs": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "warmup_steps": 0}
+
+
+def trained(base, prompts, **fields):
+    """The steps of a full training, the training, and its weights."""
+    steps, model = [], copy.deepcopy(base.model).requires_grad_(True)
+    training = Training(model, prompts[:40], Recipe(Full(**TWICE | fields), 1, 0))
+    training.run(prompts[40:], listener=lambda event: steps.append(event) if isinstance(event, Step) else None)
+    return steps, training, [each.detach().clone() for each in model.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("checkpointed", "fields", "used"),
+    [(4, {}, (True, None)), (1, {}, (True, 1)), (0, {"gradient_checkpointing": False}, (False, 2))],
+)
+@pytest.mark.parametrize("weighting", ["batch", "token"])
+def test_a_training_whose_memory_runs_out_in_the_middle_goes_on_with_less_to_the_same_weights(
+    base, prompts, monkeypatch, checkpointed, fields, used, weighting
+):
+    usual, _, weights = trained(base, prompts, loss_weighting=weighting)
+    tried = running_out(monkeypatch, after=5, most=2, checkpointed=checkpointed)
+    steps, training, found = trained(base, prompts, loss_weighting=weighting, **fields)
+    assert tried[:7] == [(4, False)] * 6 + [(min(4, used[1] or 4) if not used[0] else 4, used[0])]
+    assert (training.recipe.gradient_checkpointing, training.recipe.micro_batch_size) == used
+    assert [each.loss for each in steps] == pytest.approx([each.loss for each in usual], rel=1e-4)
+    assert [each.step for each in steps] == [1, 2, 3, 4, 5]
+    for one, other in zip(found, weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_training_that_does_not_fit_by_one_example_ends_with_torchs_error(base, prompts, monkeypatch):
+    running_out(monkeypatch, after=5, most=0)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        trained(base, prompts)
+
+
+def test_a_step_whose_optimiser_runs_out_of_memory_is_not_repeated(base, prompts, monkeypatch):
+    """Some weights may have changed by then."""
+    from raypeft.training import loop
+
+    called = []
+
+    def step(*arguments):
+        called.append(arguments)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "optimise_step", step)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        trained(base, prompts)
+    assert len(called) == 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from raypeft.training import losses
-from raypeft.training.losses import example_losses
+from raypeft.training.losses import evaluate, example_losses
 
 
 def running_out(monkeypatch: pytest.MonkeyPatch, above: int) -> list[int]:
@@ -34,3 +34,17 @@ def test_one_example_that_does_not_fit_ends_the_evaluation(base, prompts, monkey
     running_out(monkeypatch, above=0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         example_losses(base.model, 0, prompts[:2], 2)
+
+
+def test_a_validation_that_does_not_fit_is_halved_and_its_loss_is_the_same(base, prompts, monkeypatch):
+    usual, own, tried = evaluate(base.model, 0, prompts[:7], 4), losses.answer_loss, []
+
+    def answer_loss(model, batch):
+        tried.append(len(batch["labels"]))
+        if tried[-1] > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return own(model, batch)
+
+    monkeypatch.setattr(losses, "answer_loss", answer_loss)
+    assert evaluate(base.model, 0, prompts[:7], 4) == pytest.approx(usual, rel=1e-5)
+    assert tried == [4, 2, 2, 2, 1]

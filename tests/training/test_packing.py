@@ -12,9 +12,10 @@ from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example, Prompt
 from raypeft.training.batches import collate
-from raypeft.training.loop import Recipe, train_model
+from raypeft.training.loop import train_model
 from raypeft.training.losses import answer_loss
 from raypeft.training.packing import ROW_TOKENS, can_pack, collate_packed, rows_of
+from raypeft.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

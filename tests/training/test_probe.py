@@ -9,8 +9,8 @@ from raypeft.methods import METHODS, Lora
 from raypeft.models.loading import load_base
 from raypeft.training import probe
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import Recipe
 from raypeft.training.probe import check_trainable
+from raypeft.training.recipe import Recipe
 from scripts.model_classes import make, prompts_of
 
 

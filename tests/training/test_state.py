@@ -16,8 +16,10 @@ from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 from raypeft.stopping import Stop, Stopped
-from raypeft.training.loop import Recipe, Training
+from raypeft.training.loop import Training
+from raypeft.training.recipe import Recipe
 from raypeft.training.state import COST, Checkpoints, random_state, set_random_state
+from raypeft.training.step import Passes
 
 
 class Memory:
@@ -152,6 +154,26 @@ def test_every_optimiser_goes_on_to_the_weights_of_an_unbroken_training(llama, n
         return load_base(llama, weights="float32")
 
     assert_same(train(make_base(), method), interrupted(make_base, method, 6), 5)
+
+
+def test_a_training_whose_memory_ran_out_goes_on_with_the_memory_that_it_used_last(llama, monkeypatch):
+    sizes, original = [], Passes.__call__
+
+    def call(self, batch, divisor):
+        sizes.append(len(batch))
+        if len(batch) > 2 and len(sizes) > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return original(self, batch, divisor)
+
+    monkeypatch.setattr(Passes, "__call__", call)
+    method = Lora(**QUICK, gradient_checkpointing=False)
+    unbroken = train(load_base(llama), method)
+    whole = sizes.copy()
+    sizes.clear()
+    resumed = interrupted(lambda: load_base(llama), method, 8)
+    assert_same(unbroken, resumed, 7)
+    assert whole == [4] * 4 + [2] * 18
+    assert sizes == whole[:14] + [2] * 10, "eight steps, and the five after the checkpoint"
 
 
 def test_the_whole_matrix_would_fail_without_the_random_state(llama, monkeypatch):

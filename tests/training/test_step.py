@@ -11,7 +11,8 @@ from peft.optimizers import create_loraplus_optimizer
 from raypeft.methods import Lora
 from raypeft.training import loop
 from raypeft.training.batches import collate_for
-from raypeft.training.loop import Recipe, Training
+from raypeft.training.loop import Training
+from raypeft.training.recipe import Recipe
 from raypeft.training.step import LEAST_SCALE, Passes, make_optimizer, make_scaler, optimise_step
 
 METHOD = Lora(num_train_epochs=2, eval_every_epochs=1.0, lora_dropout=0.0)
@@ -47,7 +48,7 @@ def test_lora_plus_makes_the_steps_of_pefts_own_optimiser(base, prompts, dora):
                 model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16)  # fmt: skip
             passes = Passes(model, partial(collate_for, model, pad_token_id=1))
             for start in (0, 4):  # B is zero at first, and A then has no gradient
-                optimise_step(passes, [prompts[start : start + 4]], optimizer, 1.0)
+                optimise_step(passes, passes.add_gradients([prompts[start : start + 4]]), optimizer, 1.0)
             after.append({name: each.detach().clone() for name, each in model.named_parameters() if each.requires_grad})
     for name, weight in after[0].items():
         torch.testing.assert_close(weight, after[1][name], msg=name)
@@ -83,7 +84,7 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scale
     passes = Overflowing(weight, scaler(init_scale=4.0), limit=1.5)
     values = []
     for _ in range(4):
-        optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+        optimise_step(passes, passes.add_gradients([prompts[:1]], 1.0), optimizer, 10.0)
         values.append(weight.item())
     assert values == pytest.approx([1.0, 1.0, 0.8, 0.6])
     assert passes.scaler.get_scale() == 1.0
@@ -101,7 +102,7 @@ def test_a_norm_that_overflows_leaves_the_step_out_though_every_gradient_is_fini
 
     passes = Large(None, None, scaler(init_scale=1.0))
     passes.scaler.scale(torch.tensor(1.0))
-    optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+    optimise_step(passes, passes.add_gradients([prompts[:1]], 1.0), optimizer, 10.0)
     assert [weight.item() for weight in weights] == [1.0, 1.0]
     assert passes.scaler.get_scale() == 0.5
 
@@ -111,7 +112,7 @@ def test_gradients_that_never_are_finite_end_the_training(prompts):
     passes = Overflowing(weight, scaler(init_scale=2 * LEAST_SCALE), limit=0.0)
     with pytest.raises(FloatingPointError, match="norm of the gradients"):
         for _ in range(5):
-            optimise_step(passes, [prompts[:1]], optimizer, 10.0, 1.0)
+            optimise_step(passes, passes.add_gradients([prompts[:1]], 1.0), optimizer, 10.0)
     assert weight.item() == 1.0
 
 

@@ -32,6 +32,7 @@ from raypeft.study.plan import plan_sweep
 from raypeft.study.trials import make_trial
 from raypeft.training import loop
 from raypeft.training.loop import Training
+from raypeft.training.step import Passes
 from raypeft.trial import examples
 from raypeft.trial import run as running
 from raypeft.trial.columns import tables
@@ -293,6 +294,22 @@ def test_running_out_of_gpu_memory_is_a_finding_with_its_own_status(store, monke
     row = run(quick_trial("zero_shot"), store)
     assert row["status"] == "oom"
     assert store.finished() == {row["id"]}
+
+
+def test_the_row_says_by_what_a_training_came_to_its_end_whose_memory_ran_out(store, monkeypatch):
+    sizes, original = [], Passes.__call__
+
+    def call(self, batch, divisor):
+        sizes.append(len(batch))
+        if len(sizes) > 1 and len(batch) > 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return original(self, batch, divisor)
+
+    monkeypatch.setattr(Passes, "__call__", call)
+    row = run(quick_trial("lora"), store)
+    assert row["status"] == "ok", row["error"]
+    assert (row["gradient_checkpointing_used"], row["micro_batch_size"], row["steps"]) == (True, 2, 2)
+    assert sizes == [8, 4, 4, 4, 2, 2]
 
 
 def test_the_command_runs_one_trial_of_a_sweep_file(tmp_path, capsys):
