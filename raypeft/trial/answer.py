@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import accumulate
 from typing import Any
 
 from raypeft.events import Noted, Stage
@@ -67,7 +68,7 @@ COLUMNS = (
     Column(
         "generation_batch_size",
         int,
-        "Number of examples decoded together, as planned: halved from there where GPU memory ran out",
+        "Number of examples decoded together: fewer than planned where GPU memory ran out and batches were halved",
         "examples",
     ),
     Column("decoding_note", str, "Why no faster way of decoding was used"),
@@ -115,7 +116,7 @@ def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> 
 
 
 def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> dict[str, Any]:
-    """How candidates will be decoded, and why not faster, by column. Raises what `chosen_path` raises."""
+    """How candidates are planned to be decoded, and why not faster, by column. Raises what `chosen_path` raises."""
     chosen = chosen_path(context, model, base, queries)
     together = 1 if chosen.path == "alone" else context.generation_batch_size
     return {"decoding_path": chosen.path, "decoding_note": chosen.note, "generation_batch_size": together}
@@ -144,6 +145,8 @@ def answer(
     if known:
         context.listener(Noted(f"the candidates for {len(known)} of {len(queries)} examples are there from before"))
     begin_tests(tests, queries, candidates)
+    full = zip(earlier, accumulate(map(len, earlier)), strict=True)
+    context.decoded_together.extend(len(batch) for batch, end in full if end < len(fitting_of(queries)))
     # A batch that was smaller than asked for shows that no larger one fits in memory.
     batch_size = len(earlier[-1]) if earlier else None
     with context.stop.deferred():
@@ -182,11 +185,16 @@ def decoded_by(context: TrialContext, model: Any, base: Base, queries: Sequence[
     }
 
 
+def fitting_of(queries: Sequence[Prompt]) -> list[int]:
+    """The places of the queries that fit the model's context."""
+    return [place for place, query in enumerate(queries) if not query.too_long]
+
+
 def order_of(queries: Sequence[Prompt]) -> list[int]:
     """The places of the queries in the order in which `decoded` gives them."""
     from raypeft.decoding.generation import decoding_order
 
-    fitting = [place for place, query in enumerate(queries) if not query.too_long]
+    fitting = fitting_of(queries)
     order = [fitting[place] for place in decoding_order([queries[place] for place in fitting])]
     return [*order, *(place for place, query in enumerate(queries) if query.too_long)]
 
@@ -206,15 +214,17 @@ def decoded(
     """
     from raypeft.decoding.generation import batches
 
-    fitting = [place for place, query in enumerate(queries) if not query.too_long]
+    fitting = fitting_of(queries)
     how = replace(search(context, base), path=chosen_path(context, model, base, queries).path)
     how = replace(how, batch_size=batch_size or how.batch_size)
     prompts = [queries[place] for place in fitting]
     context.listener(Stage("generate", done, len(queries)))
     if done < len(fitting):
         for batch, found in batches(model, base.tokenizer, prompts, how, done):
-            yield [fitting[place] for place in batch], found
             done += len(batch)
+            if done < len(fitting):  # the last batch is what was left
+                context.decoded_together.append(len(batch))
+            yield [fitting[place] for place in batch], found
             context.listener(Stage("generate", done, len(queries)))
     if others := order_of(queries)[done:]:
         ranks = range(context.trial.num_return_sequences)

@@ -64,6 +64,8 @@ class TrialContext:
     """Whether examples of the validation split are asked, and not those of the test split."""
     meter: Meter = field(default_factory=Meter)
     """Peak GPU memory by stage."""
+    decoded_together: list[int] = field(default_factory=list)
+    """Examples in each batch that was decoded, but for the last of a split, which has what is left."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage took, by column."""
 

@@ -197,6 +197,8 @@ def run_trial(context: TrialContext) -> Row:
         if validation.queries:
             with context.stage("validate"):
                 measured |= validation_scores(validation, model, base)
+    if context.decoded_together:
+        measured["generation_batch_size"] = min(context.decoded_together)
     if not shots.columns:
         del context.seconds["retrieve_seconds"]  # nothing was retrieved
     duplicates = exact_duplicates(splits["train"], splits["test"])

@@ -103,8 +103,9 @@ def test_batches_of_an_interrupted_trial_that_were_halved_stay_so(store, bases, 
     part = store.read_parts("candidates", make_trial(fields).id)[0]
     store.write_part("candidates", make_trial(fields).id, 0, part[:2])
     batches.clear()
-    run(fields, store, bases, batch_size=3)
+    row, _ = run(fields, store, bases, batch_size=3)
     assert [len(batch) for batch in batches] == [1] * 8
+    assert row["generation_batch_size"] == 1
 
 
 @pytest.mark.parametrize("damage", ["search", "rows", "note", "file"])

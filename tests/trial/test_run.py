@@ -372,6 +372,22 @@ def test_a_trial_that_dies_while_it_generates_keeps_the_batches_it_had(store, mo
     assert len(set(kept.column("example_id").to_pylist())) == 2
 
 
+@pytest.mark.parametrize(("most", "asked", "used"), [(12, 5, 5), (3, 5, 2), (12, 16, 16), (8, 16, 8)])
+def test_the_row_says_how_many_examples_were_decoded_together(store, monkeypatch, most, asked, used):
+    real = Decoder.find
+
+    def find(*arguments):
+        if len(arguments[1]) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments)
+
+    monkeypatch.setattr(Decoder, "find", find)
+    resources = Resources(generation_batch_size=asked)
+    row = run_and_record(TrialContext(quick_trial("zero_shot"), "s", store, BASES, resources=resources))
+    assert row["status"] == "ok", row["error"]
+    assert row["generation_batch_size"] == used
+
+
 def test_a_trial_on_a_dataset_with_tests_runs_them_and_stores_a_row_for_each(store):
     fields = {"model": "toy", "dataset": "toy_apps", "limit": 10, "max_new_tokens": 24, "num_train_epochs": 1}
     row = run(make_trial(fields | {"tuning_method": "lora"}), store)
