@@ -21,8 +21,9 @@ from raypeft import gpu
 from raypeft.events import Finished, Pruned, Started
 from raypeft.methods import TrainedMethod
 from raypeft.metrics.scoring import level_columns
-from raypeft.prompting.shots import pick_shots, prompt_columns
-from raypeft.records import Candidate, Prompt
+from raypeft.models.loading import Base
+from raypeft.prompting.shots import Shots, pick_shots, prompt_columns
+from raypeft.records import Candidate, Prompt, Splits
 from raypeft.results import places
 from raypeft.results.schema import schema_of
 from raypeft.retrieval.duplicates import exact_duplicates
@@ -178,8 +179,29 @@ def run_trial(context: TrialContext) -> Row:
         shots = pick_shots(method, splits["train"], splits["test"], context.services)
     tests = candidate_tests(context) if context.runs_tests else None
     torch.manual_seed(trial.seed)
-    with method.applied(base) as model, tests or nullcontext():
-        measured |= counted_params(model)
+    with tests or nullcontext():
+        of_model, queries, candidates = with_model(context, base, splits, shots, tests)
+        # Tests and scores need no model. The base stays where the next trial can use it.
+        context.bases.make_room(*trial.base_key)
+        measured |= of_model
+        if trial.decode:
+            measured |= judged(context, queries, candidates, tests)
+    if context.decoded_together:
+        measured["generation_batch_size"] = min(context.decoded_together)
+    if not shots.columns:
+        del context.seconds["retrieve_seconds"]  # nothing was retrieved
+    duplicates = exact_duplicates(splits["train"], splits["test"])
+    return context.seconds | measured | shots.columns | {"exact_duplicates": duplicates}
+
+
+def with_model(
+    context: TrialContext, base: Base, splits: Splits, shots: Shots, tests: CandidateTests | None
+) -> tuple[Row, list[Prompt], list[list[Candidate]]]:
+    """All that the trial does with its model, which is gone afterwards: what was measured, by column, the prompts and
+    their candidates."""
+    trial, method, candidates = context.trial, context.trial.method, []
+    with method.applied(base) as model:
+        measured = counted_params(model)
         queries = ask(context, model, base, splits["test"], shots) if trial.decode else []
         validation = ask_validation(context, model, base, splits)
         with context.stage("check"):
@@ -193,16 +215,10 @@ def run_trial(context: TrialContext) -> Row:
         if trial.decode:
             with context.stage("generate"):
                 candidates = answer(context, model, base, queries, tests)
-            measured |= judged(context, queries, candidates, tests)
         if validation.queries:
             with context.stage("validate"):
                 measured |= validation_scores(validation, model, base)
-    if context.decoded_together:
-        measured["generation_batch_size"] = min(context.decoded_together)
-    if not shots.columns:
-        del context.seconds["retrieve_seconds"]  # nothing was retrieved
-    duplicates = exact_duplicates(splits["train"], splits["test"])
-    return context.seconds | measured | shots.columns | {"exact_duplicates": duplicates}
+    return measured, queries, candidates
 
 
 def candidate_tests(context: TrialContext) -> CandidateTests:

@@ -41,15 +41,15 @@ STAGES = {
         TrialStage("train", "training", "Training time without evaluations", "step"),
         TrialStage("generate", "generating", "Time to decode the test split"),
         TrialStage(
+            "validate",
+            "generating for the validation split",
+            "Time to decode and score the validation split (validation_limit)",
+        ),
+        TrialStage(
             "test",
             "waiting for tests",
             "Time spent waiting for tests after decoding. Tests start while decoding still runs",
             "program",
-        ),
-        TrialStage(
-            "validate",
-            "generating for the validation split",
-            "Time to decode and score the validation split (validation_limit)",
         ),
         TrialStage("score", "scoring", "Time to compute the scores"),
     )

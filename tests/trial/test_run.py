@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -278,6 +279,25 @@ def test_under_paper_a_model_is_asked_as_the_papers_code_did(store, monkeypatch,
         assert heard["recipe"].as_paper
         asked, trained = (len(store.read_rows("candidates", row["id"])), heard["trained"])
         assert asked and len(trained) <= 128 and len(trained.answer_ids) <= 64
+
+
+@pytest.mark.parametrize(("tuning_method", "base_stays"), [("full", False), ("lora", True)])
+def test_tests_and_scores_begin_when_what_was_trained_is_gone(store, monkeypatch, tuning_method, base_stays):
+    held, left, real_answer, real_judged, bases = [], [], running.answer, running.judged, BaseCache()
+
+    def answer(context, model, *rest):
+        held.extend(weakref.ref(each) for each in model.parameters() if each.requires_grad)
+        return real_answer(context, model, *rest)
+
+    def judged(*arguments):
+        left.append((sum(each() is not None for each in held), bases.base is not None))
+        return real_judged(*arguments)
+
+    monkeypatch.setattr(running, "answer", answer)
+    monkeypatch.setattr(running, "judged", judged)
+    row = run(quick_trial(tuning_method, validation_limit=2), store, bases)
+    assert row["status"] == "ok", row["error"]
+    assert held and left == [(0, base_stays)]
 
 
 def test_after_a_failed_trial_the_next_one_runs(store):
