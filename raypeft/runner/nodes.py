@@ -41,7 +41,7 @@ from raypeft.study.sweepfile import ConfigError
 PATIENCE = 120.0
 """Seconds in which a node must answer: it starts a process and fetches raypeft's code."""
 SAY_AFTER, GIVE_UP = 30.0, 1800.0
-"""Seconds in which no node can take the trials that wait, until it is said, and until the sweep ends."""
+"""Seconds in which no trial begins until it is said, and in which no node could take one until the sweep ends."""
 PACKAGES = ("torch", "transformers", "tokenizers", "peft", "datasets", "bitsandbytes", "pyarrow", "numpy", "pydantic")
 """What every trial needs, and what numbers depend on."""
 PLACES = ("model", "model_path", "dataset_path", "test_dataset_path", "embedding_model", "reranker")
@@ -167,34 +167,39 @@ def look_at_nodes(needs: Needs, budget_gb: float) -> Fleet:
 
 
 class Waiting:
-    """Notices that trials wait for a node that the cluster does not have: it was lost, or is still to come."""
+    """Notices that trials wait for a node: one that the cluster does not have, or one that others use."""
 
     def __init__(self, request: Mapping[str, float], left_out: Collection[str]) -> None:
         self.request, self.left_out = request, left_out
-        self.since: float | None = None
-        """When no node could take the trials for the first time, by time.monotonic."""
+        self.is_there: bool | None = None
+        """Whether some node could take the trials that wait. None: none waits."""
+        self.since = 0.0
+        """When that came to be so, by time.monotonic."""
         self.was_said = False
 
     def look(self, is_waiting: bool, nodes: Iterable[Mapping[str, Any]]) -> str | None:
-        """What to say of it, once. Raises RayLost after `GIVE_UP` seconds.
+        """What to say of it, once. Raises RayLost after `GIVE_UP` seconds without a node that could take them.
 
         `is_waiting`: whether trials wait while none is running. `nodes`: as Ray tells them.
         """
-        if not is_waiting or any(self._can_take(node) for node in nodes if node["Alive"]):
-            self.since, self.was_said = None, False
-            return None
-        self.since = self.since or time.monotonic()
+        is_there = any(self._can_take(node) for node in nodes if node["Alive"]) if is_waiting else None
+        if is_there != self.is_there:
+            self.is_there, self.since, self.was_said = is_there, time.monotonic(), False
         waited = time.monotonic() - self.since
-        if waited >= GIVE_UP:
-            raise RayLost(f"{self} joined for {GIVE_UP / 60:g} minutes; the same command goes on from what is stored")
-        if waited < SAY_AFTER or self.was_said:
+        if is_there is False and waited >= GIVE_UP:
+            raise RayLost(f"no {self} joined for {GIVE_UP / 60:g} minutes; the same command goes on from what is "
+                          f"stored")  # fmt: skip
+        if is_there is None or waited < SAY_AFTER or self.was_said:
             return None
         self.was_said = True
-        return f"waiting: {self} is there (`ray status`); after {GIVE_UP / 60:g} minutes the command ends"
+        if is_there:
+            return (f"waiting: no trial has begun for {SAY_AFTER:g} s; other jobs may have what every {self} offers "
+                    f"(`ray status`)")  # fmt: skip
+        return f"waiting: no {self} is there (`ray status`); after {GIVE_UP / 60:g} minutes the command ends"
 
     def __str__(self) -> str:
         wanted = " and ".join(f"{need:g} {name}" for name, need in self.request.items())
-        return f"no node that can take a trial ({wanted})"
+        return f"node that can take a trial ({wanted})"
 
     def _can_take(self, node: Mapping[str, Any]) -> bool:
         fits = all(node["Resources"].get(name, 0) >= need for name, need in self.request.items())

@@ -137,13 +137,26 @@ def test_trials_that_no_node_can_take_are_said_and_then_given_up(now):
         waiting.look(True, there)
 
 
-def test_nothing_is_said_while_a_node_can_take_them_or_a_trial_runs(now):
-    there = [of_ray("a", CPU=1)]
-    for request, is_waiting in (({"CPU": 1}, True), ({"CPU": 2}, False)):
-        waiting = Waiting(request, ())
-        waiting.look(is_waiting, there)
-        now[0] += 2 * GIVE_UP
+def test_trials_that_wait_for_a_node_that_others_use_are_said_once_and_never_given_up(now):
+    there, waiting = [of_ray("a", CPU=8, GPU=1)], Waiting({"CPU": 1, "GPU": 1}, ())
+    assert waiting.look(True, there) is None
+    now[0] += SAY_AFTER
+    said = waiting.look(True, there)
+    assert said and "other jobs may have what every node that can take a trial (1 CPU and 1 GPU) offers" in said
+    now[0] += 2 * GIVE_UP
+    assert waiting.look(True, there) is None
+
+
+def test_nothing_is_said_while_a_trial_runs_and_the_waiting_begins_anew_after_it(now):
+    there, waiting = [of_ray("a", CPU=1)], Waiting({"CPU": 1}, ())
+    for is_waiting in (True, False, True):
         assert waiting.look(is_waiting, there) is None
+        now[0] += SAY_AFTER - 1
+    assert waiting.look(True, there) is None
+    lacking_one = Waiting({"CPU": 2}, ())
+    lacking_one.look(False, there)
+    now[0] += 2 * GIVE_UP
+    assert lacking_one.look(False, there) is None
 
 
 def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(
