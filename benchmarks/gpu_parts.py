@@ -237,14 +237,14 @@ def stay_broken(torch):
         setattr(torch.cuda, name, raises)
 
 def breaking(step):
-    def broken(passes, batches, optimizer, *others):
+    def broken(passes, loss, optimizer, *others):
         if optimizer.param_groups[0]["initial_lr"] == 0.5:
             import torch
             if torch.cuda.is_available():
                 torch.zeros(4, device="cuda")[torch.tensor([99], device="cuda")].sum().item()
             stay_broken(torch)
             raise RuntimeError("CUDA error: device-side assert triggered")
-        return step(passes, batches, optimizer, *others)
+        return step(passes, loss, optimizer, *others)
     return broken
 
 class Finder(importlib.abc.MetaPathFinder):
