@@ -1,6 +1,6 @@
 """One step of an optimiser: the gradients of a batch, clipped, and the schedule; and how activations are kept.
 
-optimizer, scheduler = make_optimizer(parameters, method, total_steps)
+optimizer, scheduler = make_optimizer(model, method, total_steps)
 passes = Passes(model, collate)
 optimise_step(passes, passes.add_gradients([batch]), optimizer, method.max_grad_norm)
 """
