@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ray
@@ -59,7 +59,7 @@ class Fleet:
     @property
     def selector(self) -> dict[str, str]:
         """The labels of the nodes that take trials, as Ray selects them. A node that joins later takes trials too."""
-        return {NODE_LABEL: f"!in({','.join(self.left_out)})"} if self.left_out else {}
+        return all_but(self.left_out)
 
     def needs_later(self, resources: Resources) -> Needs | None:
         """What a node that joins later must have: cards too that are no smaller than trials count on."""
@@ -88,8 +88,18 @@ def trial_request(resources: Resources, fleet: Fleet, whole_gb: float = 0.0) -> 
 
 def placement(request: Mapping[str, float], fleet: Fleet) -> tune.PlacementGroupFactory:
     """The request as Tune has it, for the nodes that take trials."""
-    selector = {"bundle_label_selector": [fleet.selector]} if fleet.left_out else {}
-    return tune.PlacementGroupFactory([dict(request)], **selector)
+    return away_from(fleet.left_out, tune.PlacementGroupFactory([dict(request)]))
+
+
+def away_from(nodes: Collection[str], request: tune.PlacementGroupFactory) -> tune.PlacementGroupFactory:
+    """The same request, of other nodes than these (their ids)."""
+    selector = {"bundle_label_selector": [all_but(nodes)]} if nodes else {}
+    return tune.PlacementGroupFactory(request.bundles, **selector)
+
+
+def all_but(nodes: Collection[str]) -> dict[str, str]:
+    """The labels of all nodes but these (their ids), as Ray selects them."""
+    return {NODE_LABEL: f"!in({','.join(sorted(nodes))})"} if nodes else {}
 
 
 def trial_share() -> float | None:

@@ -170,7 +170,9 @@ class Waiting:
     """Notices that trials wait for a node: one that the cluster does not have, or one that others use."""
 
     def __init__(self, request: Mapping[str, float], left_out: Collection[str]) -> None:
-        self.request, self.left_out = request, left_out
+        self.request = request
+        self.left_out = set(left_out)
+        """Ids of the nodes that take no trials: left out from the start, or later by their own refusal."""
         self.is_there: bool | None = None
         """Whether some node could take the trials that wait. None: none waits."""
         self.since = 0.0

@@ -26,7 +26,7 @@ from raypeft.machine import quiet_libraries, use_threads
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
-from raypeft.runner.cards import Fleet, placement, trial_request, trial_share
+from raypeft.runner.cards import Fleet, away_from, placement, trial_request, trial_share
 from raypeft.runner.ending import Ending, stopped_by_note
 from raypeft.runner.nodes import Waiting, lacking
 from raypeft.runner.observers import Observer, listener_to
@@ -116,8 +116,8 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
         os.chdir(settings["folder"])
     if settings["needs"] and (lacks := lacking(settings["needs"])):
         note = f"{socket.gethostname()} cannot run trials: {'; '.join(lacks)}"
-        tune.report({"events": [to_plain(Noted(note))]})
-        raise RuntimeError(note)  # Tune tries it again, perhaps on another node
+        tune.report({"refused_by": ray.get_runtime_context().get_node_id(), "events": [to_plain(Noted(note))]})
+        raise RuntimeError(note)  # the command sends it to another node
     if not settings["use_gpu"]:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not share out the cards that there may be
     trial = Trial.model_validate(settings["planned"]["trial"])
@@ -174,7 +174,9 @@ class Watcher(tune.Callback):
         self.looked = time.monotonic()
         self.ending: Ending | None = None
         self.pulse: Pulse | None = None
-        self.waiting: Waiting | None = None
+        self.waiting = Waiting({}, ())
+        self.refused: set[str] = set()
+        """Ids of the trials that the node to which they came has refused, until they start elsewhere."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks to resume an experiment; a sweep resumes from its rows instead.
@@ -194,7 +196,7 @@ class Watcher(tune.Callback):
     def _look_for_nodes(self, waiting: list[TuneTrial]) -> None:
         """Say where no node can take the trials that wait. Raises RayLost after a while."""
         is_waiting = bool(waiting) and not self.running
-        if self.pulse and self.waiting and (said := self.waiting.look(is_waiting, self.pulse.nodes)):
+        if self.pulse and (said := self.waiting.look(is_waiting, self.pulse.nodes)):
             self._tell(waiting[0].config["planned"]["id"], Noted(said))
 
     def _end_if_silent(self, trial: TuneTrial) -> None:
@@ -213,6 +215,7 @@ class Watcher(tune.Callback):
         ours = self._of(trial)
         self.running.add(ours.id)
         self.silent.discard(ours.id)
+        self.refused.discard(ours.id)
         self.heard[ours.id] = time.monotonic()
         if self.ending and self.ending.stop.number:
             return  # it ends at once
@@ -221,16 +224,29 @@ class Watcher(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **_: Any
     ) -> None:
-        for event in events_of(result):
+        refuser = result.get("refused_by")
+        is_news = refuser not in self.waiting.left_out
+        if refuser:
+            self._send_elsewhere(trial, refuser)
+        for event in events_of(result) if is_news else ():
             self._tell(trial.config["planned"]["id"], event)
             if isinstance(event, Finished):  # its row is written, whatever becomes of its process now
                 self.ended.add(trial.config["planned"]["id"])
                 trial.max_failures = 0
 
+    def _send_elsewhere(self, trial: TuneTrial, node: str) -> None:
+        """A node that joined later has refused a trial, which is no failure of the trial's: it goes to other nodes."""
+        self.waiting.left_out.add(node)
+        self.refused.add(trial.config["planned"]["id"])
+        trial.max_failures += 1  # Tune counts what follows as one
+        # Here, while it runs: Tune keeps the trials that wait in order by what they ask for.
+        trial.placement_group_factory = away_from(self.waiting.left_out, trial.placement_group_factory)
+
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         trial_id = trial.config["planned"]["id"]
         self.running.discard(trial_id)
-        self._tell(trial_id, Noted(f"{self._why(trial_id)}; it is started again"))
+        if trial_id not in self.refused:
+            self._tell(trial_id, Noted(f"{self._why(trial_id)}; it is started again"))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **_: Any) -> None:
         # A trial's own exceptions are rows already; here its whole process is gone.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from simulated_cluster import Simulated
 
 from raypeft.events import Noted
 from raypeft.results.files import Folder
@@ -165,9 +164,11 @@ def test_a_process_on_a_node_that_joined_later_refuses_its_trial_and_says_why(
     monkeypatch.chdir(tmp_path)
     told: list[dict] = []
     monkeypatch.setattr(tuning.tune, "report", told.append)
+    monkeypatch.setattr(tuning.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "late"))
     with pytest.raises(RuntimeError, match=r"rows\.jsonl is not there"):
         tuning.run_tune_trial({"folder": str(tmp_path), "needs": needs(tmp_path, "rows.jsonl")})
     (event,) = events_of(told[0])
+    assert told[0]["refused_by"] == "late"
     assert isinstance(event, Noted) and "cannot run trials: rows.jsonl is not there; " in event.text
     assert not list(tmp_path.iterdir()), "no row is written where nobody looks"
 
@@ -179,6 +180,7 @@ def test_a_process_refuses_a_trial_for_which_the_cards_of_its_node_are_too_small
     Folder(str(tmp_path)).put(".nodes/mark", b"")
     monkeypatch.setattr(nodes, "nvidia_smi", lambda: [80.0, 8.0])
     monkeypatch.setattr(tuning.tune, "report", lambda _: None)
+    monkeypatch.setattr(tuning.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "late"))
     asked = replace(needs(tmp_path), card_gb=21.6)
     with pytest.raises(RuntimeError, match=r"its GPU has 8\.0 GiB, and trials count on 21\.6 GiB"):
         tuning.run_tune_trial({"folder": str(tmp_path), "needs": asked})
@@ -202,71 +204,6 @@ def test_a_node_on_which_another_raypeft_comes_first_lacks_ours(tmp_path: Path, 
     assert reason.startswith("the code of raypeft is another there")
 
 
-CLUSTER = """
-import os, sys, time
-from pathlib import Path
-import ray
-from ray.cluster_utils import Cluster
-from raypeft.sweep import main
-
-folder, seconds, kinds = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-
-
-def stand_in(context):
-    (folder / "ran").mkdir(exist_ok=True)
-    (folder / "ran" / f"{context.trial.id} {ray.get_runtime_context().get_node_id()}").touch()
-    began = time.time()
-    time.sleep(seconds)
-    (folder / "times").mkdir(exist_ok=True)
-    (folder / "times" / context.trial.id).write_text(f"{began} {time.time()} {context.gpu_share}")
-    context.store.write_rows("trials", context.trial.id, [{"id": context.trial.id, "sweep": "s", "status": "ok",
-                                                           **context.trial.fields, "em_at_10": 0.5}])
-
-
-def put_in_place():
-    from raypeft.runner import tuning
-    tuning.run_and_record = stand_in
-
-
-def node(mib, home=None, cpus=1):
-    variables = {"HOME": str(home)} if home else {}
-    if mib:
-        smi = folder / str(mib) / "nvidia-smi"
-        smi.parent.mkdir(exist_ok=True)
-        smi.write_text(f"#!/bin/sh\\necho {mib}\\n")
-        smi.chmod(0o755)
-        variables["PATH"] = f"{smi.parent}:{os.environ['PATH']}"
-    return cluster.add_node(num_cpus=cpus, num_gpus=1 if mib else 0, env_vars=variables)
-
-
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-try:
-    make = {"24": lambda: node(24564), "80": lambda: node(81559), "8": lambda: node(8192),
-            "away": lambda: node(24564, folder / "elsewhere"), "roomy": lambda: node(24564, cpus=4)}
-    nodes = {kind: make[kind]() for kind in kinds}
-    cluster.wait_for_nodes()
-    ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False,
-             runtime_env={"worker_process_setup_hook": put_in_place})
-    print("CODE", main([str(folder / "s.yaml"), "--results", "~/results"]))
-    for name, each in nodes.items():
-        print("NODE", name, len(list((folder / "ran").glob(f"* {each.node_id}"))))
-finally:
-    ray.shutdown()
-    cluster.shutdown()
-"""
-
-
-def on_cluster(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A sweep of stand-ins on a cluster of these kinds of nodes, whose head has no CPU for trials."""
-    words = [sys.executable, "-c", CLUSTER, str(folder), *arguments]
-    # Ray starts no node with a pretended GPU where this variable hides all.
-    seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    home = seen | {"HOME": str(folder)}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=400, env=home)
-    assert "CODE 0" in done.stdout, done.stderr
-    return done
-
-
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_trials_go_to_nodes_with_large_cards_that_share_the_results_and_the_driver_needs_no_card(tmp_path: Path):
@@ -276,11 +213,14 @@ defaults: {model: toy, dataset: toy}
 grids:
   - {tuning_method: lora, lora_r: [1, 2, 3, 4, 5, 6], seed: [1, 2]}
 """)
-    done = on_cluster(tmp_path, "0.2", "24", "80", "8", "away")
-    ran = {name: int(count) for name, count in re.findall(r"NODE (\w+) (\d+)", done.stdout)}
+    with Simulated(tmp_path) as cluster:
+        nodes = {kind: cluster.add(kind) for kind in ("24", "80", "8", "away")}
+        code, _, told = cluster.ended(cluster.start_sweep(seconds=0.2))
+        ran = {kind: len(cluster.ran(node)) for kind, node in nodes.items()}
+    assert code == 0, told
     assert ran["24"] and ran["80"] and ran["24"] + ran["80"] == 12 and not ran["8"] + ran["away"]
-    assert re.search(r"1 node: .* of 5 left out: the GPU has less than the 24 GiB of a trial", done.stderr)
-    assert re.search(r"1 node: .* of 5 left out: ~/results/s is another folder there than here", done.stderr)
+    assert re.search(r"1 node: .* of 5 left out: the GPU has less than the 24 GiB of a trial", told)
+    assert re.search(r"1 node: .* of 5 left out: ~/results/s is another folder there than here", told)
 
 
 @pytest.mark.slow
@@ -293,9 +233,34 @@ resources: {share: auto}
 grids:
   - {tuning_method: lora, seed: [1, 2, 3, 4]}
 """)
-    on_cluster(tmp_path, "40", "roomy")
+    with Simulated(tmp_path) as cluster:
+        cluster.add("roomy")
+        code, _, told = cluster.ended(cluster.start_sweep(seconds=40))
+    assert code == 0, told
     times = [each.read_text().split() for each in (tmp_path / "times").iterdir()]
     assert {share for *_, share in times} == {"0.126"}, "3 of 23.99 GiB, rounded up"
     began, ended = zip(*((float(start), float(end)) for start, end, _ in times), strict=True)
     at_once = max(sum(start <= moment < end for start, end in zip(began, ended, strict=True)) for moment in began)
     assert at_once >= 2, "all that start within the first one's time"
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_node_that_joins_late_and_refuses_trials_costs_none_of_them_a_failure(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text("""
+name: s
+max_failures: 0
+defaults: {model: toy, dataset: toy}
+grids:
+  - {tuning_method: lora, seed: [1, 2, 3, 4]}
+""")
+    with Simulated(tmp_path) as cluster:
+        first = cluster.add("24")
+        sweep = cluster.start_sweep(seconds=0.1, waits=True)
+        cluster.until(cluster.ran, sweep)
+        cluster.add("away")
+        code, _, told = cluster.ended(sweep)
+        assert code == 0, told
+        assert len(cluster.ran(first)) == 4
+    assert (tmp_path / "refused").exists() and "died" not in told
+    assert "cannot run trials: ~/results/s is another folder there than here" in told
