@@ -1,5 +1,6 @@
 """What older versions stored is read by this one: committed results, and what `scripts.freeze_results` froze."""
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypeft.cli import findings, report, show, status
+from raypeft.results.manifest import Manifest
 from raypeft.results.standing import look_at
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
@@ -61,7 +63,29 @@ def test_no_value_of_their_rows_is_lost(folder: Path) -> None:
             assert {name: read[stored["id"]][name] for name in there} == there
 
 
-@pytest.mark.parametrize("place", WITH_MANIFEST, ids=lambda place: place.name)
+with_manifest = pytest.mark.parametrize("place", WITH_MANIFEST, ids=lambda place: place.name)
+
+
+@with_manifest
+def test_every_column_that_an_older_version_declares_has_its_name_and_kind_still(folder: Path) -> None:
+    manifest = ResultStore.existing(str(folder), {}).read_manifest()
+    assert manifest is not None
+    for table, columns in manifest.tables.items():
+        today = {each.name: each.kind for each in tables()[table]}
+        assert {each.name: today.get(each.name) for each in columns} == {each.name: each.kind for each in columns}, (
+            "a reader of both versions would have to know two columns"
+        )
+
+
+@with_manifest
+def test_every_part_of_a_manifest_is_read_and_written_again(folder: Path) -> None:
+    stored = json.loads((folder / "manifest.json").read_text("utf-8"))
+    again = Manifest.from_plain(stored).plain()
+    assert stored.keys() <= again.keys()
+    assert all(again[name] == stored[name] for name in ("made_by", "sweep", "plan"))
+
+
+@with_manifest
 def test_the_sweep_file_in_a_manifest_plans_the_trials_that_were_planned(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
