@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray._common.utils import get_ray_address_file
 
+from raypeft.mistakes import page
 from raypeft.runner.code import PACKAGE
 from raypeft.runner.limits import START_VARIABLE, start_seconds, time_limit
 from raypeft.runner.pulse import Pulse
@@ -105,8 +106,10 @@ def place_to_join(address: str) -> str | None:
     if address == "local":
         return "local"
     if address.startswith("ray://"):
-        raise ClusterGone(f"must be auto or HOST:PORT but got {address}: Ray Tune runs a sweep on a node of the "
-                          f"cluster, not through Ray Client; run it there, or with `ray job submit`")  # fmt: skip
+        raise ClusterGone(f"must be auto or HOST:PORT but got {address}: through Ray Client, Ray Tune would run in a "
+                          f"process of the cluster, where this command can neither show nor end its trials. Run the "
+                          f"command on a node of the cluster, or send it there with `ray job submit` "
+                          f"({page('cluster.md')})")  # fmt: skip
     try:
         check_cluster_answers(address)
     except OSError as error:
@@ -141,7 +144,7 @@ def token_advice(address: str) -> str:
     """What to do where a cluster answers and nothing else is known."""
     return (f"must name a Ray cluster that lets this command in but {address} answers and does not. It may ask for a "
             f"token: export RAY_AUTH_MODE=token on a machine that has the cluster's ~/.ray/auth_token "
-            f"(docs/cluster.md)")  # fmt: skip
+            f"({page('cluster.md')})")  # fmt: skip
 
 
 def may_ask_for_a_token(error: Exception) -> bool:
