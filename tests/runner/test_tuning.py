@@ -81,7 +81,7 @@ def test_a_node_that_has_refused_a_trial_is_none_that_trials_wait_for(monkeypatc
     there = [{"NodeID": "late", "Alive": True, "Resources": {"CPU": 8.0}}]
     waiting, now = Waiting({"CPU": 1}, ()), [1000.0]
     monkeypatch.setattr("raypeft.runner.nodes.time.monotonic", lambda: now[0])
-    assert waiting.look(True, there) is None and waiting.since is None
+    assert waiting.look(True, there) is None and waiting.is_there
     waiting.left_out.add("late")
     waiting.look(True, there)
     now[0] += GIVE_UP
