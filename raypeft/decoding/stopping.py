@@ -162,6 +162,10 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
         of their log-probabilities, (examples, continuations). They stay on the device until they are asked for."""
         self.running = self.scores = self.so_far = torch.empty(0)
 
+    def __deepcopy__(self, memo: Any) -> BeamScores:
+        """Itself: PEFT copies what `generate` is given for an encoder-decoder with prompt tuning."""
+        return self
+
     def __call__(self, input_ids: torch.Tensor, scores: Any) -> Any:
         # Asked as a criterion, `scores` is what generate collects of all steps: nothing.
         return self._listen(input_ids, scores) if isinstance(scores, torch.Tensor) else self._chosen(input_ids)

@@ -147,6 +147,11 @@ def test_a_batch_decodes_as_its_prompts_do_alone(kind, name, tuned):
     assert made.together == made.alone
 
 
+@pairs(TRAINED)
+def test_each_candidate_has_its_log_probability(kind, name, tuned):
+    assert all(each.log_probability < 0 for row in tuned(kind, name).alone for each in row)
+
+
 @pairs(ADAPTERS)
 def test_a_saved_adapter_gives_the_same_logits_in_plain_peft(kind, name, tuned):
     made = tuned(kind, name)
