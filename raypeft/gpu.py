@@ -12,10 +12,10 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -54,6 +54,7 @@ AMPERE = (8, 0)
 """The first compute capability with matrix products in bfloat16 (CUDA C++ Programming Guide, Warp Matrix Functions)."""
 
 _granted: float | None = None
+Item = TypeVar("Item")
 Done = TypeVar("Done")
 
 
@@ -251,6 +252,25 @@ def within_memory(work: Callable[[], Done], is_last: bool) -> Done | None:
             raise
     free_memory()  # here the exception holds no tensors any more
     return None
+
+
+def batches_within_memory(
+    items: Sequence[Item], batch_size: int, work: Callable[[Sequence[Item]], Done]
+) -> Iterator[tuple[Sequence[Item], Done]]:
+    """Each batch of the items, and what `work` makes of it.
+
+    When the GPU's memory runs out the batch is halved and tried again, and later ones are no larger; at one item
+    torch.cuda.OutOfMemoryError is raised.
+    """
+    done = 0
+    while done < len(items):
+        batch = items[done : done + batch_size]
+        found = within_memory(partial(work, batch), is_last=len(batch) == 1)
+        if found is None:
+            batch_size = len(batch) // 2
+            continue
+        yield batch, found
+        done += len(batch)
 
 
 def is_broken() -> bool:

@@ -1,14 +1,24 @@
 """The budget of a process on a card that others use as well, and what errors of CUDA mean. The card is a stand-in."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 from raypeft import gpu, machine
-from raypeft.gpu import CONTEXT_GB, GIB, SPARE_GB, Meter, budget_gb, had_its_budget, is_out_of_memory, take_budget
+from raypeft.gpu import (
+    CONTEXT_GB,
+    GIB,
+    SPARE_GB,
+    Meter,
+    batches_within_memory,
+    budget_gb,
+    had_its_budget,
+    is_out_of_memory,
+    take_budget,
+)
 from raypeft.trial.run import failure
 
 
@@ -105,6 +115,26 @@ def test_every_form_of_a_full_card_is_known(error: Exception) -> None:
 )
 def test_other_errors_are_not_taken_for_a_full_card(error: Exception) -> None:
     assert not is_out_of_memory(error)
+
+
+def in_batches(count: int, batch_size: int, fits: int) -> tuple[list[list[int]], list[int]]:
+    """The batches that `count` items are worked on in where so many fit, and the sizes that were tried."""
+    tried = []
+
+    def work(batch: Sequence[int]) -> list[int]:
+        tried.append(len(batch))
+        if len(batch) > fits:
+            raise torch.cuda.OutOfMemoryError("too much")
+        return [*batch]
+
+    return [found for _, found in batches_within_memory(range(count), batch_size, work)], tried
+
+
+def test_what_does_not_fit_is_worked_on_in_halves_also_where_less_than_half_a_batch_is_left() -> None:
+    assert in_batches(5, 4, fits=2) == ([[0, 1], [2, 3], [4]], [4, 2, 2, 1])
+    assert in_batches(3, 100, fits=1) == ([[0], [1], [2]], [3, 1, 1, 1])
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        in_batches(1, 8, fits=0)
 
 
 def test_out_of_memory_is_a_result_where_the_process_held_its_budget(patch: pytest.MonkeyPatch) -> None:

@@ -14,14 +14,13 @@ shots of ICL) are computed once a call. An encoder-decoder reads a prompt once i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 from raypeft import events
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Decoder, Search
 from raypeft.events import Listener, Stage
-from raypeft.gpu import within_memory
+from raypeft.gpu import batches_within_memory
 from raypeft.records import Candidate, Prompt
 
 __all__ = ["Keep", "Search", "batches", "decoding_order", "generate"]
@@ -66,26 +65,22 @@ def decoding_order(prompts: Sequence[Prompt]) -> list[int]:
 
 def batches(
     model: Any, tokenizer: Any, prompts: Sequence[Prompt], search: Search, done: int = 0
-) -> Iterator[tuple[list[int], list[list[Candidate]]]]:
+) -> Iterator[tuple[Sequence[int], list[list[Candidate]]]]:
     """The places of each batch of prompts and their candidates, but for the `done` first ones in `decoding_order`.
 
-    When the GPU's memory runs out the batch is halved and tried again; at one example torch.cuda.OutOfMemoryError is
-    raised. Raises FloatingPointError where the model's scores are NaN.
+    Raises what `batches_within_memory` raises, and FloatingPointError where the model's scores are NaN.
     """
     model.eval()
     decoder = decoder_for(model, tokenizer, search, prompts)
-    order = decoding_order(prompts)
-    batch_size = 1 if search.path == "alone" else search.batch_size
-    while done < len(order):
-        batch = order[done : done + batch_size]
-        asked = [prompts[index] for index in batch]
-        found = within_memory(partial(decoder.decode, asked), is_last=batch_size == 1)
-        if found is None:
-            batch_size //= 2
-            continue
+
+    def decode(places: Sequence[int]) -> list[list[Candidate]]:
+        asked = [prompts[place] for place in places]
+        found = decoder.decode(asked)
         _check_numbers(decoder, asked)
-        yield batch, found
-        done += len(batch)
+        return found
+
+    batch_size = 1 if search.path == "alone" else search.batch_size
+    yield from batches_within_memory(decoding_order(prompts)[done:], batch_size, decode)
 
 
 def _check_numbers(decoder: Decoder, prompts: Sequence[Prompt]) -> None:

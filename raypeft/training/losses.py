@@ -7,20 +7,16 @@ The vocabulary's logits are computed only where some example of the batch has an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn import functional
 
-from raypeft.gpu import half, within_memory
+from raypeft.gpu import batches_within_memory, half
 from raypeft.models import virtual_tokens
 from raypeft.records import Prompt
 from raypeft.training.batches import IGNORED, collate_for
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 def answer_tokens(prompts: Sequence[Prompt]) -> int:
@@ -30,13 +26,14 @@ def answer_tokens(prompts: Sequence[Prompt]) -> int:
 
 @torch.inference_mode()
 def evaluate(model: Any, pad_token_id: int, prompts: Sequence[Prompt], batch_size: int) -> float:
-    """Mean loss over all answer tokens of `prompts`, in nats per token. Raises what `in_memory` raises."""
+    """Mean loss over all answer tokens of `prompts`, in nats per token. Raises what `batches_within_memory` raises."""
     model.eval()
 
     def loss(batch: Sequence[Prompt]) -> float:
         return answer_loss(model, collate_for(model, batch, pad_token_id)).item()
 
-    return sum(found for _, found in in_memory(sorted(prompts, key=len), batch_size, loss)) / answer_tokens(prompts)
+    losses = batches_within_memory(sorted(prompts, key=len), batch_size, loss)
+    return sum(found for _, found in losses) / answer_tokens(prompts)
 
 
 @torch.inference_mode()
@@ -45,7 +42,7 @@ def example_losses(
 ) -> list[tuple[float, int]]:
     """For each prompt the sum of its answer tokens' losses, in nats, and their number.
 
-    Raises what `in_memory` raises.
+    Raises what `batches_within_memory` raises.
     """
     model.eval()
 
@@ -53,28 +50,9 @@ def example_losses(
         return _losses(model, [prompts[place] for place in places], pad_token_id)
 
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-    by_place = {place: loss for places, found in in_memory(order, batch_size, losses)
+    by_place = {place: loss for places, found in batches_within_memory(order, batch_size, losses)
                 for place, loss in zip(places, found, strict=True)}  # fmt: skip
     return [(by_place[place], len(prompt.answer_ids)) for place, prompt in enumerate(prompts)]
-
-
-def in_memory(
-    items: Sequence[Item], batch_size: int, work: Callable[[Sequence[Item]], Found]
-) -> Iterator[tuple[Sequence[Item], Found]]:
-    """What `work` makes of each batch of the items.
-
-    When the GPU's memory runs out the batch is halved and tried again; at one item torch.cuda.OutOfMemoryError is
-    raised.
-    """
-    done = 0
-    while done < len(items):
-        batch = items[done : done + batch_size]
-        found = within_memory(partial(work, batch), is_last=batch_size == 1)
-        if found is None:
-            batch_size //= 2
-            continue
-        yield batch, found
-        done += len(batch)
 
 
 def _losses(model: Any, batch: Sequence[Prompt], pad_token_id: int) -> list[float]:
