@@ -3,7 +3,7 @@
     python benchmarks/sampling.py --model models/SmolLM2-135M-Instruct.Q4_1.gguf --data datasets/mbpp.jsonl \\
         --out benchmarks/results/sampling.md
 
-The same problems of MBPP, prompts, temperature and nucleus, the ways alternating in one process after one uncounted problem
+The same problems of MBPP, prompts, temperature and nucleus, the ways alternating in one process after a few uncounted tokens
 of each. Ours must find the same candidates whether rows that have ended are left out or not, or the run fails. Those of
 `generate` are other draws of the same distribution; tokens a candidate are given beside them.
 """
@@ -26,15 +26,15 @@ KEPT = row_search.MOST_KEPT
 DRAWS = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 
 
-def ours(base, prompts, options, most_kept):
+def ours(base, prompts, tokens, options, most_kept):
     """The candidates of each problem, leaving out rows once at most such a part of them is left."""
     row_search.MOST_KEPT = most_kept
-    search = Search(max_new_tokens=options.tokens, num_return_sequences=options.samples, stop=stops(), top_k=None,
+    search = Search(max_new_tokens=tokens, num_return_sequences=options.samples, stop=stops(), top_k=None,
                     batch_size=options.batch_size, **DRAWS)  # fmt: skip
     return generate(base.model, base.tokenizer, prompts, search)
 
 
-def left_padded(base, prompts, options):
+def left_padded(base, prompts, tokens, options):
     """The tokens of each candidate of `generate`."""
     lengths = []
     for start in range(0, len(prompts), options.batch_size):
@@ -43,7 +43,7 @@ def left_padded(base, prompts, options):
         ids = pad_sequence(sequences, batch_first=True, padding_value=pad, padding_side="left")
         masks = pad_sequence([torch.ones_like(each) for each in sequences], batch_first=True, padding_side="left")
         rows = base.model.generate(
-            ids, attention_mask=masks, max_new_tokens=options.tokens, num_return_sequences=options.samples, top_k=0,
+            ids, attention_mask=masks, max_new_tokens=tokens, num_return_sequences=options.samples, top_k=0,
             stop_strings=[*stops()], tokenizer=base.tokenizer, **DRAWS,
         )  # fmt: skip
         lengths += (rows[:, ids.shape[1] :] != pad).sum(dim=1).tolist()
@@ -58,7 +58,7 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--model", help=MODEL)
     parser.add_argument("--data", required=True, help="file of MBPP")
-    add_numbers(parser, problems=16, samples=5, tokens=256, batch_size=16, rounds=2, threads=2)
+    add_numbers(parser, problems=8, samples=5, tokens=256, batch_size=8, rounds=2, threads=2)
     add_out(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -67,16 +67,16 @@ def main():
     test = DATASETS["mbpp"].load(options.data, None)["test"]
     prompts = [Encoder(base.tokenizer).encode(example, []) for example in test[: options.problems]]
     ways = {
-        "generate": lambda some: left_padded(base, some, options),
-        "all rows": lambda some: ours(base, some, options, 0),
-        "ours": lambda some: ours(base, some, options, KEPT),
+        "generate": lambda some, tokens: left_padded(base, some, tokens, options),
+        "all rows": lambda some, tokens: ours(base, some, tokens, options, 0),
+        "ours": lambda some, tokens: ours(base, some, tokens, options, KEPT),
     }
     for decode in ways.values():
-        decode(prompts[:1])  # warms up and is not counted
+        decode(prompts[:1], 4)  # warms up and is not counted
     seconds, found = {name: [] for name in ways}, {}
     for _ in range(options.rounds):
         for name, decode in ways.items():
-            found[name], took = timed(lambda decode=decode: decode(prompts))
+            found[name], took = timed(decode, prompts, options.tokens)
             seconds[name].append(took)
             print(f"{name}: {took:.1f} s", flush=True)
     texts = [[[each.text for each in row] for row in found[name]] for name in ("all rows", "ours")]
