@@ -160,7 +160,7 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     """Run trials under Ray Tune and show their progress. Raises Stopped after a signal, and RayLost."""
     from raypeft.runner.cards import card_notes
     from raypeft.runner.nodes import fleet_of
-    from raypeft.runner.observers.trackers import Study, reporter
+    from raypeft.runner.observers.trackers import ReportedSweep, reporter
     from raypeft.runner.session import ray_session
     from raypeft.runner.share import share_of_machine
     from raypeft.runner.tuning import tune_trials
@@ -171,8 +171,8 @@ def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: 
     share = partial(share_of_machine, run.resources.use_gpu, tell, stop.check)
     tell("starting Ray")
     with stop.on_signals(), ray_session(tell, run.verbose, share) as session, ExitStack() as observing:
-        study = Study(run.name, run.results)
-        trackers = [reporter(name, study, tell) for name in run.report_to]
+        reported = ReportedSweep(run.name, run.results)
+        trackers = [reporter(name, reported, tell) for name in run.report_to]
         observers = [observing.enter_context(each) for each in (*trackers, view)]
         fleet = observing.enter_context(fleet_of(run, trials, session.is_ours))
         for note in (*fleet.notes, *card_notes(run.resources, fleet)):

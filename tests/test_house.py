@@ -1,4 +1,4 @@
-"""What every file of the package keeps to: short functions, few parameters, plain names; and what tests keep to."""
+"""What every file of the code keeps to: short functions, few parameters, plain names; and what tests keep to."""
 
 import ast
 from collections import Counter
@@ -10,17 +10,25 @@ import torch
 
 import raypeft
 
-PACKAGE = Path(raypeft.__file__).parent
+ROOT = Path(__file__).parent.parent
+PLACES = (Path(raypeft.__file__).parent, ROOT / "scripts", ROOT / "benchmarks")
 TESTS = Path(__file__).parent
 MOST_PARAMETERS, MOST_LINES = 6, 60
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
 
 
+def files() -> Iterator[Path]:
+    for place in PLACES:
+        found = sorted(place.rglob("*.py"))
+        assert len(found) > 5, f"{place} has the code"
+        yield from found
+
+
 def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in files():
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
-                yield f"{path.relative_to(PACKAGE)}:{node.name}", node
+                yield f"{path}:{node.name}", node
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:
@@ -42,7 +50,7 @@ def test_no_function_has_more_than_sixty_lines() -> None:
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert not VAGUE & {path.stem for path in PACKAGE.rglob("*.py")}
+    assert not VAGUE & {path.stem for path in files()}
 
 
 def test_no_module_of_the_tests_has_the_name_of_another() -> None:

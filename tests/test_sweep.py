@@ -241,7 +241,7 @@ def test_a_first_ctrl_c_is_answered_by_a_line_at_once_and_a_second_one_ends_tria
     assert process.stdout
     until = time.monotonic() + 8
     line = next(line for line in process.stdout if line.startswith("told to stop: "))
-    assert time.monotonic() < until and "Ctrl-C (again) ends them at once" in line
+    assert time.monotonic() < until and "Ctrl-C (again) ends " in line
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=15)
     assert process.returncode == 130 and "the same command runs the others" in said and "Traceback" not in said

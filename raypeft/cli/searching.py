@@ -11,7 +11,7 @@ from raypeft.analysis.settings import SHORT, shown
 from raypeft.results.attempts import version
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
-from raypeft.runner.run import Search
+from raypeft.runner.run import SearchRun
 from raypeft.study.config import SweepConfig
 from raypeft.study.parameters import Goal, Parameter
 from raypeft.study.plan import Plan
@@ -23,15 +23,15 @@ Row = Mapping[str, Any]
 
 def search_as_run(
     config: SweepConfig, plan: Plan, unsuggested: int, pruned: Collection[str], stale: Mapping[str, str]
-) -> Search | None:
+) -> SearchRun | None:
     """The sweep's search for the runner. Without `unsuggested` trials Optuna suggests nothing more. `pruned` are trials
     that run again since they were stopped early: this time to the end. `stale` are rows of other data.
     """
     if not config.search:
         return None
     points = plan.suggesting if unsuggested else ()
-    return Search(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
-                  unsuggested, frozenset(pruned), stale)  # fmt: skip
+    return SearchRun(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
+                     unsuggested, frozenset(pruned), stale)  # fmt: skip
 
 
 def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Exact match at k (EM@k): is the reference among an example's first k candidates?
 
-    from raypeft.metrics.exact_match import exact_match_at_k
-    exact_match_at_k([["x = 1", "x = 2"]], ["x = 2"], k=2)      # 1.0
+    from raypeft.metrics.exact_match import exact_matches
+    exact_matches([["x = 1", "x = 2"]], ["x = 2"], k=2)      # [True]
 
 Three readings of the same candidates:
 
@@ -48,22 +48,6 @@ _CLEAN_UP = (
 them to the paper's output; Transformers 5 skips them for BPE tokenizers, so they are applied here."""
 
 
-def exact_match_at_k(
-    candidates: list[list[str]],
-    references: list[str],
-    k: int,
-    reading: Reading = Reading.CORRECTED,
-    stop: Sequence[str] = STOP,
-) -> float:
-    """Share of examples, in [0, 1], whose reference is among their first k candidates; 0 with no examples.
-
-    candidates[i] holds example i's candidates, best first; fewer than k is allowed. `stop` is used by RQ2's reading
-    only. Raises what `exact_matches` raises. Source: EM@k as arXiv 2308.10462 uses it.
-    """
-    hits = exact_matches(candidates, references, k, reading, stop)
-    return sum(hits) / len(hits) if hits else 0.0
-
-
 def exact_matches(
     candidates: list[list[str]],
     references: list[str],
@@ -71,10 +55,12 @@ def exact_matches(
     reading: Reading = Reading.CORRECTED,
     stop: Sequence[str] = STOP,
 ) -> list[bool]:
-    """For each example, whether its reference is among its first k candidates: what intervals are made from.
+    """For each example, whether its reference is among its first k candidates: what EM@k and its interval are made
+    from.
 
-    Raises ValueError for no `Reading`, when k is below 1, when the two lists differ in length, and when the reading of
-    RQ2 cannot compile `stop` as a regular expression.
+    candidates[i] holds example i's candidates, best first; fewer than k is allowed. `stop` is used by RQ2's reading
+    only. Raises ValueError for no `Reading`, when k is below 1, when the two lists differ in length, and when the
+    reading of RQ2 cannot compile `stop` as a regular expression. Source: EM@k as arXiv 2308.10462 uses it.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1 but got {k}")

@@ -1,8 +1,8 @@
 """Functional scores: what share of their tests do the candidates pass, and how often do they pass all of them?
 
-    from raypeft.metrics.functional import avg_tests_passed, pass_at_k, strict_accuracy
-    avg_tests_passed({"two-sum": [True, False], "max": [-2]})      # 0.25
-    pass_at_k(n=5, c=2, k=2)                                       # 0.7
+    from raypeft.metrics.functional import pass_at_k, shares_passed
+    shares_passed({"two-sum": [True, False], "max": [-2]})      # {"two-sum": 0.5, "max": 0.0}
+    pass_at_k(n=5, c=2, k=2)                                    # 0.7
 
 `results` maps each problem to one verdict a test, in the codes of the APPS reference (Hendrycks et al., arXiv
 2105.09938): True passed, False a wrong answer, -1 raised or out of time, -2 does not compile or lacks the function. A
@@ -56,29 +56,13 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - prod(1.0 - k / i for i in range(n - c + 1, n + 1)) if n - c >= k else 1.0
 
 
-def avg_tests_passed(results: Results[Problem]) -> float:
-    """Share of tests passed, in [0, 1]: mean over a problem's tests, then its candidates, then problems.
-
-    0 where no problem has tests. Raises what `shares_passed` raises. Source: Hendrycks et al. (arXiv 2105.09938), "test
-    case average"; the mean over candidates is this project's reading of arXiv 2308.10462, Table 4.
-    """
-    return _mean(list(shares_passed(results).values()))
-
-
-def strict_accuracy(results: Results[Problem]) -> float:
-    """Share of candidates that pass every test of their problem, in [0, 1]: mean over candidates, then problems.
-
-    With one number of candidates for all this is pass@1. 0 where no problem has tests. Raises what `shares_passed`
-    raises. Source: Hendrycks et al. (arXiv 2105.09938), "strict accuracy".
-    """
-    return _mean([passed / total for total, passed in candidates_passed(results).values()])
-
-
 def shares_passed(results: Results[Problem]) -> dict[Problem, float]:
-    """For each problem with tests, the share that its candidates pass, in [0, 1]: what intervals are made from.
+    """For each problem with tests, the share that its candidates pass, in [0, 1]: mean over tests, then candidates.
 
-    Raises ValueError for a verdict that is none of True, False, -1, -2, for a problem that mixes verdicts and lists,
-    and for a candidate without verdicts beside one that has some: its tests were not run, which is not a score.
+    The mean over problems is `avg_tests_passed`. Raises ValueError for a verdict that is none of True, False, -1, -2,
+    for a problem that mixes verdicts and lists, and for a candidate without verdicts beside one that has some: its
+    tests were not run, which is not a score. Source: Hendrycks et al. (arXiv 2105.09938), "test case average"; the mean
+    over candidates is this project's reading of arXiv 2308.10462, Table 4.
     """
     return {
         problem: _mean([_mean([float(verdict == 1) for verdict in verdicts]) for verdicts in candidates])
@@ -89,7 +73,8 @@ def shares_passed(results: Results[Problem]) -> dict[Problem, float]:
 def candidates_passed(results: Results[Problem]) -> dict[Problem, tuple[int, int]]:
     """For each problem with tests, (n, c) for pass_at_k: its candidates, and how many of them pass every test.
 
-    Raises what `shares_passed` raises.
+    The mean of c / n over problems is `strict_accuracy`; with one number of candidates for all it is pass@1. Raises
+    what `shares_passed` raises. Source: Hendrycks et al. (arXiv 2105.09938), "strict accuracy".
     """
     return {
         problem: (len(candidates), sum(all(verdict == 1 for verdict in verdicts) for verdicts in candidates))

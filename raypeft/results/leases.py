@@ -67,7 +67,7 @@ class Lease:
     @property
     def is_dead(self) -> bool:
         """Whether its holder is gone."""
-        return time.time() - self.beat > DEAD_AFTER or (self.machine == this_machine() and not is_running(self.pid))
+        return time.time() - self.beat > DEAD_AFTER or (self.machine == process_space() and not is_running(self.pid))
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def take(store: ResultStore, trial_id: str, driver: str, progress: Mapping[str, 
     found = holder(store, trial_id)
     if found is not None and not (found.is_dead or found.driver == driver):
         return None
-    lease = Lease(trial_id, uuid.uuid4().hex, driver, this_machine(), socket.gethostname(), os.getpid(), time.time(),
+    lease = Lease(trial_id, uuid.uuid4().hex, driver, process_space(), socket.gethostname(), os.getpid(), time.time(),
                   found.attempt + 1 if found else 1, time.time(), progress)  # fmt: skip
     if not store.is_local:
         _write(store, lease)
@@ -197,7 +197,7 @@ def _beat(store: ResultStore, lease: Lease, stop: threading.Event, progress: Cal
 
 
 @cache
-def this_machine() -> str:
+def process_space() -> str:
     """What two processes share that see each other's numbers: the host, its boot, and the namespace of processes."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ import pyarrow.fs
 from raypeft.results.shared import HUB, shared_place
 from raypeft.study.config import place_problem
 
-PATIENCE = 120.0
+STORE_PATIENCE = 120.0
 """Seconds for which an object store that does not answer is asked again."""
 LONGEST_WAIT = 30.0
 HOPELESS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "PreconditionFailed")
@@ -55,7 +55,7 @@ def opened(url: str) -> tuple[pa.fs.FileSystem, str]:
     return pa.fs.LocalFileSystem(), str(Path(url).expanduser().absolute())
 
 
-def persistently(action: Callable[[], T], patience: float = PATIENCE) -> T:
+def persistently(action: Callable[[], T], patience: float = STORE_PATIENCE) -> T:
     """Do something with an object store, and do it again where the store is away, for `patience` seconds at most.
 
     Raises OSError as the last try does, and at once where trying again does not help.

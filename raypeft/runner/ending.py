@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from ray import tune
 
+from raypeft.mistakes import number_of
 from raypeft.results.store import ResultStore
 from raypeft.stopping import GRACE, Stop
 
@@ -73,8 +74,10 @@ class Ending(tune.Stopper):
         if self.awaited is None:
             self.awaited = set(self.running())
             why = "the time budget is used up" if self.stop.is_time_over else "told to stop"
-            self.say(f"{why}: {len(self.awaited)} running trials stop after their current step or batch, within "
-                     f"{GRACE} seconds; Ctrl-C (again) ends them at once")  # fmt: skip
+            count = len(self.awaited)
+            stops, them = ("stops after its", "it") if count == 1 else ("stop after their", "them")
+            self.say(f"{why}: {number_of(count, 'running trial')} {stops} current step or batch, within {GRACE} "
+                     f"seconds; Ctrl-C (again) ends {them} at once")  # fmt: skip
             with self.store.writing(note_of(self.key)) as stream:
                 stream.write(str(int(self.stop.number)).encode())
         return not self.awaited & self.running()

@@ -38,7 +38,7 @@ from raypeft.secrets import hidden_in_message, without_password
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
 
-PATIENCE = 120.0
+NODE_PATIENCE = 120.0
 """Seconds in which a node must answer: it starts a process and fetches raypeft's code."""
 SAY_AFTER, GIVE_UP = 30.0, 1800.0
 """Seconds in which no trial begins until it is said, and in which no node could take one until the sweep ends."""
@@ -217,12 +217,12 @@ def _answers(nodes: dict[str, dict[str, Any]], needs: Needs) -> Iterator[tuple[s
     affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
     task = ray.remote(num_cpus=0, max_retries=0)(look)
     asked = {name: task.options(scheduling_strategy=affinity(name, soft=False)).remote(needs) for name in nodes}
-    ray.wait(list(asked.values()), num_returns=len(asked), timeout=PATIENCE)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=NODE_PATIENCE)
     for name, answer in asked.items():
         try:
             yield name, ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:
-            yield name, Node(_name(nodes[name]), [f"no answer within {PATIENCE:g} s"])
+            yield name, Node(_name(nodes[name]), [f"no answer within {NODE_PATIENCE:g} s"])
         except Exception as error:  # a package that the code needs, a node that ends just now: Ray has many classes
             lines = str(error).strip().splitlines() or [type(error).__name__]
             yield name, Node(_name(nodes[name]), [f"raypeft cannot run there ({lines[-1][:200]})"])

@@ -14,7 +14,7 @@ from raypeft.study.searching import SearchPoint
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class SearchRun:
     """The search of a sweep, as it is run."""
 
     column: str
@@ -53,7 +53,7 @@ class SweepRun:
     verbose: bool = False
     seen: Mapping[str, str] = field(default_factory=dict)
     """Trial id -> which row stood when it was decided to run the trial (`raypeft.results.attempts.version`)."""
-    search: Search | None = None
+    search: SearchRun | None = None
     """None: the trials of the grids are all."""
     max_concurrent_trials: int | None = None
     time_budget_hours: float | None = None

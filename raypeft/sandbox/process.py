@@ -29,7 +29,7 @@ from raypeft.sandbox.wire import ENDED, FORKED, STARTED
 
 TICK = 0.05
 """Seconds between two looks at a running process's CPU time and threads."""
-PATIENCE = 30.0
+ZYGOTE_PATIENCE = 30.0
 """Seconds to wait for the zygote, which answers within milliseconds unless the machine stands still."""
 _ENDS = {"error": "runtime_error", "compile": "compile_error", "memory": "memory_limit", "output": "output_limit"}
 
@@ -73,7 +73,7 @@ class Process:
         self.poll.register(report, select.POLLIN)
 
     def _receive_start(self) -> None:
-        self.report.settimeout(PATIENCE)
+        self.report.settimeout(ZYGOTE_PATIENCE)
         try:
             data, ancillary, _, _ = self.report.recvmsg(STARTED.size, 64)
         except OSError as error:

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from raypeft.sandbox.process import PATIENCE, Process, ZygoteLost
+from raypeft.sandbox.process import ZYGOTE_PATIENCE, Process, ZygoteLost
 from raypeft.sandbox.protocol import Frames, pack
 from raypeft.sandbox.records import Limits, SandboxUnavailable
 from raypeft.sandbox.wire import REQUEST
@@ -94,7 +94,9 @@ class Zygote:
             while (answer := frames.next()) is None:
                 data = self.control.recv(65536)
                 if not data:
-                    raise SandboxUnavailable(f"tier {tier}: the zygote ended with code {self.process.wait(PATIENCE)}")
+                    raise SandboxUnavailable(
+                        f"tier {tier}: the zygote ended with code {self.process.wait(ZYGOTE_PATIENCE)}"
+                    )
                 frames.feed(data)
         except OSError as error:
             raise SandboxUnavailable(f"tier {tier}: the zygote did not start: {error}") from None
@@ -111,7 +113,7 @@ class Zygote:
         report, zygote_end = socket.socketpair()
         try:
             with self.lock:
-                self.control.settimeout(PATIENCE)
+                self.control.settimeout(ZYGOTE_PATIENCE)
                 fds = [program_end.fileno(), zygote_end.fileno()]
                 socket.send_fds(self.control, [REQUEST.pack(cpu_seconds, filtered)], fds)
         except OSError as error:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raypeft.metrics.exact_match import STOP, clean_up, exact_match_at_k, exact_matches
+from raypeft.metrics.exact_match import STOP, clean_up, compute, exact_matches
+from raypeft.metrics.metric import Answers
 from raypeft.metrics.readings import Reading
 
 ALPACA_STOP = STOP[:2]
@@ -27,33 +28,39 @@ def conala_references():
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10])
 def test_conala_fed_its_own_references_scores_one(conala_references, k):
-    assert exact_match_at_k([[text] for text in conala_references], conala_references, k) == 1.0
+    assert all(exact_matches([[text] for text in conala_references], conala_references, k))
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 10])
 def test_the_paper_loses_49_of_conalas_own_references(conala_references, k):
-    score = exact_match_at_k([[text] for text in conala_references], conala_references, k, Reading.PAPER_RQ2)
-    assert score == 494 / 543
+    hits = exact_matches([[text] for text in conala_references], conala_references, k, Reading.PAPER_RQ2)
+    assert (sum(hits), len(hits)) == (494, 543)
 
 
 def test_rq1s_clean_up_loses_16_of_conalas_own_references(conala_references):
     cleaned = [[clean_up(text)] for text in conala_references]
-    assert exact_match_at_k(cleaned, conala_references, 1, Reading.PAPER_RQ1) == 527 / 543
+    hits = exact_matches(cleaned, conala_references, 1, Reading.PAPER_RQ1)
+    assert (sum(hits), len(hits)) == (527, 543)
 
 
 def test_a_reference_beyond_the_first_k_is_no_match():
     candidates = [["x = 1", "x = 2", "x = 3"]]
-    assert [exact_match_at_k(candidates, ["x = 3"], k) for k in (1, 2, 3, 10)] == [0.0, 0.0, 1.0, 1.0]
+    assert [exact_matches(candidates, ["x = 3"], k) for k in (1, 2, 3, 10)] == [[False], [False], [True], [True]]
 
 
 def test_the_score_is_the_share_of_examples_that_match():
-    candidates = [["a"], ["b"], ["x"], []]
-    assert exact_matches(candidates, ["a", "b", "c", "d"], 1) == [True, True, False, False]
-    assert exact_match_at_k(candidates, ["a", "b", "c", "d"], 1) == 0.5
+    candidates, references = [["a"], ["b"], ["x"], ["y"]], ["a", "b", "c", "d"]
+    assert exact_matches(candidates, references, 1) == [True, True, False, False]
+    assert compute(Answers(dict(enumerate(candidates)), dict(enumerate(references))))["em_at_1"] == 0.5
 
 
-def test_no_examples_score_zero():
-    assert exact_match_at_k([], [], 1) == 0.0
+def test_an_example_without_candidates_is_no_match():
+    assert exact_matches([["a"], []], ["a", "b"], 1) == [True, False]
+
+
+def test_no_examples_have_no_score():
+    assert exact_matches([], [], 1) == []
+    assert compute(Answers({}, {})) == {}
 
 
 def test_outer_white_space_is_set_aside_and_inner_is_not():
@@ -61,8 +68,7 @@ def test_outer_white_space_is_set_aside_and_inner_is_not():
 
 
 def test_the_corrected_reading_cuts_nothing():
-    assert exact_match_at_k([["a < b\nc"]], ["a < b\nc"], 1) == 1.0
-    assert exact_match_at_k([["x = 1</s>"]], ["x = 1"], 1) == 0.0
+    assert exact_matches([["a < b\nc"], ["x = 1</s>"]], ["a < b\nc", "x = 1"], 1) == [True, False]
 
 
 @pytest.mark.parametrize("program", ["a < b", "a > b", "f('endoftext')", "if a:\n    b"])
@@ -96,7 +102,7 @@ def test_the_paper_keeps_blanks_before_a_cut():
 def test_the_paper_cleans_up_spaces_on_both_sides(spaced, cleaned):
     assert paper_match(f"a{spaced}b", f"a{cleaned}b")
     assert paper_match(f"a{cleaned}b", f"a{spaced}b")
-    assert exact_match_at_k([[f"a{spaced}b"]], [f"a{cleaned}b"], 1) == 0.0
+    assert exact_matches([[f"a{spaced}b"]], [f"a{cleaned}b"], 1) == [False]
 
 
 def test_without_stop_strings_the_paper_cuts_nothing():
@@ -114,4 +120,4 @@ def test_without_stop_strings_the_paper_cuts_nothing():
 )
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        exact_match_at_k(*arguments)
+        exact_matches(*arguments)

@@ -7,26 +7,19 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from raypeft.metrics.functional import (
-    METRIC,
-    avg_tests_passed,
-    candidates_passed,
-    pass_at_k,
-    shares_passed,
-    strict_accuracy,
-)
+from raypeft.metrics.functional import METRIC, candidates_passed, pass_at_k, shares_passed
 from raypeft.metrics.metric import Answers
 
 T, F = True, False
 REFERENCE = {0: [-2], 1: [F, F], 2: [T, T], 3: [F, T, F, T], 4: [-1, -1]}
 """The example of the APPS reference's own documentation of its scores."""
 
-SCORES = (avg_tests_passed, strict_accuracy, shares_passed, candidates_passed)
+SCORES = (shares_passed, candidates_passed)
 
 
 def test_the_reference_s_example_has_its_known_scores():
-    assert avg_tests_passed(REFERENCE) == pytest.approx(0.3)
-    assert strict_accuracy(REFERENCE) == pytest.approx(0.2)
+    assert [*shares_passed(REFERENCE).values()] == [0, 0, 1, 0.5, 0]
+    assert [*candidates_passed(REFERENCE).values()] == [(1, 0), (1, 0), (1, 1), (1, 0), (1, 0)]
 
 
 def test_pass_at_2_of_5_candidates_has_its_known_values():
@@ -76,9 +69,9 @@ def test_counts_that_no_draw_can_have_are_refused(n, c, k, message):
 
 
 def test_candidates_are_averaged_before_problems():
-    results = {"a": [[T, T], [F, F], [T, F], [T, T]], "b": [[F]]}
-    assert avg_tests_passed(results) == pytest.approx((2.5 / 4 + 0) / 2)
-    assert strict_accuracy(results) == pytest.approx((2 / 4 + 0) / 2)
+    scores = score_tests([*judged("a", "pp", "ww", "pw", "pp"), *judged("b", "w")])
+    assert scores["avg_tests_passed"] == pytest.approx((2.5 / 4 + 0) / 2)
+    assert scores["strict_accuracy"] == pytest.approx((2 / 4 + 0) / 2)
 
 
 def test_one_candidate_scores_the_same_in_a_list_or_bare():
@@ -90,30 +83,30 @@ def test_one_candidate_scores_the_same_in_a_list_or_bare():
 def test_the_order_of_tests_candidates_and_problems_does_not_matter():
     results = {"a": [[T, F, -1], [T, T, T]], "b": [[F, F], [T, F]]}
     turned = {problem: [verdicts[::-1] for verdicts in results[problem]][::-1] for problem in ("b", "a")}
-    assert avg_tests_passed(turned) == pytest.approx(avg_tests_passed(results))
-    assert strict_accuracy(turned) == strict_accuracy(results)
+    assert shares_passed(turned) == pytest.approx(shares_passed(results))
+    assert candidates_passed(turned) == candidates_passed(results)
 
 
 @pytest.mark.parametrize("code", [F, -1, -2])
 def test_every_code_but_true_counts_as_not_passed(code):
-    assert avg_tests_passed({0: [T, code]}) == 0.5
-    assert strict_accuracy({0: [T, code]}) == 0.0
+    assert shares_passed({0: [T, code]}) == {0: 0.5}
+    assert candidates_passed({0: [T, code]}) == {0: (1, 0)}
 
 
 def test_a_candidate_that_does_not_compile_may_have_one_verdict_for_all_tests():
     assert shares_passed({0: [[-2], [T, T, F, F]]}) == {0: 0.25}
 
 
-def test_a_problem_without_tests_changes_no_score_and_is_named():
+def test_a_problem_without_tests_changes_no_score():
     results = {**REFERENCE, "bare": [], "two candidates": [[], []]}
-    assert avg_tests_passed(results) == avg_tests_passed(REFERENCE)
-    assert strict_accuracy(results) == strict_accuracy(REFERENCE)
+    for score in SCORES:
+        assert score(results) == score(REFERENCE)
     assert shares_passed(results).keys() == candidates_passed(results).keys() == REFERENCE.keys()
 
 
 @pytest.mark.parametrize("results", [{}, {0: []}, {0: [[]]}])
 def test_where_no_problem_has_tests_nothing_is_passed(results):
-    assert avg_tests_passed(results) == strict_accuracy(results) == 0.0
+    assert shares_passed(results) == candidates_passed(results) == {}
 
 
 def test_the_counts_for_pass_at_k_are_candidates_and_those_that_pass_every_test():
@@ -122,14 +115,14 @@ def test_the_counts_for_pass_at_k_are_candidates_and_those_that_pass_every_test(
 
 
 def test_strict_accuracy_is_pass_at_1():
-    results = {"a": [[T, T], [T, F], [T, T]], "b": [[-2], [F], [T]]}
-    counts = candidates_passed(results).values()
-    assert strict_accuracy(results) == pytest.approx(np.mean([pass_at_k(n, c, 1) for n, c in counts]))
+    scores = score_tests([*judged("a", "pp", "pw", "pp"), *judged("b", "c", "w", "p")])
+    assert scores["strict_accuracy"] == pytest.approx((2 / 3 + 1 / 3) / 2)
+    assert scores["pass_at_1"] == pytest.approx(scores["strict_accuracy"])
 
 
 @pytest.mark.parametrize("kind", [tuple, np.array, lambda rows: [np.bool_(row) if row != -1 else row for row in rows]])
 def test_verdicts_may_come_as_tuples_arrays_or_numpy_booleans(kind):
-    assert avg_tests_passed({0: kind([T, F, T, F]), 1: kind([T, T, -1, -1])}) == 0.5
+    assert shares_passed({0: kind([T, F, T, F]), 1: kind([T, T, -1, -1])}) == {0: 0.5, 1: 0.5}
 
 
 @pytest.mark.parametrize("verdict", [2, -3, 0.5, "passed", None, float("nan")])
@@ -142,19 +135,19 @@ def test_what_is_no_verdict_is_refused_with_its_problem(score, verdict):
 
 def test_verdicts_beside_lists_of_them_are_refused():
     with pytest.raises(ValueError, match="problem 7: must have verdicts or one list a candidate but mixes the two"):
-        avg_tests_passed({7: [T, [F]]})
+        shares_passed({7: [T, [F]]})
 
 
 def test_a_problem_that_has_no_list_is_refused():
     with pytest.raises(ValueError, match="problem 7: must have a list of verdicts but got True"):
-        avg_tests_passed({7: True})
+        shares_passed({7: True})
 
 
 def test_a_candidate_whose_tests_were_not_run_is_refused_rather_than_left_out():
     with pytest.raises(
         ValueError, match=r"problem 7: every candidate must have a verdict .* candidate 1 of 3 has none"
     ):
-        strict_accuracy({7: [[T], [], [F]]})
+        candidates_passed({7: [[T], [], [F]]})
 
 
 def judged(problem, *candidates, level="interview", paper=()):

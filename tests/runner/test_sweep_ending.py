@@ -11,16 +11,22 @@ from raypeft.stopping import Stop
 from raypeft.trial.columns import tables
 
 
-@pytest.mark.parametrize(("is_time_over", "why"), [(False, "told to stop"), (True, "the time budget is used up")])
+@pytest.mark.parametrize(
+    ("is_time_over", "running", "told"),
+    [
+        (False, {"a", "b"}, "told to stop: 2 running trials stop after their current step or batch"),
+        (True, {"a"}, "the time budget is used up: 1 running trial stops after its current step or batch"),
+    ],
+)
 def test_a_sweep_that_is_told_to_stop_says_so_once_before_its_trials_have_ended(
-    tmp_path: Path, is_time_over: bool, why: str
+    tmp_path: Path, is_time_over: bool, running: set[str], told: str
 ) -> None:
-    store, stop, running, said = ResultStore(str(tmp_path / "study"), tables()), Stop(), {"a", "b"}, []
+    store, stop, said = ResultStore(str(tmp_path / "study"), tables()), Stop(), []
     ending = Ending(stop, store, "key", lambda: running, said.append)
     assert not ending.stop_all() and said == []
     stop.number, stop.is_time_over = int(signal.SIGUSR1), is_time_over
     assert not ending.stop_all() and not ending.stop_all() and store.exists(note_of("key"))
     (line,) = said
-    assert line.startswith(f"{why}: 2 running trials stop after their current step or batch")
+    assert line.startswith(told)
     running.clear()
     assert ending.stop_all() and said == [line]

@@ -18,7 +18,7 @@ import pytest
 
 from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.runner.observers.trackers import backend, reporter
-from raypeft.runner.observers.trackers.backend import Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep
 
 TRIAL: list[Event] = [
     Started("lora r 4", {"model": "toy", "dataset": "toy", "tuning_method": "lora", "lora_r": 4}),
@@ -75,7 +75,7 @@ def test_a_real_mlflow_server_has_an_interrupted_trial_once_and_each_of_its_poin
     client, said = MlflowClient(), list[str]()
 
     def runs(*events: Event) -> list[Any]:
-        with reporter("mlflow", Study("rq2", str(tmp_path)), said.append) as each:
+        with reporter("mlflow", ReportedSweep("rq2", str(tmp_path)), said.append) as each:
             for event in events:
                 each.hear("a1", event)
         return client.search_runs([client.get_experiment_by_name("rq2").experiment_id])
@@ -94,12 +94,12 @@ REPORTS = """
 import sys, time
 from raypeft.events import Evaluated, Finished, Started
 from raypeft.runner.observers.trackers import backend, reporter
-from raypeft.runner.observers.trackers.backend import Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep
 import wandb
 
 backend.END_SECONDS = 60  # a busy machine would say that the tracker is slow, which is not what is looked at
 print("begin", time.time(), flush=True)
-with reporter("wandb", Study("rq2", "results"), lambda line: print(line, flush=True)) as each:
+with reporter("wandb", ReportedSweep("rq2", "results"), lambda line: print(line, flush=True)) as each:
     for trial in ("a1", "b2"):
         each.hear(trial, Started("lora", {"lora_r": 4}))
         each.hear(trial, Evaluated(2, 0.5, 1.5, 1.25, 1e-3, 3.0))

@@ -17,7 +17,7 @@ from raypeft.events import Evaluated, Event, Finished, Started, Step
 from raypeft.records import Status
 from raypeft.results.statuses import STATUSES
 from raypeft.runner.observers.trackers import backend, reporter
-from raypeft.runner.observers.trackers.backend import Reporter, Run, Study, figures, parameters
+from raypeft.runner.observers.trackers.backend import ReportedSweep, Reporter, Run, figures, parameters
 from raypeft.runner.observers.trackers.mlflow import in_its_words
 from raypeft.runner.observers.trackers.wandb import has_login
 from raypeft.study import trackers
@@ -47,7 +47,7 @@ def ended(status: str = "ok") -> Finished:
 def report(name: str, folder: Path, *trials: tuple[str, list[Event]]) -> list[str]:
     """Tell a tracker of trials, as a command would; returns its warnings."""
     said: list[str] = []
-    with reporter(name, Study("rq2", str(folder)), said.append) as each:
+    with reporter(name, ReportedSweep("rq2", str(folder)), said.append) as each:
         for trial, events in trials:
             for event in events:
                 each.hear(trial, event)
@@ -145,14 +145,14 @@ def test_wandb_keeps_offline_runs_of_trials_that_run_at_the_same_time(
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     said: list[str] = []
-    study = Study("rq2", str(tmp_path))
-    with reporter("wandb", study, said.append) as each:
+    sweep = ReportedSweep("rq2", str(tmp_path))
+    with reporter("wandb", sweep, said.append) as each:
         for event in (*TRIAL, ended()):
             each.hear("a1", event)
             each.hear("b2", event)
     assert said == []
     kept = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*"))
-    assert kept == sorted(study.run_id(trial) for trial in ("a1", "b2"))
+    assert kept == sorted(sweep.run_id(trial) for trial in ("a1", "b2"))
 
 
 def test_trackio_reads_back_trials_that_run_at_the_same_time_and_says_nothing(
@@ -177,11 +177,11 @@ TRACKIO = """
 import json
 from test_trackers import TRIAL, ended
 from raypeft.runner.observers.trackers import backend, reporter
-from raypeft.runner.observers.trackers.backend import Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep
 
 backend.END_SECONDS = 60
 said = []
-with reporter("trackio", Study("rq2", "results"), said.append) as each:
+with reporter("trackio", ReportedSweep("rq2", "results"), said.append) as each:
     for event in (*TRIAL, ended()):
         each.hear("a1", event)
         each.hear("b2", event)
@@ -263,7 +263,7 @@ def test_what_is_reported_are_scores_and_cost_and_no_text() -> None:
 
 
 def test_a_trial_is_the_same_whatever_the_password_of_its_results() -> None:
-    one, other = Study("s", "s3://a:b@h/r"), Study("s", "s3://c:d@h/r")
+    one, other = ReportedSweep("s", "s3://a:b@h/r"), ReportedSweep("s", "s3://c:d@h/r")
     assert one.run_id("t") == other.run_id("t") and one.links["report"] == "s3://***@h/r/report.html"
 
 

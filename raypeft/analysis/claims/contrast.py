@@ -27,6 +27,7 @@ from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_exa
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
 from raypeft.metrics.metric import Score
+from raypeft.mistakes import number_of
 
 FEWEST_EXAMPLES = 20
 """Examples from which the mean of a difference is taken as normal."""
@@ -113,7 +114,7 @@ def contrast(one: Condition, other: Condition, score: Score, evidence: Evidence)
             return f"{side.label} ({side.ids}) has no {score.title} in {len(lacking)} of {len(side.rows)} trials"
     few = lacking_seeds((one, other), evidence.declared)
     if few:
-        return f"{few[0].label} ran with {_count(len(few[0].rows), 'seed')}; {FEWEST_SEEDS} or more are needed"
+        return f"{few[0].label} ran with {number_of(len(few[0].rows), 'seed')}; {FEWEST_SEEDS} or more are needed"
     tables = [[evidence.values(row).get(score.name, {}) for row in side.rows] for side in (one, other)]
     keys = {frozenset(table) for side in tables for table in side}
     if len(keys) > 1 and frozenset() not in keys:
@@ -177,7 +178,3 @@ def mean_contrast(found: Sequence[Contrast]) -> Contrast:
         examples=sum(each.examples for each in found),
         by_seed=sum(each.by_seed for each in found) / n**2,
     )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

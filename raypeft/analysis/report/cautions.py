@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from raypeft.analysis.report.panels import FEWEST_SEEDS, Panel, by_method, is_number, seeds_of, values_of_field
+from raypeft.analysis.report.panels import Panel, by_method, is_number, seeds_of, values_of_field
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.settings import SHORT
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 
 MOST_CONFLICTS = 10
 """Trials with other scores in another folder that are told one by one."""
-FEWEST_VALUES = 3
+VALUES_WITH_AN_EDGE = 3
 """Values of a field from which its edge says something."""
 VERSIONS = {
     "raypeft_version": "versions of raypeft", "git_commit": "commits of raypeft", "torch_version": "versions of torch",
@@ -55,7 +56,7 @@ def at_the_edge(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
             for name in panel.swept(found):
                 values = [value for value in values_of_field(found, name) if is_number(value)]
                 value = best.condition.fields.get(name)
-                if len(values) >= FEWEST_VALUES and value in (values[0], values[-1]):
+                if len(values) >= VALUES_WITH_AN_EDGE and value in (values[0], values[-1]):
                     side = "lowest" if value == values[0] else "highest"
                     how = "on validation" if best.is_chosen else "on the test"
                     yield (f"the best {SHORT.get(name, name)} of {method} {how} ({value:g}) is the {side} one that was "

@@ -19,6 +19,7 @@ from raypeft.analysis.choosing import criterion, is_known, mean_of
 from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, over_seeds
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
@@ -26,8 +27,6 @@ from raypeft.results.declarations import Declarations, tested_on
 NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
 LOSS = "best_eval_loss"
 """The validation loss, by which a condition is chosen where it has no validation score."""
-FEWEST_SEEDS = 3
-"""Seeds from which an interval counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +232,6 @@ def measure(condition: Condition, score: Score) -> Measured | None:
     mean = sum(values) / len(values)
     least, most = (min(values), max(values)) if len(values) > 1 else (None, None)
     if len(values) >= FEWEST_SEEDS:
-        from raypeft.analysis.statistics.seeds import over_seeds
-
         seeds = over_seeds(values)
         low, high = seeds.low, seeds.high
     else:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from raypeft.analysis.report.panels import FEWEST_SEEDS, Measured, Panel, Standing
+from raypeft.analysis.report.panels import Measured, Panel, Standing
 from raypeft.analysis.report.paper_table import beside_the_paper
 from raypeft.analysis.report.study import Row, Study
 from raypeft.analysis.report.table import Line, Table, TableColumn, measured_text, settings_of
 from raypeft.analysis.report.terminal import millions
 from raypeft.analysis.settings import data_of, settings
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations
 

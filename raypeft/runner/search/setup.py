@@ -18,7 +18,7 @@ from raypeft.results.attempts import version
 from raypeft.results.store import ResultStore
 from raypeft.runner.run import SweepRun
 from raypeft.runner.search.halving import Halving, HalvingNotes
-from raypeft.runner.search.suggesting import Study, Suggestions
+from raypeft.runner.search.suggesting import PointSearch, Suggestions
 from raypeft.runner.search.waiting import Waiting
 from raypeft.stopping import Stop
 from raypeft.study.config import Trial
@@ -45,14 +45,14 @@ def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop
         config["scheduler"] = halving
     callbacks: list[tune.Callback] = [HalvingNotes(halving)] if halving else []
     points = run.search.points if run.search else ()
-    studies = [Study(point, run.search.column, run.search.lower_is_better, store, run.search.stale)
-               for point in points if run.search]  # fmt: skip
+    searches = [PointSearch(point, run.search.column, run.search.lower_is_better, store, run.search.stale)
+                for point in points if run.search]  # fmt: skip
     shared = shared_with(run, trials)
     waiting = Waiting(trials, {trial: each["id"] for trial, each in shared.items()})
     described = partial(plain, run, shared)
-    config["search_alg"] = Suggestions(waiting, studies, store, described, lambda: stop.number is not None)
+    config["search_alg"] = Suggestions(waiting, searches, store, described, lambda: stop.number is not None)
     config["num_samples"] = -1  # until there are no more
-    if studies:
+    if searches:
         # A suggestion that is made before there is room for it knows less than it could.
         config["max_concurrent_trials"] = run.max_concurrent_trials or max(1, room)
     else:

@@ -1,4 +1,4 @@
-"""Optuna's suggestions as trials, through Tune's `OptunaSearch`: one study for each point of the grids.
+"""Optuna's suggestions as trials, through Tune's `OptunaSearch`: one search for each point of the grids.
 
 What a search knows are the plan in the manifest, to which every suggestion is added before it runs, and the rows. So
 the same command goes on after an interruption, and two commands on one folder share the number of trials.
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 VALUE = "value"
 FIRST = (4, 10)
-"""At least and at most so many trials of a study are random; else a quarter of them. Ten is Optuna's default, which
+"""At least and at most so many trials of a search are random; else a quarter of them. Ten is Optuna's default, which
 would be most of a small search."""
 
 
 @dataclass
-class Study:
+class PointSearch:
     """The search at one point of the grids."""
 
     point: SearchPoint
@@ -150,49 +150,49 @@ class Study:
 
 
 class Suggestions(Searcher):
-    """Hands Tune the trials that wait, then new ones of each study in turn until it has its number of trials."""
+    """Hands Tune the trials that wait, then new ones of each search in turn until it has its number of trials."""
 
     def __init__(
         self,
         waiting: Waiting,
-        studies: Sequence[Study],
+        searches: Sequence[PointSearch],
         store: ResultStore,
         plain: Callable[[Trial, str], dict[str, Any]],
         is_over: Callable[[], bool],
     ) -> None:
         """`plain` makes Tune's configuration of a trial and the key of its search; `is_over`: no trial is to begin."""
         super().__init__()
-        self.waiting, self.studies, self.store, self.plain, self.is_over = waiting, studies, store, plain, is_over
-        self.given: dict[str, tuple[Study | None, str]] = {}
-        """Tune's name of a trial -> its study and its id."""
+        self.waiting, self.searches, self.store, self.plain, self.is_over = waiting, searches, store, plain, is_over
+        self.given: dict[str, tuple[PointSearch | None, str]] = {}
+        """Tune's name of a trial -> its search and its id."""
         self.suggested: dict[str, dict[str, Any]] = {}
         """Trial id -> fields, of the suggestions of this command."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.is_over():
             return None
-        study, trial = self._next()
+        search, trial = self._next()
         if trial is None:
             return None if self.waiting else Searcher.FINISHED
-        self.given[trial_id] = study, trial.id
-        return {"planned": self.plain(trial, study.point.key if study else "")}
+        self.given[trial_id] = search, trial.id
+        return {"planned": self.plain(trial, search.point.key if search else "")}
 
-    def _next(self) -> tuple[Study | None, Trial | None]:
+    def _next(self) -> tuple[PointSearch | None, Trial | None]:
         if first := self.waiting.next():
-            return next((each for each in self.studies if first.id in each.known), None), first
-        for study in self.studies:
-            study.learn(study.of_plan())
-            if len(study.known) < study.point.num_samples and (trial := study.suggest()) is not None:
+            return next((each for each in self.searches if first.id in each.known), None), first
+        for search in self.searches:
+            search.learn(search.of_plan())
+            if len(search.known) < search.point.num_samples and (trial := search.suggest()) is not None:
                 self.suggested[trial.id] = trial.fields
                 add_to_plan(self.store, self.suggested)
-                return study, trial
+                return search, trial
         return None, None
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        study, planned = self.given.pop(trial_id, (None, ""))
+        search, planned = self.given.pop(trial_id, (None, ""))
         self.waiting.ended(planned)
-        if study is not None:
-            study.complete(planned)
+        if search is not None:
+            search.complete(planned)
         add_to_plan(self.store, self.suggested)  # another command may have written over one of them
 
     def on_trial_result(self, trial_id: str, result: Any) -> None:

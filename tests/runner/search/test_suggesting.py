@@ -11,9 +11,9 @@ import pytest
 from raypeft.results.attempts import version
 from raypeft.results.manifest import add_to_plan
 from raypeft.results.store import ResultStore
-from raypeft.runner.run import Search, SweepRun
+from raypeft.runner.run import SearchRun, SweepRun
 from raypeft.runner.search.setup import make_halving, plain
-from raypeft.runner.search.suggesting import Study, Suggestions, distribution, place, value_at
+from raypeft.runner.search.suggesting import PointSearch, Suggestions, distribution, place, value_at
 from raypeft.runner.search.waiting import Waiting
 from raypeft.study.checking import load_config
 from raypeft.study.options import Resources, RunOptions
@@ -44,11 +44,11 @@ def points(folder: Path, parameters: str, samples: int = 12) -> list[SearchPoint
 def suggestions(
     found: list[SearchPoint], store: ResultStore, is_over: Callable[[], bool] = lambda: False
 ) -> Suggestions:
-    studies = [Study(point, "best_eval_loss", True, store) for point in found]
+    searches = [PointSearch(point, "best_eval_loss", True, store) for point in found]
     known = suggested_trials(store, found)
     waiting = [trial for trial in known if not store.read_rows("trials", trial.id)]
     return Suggestions(
-        Waiting(waiting, {}), studies, store, lambda trial, key: {"trial": trial, "search": key}, is_over
+        Waiting(waiting, {}), searches, store, lambda trial, key: {"trial": trial, "search": key}, is_over
     )
 
 
@@ -71,7 +71,7 @@ def bowl(trial: Any) -> float:
     return (math.log10(trial.fields["learning_rate"]) + 2) ** 2
 
 
-def test_a_study_has_its_number_of_different_trials_and_then_ends(tmp_path: Path, store: ResultStore) -> None:
+def test_a_search_has_its_number_of_different_trials_and_then_ends(tmp_path: Path, store: ResultStore) -> None:
     found = points(tmp_path, RATE)
     trials = run(suggestions(found, store), store, bowl)
     assert len({trial.id for trial in trials}) == len(trials) == 12
@@ -111,7 +111,7 @@ def test_what_an_interrupted_trial_comes_to_is_told_to_the_search(tmp_path: Path
     assert suggestions(found, store).suggest("tune")
     again = suggestions(found, store)
     run(again, store, bowl, most=1)
-    (told,) = again.studies[0].inner._ot_study.get_trials()
+    (told,) = again.searches[0].inner._ot_study.get_trials()
     assert told.value == pytest.approx((math.log10(told.params["learning_rate"]) + 2) ** 2, abs=0.05)
 
 
@@ -121,7 +121,7 @@ def test_nothing_is_learned_from_a_row_of_other_data_until_it_was_made_anew(tmp_
     add_to_plan(store, {trial.id: trial.fields})
     write(store, trial, best_eval_loss=0.1)
     (row,) = store.read_rows()
-    made = Study(point, "best_eval_loss", True, store, {trial.id: version(row)})
+    made = PointSearch(point, "best_eval_loss", True, store, {trial.id: version(row)})
     assert made.inner._ot_study.get_trials() == [] and trial.id in made.known
     write(store, trial, best_eval_loss=0.4, started_at=datetime.now(UTC))
     made.complete(trial.id)
@@ -135,7 +135,7 @@ def test_a_curve_of_other_data_is_no_rival(tmp_path: Path, store: ResultStore) -
         write(store, trial)
         store.write_rows("evals", trial.id, [{"id": trial.id, "step": 1, "epoch": 1.0, "eval_loss": 0.1}])
     add_to_plan(store, {trial.id: trial.fields for trial in (now, then)})
-    search = Search("best_eval_loss", True, Asha(), points=[point], stale={then.id: "ok None"})
+    search = SearchRun("best_eval_loss", True, Asha(), points=[point], stale={then.id: "ok None"})
     halving = make_halving(SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=search), store)
     assert halving and halving.best.keys() == {now.id}
 
@@ -204,7 +204,7 @@ def test_a_search_with_more_trials_than_it_asks_for_takes_none_from_another(tmp_
 def test_a_pruned_trial_that_runs_again_on_demand_has_no_rivals(tmp_path: Path) -> None:
     trial = points(tmp_path, RATE)[0].trial({"learning_rate": 0.01})
     for retried, search in ((frozenset(), "key"), (frozenset({trial.id}), "")):
-        found = Search("best_eval_loss", True, to_the_end=retried)
+        found = SearchRun("best_eval_loss", True, to_the_end=retried)
         run_of = SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=found)
         assert plain(run_of, {}, trial, "key")["search"] == search
 

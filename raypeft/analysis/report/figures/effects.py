@@ -13,7 +13,8 @@ from raypeft.analysis.report.panels import Panel, Standing, by_method
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.report.variance import LEAST_KEPT, Cell, complete_grid, decomposition
 
-FEWEST_CELLS = 4
+SMALLEST_GRID = 4
+"""Cells of two factors with two values each."""
 MOST_FACTORS = 6
 
 
@@ -38,14 +39,14 @@ def main_effects(panel: Panel, study: Study) -> Iterator[Figure]:
 
 def _effects(panel: Panel, found: Sequence[Standing]) -> Effects | None:
     names = panel.swept(found)
-    if len(found) < FEWEST_CELLS or not 2 <= len(names) <= MOST_FACTORS:
+    if len(found) < SMALLEST_GRID or not 2 <= len(names) <= MOST_FACTORS:
         return None
     # A condition of which a seed failed is no whole cell.
     seeds = max(Counter(len(each.condition.rows) for each in found).items(), key=lambda each: each[::-1])[0]
     whole = [each for each in found if len(each.condition.rows) == seeds]
     cells = [{short(name): each.condition.fields.get(name) for name in names} for each in whole]
     factors, kept = complete_grid(cells, [short(name) for name in names])
-    if len(kept) < max(FEWEST_CELLS, LEAST_KEPT * len(found)):
+    if len(kept) < max(SMALLEST_GRID, LEAST_KEPT * len(found)):
         return None
     used, part = [whole[place] for place in kept], [cells[place] for place in kept]
     values = [[row[panel.score.name] for row in each.condition.rows] for each in used]

@@ -25,7 +25,8 @@ from raypeft.analysis.report.study import Study
 from raypeft.metrics.metric import Score
 
 MOST_MAPS = 4
-FEWEST_CELLS = 4
+SMALLEST_MAP = 4
+"""Cells of two fields with two values each."""
 GAPS = alt.Scale(paddingInner=0.08)
 FIRST = ("lora_r", "lora_alpha", "learning_rate", "num_shots", "num_train_epochs")
 """Fields that studies ask about most: the maps of these come first."""
@@ -49,7 +50,7 @@ def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
 def _is_grid(pair: tuple[str, str], found: Sequence[Standing]) -> bool:
     cells = {tuple(str(each.condition.fields.get(name)) for name in pair) for each in found}
     sides = [len(values_of_field(found, name)) for name in pair]
-    return len(cells) >= FEWEST_CELLS and min(sides) > 1 and 2 * len(cells) >= sides[0] * sides[1]
+    return len(cells) >= SMALLEST_MAP and min(sides) > 1 and 2 * len(cells) >= sides[0] * sides[1]
 
 
 def _map(pair: tuple[str, str], found: Sequence[Standing], panel: Panel, key: Sequence[str]) -> Figure:

@@ -28,7 +28,7 @@ from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
 
 MOST_LINES = 12
-FEWEST_SEEDS = 2
+SEEDS_OF_AN_OPTIMUM = 2
 """Seeds from which an optimum has an interval."""
 LABEL = 0.1
 """Least distance of two labels of the horizontal axis, as a part of it."""
@@ -160,7 +160,7 @@ def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[
             known = [each for each in inside if score.name in each.scores]
             places = [_place(each, field) for each in known]
             values = [[sign * row[score.name] for row in each.condition.rows] for each in known]
-            if len(set(places)) < max(len(places), FEWEST_VALUES) or max(map(len, values)) < FEWEST_SEEDS:
+            if len(set(places)) < max(len(places), FEWEST_VALUES) or max(map(len, values)) < SEEDS_OF_AN_OPTIMUM:
                 continue
             made = curve(places, values)
             if not made.is_inside:

@@ -42,7 +42,7 @@ DECLARED = ("declared", "test_declared")
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class ReportedSweep:
     """The sweep that is reported."""
 
     name: str

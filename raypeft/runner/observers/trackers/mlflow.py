@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from raypeft.results.statuses import is_fault
-from raypeft.runner.observers.trackers.backend import Run, Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep, Run
 
 GOES_ON = ("lost", "pruned")
 """Statuses of trials that may go on from a checkpoint. A trial with another one is run from its start, in a new run."""
@@ -23,20 +23,20 @@ AT_ONCE = 100
 
 
 class MLflow:
-    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
+    def __init__(self, sweep: ReportedSweep, say: Callable[[str], None]) -> None:
         # By itself it would try a server that is away for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         from mlflow.tracking import MlflowClient
 
-        self.study, self.client = study, MlflowClient()
-        found = self.client.get_experiment_by_name(study.name)
-        self.experiment = found.experiment_id if found else self.client.create_experiment(study.name)
+        self.sweep, self.client = sweep, MlflowClient()
+        found = self.client.get_experiment_by_name(sweep.name)
+        self.experiment = found.experiment_id if found else self.client.create_experiment(sweep.name)
         self.logged: dict[str, dict[str, int]] = {}
         """Trial -> metric -> the last step that an earlier command logged: MLflow would keep a point twice."""
 
     def begin(self, run: Run) -> None:
-        own = self.study.run_id(run.trial)
+        own = self.sweep.run_id(run.trial)
         found = self.client.search_runs(
             [self.experiment], f"tags.`raypeft.run` = '{own}'", max_results=1, order_by=["attributes.start_time DESC"]
         )
@@ -45,8 +45,8 @@ class MLflow:
             return
         from mlflow.entities import Param
 
-        links = {f"raypeft.{name}": url for name, url in self.study.links.items()}
-        tags = {"raypeft.run": own, "raypeft.trial": run.trial, "mlflow.note.content": self.study.note, **links}
+        links = {f"raypeft.{name}": url for name, url in self.sweep.links.items()}
+        tags = {"raypeft.run": own, "raypeft.trial": run.trial, "mlflow.note.content": self.sweep.note, **links}
         made = self.client.create_run(self.experiment, tags=tags, run_name=f"{run.label} {run.trial}")
         run.handle = made.info.run_id
         params = [Param(name, str(value)[:LONGEST]) for name, value in run.params.items()]

@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from raypeft.runner.observers.trackers.backend import Run, Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep, Run
 
 
 class TensorBoard:
     """Writes into `tensorboard/` of the results folder, or into `runs/` where results are at a URL."""
 
-    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
-        is_local = "://" not in study.results
-        self.folder = Path(study.results).expanduser() / "tensorboard" if is_local else Path("runs") / study.name
-        self.study = study
+    def __init__(self, sweep: ReportedSweep, say: Callable[[str], None]) -> None:
+        is_local = "://" not in sweep.results
+        self.folder = Path(sweep.results).expanduser() / "tensorboard" if is_local else Path("runs") / sweep.name
+        self.sweep = sweep
 
     def begin(self, run: Run) -> None:
         from tensorboardX import SummaryWriter
 
         run.handle = SummaryWriter(str(self.folder / run.trial), flush_secs=10)
-        links = {name: f"[{url}]({url})" for name, url in self.study.links.items()}
+        links = {name: f"[{url}]({url})" for name, url in self.sweep.links.items()}
         lines = [f"| {name} | {value} |" for name, value in {"trial": run.trial, **run.params, **links}.items()]
         run.handle.add_text("trial", "\n".join(["| field | value |", "| --- | --- |", *lines]))
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import Any
 
-from raypeft.runner.observers.trackers.backend import Run, Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep, Run
 
 
 class Trackio:
-    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
+    def __init__(self, sweep: ReportedSweep, say: Callable[[str], None]) -> None:
         import trackio
 
         for module in (trackio, trackio.run, trackio.utils):
             # It has no option to be quiet, and this thread must not turn the output of the others away.
             module.print = _silent
-        self.study, self.project = study, os.environ.get("TRACKIO_PROJECT", study.name)
+        self.sweep, self.project = sweep, os.environ.get("TRACKIO_PROJECT", sweep.name)
 
     def begin(self, run: Run) -> None:
         import trackio
@@ -32,8 +32,8 @@ class Trackio:
             trackio.init,
             self.project,
             name=f"{run.label} {run.trial}",
-            group=self.study.name,
-            config={**run.params, "trial": run.trial, **self.study.links},
+            group=self.sweep.name,
+            config={**run.params, "trial": run.trial, **self.sweep.links},
             resume="allow",
             private=True,
             embed=False,

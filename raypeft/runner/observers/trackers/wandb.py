@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from raypeft.results.statuses import is_fault
-from raypeft.runner.observers.trackers.backend import Run, Study
+from raypeft.runner.observers.trackers.backend import ReportedSweep, Run
 from raypeft.secrets import hidden_in_message, without_password
 
 FAILED = 1
@@ -28,12 +28,12 @@ FINISH_SECONDS = 4.0
 
 
 class WeightsAndBiases:
-    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
+    def __init__(self, sweep: ReportedSweep, say: Callable[[str], None]) -> None:
         # Its reports of errors to its makers hold up the end of the process where a server is silent.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        self.study, self.say = study, say
+        self.sweep, self.say = sweep, say
         settings = wandb.setup().settings
         self.mode: Any = None
         """None: as WANDB_MODE says, which is online by default."""
@@ -67,12 +67,12 @@ class WeightsAndBiases:
         import wandb
 
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT", self.study.name),
-            id=self.study.run_id(run.trial) + suffix,
+            project=os.environ.get("WANDB_PROJECT", self.sweep.name),
+            id=self.sweep.run_id(run.trial) + suffix,
             name=f"{run.label} {run.trial}",
-            group=self.study.name,
-            notes=self.study.note,
-            config={**run.params, "trial": run.trial, **self.study.links},
+            group=self.sweep.name,
+            notes=self.sweep.note,
+            config={**run.params, "trial": run.trial, **self.sweep.links},
             resume="allow",
             mode=self.mode,
             reinit="create_new",  # several trials run at the same time
