@@ -20,7 +20,9 @@ from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.shots import random_shots
 from raypeft.records import Example, Prompt
 
-SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 20}
+SEARCH = {"num_beams": 6, "num_return_sequences": 4, "max_new_tokens": 16}
+SHORT = SEARCH | {"max_new_tokens": 4}
+"""For tests of how prompts are batched."""
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def tuned_toy():
 @pytest.mark.parametrize("num_shots", [0, 3])
 @pytest.mark.parametrize("stop", [("\n",), ()])
 def test_candidates_are_those_of_transformers_for_each_prompt_alone(base, splits, num_shots, stop):
-    prompts = queries(base, splits, num_shots)
+    prompts = queries(base, splits, num_shots, count=4)
     found = generate(base.model, base.tokenizer, prompts, Search(stop=stop, batch_size=3, **SEARCH))
     assert [[each.text for each in beams] for beams in found] == plain_texts(base.model, base.tokenizer, prompts, stop)
 
@@ -92,15 +94,15 @@ def test_only_models_that_call_attention_through_the_interface_get_the_shared_ca
 
 
 def test_the_batch_size_changes_no_candidate(base, splits):
-    prompts = queries(base, splits, 4)
-    searches = [Search(stop=("\n",), batch_size=size, **SEARCH) for size in (1, 7)]
+    prompts = queries(base, splits, 4, count=5)
+    searches = [Search(stop=("\n",), batch_size=size, **SEARCH) for size in (1, 5)]
     alone, together = (generate(base.model, base.tokenizer, prompts, search) for search in searches)
     assert alone == together
 
 
 def test_results_stand_in_the_order_of_the_prompts(base, splits):
     prompts = queries(base, splits, 0)
-    found = generate(base.model, base.tokenizer, prompts, Search(batch_size=2, **SEARCH))
+    found = generate(base.model, base.tokenizer, prompts, Search(batch_size=2, **SHORT))
     assert [beams[0].example_id for beams in found] == [prompt.example.id for prompt in prompts]
     assert [each.rank for each in found[0]] == [0, 1, 2, 3]
 
@@ -111,12 +113,12 @@ def test_a_candidate_tells_why_it_ends_and_how_long_it_is(base, splits):
         for candidate in beams:
             assert "\n" not in candidate.text
             assert candidate.stop_reason in ("eos", "stop", "length")
-            assert (candidate.token_count == 20) >= (candidate.stop_reason == "length")
+            assert (candidate.token_count == SEARCH["max_new_tokens"]) >= (candidate.stop_reason == "length")
 
 
 def test_memory_running_out_halves_the_batch_and_loses_nothing(base, splits, monkeypatch):
     prompts = queries(base, splits, 0)
-    expected = generate(base.model, base.tokenizer, prompts, Search(**SEARCH))
+    expected = generate(base.model, base.tokenizer, prompts, Search(**SHORT))
     real, sizes = base.model.generate, []
 
     def scarce(**arguments):
@@ -126,14 +128,14 @@ def test_memory_running_out_halves_the_batch_and_loses_nothing(base, splits, mon
         return real(**arguments)
 
     monkeypatch.setattr(base.model, "generate", scarce)
-    assert generate(base.model, base.tokenizer, prompts, Search(batch_size=7, **SEARCH)) == expected
+    assert generate(base.model, base.tokenizer, prompts, Search(batch_size=7, **SHORT)) == expected
     assert sizes[:3] == [7, 3, 1]
 
 
 def test_progress_is_reported_up_to_the_last_example(base, splits):
     seen = []
     prompts = queries(base, splits, 0)
-    generate(base.model, base.tokenizer, prompts, Search(batch_size=3, **SEARCH), listener=seen.append)
+    generate(base.model, base.tokenizer, prompts, Search(batch_size=3, **SHORT), listener=seen.append)
     assert seen == [Stage("generate", done, 7) for done in (0, 3, 6, 7)]
 
 
@@ -146,7 +148,7 @@ def test_the_common_prefix_leaves_two_tokens_of_every_prompt(sequences, expected
 
 
 def test_a_stop_string_of_several_characters_ends_a_candidate_before_it(base, splits):
-    prompts = queries(base, splits, 3)
+    prompts = queries(base, splits, 3, count=4)
     whole = generate(base.model, base.tokenizer, prompts, Search(**SEARCH))
     string = next(each.text for beams in whole for each in beams if len(each.text) > 8)[3:6]
     found = generate(base.model, base.tokenizer, prompts, Search(stop=(string,), **SEARCH))
@@ -173,12 +175,12 @@ SAMPLES = {"do_sample": True, "num_return_sequences": 4, "max_new_tokens": 12, "
 @pytest.mark.parametrize("make_model", [tuned_toy, tiny_codegen], ids=["lora", "codegen"])
 def test_samples_depend_on_seed_example_and_candidate_and_not_on_the_batch(base, splits, make_model):
     model = make_model() if make_model is tuned_toy else make_model(base)
-    prompts = queries(base, splits, 2, count=5)
-    alone, together = (generate(model, base.tokenizer, prompts, Search(batch_size=size, **SAMPLES)) for size in (1, 5))
-    fewer = generate(model, base.tokenizer, prompts[3:], Search(batch_size=5, **SAMPLES))
-    other = generate(model, base.tokenizer, prompts, Search(batch_size=5, seed=7, **SAMPLES))
+    prompts = queries(base, splits, 2, count=4)
+    alone, together = (generate(model, base.tokenizer, prompts, Search(batch_size=size, **SAMPLES)) for size in (1, 4))
+    fewer = generate(model, base.tokenizer, prompts[2:], Search(batch_size=4, **SAMPLES))
+    other = generate(model, base.tokenizer, prompts, Search(batch_size=4, seed=7, **SAMPLES))
     assert alone == together
-    assert together[3:] == fewer
+    assert together[2:] == fewer
     assert together != other
     assert len({each.text for each in together[0]}) > 1
 
@@ -207,7 +209,7 @@ def test_one_beam_is_greedy_search(base, splits):
 
 def test_each_finished_batch_is_handed_over_at_once(base, splits):
     prompts, kept = queries(base, splits, 0), []
-    search = Search(batch_size=3, **SEARCH)
+    search = Search(batch_size=3, **SHORT)
     found = generate(base.model, base.tokenizer, prompts, search, keep=lambda *batch: kept.append(batch))
     assert [len(places) for places, _ in kept] == [3, 3, 1]
     assert {place: each for places, batch in kept for place, each in zip(places, batch, strict=True)} == dict(
@@ -280,7 +282,7 @@ def test_an_indented_body_keeps_its_indentation_with_a_tokenizer_like_llamas(bas
 def test_answers_that_open_with_neither_newline_nor_fence_do_not_change_where_openings_are_left_out(
     base, splits, stop, how
 ):
-    prompts = queries(base, splits, 3)
+    prompts = queries(base, splits, 3, count=4)
     usual, skipped = (
         generate(base.model, base.tokenizer, prompts, Search(stop=stop, opening=opening, **how))
         for opening in (None, Opening())
@@ -291,7 +293,7 @@ def test_answers_that_open_with_neither_newline_nor_fence_do_not_change_where_op
 
 @pytest.mark.parametrize("how", [SEARCH, SAMPLES], ids=["beams", "samples"])
 def test_the_search_ends_a_candidate_at_the_end_of_a_turn(base, splits, how):
-    prompts = queries(base, splits, 3)
+    prompts = queries(base, splits, 3, count=4)
     whole = generate(base.model, base.tokenizer, prompts, Search(**how))
     tokens = base.tokenizer(whole[0][0].text, add_special_tokens=False)["input_ids"]
     found = generate(

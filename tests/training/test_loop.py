@@ -3,6 +3,7 @@
 import copy
 import math
 from collections import Counter
+from functools import cache
 from statistics import NormalDist
 
 import pytest
@@ -30,6 +31,10 @@ def base():
 @pytest.fixture(scope="module")
 def prompts(base):
     return [Encoder(base.tokenizer).encode(example) for example in DATASETS["toy"].load(None, None)["train"][:48]]
+
+
+def trainable(base):
+    return copy.deepcopy(base.model).requires_grad_(True)
 
 
 class RecordingTrainer(Trainer):
@@ -65,7 +70,7 @@ def trainer_losses(base, batches, method, folder):
         disable_tqdm=True,
         logging_strategy="no",
     )
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     trainer = RecordingTrainer(batches, model=model, args=arguments, train_dataset=[{}] * len(batches))
     trainer.train()
     step = method.gradient_accumulation_steps
@@ -82,32 +87,38 @@ def test_the_loss_follows_the_trainer_of_transformers_step_by_step(base, prompts
         optim=optim,
         eval_every_epochs=10,
     )
+    prompts, pad = prompts[:32], base.tokenizer.pad_token_id
     steps = len(prompts) // 4 // accumulation
-    pad = base.tokenizer.pad_token_id
     batches = [collate(batch, pad, "cpu") for step in training_steps(prompts, method, 7, steps) for batch in step]
     told = []
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     train_model(model, prompts, prompts[:2], Recipe(method, 7, pad), told.append)
     ours = [event.loss for event in told if isinstance(event, Step)]
     assert ours == pytest.approx(trainer_losses(base, batches, method, tmp_path), rel=1e-5)
     assert len(ours) == steps
 
 
-def test_the_model_is_left_with_the_weights_of_its_best_evaluation(base, prompts):
-    # Trained towards nonsense, the model grows worse at real answers: the last weights are not the best ones.
+@pytest.fixture(scope="module")
+def trained_towards_nonsense(base, prompts):
+    """A model that grows worse at real answers, and its result: the last weights are not the best ones. Trained without
+    a test split and with one."""
     nonsense = [Prompt(prompt.example, prompt.prompt_ids, [9, 9, 9]) for prompt in prompts[:16]]
     method = Full(learning_rate=1e-3, num_train_epochs=2, eval_every_epochs=0.5, warmup_steps=0)
-    model = copy.deepcopy(base.model).requires_grad_(True)
-    result = train_model(model, nonsense, prompts[40:], Recipe(method, 1, 0))
+
+    def train(test):
+        model = trainable(base)
+        return model, train_model(model, nonsense, prompts[40:], Recipe(method, 1, 0), test=test)
+
+    return train([]), train(prompts[20:30])
+
+
+def test_the_model_is_left_with_the_weights_of_its_best_evaluation(prompts, trained_towards_nonsense):
+    (model, result), _ = trained_towards_nonsense
     losses = [evaluation.eval_loss for evaluation in result.evaluations]
     assert losses[-1] > min(losses)
     assert result.best_eval_loss == min(losses)
     assert result.best_step == result.evaluations[losses.index(min(losses))].step
     assert evaluate(model, 0, prompts[40:], 4) == pytest.approx(min(losses), rel=1e-5)
-
-
-def trainable(base):
-    return copy.deepcopy(base.model).requires_grad_(True)
 
 
 def evaluated_steps(base, examples, as_paper, **fields):
@@ -162,12 +173,12 @@ def test_under_paper_each_accumulated_batch_weighs_the_same_whatever_its_number_
     method = Full(per_device_train_batch_size=1, gradient_accumulation_steps=3, max_grad_norm=1e9)
 
     def gradients(**fields):
-        model = copy.deepcopy(base.model).requires_grad_(True)
+        model = trainable(base)
         training = Training(model, [batch[0] for batch in batches], Recipe(method, 1, 0, **fields))
         training.optimizer = Gradients(training.trainable)
         return training.step(batches).loss, training.optimizer.sum
 
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     mean = sum(model(**collate(batch, 0, "cpu")).loss for batch in batches) / 3
     mean.backward()
     loss, found = gradients(as_paper=True)
@@ -178,11 +189,10 @@ def test_under_paper_each_accumulated_batch_weighs_the_same_whatever_its_number_
 
 
 def test_the_same_seed_gives_the_same_weights(base, prompts):
-    method = Full(learning_rate=1e-3, num_train_epochs=1)
+    method = Full(learning_rate=1e-3, num_train_epochs=1, eval_every_epochs=1)
 
     def final_loss(seed):
-        model = copy.deepcopy(base.model).requires_grad_(True)
-        return train_model(model, prompts, prompts[:8], Recipe(method, seed, 0)).evaluations[-1].eval_loss
+        return train_model(trainable(base), prompts[:24], prompts[:8], Recipe(method, seed, 0)).best_eval_loss
 
     assert final_loss(3) == final_loss(3)
     assert final_loss(3) != final_loss(4)
@@ -208,7 +218,7 @@ def test_half_an_epoch_is_half_its_steps(prompts):
 
 def test_a_loss_that_is_not_a_number_stops_the_training_and_names_the_step(base):
     prompts = [Prompt(Example(str(index), "a", "b"), [5, 6], [7, 0]) for index in range(8)]
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     model.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="nan at step 1 of 5; lower learning_rate"):
         train_model(model, prompts, prompts, Recipe(Full(), 0, 0))
@@ -221,10 +231,13 @@ SAVINGS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["llama", pytest.param("codegen", marks=pytest.mark.slow), "t5"])
-@pytest.mark.parametrize("saving", SAVINGS, ids=["checkpointing", "parts", "both"])
-def test_saving_memory_changes_no_loss(kind, saving, small_model):
-    def losses(**saving):
+@pytest.fixture(scope="module")
+def losses_of_kind(small_model):
+    """`losses_of_kind("t5", micro_batch_size=3)`: the losses of a short training of a model of that kind. Each is made
+    once."""
+
+    @cache
+    def losses(kind, **saving):
         base = load_base(small_model(kind))
         examples = DATASETS["toy"].load(None, None)["train"][:16]
         pairs = [Encoder(base.tokenizer, base.is_encoder_decoder).encode(each) for each in examples]
@@ -237,17 +250,22 @@ def test_saving_memory_changes_no_loss(kind, saving, small_model):
             result = train_model(model, pairs, pairs, Recipe(method, 1, base.tokenizer.pad_token_id, **saving))
         return [each.eval_loss for each in result.evaluations]
 
-    assert losses(**saving) == pytest.approx(losses(), rel=1e-5)
+    return losses
+
+
+@pytest.mark.parametrize("kind", ["llama", pytest.param("codegen", marks=pytest.mark.slow), "t5"])
+@pytest.mark.parametrize("saving", SAVINGS, ids=["checkpointing", "parts", "both"])
+def test_saving_memory_changes_no_loss(kind, saving, losses_of_kind):
+    assert losses_of_kind(kind, **saving) == pytest.approx(losses_of_kind(kind), rel=1e-5)
 
 
 @pytest.mark.parametrize("optim", ["adamw_8bit", pytest.param("paged_adamw_8bit", marks=pytest.mark.slow)])
 def test_eight_bit_optimisers_follow_adamw_closely(base, prompts, optim):
     def last_loss(optim):
         method = Full(learning_rate=1e-3, num_train_epochs=2, optim=optim, eval_every_epochs=2)
-        model = copy.deepcopy(base.model).requires_grad_(True)
-        return train_model(model, prompts, prompts[:16], Recipe(method, 3, 0)).evaluations[-1].eval_loss
+        return train_model(trainable(base), prompts[:24], prompts[:8], Recipe(method, 3, 0)).evaluations[-1].eval_loss
 
-    untrained = evaluate(base.model, 0, prompts[:16], 8)
+    untrained = evaluate(base.model, 0, prompts[:8], 8)
     exact = last_loss("adamw_torch")
     assert abs(last_loss(optim) - exact) < 0.05 * (untrained - exact)
 
@@ -279,7 +297,7 @@ class Gradients:
 
 @pytest.mark.parametrize("strategy", ["random", "group_by_length"])
 def test_with_token_weighting_an_epochs_gradients_add_up_to_those_of_all_tokens_alike(base, prompts, strategy):
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model, prompts = trainable(base), prompts[:23]
     method = Full(
         num_train_epochs=1, max_grad_norm=1e9, train_sampling_strategy=strategy, loss_weighting="token",
         per_device_train_batch_size=5,
@@ -330,15 +348,10 @@ def test_on_conala_itself_the_excess_of_a_short_answers_token_is_16_percent(base
     assert weights_of_quarters(lengths, "random", 20) == pytest.approx(1.16, abs=0.015)
 
 
-def test_the_test_split_is_measured_at_the_best_and_at_the_last_step_and_decides_nothing(base, prompts):
-    nonsense = [Prompt(prompt.example, prompt.prompt_ids, [9, 9, 9]) for prompt in prompts[:16]]
-    method = Full(learning_rate=1e-3, num_train_epochs=2, eval_every_epochs=0.5, warmup_steps=0)
-
-    def train(test):
-        model = copy.deepcopy(base.model).requires_grad_(True)
-        return model, train_model(model, nonsense, prompts[40:], Recipe(method, 1, 0), test=test)
-
-    (_, without), (model, result) = train([]), train(prompts[20:30])
+def test_the_test_split_is_measured_at_the_best_and_at_the_last_step_and_decides_nothing(
+    prompts, trained_towards_nonsense
+):
+    (_, without), (model, result) = trained_towards_nonsense
     assert (without.test_loss, without.test_loss_last) == (None, None)
     assert without.best_eval_loss == result.best_eval_loss
     assert result.test_loss == pytest.approx(evaluate(model, 0, prompts[20:30], 16), rel=1e-6)
@@ -355,9 +368,9 @@ def test_the_losses_of_single_examples_are_theirs_alone_in_the_order_given(base,
 
 @pytest.mark.parametrize(("learning_rate", "unchanged"), [(1e-3, 0), (1e-30, 1)])
 def test_tensors_that_training_left_as_they_were_are_counted(base, prompts, learning_rate, unchanged):
-    model = copy.deepcopy(base.model).requires_grad_(True)
-    method = Full(learning_rate=learning_rate, num_train_epochs=1, warmup_steps=0)
-    result = train_model(model, prompts[:16], prompts[40:], Recipe(method, 1, 0))
+    model = trainable(base)
+    method = Full(learning_rate=learning_rate, num_train_epochs=1, warmup_steps=0, eval_every_epochs=1)
+    result = train_model(model, prompts[:8], prompts[40:44], Recipe(method, 1, 0))
     assert result.trained_tensors == len(list(model.parameters()))
     assert (result.unchanged_tensors == result.trained_tensors) == bool(unchanged)
 
@@ -368,11 +381,11 @@ TWO = [Prompt(Example(str(index), "a", "b"), [5, 6], [7, 0]) for index in range(
 def test_a_validation_loss_that_is_not_finite_stops_the_training_and_names_the_step(base, monkeypatch):
     monkeypatch.setattr("raypeft.training.loop.evaluate", lambda *_: math.inf)
     with pytest.raises(FloatingPointError, match="the validation loss must be finite but is inf at step 1 of 5"):
-        train_model(copy.deepcopy(base.model).requires_grad_(True), TWO, TWO, Recipe(Full(), 0, 0))
+        train_model(trainable(base), TWO, TWO, Recipe(Full(), 0, 0))
 
 
 def test_a_trained_weight_that_is_not_finite_stops_the_training_even_where_no_loss_shows_it(base):
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     model.config.tie_word_embeddings = False
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     model.model.embed_tokens.weight.data[-1] = math.nan  # of a token that no example has
@@ -381,7 +394,7 @@ def test_a_trained_weight_that_is_not_finite_stops_the_training_even_where_no_lo
 
 
 def test_a_gradient_that_is_not_finite_stops_the_training_before_it_reaches_the_weights(base):
-    model = copy.deepcopy(base.model).requires_grad_(True)
+    model = trainable(base)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     model.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(FloatingPointError, match=r"norm of the gradients must be finite but is .* at step 1 of 5"):

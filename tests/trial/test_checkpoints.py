@@ -21,10 +21,12 @@ from raypeft.trial.run import run_and_record
 FIELDS = {
     "model": "toy",
     "dataset": "toy",
-    "limit": 16,
+    "limit": 8,
     "decode": False,
     "tuning_method": "lora",
     "num_train_epochs": 2,
+    "per_device_train_batch_size": 4,
+    "eval_every_epochs": 2,
 }
 
 
@@ -135,4 +137,5 @@ def test_how_often_is_saved_changes_no_id():
     config = SweepConfig(name="a", grids=[{}], checkpoint_minutes=1, keep_checkpoints="last", stall_minutes=3)
     options = config.run_options()
     assert (options.checkpoint_minutes, options.keep_checkpoints, options.stall_minutes) == (1, "last", 3)
-    assert make_trial(FIELDS).id == "52aaa885da"
+    fields = {"model": "toy", "dataset": "toy", "limit": 16, "decode": False, "tuning_method": "lora"}
+    assert make_trial({**fields, "num_train_epochs": 2}).id == "52aaa885da"

@@ -16,11 +16,19 @@ from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
 from raypeft.trial.trying import Asked
 
-QUICK = {"model": "toy", "dataset": "toy", "limit": 40, "max_new_tokens": 12, "num_beams": 2, "num_return_sequences": 1}
+QUICK = {
+    "model": "toy",
+    "dataset": "toy",
+    "limit": 4,
+    "test_limit": 4,
+    "max_new_tokens": 12,
+    "num_beams": 2,
+    "num_return_sequences": 1,
+}
 METHODS = {
-    "lora": {"learning_rate": 0.002, "num_train_epochs": 3},
-    "full": {"num_train_epochs": 1, "learning_rate": 5e-4},
-    "prompt_tuning": {"num_train_epochs": 1, "num_virtual_tokens": 2},
+    "lora": {"learning_rate": 0.002, "num_train_epochs": 3, "eval_every_epochs": 3, "limit": 40},
+    "full": {"num_train_epochs": 1, "eval_every_epochs": 1, "learning_rate": 5e-4, "limit": 40},
+    "prompt_tuning": {"num_train_epochs": 1, "eval_every_epochs": 1, "num_virtual_tokens": 2},
     "zero_shot": {},
 }
 

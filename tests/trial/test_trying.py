@@ -19,7 +19,15 @@ from raypeft.trial.exporting import export
 from raypeft.trial.run import run_and_record
 from raypeft.trial.trying import Asked
 
-QUICK = {"model": "toy", "dataset": "toy", "limit": 12, "max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 2}
+QUICK = {
+    "model": "toy",
+    "dataset": "toy",
+    "limit": 12,
+    "test_limit": 3,
+    "max_new_tokens": 8,
+    "num_beams": 3,
+    "num_return_sequences": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +35,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
     store = ResultStore(str(tmp_path_factory.mktemp("results") / "small"), tables())
     bases = BaseCache()
     for name, fields in {
-        "lora": {"learning_rate": 0.002, "num_train_epochs": 2}, "icl": {"num_shots": 2},
-        "full": {"num_train_epochs": 1}, "ia3": {"num_train_epochs": 1},
+        "lora": {"learning_rate": 0.002, "num_train_epochs": 2, "eval_every_epochs": 2}, "icl": {"num_shots": 2},
+        "full": {"num_train_epochs": 1, "eval_every_epochs": 1}, "ia3": {"num_train_epochs": 1, "limit": 4},
     }.items():  # fmt: skip
         trial = make_trial({**QUICK, "tuning_method": name, **fields})
         options = RunOptions(keep="nothing" if name == "ia3" else "model")
@@ -65,7 +73,7 @@ def test_a_trained_model_is_asked_and_exported_after_its_data_is_gone(tmp_path: 
     store = ResultStore(str(tmp_path / "results" / "small"), tables())
     fields = {"model": "toy", "dataset": "mine", "num_beams": 1, "num_return_sequences": 1}
     trained, shown = (make_trial({**fields, **more}, {"mine": data})
-                      for more in ({"tuning_method": "lora", "num_train_epochs": 1},
+                      for more in ({"tuning_method": "lora", "num_train_epochs": 1, "eval_every_epochs": 1},
                                    {"tuning_method": "icl", "num_shots": 1}))  # fmt: skip
     for trial in (trained, shown):
         assert run_and_record(TrialContext(trial, "small", store))["status"] == "ok"
@@ -83,7 +91,7 @@ def test_a_trained_model_is_asked_and_exported_after_its_data_is_gone(tmp_path: 
 
 def test_a_trial_that_decoded_nothing_has_room_for_the_longest_answer(tmp_path: Path) -> None:
     store = ResultStore(str(tmp_path / "small"), tables())
-    trial = make_trial({"model": "toy", "dataset": "toy", "limit": 12, "decode": False, "tuning_method": "lora",
+    trial = make_trial({"model": "toy", "dataset": "toy", "limit": 4, "decode": False, "tuning_method": "lora",
                         "num_train_epochs": 1})  # fmt: skip
     assert run_and_record(TrialContext(trial, "small", store))["status"] == "ok"
     assert Asked.of(store, trial.id).context.max_new_tokens > 0
