@@ -52,9 +52,11 @@ def store(tmp_path):
     return ResultStore(str(tmp_path / "results"), tables())
 
 
-@pytest.fixture(autouse=True)
-def cache_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.fixture(scope="module", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def quick_trial(tuning_method, **fields):
@@ -77,13 +79,26 @@ def scores(row):
     return {name: value for name, value in named.items() if value is not None}
 
 
-@pytest.mark.parametrize("tuning_method", ["zero_shot", "icl", "rag", "lora", "full"])
-def test_every_method_ends_in_a_row_that_says_ok_with_its_fields_and_scores(store, tuning_method):
-    trial = quick_trial(tuning_method)
-    row = run(trial, store)
+SMALL = {"limit": 4, "max_new_tokens": 2}
+"""For trials of which nothing but their end is looked at."""
+MAIN = ("zero_shot", "icl", "rag", "lora", "full")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A store with one trial of each main method, and the rows that they ended with, by method."""
+    store = ResultStore(str(tmp_path_factory.mktemp("finished") / "results"), tables())
+    return store, {name: run(quick_trial(name), store) for name in MAIN}
+
+
+@pytest.mark.parametrize("tuning_method", MAIN)
+def test_every_method_ends_in_a_row_that_says_ok_with_its_fields_and_scores(finished, tuning_method):
+    store, rows = finished
+    row = rows[tuning_method]
     assert row["status"] == "ok", row["error"]
-    (stored,) = store.read_rows()
-    assert stored["id"] == trial.id
+    assert len(store.read_rows()) == len(MAIN)
+    (stored,) = (each for each in store.read_rows() if each["id"] == row["id"])
+    assert stored["id"] == quick_trial(tuning_method).id
     assert stored["tuning_method"] == tuning_method
     assert 0 <= stored["em_at_1"] <= stored["em_at_2"] <= 1
     assert stored["em_at_10"] is None, "two candidates have no EM@10"
@@ -102,7 +117,7 @@ def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
         return real(context, model, *rest)
 
     monkeypatch.setattr(running, "answer", listening)
-    trial = quick_trial("lora")
+    trial = quick_trial("lora", max_new_tokens=2)
     row = run(trial, store)
     assert (row["status"], row["adapter_reload_difference"]) == ("ok", pytest.approx(0, abs=1e-6))
     folder = Path(store.root) / "adapters" / trial.id
@@ -115,9 +130,8 @@ def test_the_saved_adapter_is_the_tuned_model_to_plain_peft(store, monkeypatch):
     torch.testing.assert_close(loaded(input_ids=torch.tensor([[5, 6, 7, 8]])).logits, spoken["logits"])
 
 
-def test_candidates_and_evaluations_are_kept_by_trial(store):
-    trial = quick_trial("lora")
-    run(trial, store)
+def test_candidates_and_evaluations_are_kept_by_trial(finished):
+    store, trial = finished[0], quick_trial("lora")
     candidates = store.read_rows("candidates", trial.id)
     assert len(candidates) == 12 * 2
     assert {candidate["rank"] for candidate in candidates} == {0, 1}
@@ -126,12 +140,12 @@ def test_candidates_and_evaluations_are_kept_by_trial(store):
     assert [evaluation["step"] for evaluation in evaluations] == [1, 2]
 
 
-def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, tmp_path):
-    trial = quick_trial("lora", seed=3)
-    fresh = run(trial, store)
+def test_a_trial_in_a_used_process_gives_the_numbers_of_a_fresh_one(store, finished):
+    trial, fresh = quick_trial("lora"), finished[1]["lora"]
     bases = BaseCache()
-    for other in (quick_trial("full"), quick_trial("lora", lora_r=2), quick_trial("icl")):
-        run(other, ResultStore(str(tmp_path / "other"), tables()), bases)
+    at_once = {"warmup_steps": 0}  # the first step changes the weights already
+    for name, fields in (("full", at_once), ("lora", {"lora_r": 2, **at_once}), ("icl", {"num_shots": 2})):
+        assert run(quick_trial(name, **SMALL, **fields), store, bases)["status"] == "ok"
     assert scores(run(trial, store, bases)) == scores(fresh)
 
 
@@ -142,8 +156,8 @@ def test_trials_of_one_model_load_it_once_unless_its_weights_were_changed(store,
     real = loading.load_base
     monkeypatch.setattr(loading, "load_base", lambda *a, **k: loads.append(a[0]) or real(*a, **k))
     bases = BaseCache()
-    for tuning_method in ("zero_shot", "lora", "icl"):
-        run(quick_trial(tuning_method), store, bases)
+    for name, fields in (("zero_shot", {}), ("lora", {}), ("icl", {"num_shots": 2})):
+        assert run(quick_trial(name, **SMALL, **fields), store, bases)["status"] == "ok"
     assert loads == ["toy"]
 
 
@@ -191,7 +205,7 @@ LONG = [{"nl": f"{'very ' * 300}{row}", "cmd": f"x{row}"} for row in range(12)]
 def long_shots(tmp_path):
     """A folder whose training examples are so long that the toy model's context holds six of them."""
     (tmp_path / "data").mkdir()
-    for split, rows in (("train", LONG), ("validation", LONG[:2]), ("test", [{"nl": "sort `x`", "cmd": "x"}] * 3)):
+    for split, rows in (("train", LONG), ("validation", LONG[:2]), ("test", [{"nl": "sort `x`", "cmd": "x"}] * 2)):
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {"dataset": "conala", "dataset_path": str(tmp_path / "data")}
 
@@ -199,7 +213,7 @@ def long_shots(tmp_path):
 @pytest.mark.parametrize("tuning_method", ["icl", "rag"])
 def test_shots_that_do_not_fit_are_dropped_from_the_far_end_and_counted(store, long_shots, tuning_method):
     few, many = (run(quick_trial(tuning_method, num_shots=count, **long_shots), store) for count in (2, 12))
-    assert (few["cut_examples"], many["cut_examples"]) == (0, 3), (few["error"], many["error"])
+    assert (few["cut_examples"], many["cut_examples"]) == (0, 2), (few["error"], many["error"])
     assert many["max_prompt_tokens"] <= 2048 - 8
     near, all_kept = (store.read_rows("candidates", row["id"])[0] for row in (few, many))
     assert all_kept["dropped_shots"] == 12 - len(all_kept["shots"]) > 0
@@ -213,8 +227,8 @@ def test_shots_that_do_not_fit_fail_the_trial_where_that_is_asked_for(store, lon
     assert "must fit the model's context of 2048 tokens" in row["error"]
 
 
-def test_a_row_says_which_shots_were_found_and_by_what(store):
-    row = run(quick_trial("rag", num_shots=3), store)
+def test_a_row_says_which_shots_were_found_and_by_what(finished):
+    store, row = finished[0], finished[1]["rag"]
     assert row["embedding_resolved_revision"].startswith("words of the toy model@sha256:")
     assert row["retrieve_seconds"] > 0
     assert (row["cut_examples"], row["exact_duplicates"]) == (0, 0) and row["near_duplicates"] is not None
@@ -222,18 +236,17 @@ def test_a_row_says_which_shots_were_found_and_by_what(store):
     candidates = store.read_rows("candidates", row["id"])
     assert lengths == sorted(lengths) and lengths[-1] == max(each["prompt_tokens"] for each in candidates)
     known = {example.id for example in DATASETS["toy"].load(None, None)["train"]}
-    assert all(len(set(each["shots"])) == 3 and set(each["shots"]) <= known for each in candidates)
+    assert all(len(set(each["shots"])) == 4 and set(each["shots"]) <= known for each in candidates)
     assert len({tuple(each["shots"]) for each in candidates}) > 1
 
 
-def test_a_row_without_retrieval_says_nothing_of_it(store):
-    row = run(quick_trial("icl"), store)
+def test_a_row_without_retrieval_says_nothing_of_it(finished):
+    row = finished[1]["icl"]
     assert {row.get(name) for name in ("embedding_resolved_revision", "near_duplicates", "retrieve_seconds")} == {None}
 
 
-def test_a_tuned_model_is_trained_without_the_shots_that_it_is_asked_with(store):
-    plain, shown = (run(quick_trial("lora", **shots), store)
-                    for shots in ({}, {"num_shots": 3, "shot_source": "retrieved"}))  # fmt: skip
+def test_a_tuned_model_is_trained_without_the_shots_that_it_is_asked_with(store, finished):
+    plain, shown = finished[1]["lora"], run(quick_trial("lora", num_shots=3, shot_source="retrieved"), store)
     assert shown["best_eval_loss"] == plain["best_eval_loss"]
     assert shown["mean_prompt_tokens"] > 2 * plain["mean_prompt_tokens"]
     assert len(store.read_rows("candidates", shown["id"])[0]["shots"]) == 3
@@ -302,8 +315,8 @@ def test_tests_and_scores_begin_when_what_was_trained_is_gone(store, monkeypatch
 
 def test_after_a_failed_trial_the_next_one_runs(store):
     bases = BaseCache()
-    assert run(quick_trial("lora", target_modules=("nothing",)), store, bases)["status"] == "failed"
-    assert run(quick_trial("lora"), store, bases)["status"] == "ok"
+    assert run(quick_trial("lora", target_modules=("nothing",), **SMALL), store, bases)["status"] == "failed"
+    assert run(quick_trial("lora", **SMALL), store, bases)["status"] == "ok"
 
 
 def test_running_out_of_gpu_memory_is_a_finding_with_its_own_status(store, monkeypatch):
@@ -359,10 +372,8 @@ def test_the_command_on_a_finished_trial_keeps_the_old_row_aside(tmp_path):
     assert len(list((tmp_path / "quickstart" / "superseded").rglob("trials/*.parquet"))) == 1
 
 
-def test_candidates_that_were_only_generated_are_scored_later_to_the_same_numbers(store, tmp_path):
-    from raypeft.analysis.score import score_again
-
-    whole = run(quick_trial("icl"), ResultStore(str(tmp_path / "whole"), tables()))
+def test_candidates_that_were_only_generated_are_scored_later_to_the_same_numbers(store, finished):
+    whole = finished[1]["icl"]
     row = run_and_record(TrialContext(quick_trial("icl"), "s", store, options=RunOptions(generate_only=True)))
     assert row["status"] == "generated"
     assert row.get("em_at_1") is None
@@ -409,14 +420,14 @@ def test_the_row_says_how_many_examples_were_decoded_together(store, monkeypatch
 
 
 def test_a_trial_on_a_dataset_with_tests_runs_them_and_stores_a_row_for_each(store):
-    fields = {"model": "toy", "dataset": "toy_apps", "limit": 10, "max_new_tokens": 24, "num_train_epochs": 1}
+    fields = {"model": "toy", "dataset": "toy_apps", "limit": 4, "max_new_tokens": 24, "num_train_epochs": 1}
     row = run(make_trial(fields | {"tuning_method": "lora"}), store)
     assert row["status"] == "ok", row["error"]
     tests = store.read_rows("tests", row["id"])
-    assert len(tests) == 10 * 5 * 6, "problems, candidates, tests"
+    assert len(tests) == 4 * 5 * 6, "problems, candidates, tests"
     assert row["avg_tests_passed"] == pytest.approx(sum(test["passed"] for test in tests) / len(tests))
     assert sum(row[f"{outcome}_tests"] for outcome in OUTCOMES) == len(tests)
-    assert (row["problems_without_tests"], row["train_left_out"], row["test_examples"]) == (0, 0, 10)
+    assert (row["problems_without_tests"], row["train_left_out"], row["test_examples"]) == (0, 0, 4)
     assert row["pass_at_1"] <= row["pass_at_2"] <= row["pass_at_5"] <= 1
     assert row["sandbox_tier"] in ("A", "B", "C")
     assert "em_at_1" not in row
@@ -431,8 +442,8 @@ def test_without_a_sandbox_a_trial_fails_before_it_trains(store):
     assert "steps" not in row
 
 
-def test_a_finished_trial_leaves_no_parts(store):
-    run(quick_trial("zero_shot"), store)
+def test_a_finished_trial_leaves_no_parts(finished):
+    store, _ = finished
     assert not (Path(store.root) / "candidates.partial" / quick_trial("zero_shot").id).exists()
     assert all(row["log_probability"] < 0 for row in store.read_rows("candidates"))
 
@@ -467,7 +478,7 @@ def test_a_trial_of_every_method_on_every_class_of_models_ends_ok(kind, name, sm
 def test_deterministic_algorithms_are_used_only_by_trials_that_ask_for_them(store):
     kinds = []
     for seed, options in enumerate((RunOptions(deterministic=True), RunOptions())):
-        trial = quick_trial("zero_shot", seed=seed)
+        trial = quick_trial("zero_shot", seed=seed, **SMALL)
         kinds.append(run_and_record(TrialContext(trial, "test", store, BASES, options=options))["deterministic"])
     assert kinds == [True, False]
 
@@ -550,17 +561,17 @@ def test_the_row_says_how_candidates_were_decoded_and_the_check_is_made_once_a_b
     real = selfcheck.choose_path
     monkeypatch.setattr(selfcheck, "choose_path", lambda *a: checks.append(a[2]) or real(*a))
     bases = BaseCache()
-    for tuning_method in ("zero_shot", "lora", "full", "icl"):
-        row = run(quick_trial(tuning_method), store, bases)
+    for name, fields in (("zero_shot", {}), ("lora", {}), ("full", {}), ("icl", {"num_shots": 2})):
+        row = run(quick_trial(name, **SMALL, **fields), store, bases)
         assert (row["status"], row["decoding_path"], row["decoding_note"]) == ("ok", "shared", None), row["error"]
     assert len(checks) == 2, "full holds the weights in another way, and its base is loaded again for the last trial"
-    run(quick_trial("prompt_tuning", num_train_epochs=1), store, bases)
-    run(quick_trial("zero_shot", do_sample=True, num_beams=1), store, bases)
+    run(quick_trial("prompt_tuning", num_train_epochs=1, **SMALL), store, bases)
+    run(quick_trial("zero_shot", do_sample=True, num_beams=1, **SMALL), store, bases)
     assert len(checks) == 4, "virtual tokens and samples are decoded in ways of their own"
 
 
-def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_says_so(store, monkeypatch):
-    right = run(quick_trial("zero_shot"), store)
+def test_where_the_fast_path_is_wrong_the_trial_decodes_with_plain_generate_and_says_so(store, finished, monkeypatch):
+    right = finished[1]["zero_shot"]
     monkeypatch.setattr(beam_attention.Seen, "hidden", lambda *_: (torch.tensor([False]), None))
     row = run(quick_trial("zero_shot"), store, BaseCache())
     assert (row["status"], row["decoding_path"]) == ("ok", "cached")
@@ -618,8 +629,8 @@ def answers_of(store, row):
 
 
 def test_an_untrained_trial_on_another_test_dataset_answers_it_as_a_trial_of_that_dataset(store):
-    other = run(quick_trial("zero_shot", test_dataset="toy_apps"), store)
-    own = run(quick_trial("zero_shot", dataset="toy_apps"), store)
+    other = run(quick_trial("zero_shot", test_dataset="toy_apps", limit=6), store)
+    own = run(quick_trial("zero_shot", dataset="toy_apps", limit=6), store)
     assert (other["status"], other["dataset"], other["test_dataset"]) == ("ok", "toy", "toy_apps")
     assert answers_of(store, other) == answers_of(store, own)
     assert "em_at_1" not in other and other["pass_at_1"] == own["pass_at_1"]
@@ -628,8 +639,8 @@ def test_an_untrained_trial_on_another_test_dataset_answers_it_as_a_trial_of_tha
 
 def test_a_trial_trains_and_validates_on_one_dataset_and_is_tested_on_another(store):
     bases = BaseCache()
-    plain = run(quick_trial("lora", validation_limit=5), store, bases)
-    more = {"num_beams": 3, "do_sample": False}
+    plain = run(quick_trial("lora", validation_limit=5, limit=6), store, bases)
+    more = {"num_beams": 3, "do_sample": False, "limit": 6}
     other = run(quick_trial("lora", validation_limit=5, test_dataset="toy_apps", **more), store, bases)
     assert other["status"] == "ok", other["error"]
     assert other["best_eval_loss"] == plain["best_eval_loss"], "it trained on the same"
@@ -709,7 +720,8 @@ grids: [{dataset: [own, {mix: [own, toy]}], test_dataset: own, tuning_method: ze
 
 
 def test_a_trained_mix_is_scored_on_one_of_its_datasets(store):
-    row = run(quick_trial("lora", **MIX, test_dataset="toy_apps", num_beams=3, do_sample=False), store)
+    more = {"num_beams": 3, "do_sample": False, "limit": 4}
+    row = run(quick_trial("lora", **MIX, test_dataset="toy_apps", **more), store)
     assert row["status"] == "ok", row["error"]
     assert row["pass_at_1"] is not None and "em_at_1" not in row
 
