@@ -3,6 +3,7 @@
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,14 @@ def files() -> Iterator[Path]:
         yield from found
 
 
-def functions() -> Iterator[tuple[str, ast.FunctionDef]]:
-    for path in files():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                yield f"{path}:{node.name}", node
+@cache
+def functions() -> list[tuple[str, ast.FunctionDef]]:
+    return [
+        (f"{path}:{node.name}", node)
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    ]
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:

@@ -14,11 +14,9 @@ import raypeft
 
 PROGRAM = """
 import contextlib, io, sys
-import raypeft.sweep, raypeft.study.plan, raypeft.study.checking
-from raypeft.study.sweepfile import find_sweep_file
+import raypeft.sweep
 
 for sweep in sys.argv[1:]:
-    raypeft.study.plan.plan_trials(raypeft.study.checking.load_config(find_sweep_file(sweep)))
     with contextlib.redirect_stdout(io.StringIO()):
         assert raypeft.sweep.main([sweep, "--dry-run"]) == 0
         assert raypeft.sweep.main([sweep, "--dry-run", "--json"]) == 0
