@@ -267,7 +267,8 @@ def batches_within_memory(
         batch = items[done : done + batch_size]
         found = within_memory(partial(work, batch), is_last=len(batch) == 1)
         if found is None:
-            batch_size = len(batch) // 2
+            while batch_size >= len(batch):  # fewer may be left than half of it
+                batch_size //= 2
             continue
         yield batch, found
         done += len(batch)
