@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from raypeft.decoding.stopping import SearchListener
 from raypeft.records import Prompt
 
 Version = Literal["4.34", "4.44"]
@@ -84,7 +85,7 @@ class Beams:
         return [tokens for _, tokens in sorted(self.finished, key=lambda beam: beam[0])[::-1][:count]]
 
 
-class OlderSearch:
+class OlderSearch(SearchListener):
     """Beam search for `custom_generate` of Transformers' `generate`, on a batch of examples that do not interact."""
 
     def __init__(self, has_stop: Callable[[list[int]], bool], counted: Sequence[Counted]) -> None:
@@ -96,10 +97,6 @@ class OlderSearch:
         """Of each example the generated tokens of its candidates, best first."""
         self.sums: dict[tuple[int, tuple[int, ...]], float] = {}
         """(example, generated tokens) -> sum of log-probabilities, of every beam that ran or ended."""
-
-    def __deepcopy__(self, memo: Any) -> OlderSearch:
-        """Itself: PEFT copies what `generate` is given for an encoder-decoder with prompt tuning."""
-        return self
 
     def sum_of(self, example: int, tokens: Sequence[int]) -> float | None:
         """The sum of log-probabilities, in nats, of a candidate's tokens, its end included."""

@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 
 from raypeft.decoding.beam_attention import BeamCache, BeamLayer
 from raypeft.decoding.sampling import Picker
-from raypeft.decoding.stopping import first_nan
+from raypeft.decoding.stopping import SearchListener, first_nan
 
 MOST_KEPT = 0.75
 """Rows are left out once this part of them remains. Each time the caches of the others are copied."""
@@ -29,7 +29,7 @@ LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, BeamLayer)
 """Kinds of caches that hold of each row nothing but its keys and values."""
 
 
-class RowSearch:
+class RowSearch(SearchListener):
     """A search for `custom_generate` of Transformers' `generate` in which no row depends on another."""
 
     def __init__(self, pick: Picker, rows_per_example: int) -> None:
@@ -37,10 +37,6 @@ class RowSearch:
         self.pick, self.rows_per_example = pick, rows_per_example
         self.tokens = self.log_probs = self.lengths = torch.empty(0)
         """(rows, max_new_tokens) picked tokens and their log-probabilities; (rows) how many of them are a row's own."""
-
-    def __deepcopy__(self, memo: Any) -> RowSearch:
-        """Itself: PEFT copies what `generate` is given for an encoder-decoder with prompt tuning."""
-        return self
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
@@ -148,7 +148,15 @@ class StopAfterOpening(StoppingCriteria):
         return done
 
 
-class BeamScores(LogitsProcessor, StoppingCriteria):
+class SearchListener:
+    """What hears a search and is asked afterwards what it heard."""
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """Itself: PEFT copies what `generate` is given for an encoder-decoder with prompt tuning."""
+        return self
+
+
+class BeamScores(SearchListener, LogitsProcessor, StoppingCriteria):
     """Sums the log-probabilities of beam search's candidates as it goes: it is both asked at every step.
 
     As a processor it sees the running beams with the scores of their next tokens, as a criterion the continuations that
@@ -161,10 +169,6 @@ class BeamScores(LogitsProcessor, StoppingCriteria):
         """For each step the continuations that were chosen, (examples, continuations, generated tokens), and the sums
         of their log-probabilities, (examples, continuations). They stay on the device until they are asked for."""
         self.running = self.scores = self.so_far = torch.empty(0)
-
-    def __deepcopy__(self, memo: Any) -> BeamScores:
-        """Itself: PEFT copies what `generate` is given for an encoder-decoder with prompt tuning."""
-        return self
 
     def __call__(self, input_ids: torch.Tensor, scores: Any) -> Any:
         # Asked as a criterion, `scores` is what generate collects of all steps: nothing.
