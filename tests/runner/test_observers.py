@@ -93,6 +93,21 @@ def test_without_a_terminal_a_long_trial_speaks_at_most_every_half_minute(clock:
     assert LINE_INTERVAL == 30 and len(running) == 3
 
 
+def test_a_line_says_at_once_that_a_stage_of_several_steps_has_begun(clock: Clock) -> None:
+    out = StringIO()
+    with view_on(out) as view:
+        start(view, "a", "toy toy icl")
+        clock.now += 40
+        progress(view, "a", "retrieve", 0, 1)
+        clock.now += 2
+        for example in (0, 10):  # at 10 the stage is known, and the half minute is not over
+            progress(view, "a", "generate", example, 200)
+    assert [line.split(": ")[1].split(",")[0] for line in out.getvalue().splitlines()[1:]] == [
+        "selecting shots",
+        "generating example 0/200",
+    ]
+
+
 def test_each_trial_has_an_interval_of_its_own(clock: Clock) -> None:
     out = StringIO()
     with view_on(out) as view:

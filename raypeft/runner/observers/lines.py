@@ -9,19 +9,25 @@ from raypeft.runner.observers import Observer
 from raypeft.runner.observers.view import RunningTrial, SweepView, say, time_left
 
 LINE_INTERVAL = 30.0
-"""Minimum time between two lines about the same trial, in seconds."""
+"""Minimum time between two lines about the same stage of a trial, in seconds."""
 
 
 class LineView(SweepView):
-    """Prints a line when a trial starts, one every half minute, and one when it ends."""
+    """Prints a line when a trial starts, one every half minute, and one when it ends.
+
+    Once a trial has had such a line, each further stage of several steps begins with one. The first step of a stage may
+    take minutes, and the last line, of the stage before, would stand as if it were still true.
+    """
 
     def show_start(self, trial: RunningTrial) -> None:
         say(self.console, f"started  {trial.label}")
 
     def show_update(self, trial: RunningTrial) -> None:
         now = time.monotonic()
-        if now - trial.last_line >= LINE_INTERVAL:
+        begins = trial.total > 1 and bool(trial.told) and trial.stage not in trial.told
+        if begins or now - trial.last_line >= LINE_INTERVAL:
             trial.last_line = now
+            trial.told.add(trial.stage)
             say(self.console, f"running  {trial.label}: {trial.describe()}{time_left(trial.seconds_left)}")
 
 

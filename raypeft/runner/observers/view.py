@@ -32,6 +32,8 @@ class RunningTrial:
     figures: dict[str, float] = field(default_factory=dict)
     """Name of a loss -> its last value."""
     last_line: float = 0.0
+    told: set[str] = field(default_factory=set)
+    """The stages that a line was printed about."""
 
     def update(self, event: Event) -> None:
         """Take in an event of the running trial."""
