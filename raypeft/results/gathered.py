@@ -70,7 +70,7 @@ class Gathered:
             found = self.table.slice(places[0], len(places))
         else:
             found = self.table.take(places)
-        return [self.blank | row for row in found.to_pylist()]
+        return rows_of(found, list(dict.fromkeys([*self.blank, *found.column_names])))
 
 
 def gathered(store: ResultStore, table: str) -> Gathered | None:

@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from raypeft.records import Column
 from raypeft.results.files import Folder
-from raypeft.results.gathered import NOTED, gathered, note
+from raypeft.results.gathered import NOTED, gathered, note, rows_of
 from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
 from raypeft.results.places import opened, sweep_url
@@ -108,8 +108,8 @@ class ResultStore(Folder):
         rows: list[dict[str, Any]] = []
         blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
         for path in [info.path for info in self.infos(table)] if trial_id is None else self._file(table, trial_id):
-            found = self.read_or_leave_out(path)
-            rows.extend(blank | row for row in (found.to_pylist() if found is not None else ()))
+            if (found := self.read_or_leave_out(path)) is not None:
+                rows.extend(rows_of(found, list(dict.fromkeys([*blank, *found.column_names]))))
         return rows
 
     def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
