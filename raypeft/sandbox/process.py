@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from raypeft.sandbox.clock import WallClock
 from raypeft.sandbox.descriptors import anonymous_file, pid_of, write_all
 from raypeft.sandbox.protocol import OUT_OF_MEMORY, Frames, ProtocolError, decode_value, pack
 from raypeft.sandbox.records import Limits
@@ -147,7 +148,7 @@ class Process:
 
     def _begin(self) -> None:
         self.cpu_before = self._cpu()
-        self.wall_end = time.monotonic() + self.limits.wall_seconds
+        self.wall = WallClock(self.pid, self.limits.wall_seconds)
 
     def _send(self, data: bytes, descriptors: list[int] | None = None) -> None:
         """A process that is already gone shows when its answer is awaited."""
@@ -166,8 +167,9 @@ class Process:
     def _wait_to_send(self) -> None:
         poll = select.poll()
         poll.register(self.channel, select.POLLOUT)
-        if not poll.poll(1000 * max(self.wall_end - time.monotonic(), 0.01)):
-            raise self._killed("time_limit", "the process did not take its input")
+        while not poll.poll(1000 * max(self.wall.left(), 0.01)):
+            if self.wall.left() <= 0:
+                raise self._killed("time_limit", "the process did not take its input")
 
     def _await_message(self) -> dict[str, Any]:
         """The next message. Raises _Stopped where the process ends, or has to be ended, before it is complete."""
@@ -195,7 +197,7 @@ class Process:
 
     def _next_look(self) -> float:
         """Seconds until the process must be looked at again. Raises _Stopped where a limit is reached."""
-        left = self.wall_end - time.monotonic()
+        left = self.wall.left()
         cpu_left = self.limits.seconds_per_test - (self._cpu() - self.cpu_before)
         if left <= 0 or cpu_left <= 0:
             what = "CPU" if cpu_left <= 0 else "wall-clock"

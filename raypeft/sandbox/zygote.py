@@ -30,6 +30,8 @@ from raypeft.sandbox.protocol import CHANNEL, FREE_DESCRIPTOR, Frames, pack
 
 STACK = 512 << 20
 THREAD_STACK = 8 << 20
+NICENESS = 5
+"""Of programs: beside one that computes all the time, a program gets a quarter of a core instead of half of it."""
 
 
 def main(control_fd: int, watch_fd: int) -> None:
@@ -108,6 +110,7 @@ def _lock_down(config: dict[str, Any], path: list[str], uid: int | None) -> tupl
     sys.path[:] = [] if tier == "C" else path
     readable = [folder for folder in [*path, *config["readable"]] if os.path.isdir(folder)]
     _be_killed_first()
+    _yield_cores()
     facts: dict[str, Any] = {"tier": tier, "landlock_abi": 0, "namespaces": [], "no_new_privs": False}
     watched: list[int] = []
     mapped = _address_space()
@@ -146,6 +149,15 @@ def _be_killed_first() -> None:
     """When memory runs out the kernel is to end a program, not the supervisor. Where /proc allows it."""
     with contextlib.suppress(OSError):
         linux.write_file("/proc/self/oom_score_adj", "1000")
+
+
+def _yield_cores() -> None:
+    """Programs are tested while models decode, and decoding waits for its core. Only where the kernel tells how long a
+    program waited (`clock.py`): else its limit of wall-clock time would end it for the other work."""
+    if os.access("/proc/self/schedstat", os.R_OK):
+        os.nice(NICENESS)
+        with contextlib.suppress(OSError):  # where the kernel divides cores among sessions, that of the session counts
+            linux.write_file("/proc/self/autogroup", str(NICENESS))
 
 
 def _address_space() -> int:
