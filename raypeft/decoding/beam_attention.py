@@ -8,8 +8,9 @@ own. The result is the same softmax over the same scores.
 What a token sees is decided by the model's own mask: of a sliding window, of chunks, or of everything before it. The
 mask is made for a batch that is padded on the left, so that distances between places are distances between tokens.
 
-Only for models written against Transformers' attention interface; `supports` tells which may be tried, and
-`raypeft.decoding.selfcheck` whether it works.
+Only for models written against Transformers' attention interface, and for CodeGen and GPT-J, which are older and have a
+method for it that can be replaced. `supports` tells which may be tried, and `raypeft.decoding.selfcheck` whether it
+works.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +31,8 @@ from transformers.masking_utils import sdpa_mask
 NAME = "raypeft_beam"
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 """Transformers' names of the kinds of layers whose keys and values a cache can keep whole."""
+OLDER = ("codegen", "gptj")
+"""Types of models whose layers attend in a method of their own, `_attn`, whatever attention the configuration names."""
 
 
 class Seen:
@@ -149,20 +153,40 @@ class BeamCache(Cache):
 
 
 def supports(model: Any) -> bool:
-    """Whether `model` (not a PEFT wrapper) calls attention through the interface, in every layer."""
+    """Whether `model` (not a PEFT wrapper) calls attention in every layer where `attend` can take its place."""
     layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    return bool(getattr(model, "_supports_attention_backend", False)) and layer_types <= ATTENTION
+    reached = getattr(model, "_supports_attention_backend", False) or model.config.model_type in OLDER
+    return bool(reached) and layer_types <= ATTENTION
 
 
 @contextmanager
 def beam_attention(model: Any) -> Iterator[None]:
     """Let `model` attend with `attend` below, and put its own attention back afterwards."""
+    if model.config.model_type in OLDER:
+        with _older_attention(model):
+            yield
+        return
     usual = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     try:
         yield
     finally:
         model.set_attn_implementation(usual)
+
+
+@contextmanager
+def _older_attention(model: Any) -> Iterator[None]:
+    usual = model.config._attn_implementation
+    layers = [module for module in model.modules() if hasattr(module, "_attn")]
+    model.config._attn_implementation = NAME  # it still decides which mask the model makes
+    for each in layers:
+        each._attn = partial(_attend_older, each)
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual
+        for each in layers:
+            del each._attn
 
 
 def attend(
@@ -193,12 +217,24 @@ def attend(
     parts = [_to_rows(scores, examples, beams, groups), own_scores]
     if (sinks := kwargs.get("s_aux")) is not None:
         parts.append(sinks.to(query.dtype).reshape(1, kv_heads, groups, 1).expand(rows, -1, -1, -1))
-    weights = torch.cat(parts, dim=-1).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = torch.cat(parts, dim=-1).softmax(dim=-1, dtype=torch.float32).to(value.generated.dtype)
     prompt_weights = weights[..., :prompt_length]
     own_weights = weights[..., prompt_length : prompt_length + own_scores.shape[-1]]
     output = _to_rows(_to_examples(prompt_weights, examples, beams) @ value.prompt, examples, beams, groups)
     output = output + own_weights @ value.generated
     return output.reshape(rows, 1, heads, output.shape[-1]), None
+
+
+def _attend_older(
+    module: Any, query: torch.Tensor, key: Any, value: Any, attention_mask: Any
+) -> tuple[torch.Tensor, None]:
+    """`attend` in the place of `_attn` of CodeGen and GPT-J, whose scores are float32 whatever the model's dtype.
+
+    Returns (rows, heads, 1, size of a value).
+    """
+    key = replace(key, prompt=key.prompt.float(), generated=key.generated.float())
+    output, _ = attend(module, query.float(), key, value, attention_mask, scaling=1 / float(module.scale_attn))
+    return output.transpose(1, 2), None
 
 
 def _to_examples(states: torch.Tensor, examples: int, beams: int) -> torch.Tensor:

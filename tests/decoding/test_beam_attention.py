@@ -5,8 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from raypeft.decoding.beam_attention import BeamLayer, Seen, SplitStates, attend, beam_attention, supports
+from raypeft.decoding.search import Search
+from raypeft.decoding.selfcheck import choose_path
 from raypeft.models.loading import load_base
 
 
@@ -53,6 +56,29 @@ def test_the_models_own_attention_is_put_back_even_after_an_error():
         assert model.config._attn_implementation != before
         raise RuntimeError
     assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("kind", ["codegen", "gptj"])
+def test_the_own_attention_of_an_older_class_is_put_back_even_after_an_error(kind):
+    config = AutoConfig.for_model(kind, vocab_size=50, n_embd=32, n_layer=2, n_head=4, rotary_dim=4,
+                                  bos_token_id=1, eos_token_id=2)  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    ids = torch.tensor([[3, 4, 5]])
+    before = model(ids).logits
+    with pytest.raises(RuntimeError), beam_attention(model):
+        raise RuntimeError
+    assert model.config._attn_implementation == "eager"
+    assert torch.equal(model(ids).logits, before)
+
+
+@pytest.mark.parametrize("kind", ["codegen", "gptj"])
+def test_an_older_class_is_decoded_from_one_copy_of_each_prompt_as_by_generate(kind):
+    base = load_base("toy")
+    config = AutoConfig.for_model(kind, vocab_size=len(base.tokenizer), n_embd=32, n_layer=2, n_head=4, rotary_dim=4,
+                                  bos_token_id=1, eos_token_id=2)  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    assert choose_path(model, base.tokenizer, Search(6, num_beams=4)).path == "shared"
 
 
 @pytest.mark.parametrize(

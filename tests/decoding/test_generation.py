@@ -53,7 +53,7 @@ def plain_texts(model, tokenizer, prompts, stop):
 
 
 def tiny_codegen(base):
-    """A small random CodeGen: its attention is not written against the interface, so the usual cache serves it."""
+    """A small random CodeGen: its attention is not written against the interface, and ours takes its place."""
     config = AutoConfig.for_model(
         "codegen", vocab_size=len(base.tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=1024, rotary_dim=4
     )
@@ -88,9 +88,11 @@ def test_an_adapter_and_a_model_with_its_own_attention_decode_as_transformers_do
     assert [[each.text for each in beams] for beams in found] == expected
 
 
-def test_only_models_that_call_attention_through_the_interface_get_the_shared_cache(base):
+def test_only_models_whose_attention_can_be_replaced_get_the_shared_cache(base):
     assert beam_attention.supports(base.model)
-    assert not beam_attention.supports(tiny_codegen(base))
+    assert beam_attention.supports(tiny_codegen(base))
+    bloom = AutoConfig.for_model("bloom", vocab_size=len(base.tokenizer), hidden_size=32, n_layer=2, n_head=4)
+    assert not beam_attention.supports(AutoModelForCausalLM.from_config(bloom))
 
 
 def test_the_batch_size_changes_no_candidate(base, splits):

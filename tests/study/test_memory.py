@@ -152,7 +152,7 @@ def test_the_batch_of_generation_is_halved_until_it_fits():
 def test_the_batch_of_generation_may_fill_half_of_the_budget_if_it_is_left_to_the_plan():
     small = trial(ZeroShot(), model="codegen-350M-mono")
     auto, usual = (memory.predict(small, Resources(generation_batch_size=size)) for size in ("auto", 16))
-    assert auto.generation_batch_size == 32 and auto.generate_gb <= 12
+    assert auto.generation_batch_size == 128 and auto.generate_gb <= 12
     assert usual.generation_batch_size == 16
     large = memory.predict(trial(ZeroShot()), Resources(generation_batch_size="auto", gpu_memory_gb=16))
     assert (

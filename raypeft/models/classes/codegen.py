@@ -51,5 +51,5 @@ CODEGEN = ModelClass(
         "ia3": SavedActivations(92, 0, 0, 6),
         "virtual": SavedActivations(66, 0, 0, 6),
     },
-    beams_share_prompt=False,
+    beams_share_prompt=True,
 )
