@@ -35,6 +35,9 @@ FILLED = 0.5
 PARTS = (8, 4, 2)
 """A trial that shares a GPU gets one of these parts of the budget. There are few, so that processes are used again."""
 HALF, SINGLE = 2, 4
+READ_SCORES = 10
+"""Bytes of an attention score while CodeGen, whose attention is not fused, reads a prompt: two in float32, and that of
+the layer before in half precision."""
 CHAT_TOKENS = 48
 """Room for what a chat template writes around a query and its answer; a default system prompt is most of it."""
 
@@ -226,10 +229,13 @@ def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) 
     if architecture.context_length:  # what does not fit is cut or refused
         prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width
-    copies = batch_size if class_of(architecture).beams_share_prompt else beams
+    of_class = class_of(architecture)
+    copies = batch_size if of_class.beams_share_prompt else beams
     cache = token * (copies * prompt + beams * generated)
     moved = cache / architecture.layers  # beams change places one layer at a time
     # Scores of the whole vocabulary in float32: as computed, normalised, summed with the beam's, and sorted.
     scores = 4 * SINGLE * beams * architecture.vocab_size
     reading = HALF * batch_size * prompt * 4 * max(linear.outputs for linear in architecture.linears)
+    if of_class.saved["full"].scores and not architecture.is_encoder_decoder:
+        reading += (READ_SCORES * architecture.heads + SINGLE) * batch_size * prompt**2  # and the mask
     return cache + moved + max(scores, reading)
