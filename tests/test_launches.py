@@ -1,8 +1,7 @@
 """How many kernels a step launches, on a third of SmolLM2-135M's layers. On a GPU small models wait for their launches.
 
 The limits are what was counted with Transformers 5.17 and PEFT 0.21, and 2 % more (of classes other than Llama nothing
-more). Whoever lowers a number lowers its limit. With all 30 layers a step of LoRA has 4,412 launches, one of `full`
-3,485, a decoding step 1,522, and 1,882 with LoRA.
+more). Whoever lowers a number lowers its limit. `benchmarks/launches.py` counts with all layers.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from launches import Launches
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.counting import Launches
 from raypeft.data import DATASETS
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Search
