@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_models import make_small_model
 
 from raypeft.data import DATASETS
 from raypeft.decoding import fixed_cache
@@ -43,6 +44,13 @@ def same_candidates(base, prompts, search, first="graphed", second="shared"):
 @SEARCHES
 def test_candidates_are_those_of_the_cache_that_grows(base, prompts, search):
     same_candidates(base, prompts, search)
+
+
+@SEARCHES
+def test_candidates_of_an_older_class_are_those_of_the_cache_that_grows(tmp_path, prompts, search):
+    codegen = load_base(make_small_model("codegen", tmp_path))
+    codegen.model.float()
+    same_candidates(codegen, prompts, search)
 
 
 @pytest.mark.parametrize("most", [1, 10**9], ids=["a layer at a time", "all layers at once"])
