@@ -90,6 +90,13 @@ def test_a_phone_shows_the_score_beside_its_condition_and_all_of_a_claim(browser
     assert page.evaluate(f"{cells}.length") > 2 and page.evaluate(f"{cells}.{hidden}") == 0
 
 
+def test_a_table_with_intervals_needs_no_scrolling_on_a_laptop(browser: Chromium, path: Path) -> None:
+    page = browser.open(path, width=1280)
+    box = "document.querySelector('#table-results_toy .scroll')"
+    assert page.evaluate(f"{box}.querySelectorAll('td.interval').length") > 0
+    assert page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") <= 0
+
+
 def test_settings_are_not_folded_to_a_word_a_line_where_the_window_is_wide(browser: Chromium, path: Path) -> None:
     page = browser.open(path, width=920)
     cells = "[...document.querySelectorAll('#table-results_toy td.settings')]"
