@@ -66,7 +66,7 @@ class RowSearch(SearchListener):
             if len(kept) <= MOST_KEPT * len(rows) and may_narrow(model_kwargs.get("past_key_values")):
                 places, width = torch.tensor(kept, device=rows.device), kept_width
                 rows, ended, input_ids = rows[places], ended[places], input_ids[places]
-                model_kwargs = _narrowed(model_kwargs, places)
+                model_kwargs = narrowed(model_kwargs, places)
             length = 1 if model_kwargs.get("use_cache") else None
             inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=length, **model_kwargs)
             outputs = model(**inputs, return_dict=True)
@@ -141,7 +141,7 @@ def may_narrow(cache: Any) -> bool:
     return type(cache) in (DynamicCache, BeamCache) and all(type(layer) in LAYERS for layer in cache.layers)
 
 
-def _narrowed(model_kwargs: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
+def narrowed(model_kwargs: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
     """What `generate` hands from step to step, of some rows alone."""
     narrowed: dict[str, Any] = {}
     for name, value in model_kwargs.items():

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers import Cache, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from raypeft.decoding.beam_search import BeamSearch
 from raypeft.decoding.older_search import OlderSearch, Version, counted
 from raypeft.decoding.row_search import RowSearch
 from raypeft.decoding.sampling import Picker, noise
@@ -29,6 +30,9 @@ Path = Literal["graphed", "shared", "cached", "plain", "alone"]
 - plain: `generate` reads the prompts of a batch itself
 - alone: the same, one prompt after the other, without any padding. The other paths are held against this one
 """
+
+Listener = BeamSearch | BeamScores | RowSearch | OlderSearch
+"""What hears a search. `BeamScores` hears Transformers' own, on the path that the others are held against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Decoder:
         self.model, self.tokenizer, self.search = model, tokenizer, search
         self.searched = model
         """The model whose `generate` is called."""
-        self.listener: BeamScores | RowSearch | OlderSearch | None = None
+        self.listener: Listener | None = None
         """Of the batch that was decoded last."""
         self.nan_step: int | None = None
         """The first step of that batch, from 1, at which the model's scores were NaN. None: they were numbers."""
@@ -99,7 +103,7 @@ class Decoder:
         settings: dict[str, Any] = {"max_new_tokens": search.max_new_tokens, "do_sample": False}
         if search.end_ids is not None:
             settings["eos_token_id"] = [*search.end_ids]
-        listener: BeamScores | RowSearch | OlderSearch
+        listener: Listener
         criteria: list[StoppingCriteria] = []
         if search.do_sample or search.num_beams == 1:
             if search.do_sample:
@@ -114,9 +118,12 @@ class Decoder:
                 listener = settings["custom_generate"] = OlderSearch(
                     self.ends.shows_stop, counted(prompts, search.older, self.model.config.is_encoder_decoder)
                 )
-            else:
+            elif search.path == "alone":
                 listener = BeamScores(search.num_beams, start)
                 criteria = [*self.ends.criteria(start), listener]
+            else:
+                listener = settings["custom_generate"] = BeamSearch()
+                criteria = self.ends.criteria(start)
         generated = self.searched.generate(
             **inputs,
             **cache,
@@ -128,11 +135,11 @@ class Decoder:
         if isinstance(listener, OlderSearch):
             answers = [tokens for beams in listener.found for tokens in beams]
         else:
-            answers = listener.found if isinstance(listener, RowSearch) else generated[:, start:].tolist()
+            answers = generated[:, start:].tolist() if isinstance(listener, BeamScores) else listener.found
         return list(self._candidates(prompts, answers, listener))
 
     def _candidates(
-        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: BeamScores | RowSearch | OlderSearch
+        self, prompts: Sequence[Prompt], answers: list[list[int]], listener: Listener
     ) -> Iterator[list[Candidate]]:
         """`answers` are the generated tokens, those of an example one after the other."""
         count = self.search.num_return_sequences
