@@ -70,6 +70,8 @@ class BeamSearch(SearchListener):
         """For each step its examples, (examples), the continuations that were chosen, (examples, continuations,
         generated tokens), and the sums of their log-probabilities, (examples, continuations). They stay on the device
         until they are asked for."""
+        self.start = 0
+        """The length of the prompts."""
         self.found: list[list[int]] = []
         """The generated tokens of the candidates, those of an example one after the other, best first."""
 
@@ -83,7 +85,8 @@ class BeamSearch(SearchListener):
         **model_kwargs: Any,
     ) -> torch.Tensor:
         """Search from `input_ids`, (examples x beams, prompt length), and fill `found`; returns the last beams."""
-        config, start, length = generation_config, input_ids.shape[1], input_ids.shape[1]
+        config, length = generation_config, input_ids.shape[1]
+        self.start = length
         beams, ended = Beams.begin(input_ids, config.num_beams, config.max_length), []
         outputs = model._prefill(input_ids, config, model_kwargs)
         while True:
@@ -93,8 +96,8 @@ class BeamSearch(SearchListener):
             log_probs = outputs.logits[:, -1].to(copy=True, dtype=torch.float32).log_softmax(dim=-1)
             del outputs  # its logits may be those of whole prompts
             log_probs = logits_processor(input_ids, log_probs)
-            beams = self._next(model, beams, log_probs, stopping_criteria, config, length, start)
-            parents = beams.running_parents[:, :, length - start]
+            beams = self._next(model, beams, log_probs, stopping_criteria, config, length)
+            parents = beams.running_parents[:, :, length - self.start]
             length += 1
             kept = beams.may_improve.flatten().nonzero().flatten()
             if not len(kept):
@@ -110,17 +113,18 @@ class BeamSearch(SearchListener):
             width = 1 if model_kwargs.get("use_cache") else None
             inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=width, **model_kwargs)
             outputs = model(**inputs, return_dict=True)
-        self.found = _found([*ended, beams], start, config.num_return_sequences)
+        self.found = _found([*ended, beams], self.start, config.num_return_sequences)
         return input_ids
 
     def _next(
-        self, model: Any, beams: Beams, log_probs: torch.Tensor, criteria: Any, config: Any, length: int, start: int
+        self, model: Any, beams: Beams, log_probs: torch.Tensor, criteria: Any, config: Any, length: int
     ) -> Beams:
-        """The beams after one more token; `log_probs` is (examples x beams, vocabulary) of it.
+        """The beams after one more token; `log_probs` is (examples x beams, vocabulary) of it, `length` that of the
+        sequences before it.
 
         The running beams' last parents are places among the rows of `log_probs`.
         """
-        examples, width = beams.running_scores.shape
+        start, (examples, width) = self.start, beams.running_scores.shape
         place = {"cur_len": length, "decoder_prompt_len": start}
         rules = {"early_stopping": config.early_stopping, "length_penalty": config.length_penalty}
         ends = 0 if config._eos_token_tensor is None else len(config._eos_token_tensor)
