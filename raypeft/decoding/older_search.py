@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from raypeft.decoding.row_search import MOST_KEPT, may_narrow, narrowed
 from raypeft.decoding.stopping import SearchListener
 from raypeft.records import Prompt
 
@@ -120,47 +121,54 @@ class OlderSearch(SearchListener):
         Processors and criteria are not asked: the paper's code had no other than stop strings.
         """
         config, start = generation_config, input_ids.shape[1]
-        examples, device = len(self.counted), input_ids.device
-        beams = [Beams(config.num_beams, counted) for counted in self.counted]
-        totals = torch.zeros(examples, config.num_beams, device=device)
+        every, device = [Beams(config.num_beams, counted) for counted in self.counted], input_ids.device
+        beams = dict(enumerate(every))
+        totals = torch.zeros(len(beams), config.num_beams, device=device)
         totals[:, 1:] = -1e9  # at first all beams are the same
         outputs = model._prefill(input_ids, config, model_kwargs)
         while True:
             model_kwargs = model._update_model_kwargs_for_generation(
                 outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
             )
-            log_probs = outputs.logits[:, -1].float().log_softmax(dim=-1).view(examples, config.num_beams, -1)
-            running = input_ids[:, start:].view(examples, config.num_beams, -1).tolist()
+            log_probs = outputs.logits[:, -1].float().log_softmax(dim=-1).view(len(beams), config.num_beams, -1)
+            running = input_ids[:, start:].view(len(beams), config.num_beams, -1).tolist()
             chosen = self._choose(beams, running, log_probs + totals[:, :, None], config)
             parents, tokens, totals = (torch.tensor(each, device=device) for each in zip(*chosen, strict=True))
-            rows = (parents + torch.arange(examples, device=device)[:, None] * config.num_beams).flatten()
-            input_ids = torch.cat([input_ids[rows], tokens.flatten()[:, None]], dim=1)
-            self._close(beams, input_ids[:, start:], totals, config)
-            if all(each.is_over for each in beams):
+            rows = parents + torch.arange(len(beams), device=device)[:, None] * config.num_beams
+            input_ids = torch.cat([input_ids[rows.flatten()], tokens.flatten()[:, None]], dim=1)
+            self._close(list(beams.values()), input_ids[:, start:], totals, config)
+            kept = [place for place, each in enumerate(beams.values()) if not each.is_over]
+            if not kept:
                 break
-            model_kwargs["past_key_values"].reorder_cache(rows)
+            if len(kept) <= MOST_KEPT * len(beams) and may_narrow(model_kwargs["past_key_values"]):
+                model_kwargs = narrowed(model_kwargs, rows[kept].flatten())
+                input_ids, totals = input_ids.unflatten(0, rows.shape)[kept].flatten(0, 1), totals[kept]
+                beams = {example: each for example, each in beams.items() if not each.is_over}
+            else:
+                model_kwargs["past_key_values"].reorder_cache(rows.flatten())
             inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
             outputs = model(**inputs, return_dict=True)
-        self.found = [each.best(config.num_return_sequences) for each in beams]
+        self.found = [each.best(config.num_return_sequences) for each in every]
         return input_ids
 
     def _choose(
-        self, beams: list[Beams], running: list[list[list[int]]], totals: torch.Tensor, config: Any
+        self, beams: dict[int, Beams], running: list[list[list[int]]], totals: torch.Tensor, config: Any
     ) -> list[tuple[list[int], list[int], list[float]]]:
         """Of each example the running beams' parents, next tokens and totals; beams that end are put aside.
 
-        `totals` is (examples, beams, vocabulary). A continuation that ends counts only among the best `num_beams`.
+        `beams` has the examples' places in the batch, `totals` is (examples, beams, vocabulary). A continuation that
+        ends counts only among the best `num_beams`.
         """
         ends, vocabulary = set(config._eos_token_tensor.tolist()), totals.shape[-1]
         values, places = totals.flatten(1).topk(max(2, 1 + len(ends)) * config.num_beams, dim=1)
         chosen = []
-        for example, (each, rows) in enumerate(zip(beams, running, strict=True)):
+        for row, ((example, each), rows) in enumerate(zip(beams.items(), running, strict=True)):
             if each.is_over:  # its rows go on with anything: nobody looks at them
                 width = config.num_beams
                 chosen.append(([*range(width)], [min(ends)] * width, [0.0] * width))
                 continue
             kept: list[tuple[int, int, float]] = []
-            pairs = zip(places[example].tolist(), values[example].tolist(), strict=True)
+            pairs = zip(places[row].tolist(), values[row].tolist(), strict=True)
             for rank, (place, value) in enumerate(pairs):
                 parent, token = divmod(place, vocabulary)
                 self.sums[example, (*rows[parent], token)] = value
@@ -170,7 +178,7 @@ class OlderSearch(SearchListener):
                     each.add([*rows[parent], token], value, ended=True)
                 if len(kept) == config.num_beams:
                     break
-            each.is_over = each.is_done(values[example, 0].item(), len(rows[0]) + 1)
+            each.is_over = each.is_done(values[row, 0].item(), len(rows[0]) + 1)
             parents, tokens, sums = zip(*kept, strict=True)
             chosen.append(([*parents], [*tokens], [*sums]))
         return chosen
