@@ -113,10 +113,10 @@ def test_another_versions_trials_are_compared_by_their_stored_values(
 def test_without_a_manifest_results_are_read_by_this_versions_declarations(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = Path(__file__).parents[2] / "results" / "conala_smollm2"
+    folder = Path(__file__).parents[2] / "results" / "conala_shots"
     before = content(folder)
     assert report([str(folder), "--markdown"]) == 0
-    assert "| lora‡ | lr 0.001 | 17.0 [10.9, 25.5] | 11.0 [6.3, 18.6] |" in capsys.readouterr().out
+    assert "| icl‡ | shots 8 | 8.0 [4.1, 15.0] | 4.0 [1.6, 9.8] |" in capsys.readouterr().out
     assert findings([str(folder)]) == 0
     assert content(folder) == before
 
