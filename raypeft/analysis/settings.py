@@ -42,12 +42,16 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
 
 
 def split_settings(rows: Sequence[Row], declared: Declarations) -> tuple[list[str], list[str]]:
-    """The settings in which all rows agree that have such a field, and for each row its others. As `settings`."""
+    """The settings in which all rows agree whose methods have such a field, and for each row its others. As `settings`.
+
+    A row in which a field of its method is empty (a plain prompt beside one in the chat template) does not agree.
+    """
     varying = _varying_by_kind(rows, declared)
     told = [_parts(row, varying[_kind(row)], declared) for row in rows]
+    fields = [declared.method(row["tuning_method"]).fields for row in rows]
     shared = {}
     for name in dict.fromkeys(name for parts in told for name in parts):
-        having = [parts.get(name) for parts, row in zip(told, rows, strict=True) if row.get(name) is not None]
+        having = [parts.get(name) for parts, names in zip(told, fields, strict=True) if name in names]
         if len(having) > 1 and having[0] and len(set(having)) == 1:
             shared[name] = having[0]
     own = [", ".join(text for name, text in parts.items() if name not in shared) for parts in told]

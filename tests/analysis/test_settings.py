@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raypeft.analysis.settings import settings, shown
+from raypeft.analysis.settings import settings, shown, split_settings
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
@@ -51,3 +51,11 @@ def test_a_method_of_another_version_is_told_by_its_own_declaration() -> None:
 
 def test_layers_to_adapt_are_shown_as_a_list_of_names() -> None:
     assert shown(("q_proj", "v_proj")) == "q_proj+v_proj" and shown(["all-linear"]) == "all-linear"
+
+
+def test_a_setting_of_some_rows_is_not_told_as_that_of_all_where_others_leave_the_field_empty() -> None:
+    plain = row(tuning_method="zero_shot")
+    chats = [row(tuning_method=each, prompt_form="chat") for each in ("zero_shot", "icl")]
+    shared, own = split_settings([plain, *chats], own_declarations())
+    assert not any("prompt_form" in each for each in shared)
+    assert own[0] == "" and "prompt_form chat" in own[1] and "prompt_form chat" in own[2]
