@@ -16,19 +16,19 @@ from peft import PeftModel
 from reports import MODEL, add_numbers, add_out, arguments, command, flags, head, publish, row, timed
 
 from raypeft.data import DATASETS
-from raypeft.decoding import beam_search
+from raypeft.decoding import steps
 from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 
-KEPT = beam_search.MOST_KEPT
+KEPT = steps.MOST_KEPT
 STOP = "\n"
 
 
 def ours(base, model, prompts, options, most_kept):
     """The candidates of each example, leaving out examples once at most such a part of them is left."""
-    beam_search.MOST_KEPT = most_kept
+    steps.MOST_KEPT = most_kept
     how = Search(stop=(STOP,), batch_size=options.batch_size, **SEARCH)
     return generate(model, base.tokenizer, prompts, how)
 

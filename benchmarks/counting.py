@@ -12,6 +12,9 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from raypeft.decoding.decoders import decoder_for
+from raypeft.decoding.search import Search
+
 NO_KERNEL = ("aten.dropout.default", "aten.alias.default", "aten._unsafe_view.default", "aten.item.default")
 """Operations without a kernel of their own, beside those that only make a view: dropout here is that of evaluation."""
 
@@ -31,3 +34,15 @@ class Launches(TorchDispatchMode):
     @property
     def count(self) -> int:
         return self.by_name.total()
+
+
+def of_a_decoding_step(model: Any, tokenizer: Any, prompts: list[Any], path: Any) -> float:
+    """How many kernels a step of ten beams launches."""
+    counts = []
+    for tokens in (6, 12):
+        search = Search(max_new_tokens=tokens, num_beams=10, num_return_sequences=10, path=path)
+        decoder = decoder_for(model.eval(), tokenizer, search, prompts)
+        with Launches() as launches:
+            decoder.decode(prompts)
+        counts.append(launches.count)
+    return (counts[1] - counts[0]) / 6

@@ -10,12 +10,11 @@ import tempfile
 from functools import partial
 
 import torch
-from counting import Launches
+from counting import Launches, of_a_decoding_step
 from reports import add_out, arguments, command, head, publish, row
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from raypeft.data import DATASETS
-from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Search
 from raypeft.decoding.selfcheck import choose_path
 from raypeft.methods import METHODS
@@ -64,19 +63,6 @@ def of_training(model, method, base, prompts):
     return step.count, alone.count
 
 
-def of_decoding(model, base, prompts):
-    """Launches of a step of ten beams, and the path that the model is decoded along."""
-    path = choose_path(model.eval(), base.tokenizer, Search(max_new_tokens=6, num_beams=10), 60).path
-    counts = []
-    for tokens in (6, 12):
-        search = Search(max_new_tokens=tokens, num_beams=10, num_return_sequences=10, path=path)
-        decoder = decoder_for(model, base.tokenizer, search, prompts)
-        with Launches() as launches:
-            decoder.decode(prompts)
-        counts.append(launches.count)
-    return round((counts[1] - counts[0]) / 6), path
-
-
 def main():
     parser = arguments(__doc__)
     add_out(parser)
@@ -92,8 +78,9 @@ def main():
                 prompts = [encoder.encode(each) for each in DATASETS["toy"].load(None, None)["train"][:8]]
                 with METHODS[method]().applied(base) as model:
                     step, alone = of_training(model, METHODS[method](), base, prompts)
-                    decoding, path = of_decoding(model, base, prompts)
-                rows.append(row(name, method, f"{step:,}", f"{alone:,}", f"{decoding:,}", path))
+                    path = choose_path(model.eval(), base.tokenizer, Search(6, num_beams=10), 60).path
+                    decoding = of_a_decoding_step(model, base.tokenizer, prompts, path)
+                rows.append(row(name, method, f"{step:,}", f"{alone:,}", f"{decoding:,.0f}", path))
     headings = ("model", "method", "> training step", "> of these Adafactor", "> decoding step", "decoding_path")
     publish([command("launches"), "", *head(*headings), *rows], options.out)
 

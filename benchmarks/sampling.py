@@ -16,19 +16,19 @@ from reports import MODEL, add_numbers, add_out, arguments, command, flags, head
 from torch.nn.utils.rnn import pad_sequence
 
 from raypeft.data import DATASETS
-from raypeft.decoding import row_search
+from raypeft.decoding import steps
 from raypeft.decoding.generation import Search, generate
 from raypeft.machine import device_name
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 
-KEPT = row_search.MOST_KEPT
+KEPT = steps.MOST_KEPT
 DRAWS = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
 
 
 def ours(base, prompts, tokens, options, most_kept):
     """The candidates of each problem, leaving out rows once at most such a part of them is left."""
-    row_search.MOST_KEPT = most_kept
+    steps.MOST_KEPT = most_kept
     search = Search(max_new_tokens=tokens, num_return_sequences=options.samples, stop=stops(), top_k=None,
                     batch_size=options.batch_size, **DRAWS)  # fmt: skip
     return generate(base.model, base.tokenizer, prompts, search)

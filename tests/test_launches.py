@@ -15,9 +15,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.counting import Launches
+from benchmarks.counting import Launches, of_a_decoding_step
 from raypeft.data import DATASETS
-from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.search import Search
 from raypeft.decoding.selfcheck import choose_path
 from raypeft.methods import METHODS
@@ -86,25 +85,12 @@ def test_adafactor_steps_tensors_of_one_shape_together(folder: str) -> None:
     assert launches.count <= 100, launches.by_name.most_common(12)
 
 
-def launches_of_a_step(model: Any, base: Base, prompts: list[Prompt], path: Any) -> float:
-    """How many kernels a decoding step launches."""
-    counts = []
-    model.eval()
-    for tokens in (6, 12):
-        search = Search(max_new_tokens=tokens, num_beams=10, num_return_sequences=10, path=path)
-        decoder = decoder_for(model, base.tokenizer, search, prompts)
-        with Launches() as launches:
-            decoder.decode(prompts)
-        counts.append(launches.count)
-    return (counts[1] - counts[0]) / 6
-
-
 @pytest.mark.parametrize(("name", "path", "most"), [
     ("full", "shared", 582), ("full", "cached", 487), ("lora", "shared", 704),
 ])  # fmt: skip
 def test_a_decoding_step_launches_few_kernels(folder: str, name: str, path: Any, most: int) -> None:
     with tuned(folder, name) as (model, base, prompts):
-        step = launches_of_a_step(model, base, prompts, path)
+        step = of_a_decoding_step(model, base.tokenizer, prompts, path)
     assert 0.95 * most < step <= most
 
 
@@ -120,5 +106,5 @@ def test_a_decoding_step_of_another_class_launches_no_more_kernels_than_it_did(
     encoder = Encoder(base.tokenizer, base.is_encoder_decoder)
     prompts = [encoder.encode(each) for each in DATASETS["toy"].load(None, None)["train"][:2]]
     assert choose_path(base.model, base.tokenizer, Search(6, num_beams=10), 60).path == path
-    step = launches_of_a_step(base.model, base, prompts, path)
+    step = of_a_decoding_step(base.model, base.tokenizer, prompts, path)
     assert 0.95 * most < step <= most

@@ -4,8 +4,8 @@
     model.generate(input_ids=ids, num_beams=10, num_return_sequences=10, custom_generate=search)
     search.found[0]        # the generated tokens of the first example's best candidate, its end included
 
-`generate` of Transformers computes all examples of a batch until the last one ends. Each step here is its own, by its
-own functions, so what an example finds is what `generate` finds for it alone.
+Each step is taken by the functions of Transformers' own search, so what an example finds is what `generate` finds for
+it alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import torch
-from transformers.generation.utils import ALL_CACHE_NAMES
 
-from raypeft.decoding.row_search import MOST_KEPT, may_narrow, narrowed
+from raypeft.decoding.steps import Steps
 from raypeft.decoding.stopping import SearchListener, first_nan
 
 IMPOSSIBLE = -1e9
@@ -25,7 +24,7 @@ IMPOSSIBLE = -1e9
 
 
 @dataclass(slots=True)
-class Beams:
+class BeamStates:
     """The beams of some examples; the first dimension of each tensor is that of the examples."""
 
     example: torch.Tensor
@@ -87,38 +86,30 @@ class BeamSearch(SearchListener):
         """Search from `input_ids`, (examples x beams, prompt length), and fill `found`; returns the last beams."""
         config, length = generation_config, input_ids.shape[1]
         self.start = length
-        beams, ended = Beams.begin(input_ids, config.num_beams, config.max_length), []
-        outputs = model._prefill(input_ids, config, model_kwargs)
+        beams, ended = BeamStates.begin(input_ids, config.num_beams, config.max_length), []
+        steps = Steps(model, input_ids, config, model_kwargs)
         while True:
-            model_kwargs = model._update_model_kwargs_for_generation(
-                outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
-            )
-            log_probs = outputs.logits[:, -1].to(copy=True, dtype=torch.float32).log_softmax(dim=-1)
-            del outputs  # its logits may be those of whole prompts
-            log_probs = logits_processor(input_ids, log_probs)
+            log_probs = logits_processor(input_ids, steps.logits().log_softmax(dim=-1))
             beams = self._next(model, beams, log_probs, stopping_criteria, config, length)
             parents = beams.running_parents[:, :, length - self.start]
             length += 1
             kept = beams.may_improve.flatten().nonzero().flatten()
             if not len(kept):
                 break
-            cache = next((name for name in ALL_CACHE_NAMES if name in model_kwargs), None)
-            if len(kept) <= MOST_KEPT * len(parents) and cache and may_narrow(model_kwargs[cache]):
+            if steps.may_leave_out(len(kept), len(parents)):
                 ended.append(beams.of((~beams.may_improve).flatten().nonzero().flatten()))
-                model_kwargs = narrowed(model_kwargs, parents[kept].flatten())
+                steps.keep(parents[kept].flatten())
                 beams = beams.of(kept)
-            elif cache:
-                reorder(model, model_kwargs, cache, parents.flatten())
+            else:
+                steps.reorder(parents.flatten())
             input_ids = beams.running[:, :, :length].flatten(0, 1)
-            width = 1 if model_kwargs.get("use_cache") else None
-            inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=width, **model_kwargs)
-            outputs = model(**inputs, return_dict=True)
+            steps.read(input_ids)
         self.found = _found([*ended, beams], self.start, config.num_return_sequences)
         return input_ids
 
     def _next(
-        self, model: Any, beams: Beams, log_probs: torch.Tensor, criteria: Any, config: Any, length: int
-    ) -> Beams:
+        self, model: Any, beams: BeamStates, log_probs: torch.Tensor, criteria: Any, config: Any, length: int
+    ) -> BeamStates:
         """The beams after one more token; `log_probs` is (examples x beams, vocabulary) of it, `length` that of the
         sequences before it.
 
@@ -149,8 +140,8 @@ class BeamSearch(SearchListener):
         )
         # Alone, an example is over as well once all its continuations have ended.
         may_improve = may_improve & ~hits.all(dim=1, keepdim=True)
-        return Beams(beams.example, running, scores, running_parents,
-                     finished, finished_scores, finished_parents, is_finished, may_improve)  # fmt: skip
+        return BeamStates(beams.example, running, scores, running_parents,
+                          finished, finished_scores, finished_parents, is_finished, may_improve)  # fmt: skip
 
     @property
     def sums(self) -> dict[tuple[int, tuple[int, ...]], float]:
@@ -177,15 +168,7 @@ class BeamSearch(SearchListener):
         return float(sums[same].max()) if same.any() else None  # at first the other beams have the same continuations
 
 
-def reorder(model: Any, model_kwargs: dict[str, Any], cache: str, parents: torch.Tensor) -> None:
-    """Give each row of a cache the keys and values of the one that it continues; some classes do that in their way."""
-    if hasattr(model, "_reorder_cache"):
-        model_kwargs[cache] = model._reorder_cache(model_kwargs[cache], parents)
-    else:
-        model_kwargs[cache].reorder_cache(parents)
-
-
-def _found(parts: Sequence[Beams], start: int, count: int) -> list[list[int]]:
+def _found(parts: Sequence[BeamStates], start: int, count: int) -> list[list[int]]:
     """The generated tokens of the best `count` candidates of each example, in the order of the examples."""
     found: dict[int, list[list[int]]] = {}
     for each in parts:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import torch
 
-from raypeft.decoding.row_search import MOST_KEPT, may_narrow, narrowed
+from raypeft.decoding.steps import Steps
 from raypeft.decoding.stopping import SearchListener
 from raypeft.records import Prompt
 
@@ -125,12 +125,9 @@ class OlderSearch(SearchListener):
         beams = dict(enumerate(every))
         totals = torch.zeros(len(beams), config.num_beams, device=device)
         totals[:, 1:] = -1e9  # at first all beams are the same
-        outputs = model._prefill(input_ids, config, model_kwargs)
+        steps = Steps(model, input_ids, config, model_kwargs)
         while True:
-            model_kwargs = model._update_model_kwargs_for_generation(
-                outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
-            )
-            log_probs = outputs.logits[:, -1].float().log_softmax(dim=-1).view(len(beams), config.num_beams, -1)
+            log_probs = steps.logits().log_softmax(dim=-1).view(len(beams), config.num_beams, -1)
             running = input_ids[:, start:].view(len(beams), config.num_beams, -1).tolist()
             chosen = self._choose(beams, running, log_probs + totals[:, :, None], config)
             parents, tokens, totals = (torch.tensor(each, device=device) for each in zip(*chosen, strict=True))
@@ -140,14 +137,13 @@ class OlderSearch(SearchListener):
             kept = [place for place, each in enumerate(beams.values()) if not each.is_over]
             if not kept:
                 break
-            if len(kept) <= MOST_KEPT * len(beams) and may_narrow(model_kwargs["past_key_values"]):
-                model_kwargs = narrowed(model_kwargs, rows[kept].flatten())
+            if steps.may_leave_out(len(kept), len(beams)):
+                steps.keep(rows[kept].flatten())
                 input_ids, totals = input_ids.unflatten(0, rows.shape)[kept].flatten(0, 1), totals[kept]
                 beams = {example: each for example, each in beams.items() if not each.is_over}
             else:
-                model_kwargs["past_key_values"].reorder_cache(rows.flatten())
-            inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
-            outputs = model(**inputs, return_dict=True)
+                steps.reorder(rows.flatten())
+            steps.read(input_ids)
         self.found = [each.best(config.num_return_sequences) for each in every]
         return input_ids
 

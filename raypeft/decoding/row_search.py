@@ -1,11 +1,8 @@
 """Greedy search and sampling on a batch whose rows end at different times: rows that have ended are left out.
 
-    search = RowSearch(Picker(uniforms, temperature=0.6), rows_per_example=5)
-    model.generate(input_ids=ids, stopping_criteria=criteria, custom_generate=search)
-    search.found[0]        # the generated tokens of the first row, its end included
-
-`generate` of Transformers computes all rows until the last one ends. Of five samples of sixteen problems, with room for
-512 tokens each, nearly always one goes on to its last token, while most others have ended after a tenth of them.
+search = RowSearch(Picker(uniforms, temperature=0.6), rows_per_example=5)
+model.generate(input_ids=ids, stopping_criteria=criteria, custom_generate=search)
+search.found[0]        # the generated tokens of the first row, its end included
 """
 
 from __future__ import annotations
@@ -15,18 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache, EncoderDecoderCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-from transformers.utils import ModelOutput
 
-from raypeft.decoding.beam_attention import BeamCache, BeamLayer
 from raypeft.decoding.sampling import Picker
+from raypeft.decoding.steps import Steps
 from raypeft.decoding.stopping import SearchListener, first_nan
-
-MOST_KEPT = 0.75
-"""Rows are left out once this part of them remains. Each time the caches of the others are copied."""
-LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, BeamLayer)
-"""Kinds of caches that hold of each row nothing but its keys and values."""
 
 
 class RowSearch(SearchListener):
@@ -51,25 +40,19 @@ class RowSearch(SearchListener):
         width, rows = self.rows_per_example, torch.arange(len(input_ids), device=input_ids.device)
         self._begin(rows, generation_config.max_new_tokens)
         ended = torch.zeros_like(rows, dtype=torch.bool)
-        outputs = model._prefill(input_ids, generation_config, model_kwargs)
+        steps = Steps(model, input_ids, generation_config, model_kwargs)
         while True:
-            model_kwargs = model._update_model_kwargs_for_generation(
-                outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
-            )
-            scores = logits_processor(input_ids, outputs.logits[:, -1].to(copy=True, dtype=torch.float32))
-            del outputs  # its logits may be those of whole prompts
+            scores = logits_processor(input_ids, steps.logits())
             input_ids = torch.cat([input_ids, self._next(input_ids, scores, rows, ended)[:, None]], dim=1)
             ended = ended | stopping_criteria(input_ids, None)
             kept, kept_width = remaining(ended.tolist(), width)
             if not kept:
                 return input_ids
-            if len(kept) <= MOST_KEPT * len(rows) and may_narrow(model_kwargs.get("past_key_values")):
+            if steps.may_leave_out(len(kept), len(rows)):
                 places, width = torch.tensor(kept, device=rows.device), kept_width
                 rows, ended, input_ids = rows[places], ended[places], input_ids[places]
-                model_kwargs = narrowed(model_kwargs, places)
-            length = 1 if model_kwargs.get("use_cache") else None
-            inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=length, **model_kwargs)
-            outputs = model(**inputs, return_dict=True)
+                steps.keep(places)
+            steps.read(input_ids)
 
     def _begin(self, rows: torch.Tensor, most: int) -> None:
         self.tokens = rows.new_zeros(len(rows), most)
@@ -132,27 +115,3 @@ def remaining(ended: Sequence[bool], width: int) -> tuple[list[int], int]:
         if count:
             kept += sorted(sorted(example, key=lambda place: ended[place])[:most])
     return kept, most
-
-
-def may_narrow(cache: Any) -> bool:
-    """Whether rows of a cache can be left out: no row's part of it depends on which others there are."""
-    if isinstance(cache, EncoderDecoderCache):
-        return may_narrow(cache.self_attention_cache) and may_narrow(cache.cross_attention_cache)
-    return type(cache) in (DynamicCache, BeamCache) and all(type(layer) in LAYERS for layer in cache.layers)
-
-
-def narrowed(model_kwargs: dict[str, Any], places: torch.Tensor) -> dict[str, Any]:
-    """What `generate` hands from step to step, of some rows alone."""
-    narrowed: dict[str, Any] = {}
-    for name, value in model_kwargs.items():
-        if isinstance(value, Cache):
-            value.batch_select_indices(places)
-        elif isinstance(value, ModelOutput):  # of an encoder
-            value = type(value)(**{part: _rows(each, places) for part, each in value.items()})
-        narrowed[name] = _rows(value, places)
-    return narrowed
-
-
-def _rows(value: Any, places: torch.Tensor) -> Any:
-    """Some rows of a tensor that has one for each sequence. One of a single dimension has places of tokens."""
-    return value[places] if isinstance(value, torch.Tensor) and value.dim() > 1 else value

@@ -46,12 +46,12 @@ class Gathered:
     """The rows of a table as one Arrow table, by the file that each came from. Damaged files are left out."""
 
     def __init__(self, store: ResultStore, table: str, whole: pa.Table) -> None:
-        self.blank = dict.fromkeys(store.schemas[table].names) if table in store.schemas else {}
+        self.names = store.declared_columns(table)
         self.table = whole.drop_columns([FROM])
 
     def rows(self, columns: Sequence[str] = ()) -> list[Row]:
         """All rows, in the order of their files, with all columns of the table or with these."""
-        return rows_of(self.table, columns or list(dict.fromkeys([*self.blank, *self.table.column_names])))
+        return rows_of(self.table, columns) if columns else whole_rows(self.table, self.names)
 
     @cached_property
     def _places(self) -> dict[str, list[int]]:
@@ -70,7 +70,7 @@ class Gathered:
             found = self.table.slice(places[0], len(places))
         else:
             found = self.table.take(places)
-        return rows_of(found, list(dict.fromkeys([*self.blank, *found.column_names])))
+        return whole_rows(found, self.names)
 
 
 def gathered(store: ResultStore, table: str) -> Gathered | None:
@@ -125,6 +125,11 @@ def rows_of(table: pa.Table, columns: Sequence[str]) -> list[Row]:
         return [dict(blank) for _ in range(len(table))]
     values = [_values(table.column(name)) for name in full]
     return [blank | dict(zip(full, each, strict=True)) for each in zip(*values, strict=True)]
+
+
+def whole_rows(table: pa.Table, names: Sequence[str]) -> list[Row]:
+    """The same with the columns of these names, and all of the table's own."""
+    return rows_of(table, list(dict.fromkeys([*names, *table.column_names])))
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from raypeft.records import Column
 from raypeft.results.files import Folder
-from raypeft.results.gathered import NOTED, gathered, note, rows_of
+from raypeft.results.gathered import NOTED, gathered, note, whole_rows
 from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
 from raypeft.results.places import opened, sweep_url
@@ -106,11 +106,15 @@ class ResultStore(Folder):
         if trial_id is None and (every := gathered(self, table)):
             return every.rows()
         rows: list[dict[str, Any]] = []
-        blank = dict.fromkeys(self.schemas[table].names) if table in self.schemas else {}
+        names = self.declared_columns(table)
         for path in [info.path for info in self.infos(table)] if trial_id is None else self._file(table, trial_id):
             if (found := self.read_or_leave_out(path)) is not None:
-                rows.extend(rows_of(found, list(dict.fromkeys([*blank, *found.column_names]))))
+                rows.extend(whole_rows(found, names))
         return rows
+
+    def declared_columns(self, table: str) -> list[str]:
+        """The columns that each row of a table has, also where its file lacks some."""
+        return list(self.schemas[table].names) if table in self.schemas else []
 
     def by_trial(self, table: str) -> Callable[[str], list[dict[str, Any]]]:
         """A function that gives the rows of a trial, for readers of many trials: the folder is read once."""

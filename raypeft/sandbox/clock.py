@@ -8,8 +8,9 @@ else, a program that only computes waits for a core as well: were that counted, 
 work.
 """
 
+# ruff: noqa: PTH208 - it is asked before each test, and pathlib takes several times as long
+import os
 import time
-from pathlib import Path
 
 MOST_WAITED = 20
 """Times its seconds that a test may wait for a core: a machine that gives none must not hold a sweep up for ever."""
@@ -36,15 +37,22 @@ def waited(pid: int) -> float:
 
     The kernel's own count (the second number of `/proc/PID/task/TID/schedstat`). 0 where it keeps none.
     """
+    folder = f"/proc/{pid}/task"
     try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        threads = os.listdir(folder)
     except OSError:
         return 0.0
-    return max(map(_thread_waited, threads), default=0.0)
+    return max((_thread_waited(f"{folder}/{each}/schedstat") for each in threads), default=0.0)
 
 
-def _thread_waited(thread: Path) -> float:
+def _thread_waited(file: str) -> float:
     try:
-        return int((thread / "schedstat").read_bytes().split()[1]) / 1e9
-    except (OSError, IndexError):  # a thread may just have ended
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError:  # the thread may just have ended
         return 0.0
+    try:
+        return int(os.read(descriptor, 100).split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+    finally:
+        os.close(descriptor)

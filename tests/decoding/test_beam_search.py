@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_models import make_small_model
 
 from raypeft.data import DATASETS
-from raypeft.decoding import beam_search
+from raypeft.decoding import beam_search, steps
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.generation import generate
 from raypeft.decoding.search import Search
@@ -39,24 +38,12 @@ def log_probabilities(found):
     return [each.log_probability for candidates in found for each in candidates]
 
 
-def rows_of_steps(base, search):
-    """The rows that the model computes in each step of decoding one batch, and the decoder."""
-    rows = []
-    hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+def decoded(base, search):
+    """The decoder after it has decoded one batch."""
     prompts = prompts_of(base)
-    try:
-        decoder = decoder_for(base.model, base.tokenizer, search, prompts)
-        decoder.decode(prompts)
-    finally:
-        hook.remove()
-    return rows, decoder
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    """The folder of a model whose layers see the last sixteen tokens."""
-    settings = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}
-    return make_small_model("qwen2", tmp_path_factory.mktemp("window"), **settings)
+    decoder = decoder_for(base.model, base.tokenizer, search, prompts)
+    decoder.decode(prompts)
+    return decoder
 
 
 @pytest.mark.parametrize("most_kept", [0, 1], ids=["all stay", "left out"])
@@ -68,7 +55,7 @@ def window(tmp_path_factory):
 def test_candidates_are_those_of_generate_for_each_example_alone(
     small_model, window, monkeypatch, kind, path, most_kept
 ):
-    monkeypatch.setattr(beam_search, "MOST_KEPT", most_kept)
+    monkeypatch.setattr(steps, "MOST_KEPT", most_kept)
     base = load_base(window if kind == "window" else small_model(kind))
     for search in (replace(SEARCH, end_ids=often(base)), replace(SEARCH, stop=("e", "\n"), opening=Opening())):
         found, expected = (
@@ -95,20 +82,22 @@ def test_a_tuned_model_leaves_out_examples_as_well(small_model, kind, method):
 
 
 @pytest.mark.parametrize(("kind", "path"), [("llama", "shared"), ("codegen", "shared"), ("t5", "plain")])
-def test_examples_that_have_ended_are_not_computed(small_model, monkeypatch, kind, path):
+def test_examples_that_have_ended_are_not_computed(small_model, computed, monkeypatch, kind, path):
     base = load_base(small_model(kind))
     search = replace(SEARCH, end_ids=often(base), path=path)
-    steps, decoder = rows_of_steps(base, search)
-    monkeypatch.setattr(beam_search, "MOST_KEPT", 0)
-    all_steps, _ = rows_of_steps(base, search)
-    assert len(steps) == len(all_steps)
-    assert sum(steps) < 0.8 * sum(all_steps)
+    with computed(base.model) as rows:
+        decoder = decoded(base, search)
+    monkeypatch.setattr(steps, "MOST_KEPT", 0)
+    with computed(base.model) as all_rows:
+        decoded(base, search)
+    assert len(rows) == len(all_rows)
+    assert sum(rows) < 0.8 * sum(all_rows)
     assert len({len(examples) for examples, _, _ in decoder.listener.steps}) > 1
 
 
 def test_the_log_probability_of_an_example_that_was_left_out_is_still_known(small_model):
     base = load_base(small_model("llama"))
-    _, decoder = rows_of_steps(base, replace(SEARCH, end_ids=often(base), path="shared"))
+    decoder = decoded(base, replace(SEARCH, end_ids=often(base), path="shared"))
     assert decoder.listener.steps[-1][0].tolist() != list(range(PROMPTS))
     for row, tokens in enumerate(decoder.listener.found):
         example = row // SEARCH.num_return_sequences

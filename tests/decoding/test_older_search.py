@@ -50,13 +50,9 @@ def test_every_candidate_is_the_one_that_transformers_4_found(base, searches, ve
     assert found == [RECORDED[version][place] for place in places]
 
 
-def test_examples_that_are_over_are_not_computed(base):
-    rows = []
-    hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    try:
+def test_examples_that_are_over_are_not_computed(base, computed):
+    with computed(base.model) as rows:
         generate(base.model, base.tokenizer, prompts_of(RECORDED["prompts"]), Search(older="4.44", **SEARCH))
-    finally:
-        hook.remove()
     assert max(rows) == 30 and rows[-1] in (10, 20)
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from small_models import make_small_model
 from transformers import DynamicCache
 
 from raypeft.data import DATASETS
-from raypeft.decoding import row_search
+from raypeft.decoding import steps
 from raypeft.decoding.beam_attention import BeamCache
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.generation import Search
-from raypeft.decoding.row_search import may_narrow, remaining
+from raypeft.decoding.row_search import remaining
+from raypeft.decoding.steps import may_narrow
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 
@@ -19,26 +19,14 @@ SHARED, CACHED, PLAIN = "shared", "cached", "plain"
 
 
 def decoded(base, **settings):
-    """The decoder of a few prompts of different lengths after its search, its candidates, and the rows of each step."""
+    """The decoder of a few prompts of different lengths after its search, and its candidates."""
     encoder = Encoder(base.tokenizer, base.is_encoder_decoder)
     prompts = [encoder.encode(example, []) for example in DATASETS["toy"].load(None, None)["test"][:PROMPTS]]
     # A token in twelve ends an answer, so that answers end at all times.
     ends = (base.tokenizer.eos_token_id, *range(0, len(base.tokenizer), 12))
     search = Search(max_new_tokens=24, end_ids=ends, temperature=1.5, **settings)
-    decoder, rows = decoder_for(base.model, base.tokenizer, search, prompts), []
-    # Once a step and a read of prompts, with all rows of it.
-    hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    try:
-        return decoder, decoder.decode(prompts), rows
-    finally:
-        hook.remove()
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    """The folder of a model whose layers see the last sixteen tokens."""
-    settings = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}
-    return make_small_model("qwen2", tmp_path_factory.mktemp("window"), **settings)
+    decoder = decoder_for(base.model, base.tokenizer, search, prompts)
+    return decoder, decoder.decode(prompts)
 
 
 @pytest.mark.parametrize(
@@ -46,13 +34,17 @@ def window(tmp_path_factory):
     [("llama", SHARED, 1), ("llama", SHARED, 4), ("llama", CACHED, 4), ("llama", PLAIN, 4), ("window", SHARED, 4),
      ("window", PLAIN, 1), ("window", PLAIN, 4), ("codegen", CACHED, 1), ("codegen", CACHED, 4), ("t5", PLAIN, 4)],
 )  # fmt: skip
-def test_leaving_out_rows_that_have_ended_changes_no_candidate(small_model, window, monkeypatch, kind, path, samples):
+def test_leaving_out_rows_that_have_ended_changes_no_candidate(
+    small_model, window, computed, monkeypatch, kind, path, samples
+):
     base = load_base(window if kind == "window" else small_model(kind))
     settings = {"path": path, "do_sample": samples > 1, "num_return_sequences": samples}
-    monkeypatch.setattr(row_search, "MOST_KEPT", 0)
-    _, expected, all_rows = decoded(base, **settings)
-    monkeypatch.setattr(row_search, "MOST_KEPT", 1)
-    _, found, rows = decoded(base, **settings)
+    monkeypatch.setattr(steps, "MOST_KEPT", 0)
+    with computed(base.model) as all_rows:
+        _, expected = decoded(base, **settings)
+    monkeypatch.setattr(steps, "MOST_KEPT", 1)
+    with computed(base.model) as rows:
+        _, found = decoded(base, **settings)
     assert [[(each.text, each.stop_reason, each.token_count) for each in row] for row in found] == [
         [(each.text, each.stop_reason, each.token_count) for each in row] for row in expected
     ]
@@ -84,14 +76,14 @@ def test_rows_of_a_cache_with_states_of_another_kind_all_stay():
 
 
 def test_a_sample_that_ends_has_no_score_of_what_would_have_followed(small_model):
-    decoder, found, _ = decoded(load_base(small_model("llama")), do_sample=True, num_return_sequences=4)
+    decoder, found = decoded(load_base(small_model("llama")), do_sample=True, num_return_sequences=4)
     lengths = [each.token_count for row in found for each in row]
     assert [len(tokens) for tokens in decoder.listener.found] == lengths
     assert {len(tokens) for row, tokens in decoder.listener.sums if row == 0} == set(range(1, lengths[0] + 1))
 
 
 def test_what_was_found_is_fetched_once_and_not_token_by_token(small_model, monkeypatch):
-    decoder, *_ = decoded(load_base(small_model("llama")), do_sample=True, num_return_sequences=4)
+    decoder, _ = decoded(load_base(small_model("llama")), do_sample=True, num_return_sequences=4)
     fetched = []
     for name in ("item", "tolist", "__float__", "__int__"):
         own = getattr(torch.Tensor, name)
