@@ -1,16 +1,14 @@
 """A training step on tensors that have shapes and no values: the storages alive at its peak, counted."""
 
 import sys
-import weakref
 from contextlib import nullcontext
 from unittest import mock
 
 import torch
+from counting import Storages
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from torch.utils.weak import WeakIdKeyDictionary
 
 from figure1.bars import BATCH, PADDED, origin_columns, planned
 from figure1.models import build_base
@@ -95,36 +93,3 @@ def fake_step(model, trainable, optimizer, examples):
     torch.nn.utils.clip_grad_norm_(trainable, 1.0)
     optimizer.step()
     optimizer.zero_grad()
-
-
-class Storages(TorchDispatchMode):
-    """Bytes of the storages that are alive, and the most there ever were, while this is entered.
-
-    What torch.distributed._tools.mem_tracker.MemTracker counts, without its record of every module, which makes it ten
-    times slower; both give 2.407 GiB for codet5p-220m/full.
-    """
-
-    def __init__(self, tensors):
-        super().__init__()
-        self.known = WeakIdKeyDictionary()
-        self.live = self.peak = 0
-        self.at = ""
-        for tensor in tensors:
-            self.see(tensor)
-
-    def see(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage not in self.known:
-            self.known[storage] = size = storage.nbytes()
-            self.live += size
-            weakref.finalize(storage, self.gone, size)
-
-    def gone(self, size):
-        self.live -= size
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        tree_map_only(torch.Tensor, self.see, made)
-        if self.live > self.peak:
-            self.peak, self.at = self.live, str(function)
-        return made

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
-from transformers import DynamicCache
 
 from raypeft.data import DATASETS
 from raypeft.decoding import steps
-from raypeft.decoding.beam_attention import BeamCache
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.generation import Search
 from raypeft.decoding.row_search import remaining
-from raypeft.decoding.steps import may_narrow
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder
 
@@ -61,18 +58,6 @@ def test_rows_are_left_out_by_example_and_each_example_keeps_as_many_as_the_one_
     assert remaining(ended, 3) == ([3, 5, 6, 7], 2)
     assert remaining([False, False], 1) == ([0, 1], 1)
     assert remaining([True] * 6, 2)[0] == []
-
-
-def test_rows_of_a_cache_with_states_of_another_kind_all_stay():
-    assert may_narrow(DynamicCache()) and may_narrow(BeamCache())
-
-    class OfItsOwn(DynamicCache):
-        pass
-
-    assert not may_narrow(OfItsOwn()) and not may_narrow(None)
-    mixed = DynamicCache()
-    mixed.layers = [object()]
-    assert not may_narrow(mixed)
 
 
 def test_a_sample_that_ends_has_no_score_of_what_would_have_followed(small_model):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 from torch.nn import Parameter
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.optimization import Adafactor
 
+from benchmarks.counting import Launches
 from raypeft.methods import adafactor
 from raypeft.methods.adafactor import StackedAdafactor, stacked
 
@@ -74,18 +74,6 @@ def test_large_tensors_are_not_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adafactor, "MOST", 64)
     given = parameters([*[(8, 4)] * 5, (32, 4), (32, 4)])
     assert [len(each) for each in stacked(given)] == [2, 2, 1, 1, 1]
-
-
-class Launches(TorchDispatchMode):
-    """Counts operations that are no views."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.count += not func.is_view
-        return func(*args, **(kwargs or {}))
 
 
 def launches(optimizer: torch.optim.Optimizer) -> int:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_models import make_small_model
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from benchmarks.counting import Storages
 from raypeft import gpu
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
 from raypeft.models.classes import from_folder
@@ -150,32 +150,14 @@ def test_the_batch_of_generation_is_halved_until_it_fits():
     assert sizes[1] in (1, 2, 4, 8)
 
 
-class Live(TorchDispatchMode):
-    """The most bytes that tensors made within the block take at the same time."""
-
-    def __init__(self):
-        super().__init__()
-        self.held, self.most = {}, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        made = function(*args, **(kwargs or {}))
-        for tensor in [made] if isinstance(made, torch.Tensor) else ():
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self.held:
-                self.held[storage._cdata] = storage.nbytes()
-                weakref.finalize(storage, self.held.pop, storage._cdata, None)
-        self.most = max(self.most, sum(self.held.values()))
-        return made
-
-
 def test_scores_of_codegens_attention_take_the_predicted_bytes_while_a_prompt_is_read(tmp_path):
     model = load_base(make_small_model("codegen", tmp_path, **SIZES["codegen"])).model.eval().to(torch.bfloat16)
     length, batch, heads = 384, 4, SIZES["codegen"]["n_head"]
     ids = torch.full((batch, length), 5)
-    with torch.inference_mode(), Live() as live:
+    with torch.inference_mode(), Storages() as storages:
         model.transformer(input_ids=ids, attention_mask=torch.ones_like(ids))
     predicted = (memory.READ_SCORES * heads + memory.SINGLE) * batch * length**2
-    assert 1 <= live.most / predicted <= 1.2  # 1.13: other activations are small beside the scores
+    assert 1 <= storages.peak / predicted <= 1.2  # 1.13: other activations are small beside the scores
 
 
 def test_the_batch_of_generation_may_fill_half_of_the_budget_if_it_is_left_to_the_plan():
