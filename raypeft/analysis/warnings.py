@@ -47,12 +47,6 @@ def adapter_reload_differs(row: Row) -> str:
     return f"the saved adapter gives other logits than the trained one did, by up to {100 * share:.0f} % of the largest"
 
 
-def answers_cut(row: Row) -> str:
-    share = row.get("candidates_cut") or 0
-    tens = int(10 * share + 1e-9) * 10  # so that trials that are much alike have one warning
-    return f"{tens} % or more of the candidates reached max_new_tokens before they ended" if share > MANY_CUT else ""
-
-
 def references_too_long(row: Row) -> str:
     count = row.get("references_too_long") or 0
     return f"{count} references are longer than max_new_tokens: no candidate can match them" if count else ""
@@ -100,8 +94,8 @@ def near_duplicates(row: Row) -> str:
 
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, adapter_reload_differs, answers_cut, references_too_long, references_lost,
-    prompts_too_long, shots_cut, training_too_long, duplicates, near_duplicates, decoded_slowly,
+    diverged, learned_nothing, adapter_reload_differs, references_too_long, references_lost, prompts_too_long, shots_cut,
+    training_too_long, duplicates, near_duplicates, decoded_slowly,
 )  # fmt: skip
 
 
@@ -112,7 +106,7 @@ def warnings(rows: Sequence[Row]) -> list[str]:
         for row in rows:
             if text := check(row):
                 found.setdefault(text, []).append(row["id"])
-    return [*mixed(rows), *(f"{text}: {_some(ids, len(rows))}" for text, ids in found.items())]
+    return [*mixed(rows), *answers_cut(rows), *(f"{text}: {_some(ids, len(rows))}" for text, ids in found.items())]
 
 
 MIXED = (
@@ -137,6 +131,17 @@ def mixed(rows: Sequence[Row]) -> list[str]:
                 parts = "; ".join(f"{version} ({_some(ids, 0)})" for version, ids in versions.items())
                 told.append(f"{value} {what}, so that these trials cannot be compared: {parts}")
     return told
+
+
+def answers_cut(rows: Sequence[Row]) -> list[str]:
+    """One sentence on all rows with many candidates that never ended, most first: their shares are all different."""
+    shares = {row["id"]: row.get("candidates_cut") or 0 for row in rows}
+    many = sorted((each for each in shares if shares[each] > MANY_CUT), key=lambda each: -shares[each])
+    if not many:
+        return []
+    least, most = (f"{100 * shares[each]:.0f}" for each in (many[-1], many[0]))
+    span = most if least == most else f"{least} to {most}"
+    return [f"{span} % of the candidates reached max_new_tokens before they ended: {_some(many, len(rows))}"]
 
 
 def _some(ids: Sequence[str], total: int) -> str:

@@ -127,11 +127,11 @@ class Training:
         Raises Stopped, after a checkpoint, where `checkpoints.stop` was told to.
         """
         torch.manual_seed(self.recipe.seed)
-        listener(Stage("train", 0, self.total_steps))
         if state := checkpoints.load(self):
             restore(self, state)
-            for evaluated in self.result.evaluations:
-                listener(evaluated)
+        listener(Stage("train", self.result.steps, self.total_steps))
+        for evaluated in self.result.evaluations:
+            listener(evaluated)
         if not self.is_trained:
             self.train_to_the_end(validation, listener, checkpoints)
         self.measure(test)

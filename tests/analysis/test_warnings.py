@@ -22,7 +22,7 @@ GOOD = {
             {"adapter_reload_difference": 0.25},
             "the saved adapter gives other logits than the trained one did, by up to 25 % of the largest",
         ),
-        ({"candidates_cut": 0.35}, "30 % or more of the candidates reached max_new_tokens"),
+        ({"candidates_cut": 0.354}, "35 % of the candidates reached max_new_tokens before they ended"),
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
         ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),
         ({"test_too_long": 5}, "5 test prompts do not fit the model's context and count as misses"),
@@ -51,6 +51,12 @@ def test_each_kind_of_trouble_is_said_with_the_trials_that_have_it(columns, told
 
 def test_a_good_run_and_a_row_of_an_older_version_give_no_warning():
     assert warnings([GOOD, {"id": "old", "best_eval_loss": 0.5, "best_step": 10}]) == []
+
+
+def test_trials_with_cut_answers_have_one_warning_whatever_their_shares_are():
+    shares = {"a": 0.104, "b": 0.397, "c": 0.25}
+    rows = [GOOD, *(GOOD | {"id": name, "candidates_cut": share} for name, share in shares.items())]
+    assert warnings(rows) == ["10 to 40 % of the candidates reached max_new_tokens before they ended: b, c, a"]
 
 
 def test_near_duplicates_that_are_all_exact_are_told_once():

@@ -254,10 +254,20 @@ def test_a_stage_of_sixteen_programs_is_told_ten_times(capsys) -> None:
 
 def test_an_end_is_estimated_only_when_the_warming_up_is_over() -> None:
     trial = RunningTrial("a", 0.0)
+    trial.update(Stage("train", 0, 100))
     trial.update(Step(5, 100, 0.5, 1e-3))
     assert trial.seconds_left is None
     trial.update(Step(6, 100, 0.5, 1e-3))
     assert trial.seconds_left is not None
+
+
+def test_what_was_done_before_an_interruption_does_not_count_as_speed() -> None:
+    trial = RunningTrial("a", 0.0)
+    trial.update(Stage("train"))
+    trial.update(Stage("train", 80, 100))
+    trial.stage_started -= 10.0  # ten seconds for the ten steps that follow
+    trial.update(Step(90, 100, 0.5, 1e-3))
+    assert trial.seconds_left == pytest.approx(10.0, abs=0.5)
 
 
 def test_every_stage_says_what_it_counts() -> None:

@@ -12,7 +12,7 @@ The condition with the highest test score is one of several that might be the be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import hypot
 
@@ -25,6 +25,7 @@ MOST_PAIRED = 60
 """Conditions next to the best that are compared with it example by example. Reading the examples takes time."""
 PAIRED = "paired test on the same examples, p ≥ 0.05 after Holm's correction"
 FEW_SEEDS = f"{PAIRED}, with too few seeds for other seeds to count as chance"
+SOME_FEW = f"{PAIRED}; some have too few seeds for other seeds to count as chance"
 UNPAIRED = "the interval of the difference contains 0; cautious, since examples are not paired"
 
 
@@ -56,7 +57,13 @@ def tied_with_best(every: Sequence[Standing], score: Score, study: Study) -> tup
             rules.append(UNPAIRED)
     if rules:
         marked[found[0]] = replace(best, is_tied=True)
-    return marked, "; or: ".join(dict.fromkeys(rules))
+    return marked, _in_words(dict.fromkeys(rules))
+
+
+def _in_words(rules: Collection[str]) -> str:
+    if PAIRED in rules and FEW_SEEDS in rules:
+        rules = [SOME_FEW, *(rule for rule in rules if rule == UNPAIRED)]
+    return "; or: ".join(rules)
 
 
 def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Study) -> list[Comparison | None]:

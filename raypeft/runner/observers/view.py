@@ -27,6 +27,8 @@ class RunningTrial:
     started: float
     stage: str = "load"
     stage_started: float = 0.0
+    begun_at: int = 0
+    """What the stage had done when it began: it goes on from a checkpoint or from stored parts."""
     done: int = 0
     total: int = 1
     figures: dict[str, float] = field(default_factory=dict)
@@ -46,17 +48,18 @@ class RunningTrial:
             self.figures |= {"loss": event.train_loss, "validation loss": event.eval_loss}
 
     def _come_to(self, stage: str, done: int, total: int) -> None:
-        if stage != self.stage:
+        if (stage, total) != (self.stage, self.total):
             self.stage, self.stage_started, self.figures = stage, time.monotonic(), {}
+            self.begun_at = done
         self.done, self.total = done, total
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated time to the end of the current stage, from its speed so far. None: too little of it is done."""
-        if self.done <= SETTLED * self.total:
+        done = self.done - self.begun_at
+        if done <= SETTLED * (self.total - self.begun_at):
             return None
-        elapsed = time.monotonic() - self.stage_started
-        return elapsed / self.done * (self.total - self.done)
+        return (time.monotonic() - self.stage_started) / done * (self.total - self.done)
 
     def describe(self) -> str:
         stage = STAGES[self.stage]

@@ -6,7 +6,7 @@ from report_folders import EXAMPLES, add_answers, add_row, made_row, store_at
 
 from raypeft.analysis.report.panels import panels
 from raypeft.analysis.report.study import open_study
-from raypeft.analysis.report.ties import FEW_SEEDS, PAIRED, UNPAIRED
+from raypeft.analysis.report.ties import FEW_SEEDS, PAIRED, SOME_FEW, UNPAIRED
 from raypeft.results.store import TOGETHER
 
 
@@ -16,18 +16,20 @@ def tied(folder: Path) -> tuple[list[bool], str]:
 
 
 def write(folder: Path, every: list[list[bool]], answers: bool, seeds: int = 1) -> None:
-    store = store_at(folder)
     for place, hits in enumerate(every):
-        width = 0.1
-        share = sum(hits) / len(hits)
-        bounds = {"em_at_10_low": share - width, "em_at_10_high": share + width}
         for seed in range(seeds):
-            trial = add_row(store, made_row(hits, more=bounds, lora_r=2 ** (place + 1), seed=seed))
-            if answers:
-                store.write_rows("example_scores", trial, [
-                    {"id": trial, "example_id": f"e{each}", "score": "em_at_10", "value": float(hit)}
-                    for each, hit in enumerate(hits)])  # fmt: skip
-                add_answers(store, trial, hits)
+            add(folder, hits, answers, lora_r=2 ** (place + 1), seed=seed)
+
+
+def add(folder: Path, hits: list[bool], answers: bool, **fields: int) -> None:
+    store, width, share = store_at(folder), 0.1, sum(hits) / len(hits)
+    bounds = {"em_at_10_low": share - width, "em_at_10_high": share + width}
+    trial = add_row(store, made_row(hits, more=bounds, **fields))
+    if answers:
+        store.write_rows("example_scores", trial, [
+            {"id": trial, "example_id": f"e{each}", "score": "em_at_10", "value": float(hit)}
+            for each, hit in enumerate(hits)])  # fmt: skip
+        add_answers(store, trial, hits)
 
 
 def first(count: int) -> list[bool]:
@@ -54,6 +56,12 @@ def test_candidates_in_one_file_without_references_are_compared_by_their_matches
 def test_with_too_few_seeds_the_rule_says_that_other_seeds_are_no_chance(tmp_path: Path) -> None:
     write(tmp_path, [first(20), first(19), first(5)], answers=True)
     assert tied(tmp_path) == ([True, True, False], FEW_SEEDS)
+
+
+def test_conditions_with_many_and_with_few_seeds_have_one_rule(tmp_path: Path) -> None:
+    write(tmp_path, [first(20), first(19)], answers=True, seeds=3)
+    add(tmp_path, first(18), answers=True, lora_r=64)
+    assert tied(tmp_path) == ([True, True, True], SOME_FEW)
 
 
 def test_without_them_intervals_decide(tmp_path: Path) -> None:
