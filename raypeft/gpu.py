@@ -174,8 +174,8 @@ class Meter:
 
     def note(self, name: str, peak: tuple[float, float] | None) -> None:
         """Take in a peak of a stage, such as that of a training before it was interrupted."""
-        if peak is not None:
-            self.peaks[name] = max(peak, self.peaks.get(name, peak))
+        if found := larger_peak(peak, self.peaks.get(name)):
+            self.peaks[name] = found
 
     def columns(self) -> dict[str, float | None]:
         """The row's columns: of the whole trial, and of its stages."""
@@ -185,6 +185,13 @@ class Meter:
             row |= {f"{stage}_peak_memory_{kind}_gb": value for stage, value in values.items() if stage in METERED}
             row[f"peak_memory_{kind}_gb"] = max(values.values(), default=None)
         return row
+
+
+def larger_peak(one: tuple[float, float] | None, other: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The peak of two parts of a stage: the larger one of each kind of memory. None where neither was measured."""
+    if one is None or other is None:
+        return one or other
+    return max(one[0], other[0]), max(one[1], other[1])
 
 
 def peak_now_gb() -> tuple[float, float] | None:

@@ -255,6 +255,13 @@ def test_deterministic_runs_use_no_fused_attention_whose_gradients_differ_from_r
         assert fused == (not enabled, not enabled)
 
 
+def test_the_peak_of_a_stage_in_two_parts_is_the_larger_one_of_each_kind_of_memory() -> None:
+    meter = Meter()
+    for part in ((10.1, 12.0), None, (10.0, 18.0)):
+        meter.note("train", part)
+    assert meter.peaks == {"train": (10.1, 18.0)}
+
+
 def test_the_peak_of_a_trial_is_that_of_all_its_stages_and_three_have_columns(patch: pytest.MonkeyPatch) -> None:
     Card(24).install(patch)
     meter, peaks = Meter(), {"load": 2, "check": 9, "train": 5}

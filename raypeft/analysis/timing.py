@@ -29,14 +29,10 @@ class Timing:
         self.medians: dict[tuple[tuple[Any, ...], float], float] = {}
         """What makes trials alike, and a number of epochs -> what is expected. Thousands of trials ask for the same."""
         for row in rows:
-            if (
-                row.get("status") in ("ok", "generated")
-                and row.get("total_seconds")
-                and (row.get("attempts") or 1) == 1
-            ):
-                training = (row.get("train_seconds") or 0.0) + (row.get("eval_seconds") or 0.0)
-                epochs = row.get(EPOCHS) or 1
-                self.times[_kind(row)].append((training / epochs, row["total_seconds"] - training))
+            total, training = row.get("total_seconds") or 0.0, _training(row)
+            # In rows of older versions the total of a trial that went on may lack its training.
+            if row.get("status") in ("ok", "generated") and total > training and (row.get("attempts") or 1) == 1:
+                self.times[_kind(row)].append((training / (row.get(EPOCHS) or 1), total - training))
 
     def expected(self, fields: Row) -> float | None:
         """The median over the trials like it, in seconds; None where there is none."""
@@ -50,6 +46,10 @@ class Timing:
     def count(self, fields: Row) -> int:
         """How many trials like it there are."""
         return len(self.times.get(_kind(fields), ()))
+
+
+def _training(row: Row) -> float:
+    return (row.get("train_seconds") or 0.0) + (row.get("eval_seconds") or 0.0)
 
 
 def _kind(row: Row) -> tuple[Any, ...]:

@@ -60,6 +60,8 @@ class TrainingResult:
     """Whether passes ran as CUDA graphs."""
     resumed_from_step: int | None = None
     """The step from which training went on; None where it ran in one piece."""
+    earlier_seconds: float = 0.0
+    """Time of the training up to the checkpoint from which it went on, evaluations included."""
     trained_by: str | None = None
     """Whose training this is, to its last step; None where at least its end was trained here."""
     peak_memory_gb: tuple[float, float] | None = None

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from raypeft.events import Evaluated
-from raypeft.gpu import peak_now_gb
+from raypeft.gpu import larger_peak, peak_now_gb
 from raypeft.stopping import Stop
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def state_of(training: Training) -> State:
         "learning_rate": training.learning_rate,
         "seconds": time.perf_counter() - training.started,
         "is_trained": training.is_trained,
-        "peak_memory_gb": max(filter(None, [result.peak_memory_gb, peak_now_gb()]), default=None),
+        "peak_memory_gb": larger_peak(result.peak_memory_gb, peak_now_gb()),
     }
     if not training.is_trained:
         state["optimizer"] = training.optimizer.state_dict()
@@ -188,6 +188,7 @@ def restore(training: Training, state: State) -> None:
     training.recipe = replace(training.recipe, **state["recipe"])
     result.evaluations = [Evaluated(**each) for each in state["evaluations"]]
     result.resumed_from_step = result.steps
+    result.earlier_seconds = result.train_seconds + result.eval_seconds
     training.losses, training.learning_rate = list(state["losses"]), state["learning_rate"]
     training.started = time.perf_counter() - state["seconds"]
     training.is_trained, result.peak_memory_gb = state["is_trained"], state["peak_memory_gb"]

@@ -34,7 +34,12 @@ OF_THE_RUN = (
         "examples",
     ),
     *stages.COLUMNS,
-    Column("total_seconds", float, "Time of the whole trial, also of a training that it took over", "seconds"),
+    Column(
+        "total_seconds",
+        float,
+        "Time of the whole trial, with what earlier starts of it had done and with a training that it took over",
+        "seconds",
+    ),
     Column("generate_examples_per_second", float, "Decoding speed", "examples per second"),
     Column("gpu_memory_gb", float, "GPU memory budget of the trial. null without a GPU", "GiB"),
     Column(

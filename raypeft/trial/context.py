@@ -67,7 +67,10 @@ class TrialContext:
     decoded_together: list[int] = field(default_factory=list)
     """Examples in each batch that was decoded, but for the last of a split, which has what is left."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long each stage took, by column."""
+    """How long each stage took, by column, with what an earlier start of the trial did of it."""
+    earlier: dict[str, float] = field(default_factory=dict)
+    """Stage -> how long an earlier start took for the part of it from which this one goes on, in seconds; so too of a
+    training that another trial has done."""
 
     @property
     def dataset(self) -> Dataset:
@@ -105,4 +108,4 @@ class TrialContext:
             with self.meter.stage(name):
                 yield
         finally:
-            self.seconds[f"{name}_seconds"] = time.perf_counter() - started
+            self.seconds[f"{name}_seconds"] = time.perf_counter() - started + self.earlier.get(name, 0.0)

@@ -30,7 +30,6 @@ from raypeft.retrieval.duplicates import exact_duplicates
 from raypeft.secrets import hidden_in_message
 from raypeft.study import memory
 from raypeft.study.plan import parameter_counts
-from raypeft.training.columns import seconds_taken_over
 from raypeft.trial import examples
 from raypeft.trial.answer import (
     answer,
@@ -76,7 +75,7 @@ def run_and_record(context: TrialContext) -> Row:
         print_traceback()  # to the process's log; the row has the message
         row |= failure(error, context.resources.gpu_memory_gb, context.whole_gpu_memory_gb)
         context.bases.drop()  # whatever state the failure left, the next trial starts from a fresh load
-    seconds = time.perf_counter() - started + seconds_taken_over(row)
+    seconds = time.perf_counter() - started + sum(context.earlier.values())
     row |= {"total_seconds": seconds, **context.meter.columns()}
     row = record(context, row)
     drop_checkpoints(context, row)

@@ -116,6 +116,8 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     except Pruned as pruned:
         pruned.measured = {**left_out, **training_columns(training)}
         raise
+    finally:
+        context.earlier["train"] = training.result.earlier_seconds
     if not math.isfinite(result.best_eval_loss):
         raise FloatingPointError(f"the validation loss must have been measured but was not in {result.steps} steps; "
                                  f"lower eval_every_epochs")  # fmt: skip

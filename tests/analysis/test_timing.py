@@ -37,6 +37,10 @@ def test_trials_that_failed_were_pruned_or_went_on_from_a_checkpoint_do_not_coun
     assert Timing(rows).expected(LIKE) is None
 
 
+def test_a_row_whose_total_lacks_its_training_does_not_count() -> None:
+    assert Timing([ended(total_seconds=30.0)]).expected(LIKE) is None
+
+
 def test_an_untrained_trial_has_no_epochs() -> None:
     plain = {**LIKE, "tuning_method": "icl", "num_train_epochs": None}
     assert Timing([ended(**{**plain, "train_seconds": None, "eval_seconds": None})]).expected(plain) == 100.0

@@ -69,6 +69,20 @@ def test_a_stopped_trial_has_no_row_and_one_checkpoint_which_goes_when_its_row_s
     assert run(store, bases)[0]["resumed_from_step"] is None, "a finished trial that runs again begins anew"
 
 
+def test_the_time_of_a_trial_counts_what_was_trained_before_an_interruption(store, bases):
+    with pytest.raises(Stopped):
+        run(store, bases, stop_at=3)
+    (name,) = store.names("checkpoints")
+    with store.reading(f"{name}/training.pt") as stream:
+        state = torch.load(stream, weights_only=True)
+    state["result"] |= {"train_seconds": 3600.0, "eval_seconds": 60.0}
+    with store.writing(f"{name}/training.pt") as stream:
+        torch.save(state, stream)
+    row, _ = run(store, bases)
+    assert row["resumed_from_step"] == 3
+    assert row["total_seconds"] > row["train_seconds"] + row["eval_seconds"] > 3660
+
+
 def test_the_last_checkpoint_is_kept_if_it_is_asked_for_and_no_trial_goes_on_from_it(store, bases):
     options = RunOptions(keep_checkpoints="last", checkpoint_minutes=0)
     row, _ = run(store, bases, options=options)
