@@ -84,8 +84,9 @@ def upload(staged: Staged, repositories: Sequence[Repository], public: bool, mes
     for each in repositories:
         folder = staged.dataset if each.kind == "dataset" else staged.model
         assert folder is not None
-        # A table that is not shared this time must not stay from an earlier push.
-        gone = [f"{table}/*" for table in TABLES] if each.kind == "dataset" and each.state != "missing" else None
+        # What is not shared this time must not stay from an earlier push.
+        old = [f"{table}/*" for table in TABLES] if each.kind == "dataset" else ["adapters/*"]
+        gone = None if each.state == "missing" else old
         with _told():
             if each.state == "missing":
                 api.create_repo(each.id, repo_type=each.kind, private=not public)
@@ -98,8 +99,11 @@ def upload(staged: Staged, repositories: Sequence[Repository], public: bool, mes
     return addresses
 
 
-def download(repository: str, revision: str | None, folder: Path) -> None:
-    """Copy the shared results of a repository, and the adapters beside it, into `folder`. Raises HubError."""
+def download(repository: str, revision: str | None, folder: Path) -> str:
+    """Copy the shared results of a repository, and the adapters beside it, into `folder`; returns what was left out.
+
+    Adapters have a repository of their own: those of another revision are not those of the rows. Raises HubError.
+    """
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -107,9 +111,12 @@ def download(repository: str, revision: str | None, folder: Path) -> None:
         api.snapshot_download(
             repository, repo_type="dataset", revision=revision, local_dir=folder, allow_patterns=TAKEN
         )
-        if api.repo_exists(repository):  # else no adapter was shared
-            api.snapshot_download(repository, local_dir=folder, allow_patterns=TAKEN_OF_ADAPTERS)
+        there = api.repo_exists(repository)  # else no adapter was shared
+        fits = there and (revision is None or api.revision_exists(repository, revision))
+        if fits:
+            api.snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=TAKEN_OF_ADAPTERS)
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # what huggingface_hub notes of a download
+    return f"; adapters are left out: their repository has no revision {revision}" if there and not fits else ""
 
 
 @contextmanager

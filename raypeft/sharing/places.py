@@ -42,9 +42,9 @@ def copy_to(staged: Staged, url: str) -> str:
     """
     filesystem, root = opened(url)
     filesystem.create_dir(root, recursive=True)
-    for table in TABLES:  # one that is not shared this time must not stay
-        if filesystem.get_file_info(f"{root}/{table}").type == pa.fs.FileType.Directory:
-            filesystem.delete_dir(f"{root}/{table}")
+    for name in (*TABLES, "adapters"):  # what is not shared this time must not stay
+        if filesystem.get_file_info(f"{root}/{name}").type == pa.fs.FileType.Directory:
+            filesystem.delete_dir(f"{root}/{name}")
     if staged.model:
         pa.fs.copy_files(str(staged.model), root, destination_filesystem=filesystem)
     pa.fs.copy_files(str(staged.dataset), root, destination_filesystem=filesystem)  # its README is that of the whole

@@ -37,8 +37,9 @@ def pull(url: str, target: Path) -> str:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
         shared, made = Path(name) / "shared", Path(name) / "made"
         shared.mkdir()
+        left_out = ""
         if url.startswith(HUB):
-            download(*hub_repository(url), shared)
+            left_out = download(*hub_repository(url), shared)
         else:
             copy_from(url, shared)
         count = _unpack(shared, made, url)
@@ -47,7 +48,7 @@ def pull(url: str, target: Path) -> str:
         made.replace(target)
     adapters = target / "adapters"
     kept = len(list(adapters.iterdir())) if adapters.is_dir() else 0
-    return f"{target} has the rows of {url}: {count} trials, {kept} of them with an adapter"
+    return f"{target} has the rows of {url}: {count} trials, {kept} of them with an adapter{left_out}"
 
 
 def _unpack(shared: Path, made: Path, url: str) -> int:

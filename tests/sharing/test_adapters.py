@@ -69,6 +69,24 @@ def test_peft_loads_the_adapter_from_the_hub(pushed: tuple[LocalHub, Path, str])
     assert done.returncode == 0 and int(done.stdout) > 0, done.stderr[-3000:]
 
 
+def test_rows_of_an_older_revision_come_without_the_adapters_of_another_one(
+    pushed: tuple[LocalHub, Path, str],
+) -> None:
+    hub, folder, _ = pushed
+    revision = hub.repos["datasets/me/study"].sha
+    (pull,) = run(hub, folder, ["pull", f"hf://me/study@{revision}", "--to", "older"])
+    assert f"0 of them with an adapter; adapters are left out: their repository has no revision {revision}" in pull.out
+
+
+def test_adapters_of_an_earlier_push_go(pushed: tuple[LocalHub, Path, str]) -> None:
+    hub, folder, trial = pushed
+    repo = hub.repos["models/me/study"]
+    repo.files["adapters/old/adapter_config.json"] = b"{}"
+    (push,) = run(hub, folder, ["push", "results", "--to", "hf://me/study"])
+    assert push.code == 0, push.err
+    assert {name.split("/")[1] for name in repo.files if name.startswith("adapters/")} == {trial}
+
+
 def test_a_pulled_adapter_answers_as_ours(pushed: tuple[LocalHub, Path, str]) -> None:
     hub, folder, trial = pushed
     asks = [["try", results, "--trial", trial, "sort the list `x`"] for results in ("results", "theirs")]

@@ -123,8 +123,9 @@ def test_a_push_replaces_an_earlier_one_and_nothing_else(
     results = str(tmp_path / "results")
     assert push_command.main([results, "--to", str(shared), "--with-text"]) == 0
     assert (shared / "candidates/all.parquet").is_file()
+    (shared / "adapters/old").mkdir(parents=True)
     assert push_command.main([results, "--to", str(shared)]) == 0
-    assert not (shared / "candidates").exists()
+    assert not (shared / "candidates").exists() and not (shared / "adapters").exists()
     capsys.readouterr()
     for place in (tmp_path / "results", tmp_path):
         assert push_command.main([results, "--to", str(place)]) == 2
