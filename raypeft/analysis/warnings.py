@@ -94,8 +94,8 @@ def near_duplicates(row: Row) -> str:
 
 
 WARNINGS: tuple[Callable[[Row], str], ...] = (
-    diverged, learned_nothing, adapter_reload_differs, references_too_long, references_lost, prompts_too_long, shots_cut,
-    training_too_long, duplicates, near_duplicates, decoded_slowly,
+    diverged, learned_nothing, adapter_reload_differs, references_too_long, references_lost, prompts_too_long,
+    shots_cut, training_too_long, duplicates, near_duplicates, decoded_slowly,
 )  # fmt: skip
 
 

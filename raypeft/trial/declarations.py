@@ -7,11 +7,12 @@ import yaml
 
 from raypeft.data import DATASETS
 from raypeft.methods import METHODS, Method
-from raypeft.metrics.scoring import declared_scores
+from raypeft.metrics.scoring import declared_scores, level_columns
 from raypeft.results.completeness import absent_tables, note_left_out
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.results.leftovers import drop_temporaries
 from raypeft.results.manifest import Manifest
+from raypeft.results.schema import schema_of
 from raypeft.results.statuses import STATUSES
 from raypeft.results.store import ResultStore
 from raypeft.study.checking import LoadedSweep
@@ -64,6 +65,8 @@ def prepare_store(results: str, sweep: LoadedSweep, plan: Plan) -> ResultStore:
         store = ResultStore(results, tables())
         drop_temporaries(store)
         store.upgrade()
+        # Rows of other sweeps that are taken over may have scores by level.
+        store.adopt("trials", schema_of(level_columns(levels_of(plan.trials))))
         write_manifest(store, sweep, plan)
         note_left_out(store, absent)
     except (OSError, ValueError) as error:

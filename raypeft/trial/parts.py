@@ -99,7 +99,8 @@ class Verdicts:
             with self.store.reading(name) as stream:
                 read = json.loads(stream.read())
             for key, plain in read.items():
-                self.found[key] = RunResult(**plain | {"tests": [TestResult(**each) for each in plain["tests"]]})
+                found = RunResult(**plain | {"tests": [TestResult(**each) for each in plain["tests"]]})
+                self.found.setdefault(key, found)  # of equal programs the first one was run
         except (OSError, ValueError, TypeError):
             return  # damaged: the programs run again
 

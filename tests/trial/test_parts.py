@@ -193,6 +193,15 @@ def test_a_trial_that_was_stopped_while_tests_ran_keeps_the_verdicts_that_had_co
     assert tests.columns["sandbox_tier"] == "A"
 
 
+def test_a_program_that_comes_again_later_does_not_hide_that_the_first_one_was_run(store):
+    verdicts = Verdicts(store, "a", SandboxSettings())
+    for is_cached in (False, True):
+        verdicts.add("print(1)", "{}", RunResult([TestResult("passed", True)], cached=is_cached))
+        verdicts.store_waiting()
+    found = Verdicts(store, "a", SandboxSettings())
+    assert [found.known("print(1)", "{}").cached for _ in range(2)] == [False, True]
+
+
 def test_verdicts_under_other_limits_are_not_used(store):
     verdicts = Verdicts(store, "a", SandboxSettings())
     verdicts.add("print(1)", "{}", RunResult([TestResult("passed", True)]))
