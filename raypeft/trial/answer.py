@@ -142,6 +142,8 @@ def answer(
     earlier = parts.load([queries[place] for place in order], context.trial.num_return_sequences)
     known = [candidates for batch in earlier for candidates in batch]
     candidates = dict(zip(order, known, strict=False))
+    context.earlier["generate"] = parts.earlier.seconds
+    context.meter.note("generate", parts.earlier.peak_memory_gb)
     if known:
         context.listener(Noted(f"the candidates for {len(known)} of {len(queries)} examples are there from before"))
     begin_tests(tests, queries, candidates)

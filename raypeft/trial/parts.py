@@ -14,10 +14,11 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import count
 from typing import Any
 
+from raypeft.gpu import larger_peak, peak_now_gb
 from raypeft.records import Candidate, Prompt
 from raypeft.results.leftovers import folder_of
 from raypeft.results.store import ResultStore
@@ -26,12 +27,21 @@ from raypeft.sandbox.records import TestResult
 from raypeft.trial.checkpoints import code_hash
 
 DECODING = "decoding.json"
-"""Says beside the stored parts what they were decoded by."""
+"""Says beside the stored parts what they were decoded by, and what that took."""
 VERDICTS = "tests"
 EVERY = 20.0
 """Seconds after which the verdicts that have come are stored together."""
 
 Batch = list[list[Candidate]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the stored batches have taken."""
+
+    seconds: float = 0.0
+    peak_memory_gb: tuple[float, float] | None = None
+    """GPU memory, allocated and reserved. None without a GPU."""
 
 
 class Parts:
@@ -42,6 +52,9 @@ class Parts:
         self.store, self.trial_id, self.made_by = store, trial_id, dict(made_by)
         self.name = f"{folder_of(trial_id)}/{DECODING}"
         self.number = 0
+        self.earlier = Spent()
+        """By the batches that `load` found."""
+        self.began = time.perf_counter()
 
     def load(self, prompts: Sequence[Prompt], each: int) -> list[Batch]:
         """The batches that are there, of the first of `prompts`, which are in the order of decoding.
@@ -49,10 +62,11 @@ class Parts:
         An example has `each` candidates. Parts of other circumstances are set aside, and nothing is there.
         """
         batches = self._batches(prompts, each)
+        if not batches:
+            self.earlier = Spent()
         if batches is None:
             self.store.set_aside_parts("candidates", self.trial_id)
-            with self.store.writing(self.name) as stream:
-                stream.write(json.dumps(self.made_by).encode())
+            self._write(Spent())
         self.number = len(batches or ())
         return batches or []
 
@@ -60,6 +74,12 @@ class Parts:
         """Store the rows of one more batch."""
         self.store.write_part("candidates", self.trial_id, self.number, [dict(row) for row in rows])
         self.number += 1
+        seconds = self.earlier.seconds + time.perf_counter() - self.began
+        self._write(Spent(seconds, larger_peak(self.earlier.peak_memory_gb, peak_now_gb())))
+
+    def _write(self, spent: Spent) -> None:
+        with self.store.writing(self.name) as stream:
+            stream.write(json.dumps({"made_by": self.made_by, "spent": asdict(spent)}).encode())
 
     def _batches(self, prompts: Sequence[Prompt], each: int) -> list[Batch] | None:
         """None where the parts cannot be used as they are."""
@@ -67,8 +87,11 @@ class Parts:
             if not self.store.exists(self.name):
                 return None
             with self.store.reading(self.name) as stream:
-                if json.loads(stream.read()) != self.made_by:
-                    return None
+                noted = json.loads(stream.read())
+            if noted.get("made_by") != self.made_by:
+                return None
+            seconds, peak = noted["spent"]["seconds"], noted["spent"]["peak_memory_gb"]
+            self.earlier = Spent(seconds, tuple(peak) if peak else None)
             parts = self.store.read_parts("candidates", self.trial_id)
         except (OSError, ValueError):  # damaged: decode again
             return None

@@ -1,5 +1,6 @@
 """What a trial has decoded and tested before it was interrupted is not decoded and tested again."""
 
+import json
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -93,6 +94,23 @@ def test_a_stopped_trial_decodes_only_what_is_missing_and_finds_the_candidates_o
     assert batches == whole
     assert candidates(store) == candidates(unbroken), "log-probabilities too"
     assert not store.exists("candidates.partial/" + row["id"]) and not store.exists("checkpoints/" + row["id"])
+
+
+def test_the_time_and_the_memory_of_decoding_are_those_of_all_batches(store, bases):
+    fields = BEAMS | {"tuning_method": "zero_shot"}
+    with pytest.raises(Stopped):
+        run(fields, store, bases, stop_after=2)
+    name = f"checkpoints/{make_trial(fields).id}/decoding.json"
+    with store.reading(name) as stream:
+        noted = json.loads(stream.read())
+    assert noted["spent"]["seconds"] > 0
+    noted["spent"] = {"seconds": 1000.0, "peak_memory_gb": [7.0, 8.0]}
+    with store.writing(name) as stream:
+        stream.write(json.dumps(noted).encode())
+    row, _ = run(fields, store, bases)
+    assert 1000 < row["generate_seconds"] < row["total_seconds"]
+    assert row["generate_examples_per_second"] == pytest.approx(9 / row["generate_seconds"])
+    assert row["generate_peak_memory_reserved_gb"] == row["peak_memory_reserved_gb"] == 8.0
 
 
 def test_batches_of_an_interrupted_trial_that_were_halved_stay_so(store, bases, batches):
