@@ -94,7 +94,7 @@ class ResultStore(Folder):
             self.supersede([name])
 
     def drop_parts(self, table: str, trial_id: str) -> None:
-        """Remove the parts of a trial after `write_rows` has written all its rows."""
+        """Remove the parts of a trial that is finished: `write_rows` has written all its rows."""
         if self.exists(name := f"{table}.partial/{trial_id}"):
             self.remove_folder(name)
 

@@ -159,9 +159,9 @@ def answer(
             candidates |= new
             context.stop.check()
     in_order = [candidates[place] for place in range(len(queries))]
-    # Before they are scored, so that a fault in a metric loses no candidate.
+    # Before they are scored, so that a fault in a metric loses no candidate. The parts stay until the trial has come to
+    # a result: one that goes on, or is run again after a fault, begins with them.
     store.write_rows("candidates", trial_id, candidate_rows(trial_id, queries, in_order))
-    store.drop_parts("candidates", trial_id)
     return in_order
 
 

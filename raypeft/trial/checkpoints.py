@@ -126,6 +126,7 @@ def drop_checkpoints(context: TrialContext, row: Mapping[str, Any]) -> None:
     if not STATUSES[row["status"]].is_finished:
         return
     with suppress(OSError):  # the row stands, and the next finished run removes what is left
+        store.drop_parts("candidates", context.trial.id)
         if not store.exists(folder):
             return
         if context.options.keep_checkpoints == "last" and store.exists(f"{folder}/{TRAINING}"):

@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -111,6 +111,26 @@ def test_the_time_and_the_memory_of_decoding_are_those_of_all_batches(store, bas
     assert 1000 < row["generate_seconds"] < row["total_seconds"]
     assert row["generate_examples_per_second"] == pytest.approx(9 / row["generate_seconds"])
     assert row["generate_peak_memory_reserved_gb"] == row["peak_memory_reserved_gb"] == 8.0
+
+
+@pytest.mark.parametrize("error", [Stopped(15), RuntimeError("a fault in a metric")])
+def test_a_trial_that_ends_after_decoding_without_a_result_does_not_decode_again(store, bases, batches, error):
+    fields = BEAMS | {"tuning_method": "zero_shot"}
+
+    def fails(*_):
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Stopped):
+        patch.setattr("raypeft.trial.run.record_scores", fails)
+        assert run(fields, store, bases)[0]["status"] == "failed"
+    store.set_aside(make_trial(fields).id)  # as the next attempt does
+    assert batches
+    batches.clear()
+    row, noted = run(fields, store, bases)
+    assert (row["status"], noted) == ("ok", ["the candidates for 9 of 9 examples are there from before"])
+    assert batches == []
+    assert len(candidates(store)) == 18
+    assert not store.exists("candidates.partial/" + row["id"])
 
 
 def test_batches_of_an_interrupted_trial_that_were_halved_stay_so(store, bases, batches):
