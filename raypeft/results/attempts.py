@@ -11,7 +11,7 @@ the earlier row when the new one is there. A trial with a finished row, which is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -119,7 +119,11 @@ def record_fault(store: ResultStore, row: Row, driver: str) -> Row:
 
 
 def publish(store: ResultStore, trial_id: str) -> None:
-    """Put the files of a finished attempt in the place of the old ones. Without a row of its own, nothing is done."""
+    """Put the files of a finished attempt in the place of the old ones. Without a row of its own, nothing is done.
+
+    Of the old files the row goes last, and of the new ones it comes last. So the next start goes on where a process was
+    killed in between: while the old row stands, nothing new is there yet, and without the new row not everything is.
+    """
     own = store.inside(f"{RUNNING}/{trial_id}")
     row, standing = standing_row(own, trial_id), standing_row(store, trial_id)
     if row is None:
@@ -127,12 +131,16 @@ def publish(store: ResultStore, trial_id: str) -> None:
     if standing is not None and is_fault(row["status"]) and not is_fault(standing["status"]):
         own.set_aside(trial_id, store)
     else:
-        store.set_aside(trial_id)
-        # The row comes last: without it, the next start does this again.
-        for name in sorted(own.names_of(trial_id), key=lambda each: each.startswith("trials/")):
-            store.take_in(own, name)
+        new = _row_last(own.names_of(trial_id))
+        store.supersede(_row_last(store.names_of(trial_id)) if standing else filter(store.exists, new))
         _take_checkpoints(own, store)
+        for name in new:
+            store.take_in(own, name)
     store.filesystem.delete_dir(own.root)
+
+
+def _row_last(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.startswith("trials/"))
 
 
 def _take_checkpoints(own: ResultStore, store: ResultStore) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raypeft.results.attempts import attempt, left_alone, publish, record_fault, standing_row, version
+from raypeft.results.standing import look_at
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 
@@ -118,6 +120,45 @@ def test_an_attempt_that_was_killed_after_its_row_is_published_by_the_next(store
     with attempt(store, "a", "one", version(row())) as running:
         assert running is None, "it is done"
     assert texts(store) == ["new"]
+
+
+def killed_at_move(number: int, store: ResultStore) -> bool:
+    """Publish, and die instead of moving this file, counted from 1; False: there are not so many."""
+    real, moves = ResultStore.move_any, []
+
+    def move_any(each: ResultStore, path: str, target: str) -> None:
+        moves.append(path)
+        if len(moves) == number:
+            raise KeyboardInterrupt
+        real(each, path, target)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(ResultStore, "move_any", move_any)
+        publish(store, "a")
+    return len(moves) >= number
+
+
+def test_an_attempt_that_was_killed_while_its_files_took_their_place_is_published_whole_by_the_next(
+    tmp_path: Path,
+) -> None:
+    number = 0
+    was_killed = True
+    while was_killed:
+        number += 1
+        store = ResultStore(str(tmp_path / str(number)), tables())
+        fill(store)
+        store.put("adapters/a/weights", b"old, and the new trial keeps none")
+        fill(store.inside(".running/a"), "ok", 1, "new")
+        store.inside(".running/a").put("models/a/weights", b"new")
+        store.inside(".running/a").put("checkpoints/a.last.pt", b"last")
+        was_killed = killed_at_move(number, store)
+        look_at(store)
+        assert texts(store) == ["new"] and seen(store) == version(row(minute=1)), number
+        assert store.names_of("a") == ["trials/a.parquet", "candidates/a.parquet", "models/a"], number
+        assert store.exists("checkpoints/a.last.pt")
+        aside = [path for path in (Path(store.root) / "superseded").rglob("*") if path.is_file()]
+        assert sorted(path.name for path in aside) == ["a.parquet", "a.parquet", "weights"], "nothing new among them"
+    assert number == 8
 
 
 def test_the_row_of_a_lost_process_never_replaces_a_result(store: ResultStore) -> None:
