@@ -99,10 +99,11 @@ def left_alone(store: ResultStore, trial_id: str) -> Row:
     return standing_row(store, trial_id) or {"id": trial_id, "status": "elsewhere", "error": "another command runs it"}
 
 
-def record_fault(store: ResultStore, row: Row, driver: str) -> Row:
-    """Write the row of a trial that could not write one itself, unless a result stands; returns the row that stands.
+def record_fault(store: ResultStore, row: Row, driver: str, seen: str | None) -> Row:
+    """Write the row of a trial that could not write one itself, unless a result stands; returns how this run ended.
 
-    Raises OSError where it cannot be written.
+    That is the given row, also where an older result (`seen`, as for `attempt`) stays. Raises OSError where it cannot
+    be written.
     """
     trial_id = row["id"]
     lease = holder(store, trial_id)
@@ -110,11 +111,13 @@ def record_fault(store: ResultStore, row: Row, driver: str) -> Row:
         return left_alone(store, trial_id)
     publish(store, trial_id)
     standing = standing_row(store, trial_id)
-    if standing is not None and is_final(standing):
-        return standing
+    stays = standing is not None and is_final(standing)
+    if standing is not None and stays and version(standing) != seen:
+        return standing  # the process died after it had written this row
     number = max(lease.attempt if lease else 1, 1 + _attempts(standing))
     row = row | {"attempts": number, "started_at": datetime.now(UTC)}
-    store.write_rows("trials", trial_id, [row])
+    if not stays:
+        store.write_rows("trials", trial_id, [row])
     return row
 
 

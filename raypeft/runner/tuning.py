@@ -262,7 +262,7 @@ class Watcher(tune.Callback):
             "error": self._why(ours.id),
         }
         try:
-            row = record_fault(self.store, row, self.run.driver)
+            row = record_fault(self.store, row, self.run.driver, self.run.seen.get(ours.id))
         except (OSError, pa.ArrowException) as error:  # an error here would end the trials beside it
             row["error"] += f" (its row could not be written: {error})"
         self._tell(ours.id, Finished(row))

@@ -164,13 +164,25 @@ def test_an_attempt_that_was_killed_while_its_files_took_their_place_is_publishe
 def test_the_row_of_a_lost_process_never_replaces_a_result(store: ResultStore) -> None:
     fill(store)
     before = files(store)
-    assert record_fault(store, {"id": "a", "status": "lost"}, "one")["status"] == "ok"
+    told = record_fault(store, {"id": "a", "status": "lost"}, "one", seen(store))
+    assert told["status"] == "lost", "what became of this run"
     assert files(store) == before
+
+
+@pytest.mark.parametrize("place", [".", ".running/a"])
+def test_a_process_that_was_lost_after_it_had_written_its_row_has_come_to_that_result(
+    store: ResultStore, place: str
+) -> None:
+    fill(store)
+    before = seen(store)
+    fill(store.inside(place), "ok", 1, "new")
+    assert version(record_fault(store, {"id": "a", "status": "lost"}, "one", before)) == version(row(minute=1))
+    assert texts(store) == ["new"]
 
 
 def test_a_lost_process_is_counted(store: ResultStore) -> None:
     for number in (1, 2, 3):
-        assert record_fault(store, {"id": "a", "status": "lost"}, "one")["attempts"] == number
+        assert record_fault(store, {"id": "a", "status": "lost"}, "one", None)["attempts"] == number
     with attempt(store, "a", "one", seen(store)) as running:
         assert running and running.number == 4
 

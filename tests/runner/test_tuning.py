@@ -9,6 +9,7 @@ from ray import tune
 from simulated_cluster import Simulated
 
 from raypeft.events import Event, Finished, Noted, to_plain
+from raypeft.results.attempts import version
 from raypeft.results.store import ResultStore
 from raypeft.runner.nodes import GIVE_UP, Waiting
 from raypeft.runner.observers import Observer
@@ -48,6 +49,20 @@ def test_a_trial_whose_process_dies_after_its_end_keeps_its_row_and_is_not_start
     assert of_tune.max_failures == 0, "Tune would start it again"
     assert [type(each).__name__ for each in heard.events] == ["Started", "Finished"]
     assert [each["error"] for each in store.read_rows()] == [row["error"]]
+
+
+def test_a_rerun_whose_process_dies_is_told_as_lost_though_the_earlier_result_stays(
+    tmp_path: Path, trial: Trial
+) -> None:
+    store, heard = ResultStore(str(tmp_path), tables()), Heard()
+    row = {"id": trial.id, **trial.fields, "status": "ok"}
+    store.write_rows("trials", trial.id, [row])
+    run = SweepRun("s", str(tmp_path), Resources(), RunOptions(), seen={trial.id: version(row)})
+    of_tune = SimpleNamespace(config={"planned": {"id": trial.id, "label": "a"}}, max_failures=2)
+    Watcher(run, [trial], store, [heard]).on_trial_error(0, [], of_tune)
+    (told,) = heard.events
+    assert isinstance(told, Finished) and told.row["status"] == "lost" and "process died" in told.row["error"]
+    assert [each["status"] for each in store.read_rows()] == ["ok"]
 
 
 def test_a_trial_that_nodes_refuse_has_not_failed_and_goes_to_others_and_each_node_says_once_why(
