@@ -66,6 +66,7 @@ def attempt(
             return
         own = store.inside(f"{RUNNING}/{trial_id}")
         own.set_aside(trial_id, store)  # what a killed attempt left
+        own.make("trials")  # so that it is among the `unpublished` from its beginning
         yield Attempt(own, number)
         publish(store, trial_id)
 
@@ -158,6 +159,6 @@ def _take_checkpoints(own: ResultStore, store: ResultStore) -> None:
 
 
 def unpublished(store: ResultStore) -> list[str]:
-    """Trials with an attempt that another run of the command left."""
+    """Trials with a result whose next attempt has begun and has not come to its end."""
     selector = pyarrow.fs.FileSelector(f"{store.root}/{RUNNING}", allow_not_found=True)
     return [info.base_name for info in store.filesystem.get_file_info(selector)]

@@ -15,6 +15,7 @@ from contextlib import suppress
 import pyarrow.fs
 
 from raypeft.results.attempts import RUNNING, unpublished
+from raypeft.results.leases import running
 from raypeft.results.store import TOGETHER, ResultStore
 
 TEMPORARY = ".tmp"
@@ -52,9 +53,12 @@ def _drop_old(store: ResultStore, folder: str) -> None:
 def drop_trainings(store: ResultStore, trainings: Mapping[str, str], still_to_run: Collection[str]) -> None:
     """Remove what killed processes have left of trainings that trials shared, once no such trial is still to run.
 
-    `trainings`: trial id -> id of the training.
+    `trainings`: trial id -> id of the training. A rerun that was interrupted needs its training when it goes on, and
+    what a command needs that runs now is not known.
     """
-    needed = {trainings[trial] for trial in still_to_run if trial in trainings}
+    if running(store):
+        return
+    needed = {trainings[trial] for trial in (*still_to_run, *unpublished(store)) if trial in trainings}
     for name in store.names("checkpoints"):
         if name.rpartition("/")[2] in set(trainings.values()) - needed:
             with suppress(OSError):

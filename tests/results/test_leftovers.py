@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from raypeft.results import leftovers
+from raypeft.results.attempts import attempt
+from raypeft.results.leases import leased
 from raypeft.results.leftovers import drop_temporaries, drop_trainings, files_by_trial
 from raypeft.results.places import sweep_url
 from raypeft.results.store import ResultStore
@@ -71,3 +73,23 @@ def test_a_shared_training_goes_once_none_of_its_trials_is_still_to_run(tmp_path
         left(Path(store.root) / "checkpoints" / name / "training.pt", 0)
     drop_trainings(store, {"a": "needed", "b": "needed", "c": "over", "d": "over"}, ["b", "e"])
     assert store.names("checkpoints") == ["checkpoints/needed", "checkpoints/of_a_trial"]
+
+
+def test_the_training_of_a_rerun_that_was_interrupted_stays(tmp_path: Path) -> None:
+    store = ResultStore(str(tmp_path / "study"), tables())
+    store.write_rows("trials", "a", [{"id": "a", "status": "ok"}])
+    left(Path(store.root) / "checkpoints/shared/training.pt", 0)
+    with pytest.raises(KeyboardInterrupt), attempt(store, "a", "one", "ok None"):
+        raise KeyboardInterrupt
+    drop_trainings(store, {"a": "shared", "b": "shared"}, [])
+    assert store.names("checkpoints") == ["checkpoints/shared"]
+
+
+def test_no_training_goes_while_another_command_runs_trials(tmp_path: Path) -> None:
+    store = ResultStore(str(tmp_path / "study"), tables())
+    left(Path(store.root) / "checkpoints/shared/training.pt", 0)
+    with leased(store, "c", "another command"):
+        drop_trainings(store, {"a": "shared", "b": "shared"}, [])
+        assert store.names("checkpoints") == ["checkpoints/shared"]
+    drop_trainings(store, {"a": "shared", "b": "shared"}, [])
+    assert store.names("checkpoints") == []
