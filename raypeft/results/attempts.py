@@ -6,7 +6,8 @@
 A trial without a finished row writes into the tables themselves; what an earlier attempt left is set aside first, and
 the earlier row when the new one is there. A trial with a finished row, which is run again on demand, writes into
 `.running/<trial id>/`, a results folder of its own. Its files take the place of the old ones, which move to
-`superseded/`, when its row is written; a fault never takes the place of a row without one.
+`superseded/`, when its row is written; a fault never takes the place of a row without one, and leaves there what the
+next attempt goes on from.
 """
 
 from __future__ import annotations
@@ -134,10 +135,12 @@ def publish(store: ResultStore, trial_id: str) -> None:
         return
     if standing is not None and is_fault(row["status"]) and not is_fault(standing["status"]):
         own.set_aside(trial_id, store)
+        if _left_to_go_on(own):
+            return  # from which the next attempt goes on
     else:
         new = _row_last(own.names_of(trial_id))
         store.supersede(_row_last(store.names_of(trial_id)) if standing else filter(store.exists, new))
-        _take_checkpoints(own, store)
+        _take_what_is_left(own, store)
         for name in new:
             store.take_in(own, name)
     store.filesystem.delete_dir(own.root)
@@ -147,12 +150,16 @@ def _row_last(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.startswith("trials/"))
 
 
-def _take_checkpoints(own: ResultStore, store: ResultStore) -> None:
+def _left_to_go_on(own: ResultStore) -> list[str]:
+    return [*own.names("checkpoints"), *own.names("candidates.partial")]
+
+
+def _take_what_is_left(own: ResultStore, store: ResultStore) -> None:
     """Move what is kept of the checkpoints of an attempt to its own place: the last one of a finished trial, which is a
-    file, or the folder from which a failed trial goes on.
+    file, or the folders from which a failed trial goes on.
     """
-    for name in own.names("checkpoints"):
-        store.make("checkpoints")
+    for name in _left_to_go_on(own):
+        store.make(name.rpartition("/")[0])
         if store.filesystem.get_file_info(f"{store.root}/{name}").type == pyarrow.fs.FileType.Directory:
             store.remove_folder(name)
         store.move_any(f"{own.root}/{name}", f"{store.root}/{name}")

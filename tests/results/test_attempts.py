@@ -274,3 +274,41 @@ def test_an_interrupted_rerun_finds_its_checkpoint_again_and_what_is_kept_of_it_
         running.store.put("checkpoints/a.last.pt", b"last")  # what `keep_checkpoints: last` leaves
         fill(running.store, minute=5, text="new")
     assert texts(store) == ["new"] and store.exists(name) and store.exists("checkpoints/a.last.pt")
+
+
+LEFT = ["checkpoints/a/training.pt", "candidates.partial/a/00000.parquet"]
+
+
+@pytest.mark.parametrize("status", ["lost", "failed"])
+def test_a_rerun_that_ends_in_a_fault_leaves_its_checkpoint_and_parts_to_the_next(
+    store: ResultStore, status: str
+) -> None:
+    fill(store)
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        for name in LEFT:
+            running.store.put(name, b"state")
+        fill(running.store, status, 1, "half")
+    assert texts(store) == ["old"] and not any(store.exists(name) for name in LEFT)
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running and [running.store.read_bytes(name) for name in LEFT] == [b"state", b"state"]
+        assert running.store.names_of("a") == []
+
+
+def test_a_fault_that_takes_the_place_of_a_fault_brings_its_checkpoint_and_parts(store: ResultStore) -> None:
+    fill(store, "oom")
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        for name in LEFT:
+            running.store.put(name, b"state")
+        fill(running.store, "failed", 1, "half")
+    assert standing_row(store, "a")["status"] == "failed"  # type: ignore[index]
+    assert [store.read_bytes(name) for name in LEFT] == [b"state", b"state"]
+
+
+def test_a_rerun_that_ends_in_a_fault_and_has_nothing_to_go_on_from_leaves_no_folder(store: ResultStore) -> None:
+    fill(store)
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+        fill(running.store, "failed", 1, "half")
+    assert store.names(".running") == []
