@@ -22,7 +22,7 @@ import pyarrow.fs
 
 from raypeft.results.leases import holder, leased
 from raypeft.results.statuses import STATUSES, is_fault, is_settled
-from raypeft.results.store import ResultStore
+from raypeft.results.store import TOGETHER, ResultStore
 
 RUNNING = ".running"
 Row = dict[str, Any]
@@ -88,9 +88,10 @@ def is_final(row: Mapping[str, Any]) -> bool:
 
 
 def standing_row(store: ResultStore, trial_id: str) -> Row | None:
-    """The row of a trial that is in the table now."""
-    rows = store.read_rows("trials", trial_id)
-    return rows[0] if rows else None
+    """The row of a trial that is in the table now, in a file of its own or in that of all trials."""
+    own = store.read_rows("trials", trial_id)
+    rows = own or (row for row in store.read_rows("trials", TOGETHER) if row["id"] == trial_id)
+    return next(iter(rows), None)
 
 
 def left_alone(store: ResultStore, trial_id: str) -> Row:
@@ -138,8 +139,8 @@ def publish(store: ResultStore, trial_id: str) -> None:
         if _left_to_go_on(own):
             return  # from which the next attempt goes on
     else:
-        new = _row_last(own.names_of(trial_id))
-        store.supersede(_row_last(store.names_of(trial_id)) if standing else filter(store.exists, new))
+        new, has_row = _row_last(own.names_of(trial_id)), store.exists(f"trials/{trial_id}.parquet")
+        store.supersede(_row_last(store.names_of(trial_id)) if has_row else filter(store.exists, new))
         _take_what_is_left(own, store)
         for name in new:
             store.take_in(own, name)

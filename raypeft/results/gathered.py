@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -81,19 +81,28 @@ def gathered(store: ResultStore, table: str) -> Gathered | None:
     infos = store.infos(table)
     if len(infos) < FEWEST:
         return None
-    wanted = {stamp_of(each): each for each in infos}
+    wanted, replaced = {stamp_of(each): each for each in infos}, store.replaced(infos)
     kept, empty = _kept(store, table)
     known = empty | set(kept.column(FROM).to_pylist() if kept is not None else ())
     fresh = {stamp: info for stamp, info in wanted.items() if stamp not in known}
     if not fresh and known <= wanted.keys():
-        return Gathered(store, table, kept if kept is not None else _nothing())
+        return Gathered(store, table, _own_first(kept if kept is not None else _nothing(), replaced))
     parts = [] if kept is None else [_still_there(kept, wanted)]
     made = list(_read_anew(store, table, fresh))
     whole = _in_order(joined([*parts, *(found for _, found in made)]), list(wanted)) if parts or made else _nothing()
     without_rows = (empty & wanted.keys()) | {stamp for stamp, found in made if stamp and not len(found)}
     if without_rows | set(whole.column(FROM).to_pylist()) != known:  # a damaged file is fresh each time
         _keep(store, table, whole, without_rows)
-    return Gathered(store, table, whole)
+    return Gathered(store, table, _own_first(whole, replaced))
+
+
+def _own_first(whole: pa.Table, replaced: Collection[str]) -> pa.Table:
+    """Of the trials that are `replaced` only the rows in their own files."""
+    if not replaced:
+        return whole
+    places = zip(whole.column("id").to_pylist(), whole.column(FROM).to_pylist(), strict=True)
+    counts = [trial not in replaced or stamp.startswith(f"{trial}.parquet ") for trial, stamp in places]
+    return whole.filter(pa.array(counts, pa.bool_()))
 
 
 def _still_there(kept: pa.Table, wanted: Mapping[str, Any]) -> pa.Table:

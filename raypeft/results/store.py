@@ -101,16 +101,26 @@ class ResultStore(Folder):
     def read_rows(self, table: str = "trials", trial_id: str | None = None) -> list[dict[str, Any]]:
         """The rows of all trials, or of one, ordered by file name. Each row has all columns of the table.
 
-        A file that cannot be read is left out, and named in `damaged`.
+        A file that cannot be read is left out, and named in `damaged`; so are rows that are `replaced`.
         """
         if trial_id is None and (every := gathered(self, table)):
             return every.rows()
         rows: list[dict[str, Any]] = []
         names = self.declared_columns(table)
-        for path in [info.path for info in self.infos(table)] if trial_id is None else self._file(table, trial_id):
+        infos = self.infos(table) if trial_id is None else []
+        replaced = self.replaced(infos)
+        for path in [info.path for info in infos] if trial_id is None else self._file(table, trial_id):
             if (found := self.read_or_leave_out(path)) is not None:
-                rows.extend(whole_rows(found, names))
+                is_of_all = path.endswith(f"/{TOGETHER}.parquet")
+                rows.extend(row for row in whole_rows(found, names) if not (is_of_all and row["id"] in replaced))
         return rows
+
+    def replaced(self, infos: Iterable[pa.fs.FileInfo]) -> set[str]:
+        """The trials whose rows in `all.parquet` count no more, of a table with these files: they have a file of their
+        own, as after a sweep that has gone on in results that were shared.
+        """
+        trials = {info.base_name.removesuffix(".parquet") for info in infos}
+        return trials - {TOGETHER} if TOGETHER in trials else set()
 
     def declared_columns(self, table: str) -> list[str]:
         """The columns that each row of a table has, also where its file lacks some."""

@@ -312,3 +312,15 @@ def test_a_rerun_that_ends_in_a_fault_and_has_nothing_to_go_on_from_leaves_no_fo
         assert running
         fill(running.store, "failed", 1, "half")
     assert store.names(".running") == []
+
+
+def test_a_result_in_the_file_of_all_trials_stays_where_its_rerun_is_lost_or_killed(store: ResultStore) -> None:
+    store.write_rows("trials", "all", [row()])
+    with attempt(store, "a", "one", seen(store)) as running:
+        assert running
+    assert record_fault(store, {"id": "a", "status": "lost"}, "one", seen(store))["status"] == "lost"
+    assert store.statuses() == {"a": "ok"}
+    fill(store.inside(".running/a"), "ok", 1, "new")
+    assert killed_at_move(2, store) and store.statuses() == {"a": "ok"}
+    look_at(store)
+    assert texts(store) == ["new"] and seen(store) == version(row(minute=1))

@@ -18,6 +18,7 @@ import pytest
 from raypeft.results.declarations import Declarations
 from raypeft.results.manifest import Manifest
 from raypeft.results.places import sweep_url
+from raypeft.results.standing import look_at
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial.answer import CANDIDATES
@@ -572,3 +573,20 @@ def test_to_open_a_folder_no_other_file_than_the_first_of_a_table_is_looked_at(
 def test_a_table_without_files_has_no_first_one(store: ResultStore) -> None:
     (Path(store.root) / "trials" / ".hidden.parquet").write_bytes(b"")
     assert store.first("trials") == store.first("no such table") == []
+
+
+@pytest.mark.parametrize("fewest", [100, 2])
+def test_a_trials_own_file_counts_and_not_its_rows_in_the_file_of_all_trials(tmp_path, monkeypatch, fewest):
+    monkeypatch.setattr("raypeft.results.gathered.FEWEST", fewest)
+    store = ResultStore(str(tmp_path), tables())
+    store.write_rows("trials", "all", [{"id": trial, "status": "lost"} for trial in ("1a", "f1", "ff")])
+    store.write_rows("candidates", "all", [{"id": trial, "text": "old"} for trial in ("1a", "1a", "f1", "ff")])
+    for trial in ("1a", "f1"):
+        store.write_rows("trials", trial, [{"id": trial, "status": "ok"}])
+        store.write_rows("candidates", trial, [{"id": trial, "text": "new"}])
+    for _ in range(2):  # read, and as they were kept together
+        assert store.statuses() == {"1a": "ok", "f1": "ok", "ff": "lost"}
+        assert sorted(row["id"] for row in store.read_rows()) == ["1a", "f1", "ff"]
+        of_trial = store.by_trial("candidates")
+        assert [[row["text"] for row in of_trial(trial)] for trial in ("1a", "f1", "ff")] == [["new"], ["new"], ["old"]]
+    assert look_at(store).to_run(["1a", "f1", "ff"]) == ["ff"]
