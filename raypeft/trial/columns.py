@@ -24,7 +24,8 @@ OF_THE_RUN = (
     Column(
         "attempts",
         int,
-        "Number of times the trial was started until it came to this result, lost processes included",
+        "Number of times the trial was started until it came to this result, lost processes included. A start that was "
+        "told to stop, by a signal or when the time budget was used up, does not count",
         "starts",
     ),
     Column(
