@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raypeft.analysis.report.page import make_page, write_page
@@ -90,8 +91,15 @@ def stage(store: ResultStore, folder: Path, wanted: Wanted, say: Callable[[str],
 
 def _whole(store: ResultStore, table: str) -> pa.Table | None:
     """All rows of a table. None: there are none. Damaged files are left out, and named in `store.damaged`."""
-    parts = [store.read_or_leave_out(info.path) for info in store.infos(table)]
-    found = [part for part in parts if part is not None and len(part)]
+    infos = store.infos(table)
+    replaced = pa.array(sorted(store.replaced(infos)), pa.string())
+    found = []
+    for info in infos:
+        part = store.read_or_leave_out(info.path)
+        if part is not None and info.base_name == f"{TOGETHER}.parquet":
+            part = part.filter(pc.invert(pc.is_in(part.column("id"), replaced)))
+        if part is not None and len(part):
+            found.append(part)
     return joined(found) if found else None
 
 

@@ -50,6 +50,13 @@ def test_each_table_is_one_file_with_its_descriptions(store: ResultStore, tmp_pa
     assert not (made.dataset / "candidates").exists()
 
 
+def test_a_row_that_a_later_file_replaces_is_not_shared(store: ResultStore, tmp_path: Path) -> None:
+    old = [row | {"status": "lost"} for row in store.read_rows()]
+    store.write_rows("trials", "all", old)
+    found = pq.read_table(staged(store, tmp_path).dataset / "trials/all.parquet")
+    assert found.num_rows == ROWS["trials"] and "lost" not in found.column("status").to_pylist()
+
+
 @pytest.mark.parametrize("with_text", [False, True])
 def test_the_report_has_examples_only_where_text_is_shared(store: ResultStore, tmp_path: Path, with_text: bool) -> None:
     made = staged(store, tmp_path, with_text)
