@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from raypeft.analysis.origins import PLACES, VERSIONS
 from raypeft.analysis.settings import labels
 from raypeft.mistakes import nearest
 from raypeft.results.declarations import Declarations, tested_on
@@ -19,17 +20,6 @@ from raypeft.results.declarations import Declarations, tested_on
 Row = Mapping[str, Any]
 ALWAYS = ("model", "dataset", "tuning_method")
 SEEDS = ("seed", "icl_seed")
-PLACES = ("model_path", "dataset_path", "test_dataset_path", "model_revision", "dataset_revision",
-          "test_dataset_revision", "declared", "test_declared")  # fmt: skip
-"""Where model and data were loaded from. Two places can hold the same, which `VERSIONS` tells."""
-VERSIONS = {
-    "test_resolved_revision": ("test_dataset", "loaded from different versions of the data"),
-    "dataset_resolved_revision": ("dataset", "loaded from different versions of the data"),
-    "model_resolved_revision": ("model", "loaded from different weights"),
-    "sandbox_tier": ("test_dataset", "judged in sandboxes of different tiers"),
-}
-"""Columns that say which data and weights were loaded and how programs were isolated: the field that they belong to,
-and what trials were that differ in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +31,7 @@ class Condition:
     label: str
     """A name for people, such as "lora lr 0.002, r 16"."""
     fields: Mapping[str, Any]
-    """The fields of its trials, without seeds and places."""
+    """The fields of its trials, without seeds; places only where they alone tell it from another condition."""
 
     @property
     def ids(self) -> str:
@@ -119,7 +109,18 @@ def _grouped(rows: Sequence[Row], declared: Declarations) -> list[tuple[dict[str
             told = tuple(f"{name}={value}" for name, value in fields.items())
             group = seen[key] = groups.setdefault(told, (fields, []))[1]
         group.append(row)
-    return list(groups.values())
+    return [part for fields, group in groups.values() for part in _one_row_a_seed(fields, group)]
+
+
+def _one_row_a_seed(fields: dict[str, Any], rows: list[Row]) -> list[tuple[dict[str, Any], list[Row]]]:
+    """The condition; or, where it has a seed twice, one for each place and version: they loaded something else."""
+    if len({tuple(map(row.get, SEEDS)) for row in rows}) == len(rows):
+        return [(fields, rows)]
+    parts: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        parts.setdefault(tuple(map(row.get, (*PLACES, *VERSIONS))), []).append(row)
+    apart = [name for number, name in enumerate(PLACES) if len({place[number] for place in parts}) > 1]
+    return [({**fields, **{name: part[0].get(name) for name in apart}}, part) for part in parts.values()]
 
 
 def _sortable(value: Any) -> tuple[int, float, str]:
@@ -181,6 +182,8 @@ def baseline_of(
             values = {str(each.fields.get(name)) for each in found if name in each.fields}
             if len(values) > 1 or (values and any(each.fields["tuning_method"] == method for each in found)):
                 found = [each for each in found if each.fields.get(name) == condition.fields[name]]
+            if not found and name in PLACES:
+                return f"no trial with {baseline} has the same {name}"
             if not found:
                 return f"no trial with {baseline} has {name} {condition.fields[name]}; name {name} as well"
     if len(found) > 1:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
 
+from raypeft.analysis.origins import origin
 from raypeft.data import data_name
 from raypeft.results.declarations import Declarations
 
@@ -38,7 +39,7 @@ def settings(rows: Sequence[Row], declared: Declarations) -> list[str]:
     As text, for a table: "lr 0.002, epochs 3, r 16".
     """
     varying = _varying_by_kind(rows, declared)
-    return [_told(row, varying[_kind(row)], declared) for row in rows]
+    return _told_apart(rows, [_told(row, varying[_kind(row)], declared) for row in rows])
 
 
 def split_settings(rows: Sequence[Row], declared: Declarations) -> tuple[list[str], list[str]]:
@@ -55,7 +56,7 @@ def split_settings(rows: Sequence[Row], declared: Declarations) -> tuple[list[st
         if len(having) > 1 and having[0] and len(set(having)) == 1:
             shared[name] = having[0]
     own = [", ".join(text for name, text in parts.items() if name not in shared) for parts in told]
-    return [*shared.values()], own
+    return [*shared.values()], _told_apart(rows, own)
 
 
 def changed(row: Row, declared: Declarations) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
     names = [[str(row["model"]), data_of(row)] for row in rows]
     varied = [len({each[place] for each in names}) > 1 for place in range(2)]
     varying = _varying_by_kind(rows, declared)
-    texts = [_told(row, varying[_kind(row)], declared, brief=True) for row in rows]
+    texts = _told_apart(rows, [_told(row, varying[_kind(row)], declared, brief=True) for row in rows])
     return [
         " ".join(part for part in (*compress(name, varied), row["tuning_method"], text) if part)
         for row, name, text in zip(rows, names, texts, strict=True)
@@ -132,6 +133,35 @@ def _parts(row: Row, varying: set[str], declared: Declarations, brief: bool = Fa
         if always or (not brief and value != usual.get(name, _UNKNOWN)):
             parts[name] = f"{SHORT.get(name, name)} {shown(value)}"
     return parts
+
+
+def _told_apart(rows: Sequence[Row], texts: Sequence[str]) -> list[str]:
+    """The texts of the rows; where rows are told alike, with where their model and data come from as well."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        alike[*_kind(row), str(row.get("model")), text].append(number)
+    told = list(texts)
+    for numbers in alike.values():
+        if len(numbers) > 1:
+            for number, text in zip(numbers, _origins([rows[number] for number in numbers]), strict=True):
+                told[number] = _joined(texts[number], text)
+    return told
+
+
+def _origins(rows: Sequence[Row]) -> list[str]:
+    """Of each row its origin: no more of it than tells the rows from one another."""
+    found = [origin(row) for row in rows]
+    told = ["" for _ in rows]
+    for name in dict.fromkeys(name for each in found for name in each):
+        values = ["" if each.get(name) is None else f"{name} {shown(each[name])}" for each in found]
+        longer = [_joined(*pair) for pair in zip(told, values, strict=True)]
+        if len(set(longer)) > len(set(told)):
+            told = longer
+    return told
+
+
+def _joined(*texts: str) -> str:
+    return ", ".join(filter(None, texts))
 
 
 def shown(value: Any) -> str:

@@ -4,6 +4,7 @@ import pytest
 from result_folders import add, rows_of
 
 from raypeft.analysis.conditions import Baseline, _fields, baseline_of, conditions, parse_baseline
+from raypeft.data.declared.declaration import DeclaredData
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
@@ -60,6 +61,46 @@ def test_rows_with_lists_among_their_fields_are_conditions_as_well(store):
     for seed, layers in enumerate((["q_proj"], ["q_proj"], ["q_proj", "v_proj"])):
         add(store, "lora", [1, 0], seed=seed, target_modules=layers)
     assert sorted(len(each.rows) for each in found(store)) == [1, 2]
+
+
+def with_stop(store, method, *stops, seeds=(42,)):
+    """Trials on data whose declaration was edited and run again into the same folder."""
+    for stop in stops:
+        data = DeclaredData(path="/data/own.jsonl", prompt="task", answer="code", stop=(stop,), content="abc")
+        for seed in seeds:
+            add(store, method, [1, 0], dataset="own", declared=data, seed=seed)
+
+
+def test_a_seed_that_ran_again_on_data_declared_otherwise_is_another_condition_named_by_what_was_changed(store):
+    with_stop(store, "zero_shot", "\n", "end")
+    assert [(each.label, len(each.rows)) for each in found(store)] == [
+        ("zero_shot stop \\n", 1), ("zero_shot stop end", 1),
+    ]  # fmt: skip
+
+
+def test_seeds_of_each_revision_of_the_weights_stay_together(store):
+    for step in ("step1", "step2"):
+        for seed in (1, 2):
+            add(store, "lora", [1, 0], model_revision=step, seed=seed)
+    assert [(each.label, len(each.rows)) for each in found(store)] == [
+        ("lora model_revision step1, r 16", 2), ("lora model_revision step2, r 16", 2),
+    ]  # fmt: skip
+
+
+def test_other_seeds_from_another_place_are_still_one_condition(store):
+    for seed, path in enumerate(("/a", "/b")):
+        add(store, "lora", [1, 0], model_path=path, seed=seed)
+    assert [(each.label, len(each.rows)) for each in found(store)] == [("lora r 16", 2)]
+
+
+def test_trials_on_data_declared_otherwise_are_compared_with_those_on_the_same(store):
+    with_stop(store, "zero_shot", "\n", "end")
+    with_stop(store, "full", "\n", "end", "stop")
+    assert baselines(store) == {
+        "full stop \\n": "zero_shot stop \\n",
+        "full stop end": "zero_shot stop end",
+        "full stop stop": "no trial with tuning_method=zero_shot has the same declared",
+    }
 
 
 def test_without_words_the_untuned_model_is_the_baseline_and_else_the_first_trial(store):

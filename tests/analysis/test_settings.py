@@ -1,8 +1,9 @@
 """What sets a trial apart."""
 
+import json
 from typing import Any
 
-from raypeft.analysis.settings import settings, shown, split_settings
+from raypeft.analysis.settings import labels, settings, shown, split_settings
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
@@ -59,3 +60,21 @@ def test_a_setting_of_some_rows_is_not_told_as_that_of_all_where_others_leave_th
     shared, own = split_settings([plain, *chats], own_declarations())
     assert not any("prompt_form" in each for each in shared)
     assert own[0] == "" and "prompt_form chat" in own[1] and "prompt_form chat" in own[2]
+
+
+def test_rows_that_differ_in_where_they_were_loaded_from_alone_are_told_by_it() -> None:
+    rows = [row(model_path="/a"), row(model_path="/b"), row(model_path="/a", lora_r=8)]
+    assert told(*rows) == ["r 16, model_path /a", "r 16, model_path /b", "r 8"]
+    assert labels(rows, own_declarations())[:2] == ["lora r 16, model_path /a", "lora r 16, model_path /b"]
+    assert split_settings(rows[:2], own_declarations()) == (["r 16"], ["model_path /a", "model_path /b"])
+
+
+def test_a_mix_is_told_by_the_part_that_differs() -> None:
+    mixes = [{"mix": [{"name": "conala"}, {"name": "codealpacapy", "dataset_path": path}]} for path in ("/a", "/b")]
+    rows = [{**row(test_dataset="conala"), "dataset": "both", "declared": json.dumps(each)} for each in mixes]
+    assert told(*rows) == ["r 16, mix.1.dataset_path /a", "r 16, mix.1.dataset_path /b"]
+
+
+def test_a_declaration_of_another_version_is_told_as_it_is() -> None:
+    rows = [{**row(), "declared": json.dumps({"unknown": value})} for value in (1, 2)]
+    assert told(*rows) == [f'r 16, declared {{"unknown": {value}}}' for value in (1, 2)]

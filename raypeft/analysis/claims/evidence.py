@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypeft.analysis.choosing import criterion, mean_of
-from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, equal
+from raypeft.analysis.conditions import SEEDS, Condition, Row, equal
+from raypeft.analysis.origins import PLACES
 from raypeft.analysis.settings import SHORT
 from raypeft.metrics.metric import Score, Values
 from raypeft.results.declarations import Declarations

@@ -16,7 +16,8 @@ from functools import cached_property
 from typing import Any
 
 from raypeft.analysis.choosing import criterion, is_known, mean_of
-from raypeft.analysis.conditions import PLACES, SEEDS, Condition, Row, conditions
+from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
+from raypeft.analysis.origins import PLACES
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, over_seeds
