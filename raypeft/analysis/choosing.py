@@ -27,6 +27,8 @@ DECODING = ("num_beams", "num_return_sequences", "do_sample", "temperature", "to
 ALIKE = (*dict.fromkeys((*BLOCK, *DECODING)),)
 """Fields in which conditions must agree for one to be chosen among them: they answer the same questions in the same
 way, and their validation losses are defined alike."""
+LOSS = "best_eval_loss"
+"""The validation loss, by which a condition is chosen where it has no validation score."""
 HEADINGS = ["method", "conditions", "chosen on validation", "ids", "by", "its test score", "best on test", "its score",
             "optimism of choosing on test"]  # fmt: skip
 
@@ -85,12 +87,19 @@ def _line(
 def criterion(found: Sequence[Condition], score: Score) -> tuple[str, int]:
     """The validation column by which the best of these conditions is chosen, and 1 where higher is better, else -1.
 
-    Every condition must have it; an empty name: there is none.
+    Every condition must have it; an empty name: there is none. The loss chooses among conditions that agree in `ALIKE`
+    alone: it knows nothing of decoding, and is another one with other limits or fidelity.
     """
-    for column, sign in ((f"{score.name}_validation", 1 if score.higher_is_better else -1), ("best_eval_loss", -1)):
-        if all(mean_of(each, column) is not None for each in found):
-            return column, sign
-    return "", 1
+    column, sign = f"{score.name}_validation", 1 if score.higher_is_better else -1
+    if all(mean_of(each, column) is not None for each in found):
+        return column, sign
+    has_losses = all(mean_of(each, LOSS) is not None for each in found)
+    return (LOSS, -1) if has_losses and agree(found) else ("", 1)
+
+
+def agree(found: Sequence[Condition]) -> bool:
+    """Whether conditions agree in `ALIKE`, so that their validation losses can be compared."""
+    return all(len({str(each.fields.get(name)) for each in found}) == 1 for name in ALIKE)
 
 
 def _optimism(found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score) -> float | None:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from result_folders import add, rows_of
 
-from raypeft.analysis.choosing import ALIKE, HEADINGS, best_table
+from raypeft.analysis.choosing import ALIKE, HEADINGS, best_table, criterion
+from raypeft.analysis.conditions import conditions
 from raypeft.results.store import ResultStore
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
 
 DECLARED = own_declarations()
+SCORES = ("em_at_1", "codebleu")
 
 
 @pytest.fixture
@@ -64,6 +66,21 @@ def test_only_conditions_that_answer_the_same_questions_alike_compete(store, nam
     assert len(found) == 2, "the lower validation loss of the one kind is no reason to choose it over the other"
     assert {count for count, _ in found.values()} == {"2"}
     assert all(f"{name} {value}" in " ".join(found) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("num_beams", (10, 20)), ("fidelity", ("corrected", "paper")), ("limit", (10, 20))]
+)
+def test_a_validation_loss_does_not_choose_what_it_does_not_know_or_is_not_the_same_in_but_a_score_does(
+    store, name, values
+):
+    for place, value in enumerate(values):
+        row = {"best_eval_loss": 0.5 - place / 10, "em_at_1_validation": 0.1 * place}
+        add(store, "lora", [1, 0], row=row, **{name: value})
+    found, (em, codebleu) = conditions(rows_of(store), DECLARED), (DECLARED.score(each, "") for each in SCORES)
+    assert criterion(found, codebleu) == ("", 1)
+    assert criterion(found[:1], codebleu) == ("best_eval_loss", -1)
+    assert criterion(found, em) == ("em_at_1_validation", 1)
 
 
 def test_the_fields_in_which_rivals_agree_are_fields_of_trials():

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from raypeft.analysis.choosing import agree
 from raypeft.analysis.claims import Claim
 from raypeft.analysis.claims.claim import told
 from raypeft.analysis.claims.contrast import FEWEST_EXAMPLES
@@ -162,7 +163,7 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
     for block in found:
         for side in claim.must_be_chosen:
             several = fitting(block.conditions, side)
-            if len(several) > 1 and not all(_has_validation(trials[each.rows[0]["id"]]) for each in several):
+            if len(several) > 1 and not _can_choose(several, trials):
                 yield (f"{len(several)} trials are {told(side)} and none can be chosen on validation; set "
                        "validation_limit, or name more fields in the claim")  # fmt: skip
     compared = [each for block in found for each in block.conditions if claim.compares(each)]
@@ -177,8 +178,12 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
     yield from _too_few_examples(claim, [trials[each.rows[0]["id"]] for each in compared])
 
 
-def _has_validation(trial: Trial) -> bool:
-    return trial.method.trains or trial.validation_limit is not None
+def _can_choose(found: Sequence[Condition], trials: dict[str, Trial]) -> bool:
+    """Whether there will be validation scores of all these conditions, or losses that can choose among them."""
+    planned = [trials[each.rows[0]["id"]] for each in found]
+    if all(trial.validation_limit is not None for trial in planned):
+        return True
+    return all(trial.method.trains for trial in planned) and agree(found)
 
 
 def _optimum_hindrances(claim: Optimum, compared: Sequence[Condition]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from raypeft.analysis.choosing import criterion, is_known, mean_of
+from raypeft.analysis.choosing import LOSS, criterion, is_known, mean_of
 from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
 from raypeft.analysis.origins import PLACES
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
@@ -26,8 +26,6 @@ from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
 
 NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
-LOSS = "best_eval_loss"
-"""The validation loss, by which a condition is chosen where it has no validation score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +124,15 @@ class Panel:
     def _choice(self) -> tuple[Standing | None, str]:
         """Among the methods' own choices, each made on validation, by what all of them have on validation.
 
-        Different data have different validation splits, and losses of different models count other tokens. Where there
-        is nothing to go by, the test score decides among the choices.
+        Different data have different validation splits. Where there is nothing to go by, the test score decides among
+        the choices.
         """
         if self.score.name == LOSS and len(self.ranked) > 1:
             return self.ranked[0], LOSS  # nothing was measured on the test
         alone = Counter(kind_of(each.condition) for each in self.ranked)
         finalists = [each for each in self.representatives if each.is_chosen or alone[kind_of(each.condition)] == 1]
         by, sign = criterion([each.condition for each in finalists], self.score) if len(self.ranked) > 1 else ("", 1)
-        shared = {(each.row["dataset"], each.row["model"] if by == LOSS else "") for each in finalists}
-        if by and len(shared) == 1:
+        if by and len({each.row["dataset"] for each in finalists}) == 1:
             return max(finalists, key=lambda each: sign * (each.mean(by) or 0.0)), by
         return next((each for each in finalists if each.is_chosen), None), ""
 
@@ -243,7 +240,8 @@ def measure(condition: Condition, score: Score) -> Measured | None:
 
 
 def kind_of(condition: Condition) -> tuple[str, ...]:
-    """Model, dataset trained on and method: among conditions that agree in these the best is chosen on validation."""
+    """Model, dataset trained on and method: among conditions that agree in these the best is chosen on validation,
+    where `criterion` has something to go by."""
     return tuple(str(condition.fields[name]) for name in ("model", "dataset", "tuning_method"))
 
 

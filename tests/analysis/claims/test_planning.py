@@ -106,6 +106,14 @@ def test_a_side_of_which_validation_cannot_choose_is_told(tmp_path: Path) -> Non
     assert open_ones(tmp_path, claim, "grids.2.validation_limit=50") == []
 
 
+def test_numbers_of_beams_among_which_a_validation_loss_cannot_choose_are_told(tmp_path: Path) -> None:
+    claim = "{better: {num_beams: [10, 20]}, than: {num_beams: 30}, on: em_at_10, where: {lora_r: 4}}"
+    axes = ("grids.0.num_beams=[10, 20, 30]", "grids.0.learning_rate=1.0e-4")
+    (reason,) = open_ones(tmp_path, claim, *axes)
+    assert "none can be chosen on validation" in reason
+    assert open_ones(tmp_path, claim, *axes, "grids.0.validation_limit=50") == []
+
+
 def test_test_examples_that_are_too_few_for_a_margin_are_told(tmp_path: Path) -> None:
     claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.01}"
     (reason,) = open_ones(tmp_path, claim, "defaults.test_limit=100")

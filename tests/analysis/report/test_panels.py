@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from report_folders import add_row, hits_of_share, made_row, made_study, store_at
 
+from raypeft.analysis.report.lead import lead
 from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.study import open_study
 
@@ -37,6 +38,15 @@ def test_a_validation_score_goes_before_the_validation_loss(tmp_path: Path) -> N
         add_row(store, made_row(hits_of_share(0.5), more=more, learning_rate=rate))
     (chosen,) = [each for each in only_panel(tmp_path).ranked if each.is_chosen]
     assert chosen.condition.fields["learning_rate"] == 1e-3 and chosen.by == "em_at_10_validation"
+
+
+def test_the_validation_loss_chooses_no_number_of_beams(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    for beams, share in ((10, 0.2), (20, 0.3)):
+        add_row(store, made_row(hits_of_share(share), more={"best_eval_loss": 0.5}, num_beams=beams))
+    panel = only_panel(tmp_path)
+    assert not any(each.is_chosen for each in panel.ranked) and panel.best is None
+    assert lead(panel).startswith("Nothing was chosen on validation.")
 
 
 def test_without_validation_nothing_is_chosen_and_alone_nothing_is_either(tmp_path: Path) -> None:
