@@ -11,9 +11,20 @@ from raypeft.results.declarations import Declarations
 
 Row = Mapping[str, Any]
 
-NEVER_SETTINGS = {"model", "model_path", "dataset", "dataset_path", "declared", "test_dataset",
-                  "test_dataset_path", "test_declared", "tuning_method", "limit", "test_limit",
-                  "validation_limit"}  # fmt: skip
+NEVER_SETTINGS = {
+    "model",
+    "model_path",
+    "dataset",
+    "dataset_path",
+    "declared",
+    "test_dataset",
+    "test_dataset_path",
+    "test_declared",
+    "tuning_method",
+}
+TEST_LIMITS = ("limit", "test_limit")
+LIMITS = (*TEST_LIMITS, "validation_limit")
+"""Told only where rows differ in them; those of the test also where only rows of several methods do."""
 ALWAYS_SETTINGS = {"num_shots", "lora_r"}
 """Told wherever they are not 0."""
 SHORT = {
@@ -92,7 +103,8 @@ def _varying_by_kind(rows: Sequence[Row], declared: Declarations) -> dict[tuple[
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         groups[_kind(row)].append(row)
-    return {kind: _varying(group, declared) for kind, group in groups.items()}
+    limits = {name for name in TEST_LIMITS if len({row.get(name) for row in rows}) > 1}
+    return {kind: _varying(group, declared) | limits for kind, group in groups.items()}
 
 
 def _varying(group: Sequence[Row], declared: Declarations) -> set[str]:
@@ -130,7 +142,7 @@ def _parts(row: Row, varying: set[str], declared: Declarations, brief: bool = Fa
         if name in NEVER_SETTINGS or value is None:
             continue
         always = name in varying or (name in ALWAYS_SETTINGS and value)
-        if always or (not brief and value != usual.get(name, _UNKNOWN)):
+        if always or (name not in LIMITS and not brief and value != usual.get(name, _UNKNOWN)):
             parts[name] = f"{SHORT.get(name, name)} {shown(value)}"
     return parts
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from raypeft.analysis.settings import labels, settings, shown, split_settings
 from raypeft.results.declarations import Declarations, DeclaredDataset, DeclaredMethod
 from raypeft.study.trials import make_trial
@@ -78,3 +80,16 @@ def test_a_mix_is_told_by_the_part_that_differs() -> None:
 def test_a_declaration_of_another_version_is_told_as_it_is() -> None:
     rows = [{**row(), "declared": json.dumps({"unknown": value})} for value in (1, 2)]
     assert told(*rows) == [f'r 16, declared {{"unknown": {value}}}' for value in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["limit", "test_limit", "validation_limit"])
+def test_numbers_of_examples_are_told_where_rows_differ_in_them_alone(name: str) -> None:
+    rows = [row(**{name: number}) for number in (10, 20)]
+    assert told(*rows) == [f"{name} 10, r 16", f"{name} 20, r 16"]
+    assert labels(rows, own_declarations()) == [f"lora {name} 10, r 16", f"lora {name} 20, r 16"]
+    assert told(rows[0], rows[0]) == ["r 16", "r 16"]
+
+
+def test_methods_that_were_tested_on_other_numbers_of_examples_are_told_by_them() -> None:
+    rows = [row(test_limit=10), row(tuning_method="zero_shot", test_limit=20)]
+    assert labels(rows, own_declarations()) == ["lora test_limit 10, r 16", "zero_shot test_limit 20"]
