@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.analysis.conditions import Baseline, Condition, Row, baseline_of, conditions
+from raypeft.analysis.conditions import Baseline, Condition, Row, baseline_of, conditions, other_versions
 from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples
 from raypeft.metrics.exact_match import values_of_matches
 from raypeft.metrics.metric import Answers, Score, Values
@@ -150,7 +150,7 @@ def compare_pairs(
 
     `values` are those of `values_of` by the ids of the conditions' trials.
     """
-    found = [_by_score((condition, other), values, score, declared) for condition, other in pairs]
+    found = [other_versions(*pair) or _by_score(pair, values, score, declared) for pair in pairs]
     corrected = iter(_corrected([each for each in found if isinstance(each, Comparison)]))
     return [next(corrected) if isinstance(each, Comparison) else None for each in found]
 

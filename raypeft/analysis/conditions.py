@@ -188,10 +188,10 @@ def baseline_of(
                 return f"no trial with {baseline} has {name} {condition.fields[name]}; name {name} as well"
     if len(found) > 1:
         return f"{len(found)} trials are {baseline} ({', '.join(each.label for each in found[:3])}); name one of them"
-    return _same_versions(condition, found[0]) or found[0]
+    return other_versions(condition, found[0]) or found[0]
 
 
-def _same_versions(condition: Condition, other: Condition) -> str:
+def other_versions(condition: Condition, other: Condition) -> str:
     """Why two conditions cannot be compared although their fields agree; empty where they can."""
     names = [tested_on(each.fields) for each in (condition, other)]
     if names[0] != names[1]:

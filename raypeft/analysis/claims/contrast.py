@@ -22,7 +22,7 @@ import numpy as np
 
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
-from raypeft.analysis.conditions import Condition
+from raypeft.analysis.conditions import Condition, other_versions
 from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
@@ -112,6 +112,8 @@ def contrast(one: Condition, other: Condition, score: Score, evidence: Evidence)
     for side in (one, other):
         if lacking := [row for row in side.rows if not is_known(row.get(score.name))]:
             return f"{side.label} ({side.ids}) has no {score.title} in {len(lacking)} of {len(side.rows)} trials"
+    if others := other_versions(one, other):
+        return f"{one.label} and {other.label}: {others}"
     few = lacking_seeds((one, other), evidence.declared)
     if few:
         return f"{few[0].label} ran with {number_of(len(few[0].rows), 'seed')}; {FEWEST_SEEDS} or more are needed"

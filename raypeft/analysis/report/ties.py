@@ -67,7 +67,8 @@ def _in_words(rules: Collection[str]) -> str:
 
 
 def _paired(best: Standing, others: Sequence[Standing], score: Score, study: Study) -> list[Comparison | None]:
-    """For each condition its comparison with the best. None: it has no scores of the same examples."""
+    """For each condition its comparison with the best. None: it has no scores of the same examples, or other versions
+    of data, weights or sandbox."""
     values: dict[str, Values] = {row["id"]: study.values(row) for row in best.condition.rows}
     if not all(each.get(score.name) for each in values.values()):
         return [None] * len(others)

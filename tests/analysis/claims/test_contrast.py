@@ -100,6 +100,16 @@ def test_other_test_examples_cannot_be_compared() -> None:
     assert contrast(one, other, CODEBLEU, evidence).endswith("were scored on other test examples")
 
 
+def test_trials_of_other_weights_are_not_compared_whatever_they_scored() -> None:
+    rows = rows_of([1.1, 1.2, 1.3], "test_loss", tuning_method="lora") + rows_of(
+        [2.1, 2.2, 2.3], "test_loss", tuning_method="full"
+    )
+    evidence = of([{**row, "model_resolved_revision": row["tuning_method"]} for row in rows])
+    assert contrast(*evidence.conditions, LOSS, evidence) == (
+        "lora r 16 and full: their model_resolved_revision differs: they were loaded from different weights"
+    )
+
+
 def test_seeds_that_would_decide_do_decide() -> None:
     generator = np.random.default_rng(1)
     made = [1.0 + generator.normal(0, 0.05) for _ in range(4)], [1.02 + generator.normal(0, 0.05) for _ in range(3)]

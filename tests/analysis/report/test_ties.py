@@ -21,10 +21,10 @@ def write(folder: Path, every: list[list[bool]], answers: bool, seeds: int = 1) 
             add(folder, hits, answers, lora_r=2 ** (place + 1), seed=seed)
 
 
-def add(folder: Path, hits: list[bool], answers: bool, **fields: int) -> None:
+def add(folder: Path, hits: list[bool], answers: bool, weights: str | None = None, **fields: int) -> None:
     store, width, share = store_at(folder), 0.1, sum(hits) / len(hits)
     bounds = {"em_at_10_low": share - width, "em_at_10_high": share + width}
-    trial = add_row(store, made_row(hits, more=bounds, **fields))
+    trial = add_row(store, made_row(hits, more={**bounds, "model_resolved_revision": weights}, **fields))
     if answers:
         store.write_rows("example_scores", trial, [
             {"id": trial, "example_id": f"e{each}", "score": "em_at_10", "value": float(hit)}
@@ -62,6 +62,12 @@ def test_conditions_with_many_and_with_few_seeds_have_one_rule(tmp_path: Path) -
     write(tmp_path, [first(20), first(19)], answers=True, seeds=3)
     add(tmp_path, first(18), answers=True, lora_r=64)
     assert tied(tmp_path) == ([True, True, True], SOME_FEW)
+
+
+def test_trials_of_other_weights_are_not_paired(tmp_path: Path) -> None:
+    for place, weights in enumerate(("a", "b")):
+        add(tmp_path, first(20 - place), True, weights, lora_r=2 ** (place + 1))
+    assert tied(tmp_path) == ([True, True], UNPAIRED)
 
 
 def test_without_them_intervals_decide(tmp_path: Path) -> None:
