@@ -165,13 +165,14 @@ def baseline_of(
 ) -> Condition | str:
     """The one condition that `condition` is compared with, or why there is none.
 
-    They agree in each field that is not named by the baseline. Fields of the tuning method count where both have the
-    same method. Where the methods differ, a field counts if the baselines differ in it: RAG with 4 shots is
-    compared with ICL with 4 shots.
+    They agree in each field that is not named by the baseline, the tuning method among them. Fields of the method count
+    where both have the same one. Where the methods differ, a field counts if the baselines differ in it: RAG with 4
+    shots is compared with ICL with 4 shots.
     """
     found = [each for each in every if baseline.fits(each) and each is not condition]
     shared = _shared_fields(declared)
-    strict = [name for name in shared if name not in baseline.pairs]
+    named = [*baseline.pairs, *(["tuning_method"] if baseline.id is not None else [])]
+    strict = [name for name in [*shared, "tuning_method"] if name not in named]
     found = [each for each in found if all(each.fields.get(name) == condition.fields.get(name) for name in strict)]
     if not found:
         return f"no trial with {baseline} agrees in {_first_difference(condition, baseline, every, strict)}"

@@ -144,6 +144,15 @@ def test_a_value_of_a_field_is_compared_where_all_else_agrees(store):
     assert "name lora_alpha as well" in compared["lora r 4, alpha 8"]
 
 
+def test_a_value_of_a_field_is_compared_within_each_method(store):
+    for method, r in (("lora", 16), ("lora", 8), ("qlora_4bit", 8)):
+        add(store, method, [1, 0], lora_r=r)
+    compared = baselines(store, "lora_r=16")
+    assert compared["qlora_4bit r 8"] == "no trial with lora_r=16 agrees in tuning_method (qlora_4bit)"
+    add(store, "qlora_4bit", [1, 0], lora_r=16)
+    assert baselines(store, "lora_r=16") == {"lora r 8": "lora r 16", "qlora_4bit r 8": "qlora_4bit r 16"}
+
+
 def test_a_trials_id_is_compared_with_every_condition_of_its_model_and_dataset(store):
     chosen = add(store, "lora", [1, 0])
     add(store, "lora", [1, 0], lora_r=4, lora_alpha=8)
