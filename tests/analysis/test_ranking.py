@@ -41,6 +41,33 @@ def test_a_block_that_lacks_a_method_does_not_count_and_is_said(store):
     assert "over 2 blocks" not in title or "blocks lack a method and do not count" in title
 
 
+def test_a_method_with_a_rate_of_its_own_for_each_model_is_ranked_as_a_method(store):
+    for model, rate in (("SmolLM2-135M", 1e-3), ("CodeGen2-1B", 3e-4)):
+        add(store, "lora", [1, 1], model=model, learning_rate=rate)
+        for name, hits in (("zero_shot", [0, 0]), ("full", [1, 0])):
+            add(store, name, hits, model=model)
+    title, _, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert [line[:2] for line in lines] == [["lora", "1.00"], ["full", "2.00"], ["zero_shot", "3.00"]]
+    assert "Settings differ between blocks: lora." in title and "not ranked" not in title
+
+
+def test_treatments_of_fewer_blocks_are_named(store):
+    add_block(store, "CodeGen-350M-mono", [0, 0], [1, 0], [1, 1])
+    add_block(store, "SmolLM2-135M", [0, 0], [1, 1], [1, 0])
+    add(store, "lora", [1, 1], model="SmolLM2-135M", lora_r=4)
+    title, _, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert len(lines) == 3 and title.endswith("In fewer blocks, and not ranked: lora r 4.")
+
+
+def test_what_blocks_differ_in_is_in_no_treatments_name(store):
+    for limit in (10, 20):
+        for shots in (1, 4):
+            add(store, "icl", [1, 0], num_shots=shots, test_limit=limit)
+        add(store, "zero_shot", [0, 0], test_limit=limit)
+    _, _, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert {name for name, *_ in lines} == {"icl shots 1", "icl shots 4", "zero_shot"}
+
+
 def test_an_unknown_score_is_refused_with_the_known_ones(store):
     add(store, "lora", [1, 0])
     with pytest.raises(ValueError, match=r"--ranks must be a score \(em_at_1, .*\) but got em"):
