@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from raypeft.cli.status import look, main, shown
-from raypeft.events import Evaluated, Step
+from raypeft.events import Evaluated, Stage, Step
 from raypeft.results.leases import leased
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.progress import Progress
@@ -63,6 +63,7 @@ def test_a_running_trial_says_how_far_it_is(
     monkeypatch.setattr("raypeft.results.leases.BEAT", 0.01)
     store, trials = folder
     progress = Progress("lora r 4")
+    progress.hear(trials[2].id, Stage("train", 0, 40))
     progress.hear(trials[2].id, Step(30, 40, 0.51, 1e-3))
     progress.hear(trials[2].id, Evaluated(30, 1.0, 0.5, 0.625, 1e-3, 1.0))
     with leased(store, trials[2].id, "driver", progress.plain):
