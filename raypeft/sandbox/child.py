@@ -3,9 +3,10 @@
 Everything here shares an interpreter with the program, so nothing here is trusted: the program can forge each message
 below, which gains it nothing, because what counts is what it printed or returned, and that is compared elsewhere.
 
-Messages, in order: {"program", "fn_name"} -> {"loaded": true} or {"end", "error"}; then for each test {"test", "args"?}
-with two descriptors (standard input and output) -> {"test", "end", "error"?, "value"?, "retire"?}. "end" is ok, error,
-compile, memory or output; "retire" asks for another process for the next test.
+Messages, in order: {"program", "fn_name", "harness"} -> {"loaded": true} or {"end", "error"}; then for each test
+{"test", "args"?} with two descriptors (standard input and output) -> {"test", "end", "error"?, "value"?, "retire"?}.
+"harness" says whether the names that the APPS harness imports are built in. "end" is ok, error, compile, memory or
+output; "retire" asks for another process for the next test.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def rehearse(start: Callable[[socket.socket], None]) -> None:
     null = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, FREE_DESCRIPTOR)
     for fn_name in (None, "f") * _REHEARSALS:
         ours, theirs = socket.socketpair()
-        ours.sendall(pack({"program": _REHEARSED, "fn_name": fn_name}))
+        ours.sendall(pack({"program": _REHEARSED, "fn_name": fn_name, "harness": True}))
         for test in range(_REHEARSED_TESTS):
             files = [os.memfd_create("rehearsal") for _ in range(2)]
             os.pwrite(files[0], b"3\n0 1 2\nab\n", 0)
@@ -158,6 +159,8 @@ def _serve(channel: Channel, output_bytes: int) -> None:
     if request is None:
         return
     fn_name = request["fn_name"]
+    if not request["harness"]:
+        _baseline.leave_out_harness()
     program, failure = _load(request.pop("program"), fn_name)
     channel.send(pack(failure) if failure else _LOADED)
     if program is None:

@@ -88,11 +88,14 @@ class Process:
             (self.pidfd,) = struct.unpack("i", ancillary[0][2])
             self.pid = self.pid or pid_of(self.pidfd) or 0
 
-    def load(self, program: str, fn_name: str | None) -> Ending | None:
-        """Sends the program. Returns how it failed to compile or, call-based, to load; None where it did not."""
+    def load(self, program: str, fn_name: str | None, harness: bool = True) -> Ending | None:
+        """Sends the program. Returns how it failed to compile or, call-based, to load; None where it did not.
+
+        `harness`: the names that the APPS harness imports ahead of a program are built in.
+        """
         self._begin()
         try:
-            self._send(pack({"program": program, "fn_name": fn_name}))
+            self._send(pack({"program": program, "fn_name": fn_name, "harness": harness}))
             message = self._await_message()
             if message == {"loaded": True}:
                 return None

@@ -82,7 +82,9 @@ class Baseline:
         sys.argv[:] = [NAME]
         # The harness's names are found where builtins are: to copy them into every program's globals would write to
         # sixty objects' reference counts, and so copy their pages.
-        self.builtins = harness_names() | builtins.__dict__
+        harness = harness_names()
+        self.harness = tuple(harness)
+        self.builtins = harness | builtins.__dict__
         # Programs get builtins of their own: what they patch there is not what this code and the library run with.
         self.program_builtins = types.ModuleType("builtins")
         self.program_builtins.__dict__.update(self.builtins)
@@ -101,6 +103,11 @@ class Baseline:
         threading.stack_size(thread_stack)
         self.prepared: list[tuple[io.TextIOWrapper, ...]] = []
         self.numpy_random = getattr(sys.modules.get("numpy"), "random", None)
+
+    def leave_out_harness(self) -> None:
+        """In the process of a program whose tests are assertions: only those of APPS come with the harness's names."""
+        for name in self.harness:
+            del self.builtins[name], self.program_builtins.__dict__[name]
 
     def begin(self, fresh: bool) -> None:
         """What a test starts from: new standard streams, and, unless the process is `fresh`, all else put back."""

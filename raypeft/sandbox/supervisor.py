@@ -97,9 +97,10 @@ class Sandbox:
         except UnicodeDecodeError as error:
             text, failed = "", TestResult("compile_error", error=f"the program is no text: {error}"[:300])
             return RunResult([failed] * len(cases), self.isolation)
-        if is_asserts(tests):
+        asserts = is_asserts(tests)
+        if asserts:
             text = with_driver(text, tests)
-        results = _Run(self, text, cases, stop == "first_fail").results()
+        results = _Run(self, text, cases, first_fail=stop == "first_fail", harness=not asserts).results()
         judged = [replace(result, judged="inside") if case.inside else result
                   for case, result in zip(cases, results, strict=True)]  # fmt: skip
         return RunResult(judged, self.isolation)
@@ -152,8 +153,9 @@ class Sandbox:
 class _Run:
     """One program through its tests, over as many processes as it takes."""
 
-    def __init__(self, sandbox: Sandbox, program: str, cases: list[Case], first_fail: bool) -> None:
-        self.sandbox, self.program, self.cases, self.first_fail = sandbox, program, cases, first_fail
+    def __init__(self, sandbox: Sandbox, program: str, cases: list[Case], *, first_fail: bool, harness: bool) -> None:
+        self.sandbox, self.program, self.cases = sandbox, program, cases
+        self.first_fail, self.harness = first_fail, harness
         self.full = needs_full(program)
         self.done: list[TestResult] = []
         # A failure in a process that ran tests before is tried again in a fresh one. Where that gives the same, the
@@ -185,7 +187,7 @@ class _Run:
         """Tests until the process must be left: it ended, was dirtied, or a result needs a fresh one."""
         first = len(self.done)
         fn_name = self.cases[first].fn_name
-        failed = process.load(self.program, fn_name)
+        failed = process.load(self.program, fn_name, self.harness)
         if failed is not None:
             for _ in self.cases[first:]:
                 self._add(failed)

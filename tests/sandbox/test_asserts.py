@@ -131,6 +131,23 @@ def test_setup_runs_after_the_program_and_the_suffix_is_its_end(sandbox: Any) ->
     assert passes(sandbox, "def f(x):\n    y = 2 * x", "assert f(1) == 2", suffix="\n    return y\n") == [True]
 
 
+@pytest.mark.parametrize(
+    "used",
+    ["math.sqrt(x)", "gcd(x, 4)", "Counter([x])", "heapify([x])", "sys.maxsize", "(lambda: List[int])()", "np.sum(x)"],
+)
+def test_a_program_under_assertions_must_import_what_it_uses(sandbox: Any, used: str) -> None:
+    program = f"def f(x):\n    {used}\n    return x"
+    result = sandbox.run(program, {"asserts": ["assert f(4) == 4", "assert f(5) == 5"]})
+    assert {test.outcome for test in result.tests} == {"runtime_error"}
+    assert all("NameError" in test.error for test in result.tests)
+
+
+def test_what_a_program_or_the_setup_imports_is_there_in_every_test(sandbox: Any) -> None:
+    program = "from math import sqrt\nimport builtins\ndef f(x):\n    return sqrt(x) + hasattr(builtins, 'gcd')"
+    asserts = ["assert f(4) == 2", "assert f(gcd(9, 18)) == 3", "assert f(x=16) == 4"]
+    assert passes(sandbox, program, *asserts, setup="from math import gcd") == [True] * 3
+
+
 def test_what_the_tests_import_chooses_the_larger_zygote(sandbox: Any) -> None:
     assert not needs_full(with_driver(DOUBLE, {}))
     assert needs_full(with_driver(DOUBLE, {"setup": "import numpy as np"}))
