@@ -119,9 +119,19 @@ def _split(test: ast.expr) -> tuple[ast.expr, Any] | None:
     for expression, literal in ((test.left, test.comparators[0]), (test.comparators[0], test.left)):
         if any(isinstance(node, ast.Call) for node in ast.walk(expression)):
             try:
-                return expression, ast.literal_eval(literal)
+                value = ast.literal_eval(literal)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
+            return _identity(expression, value) if isinstance(test.ops[0], ast.Is) else (expression, value)
+    return None
+
+
+def _identity(expression: ast.expr, value: Any) -> tuple[ast.expr, Any] | None:
+    """`is` for what there is only one of; `f(x) is True` as an expression of its own, since True equals 1."""
+    if value is None or value is ...:
+        return expression, value
+    if isinstance(value, bool):
+        return ast.Compare(expression, [ast.Is()], [ast.Constant(value)]), True
     return None
 
 

@@ -61,7 +61,9 @@ def test_an_object_of_another_type_is_no_literal() -> None:
     ("code", "wanted"),
     [
         ("assert f(1) == 2", "=2"), ("assert 2 == f(1)", "=2"), ("assert f([1], k=(2,)) == [(1, 'a b'), {3}]", None),
-        ("assert f(1) is None", "=None"), ("assert f(1)", "=0"), ("assert not f(1)", "=1"),
+        ("assert f(1) is None", "=None"), ("assert f(1) is ...", "=Ellipsis"),
+        ("assert f(1) is False", "=1"), ("assert True is f(1)", "=1"), ("assert f(1) is 1", None),
+        ("assert f(1)", "=0"), ("assert not f(1)", "=1"),
         ("assert set(f(1)) == {1, 2}", "=set(1,2)"), ("assert f(f(1)) == -4.5", "=-4.5"),
         ("assert f(1)[0] == 'x'", "='x'"),
         ("assert f(1) == 2, 'why'", "=2"), ("assert f(1) == g(2)", None), ("assert f(1) < 3", None),
@@ -123,6 +125,13 @@ def test_a_list_is_no_tuple_and_a_string_no_number(sandbox: Any) -> None:
     program = "def f(x):\n    return x"
     asserts = ["assert f([1]) == (1,)", "assert f('1') == 1", "assert f(1.0) == 1", "assert f('a  b') == 'a b'"]
     assert passes(sandbox, program, *asserts) == [False, False, True, False]
+
+
+def test_what_is_to_be_true_itself_is_no_one_and_false_itself_no_zero(sandbox: Any) -> None:
+    asserts = ["assert f(3) is True", "assert f(2) is False", "assert True is f(1)"]
+    assert passes(sandbox, "def f(x):\n    return x & 1", *asserts) == [False] * 3
+    result = sandbox.run("def f(x):\n    return x & 1 == 1", {"asserts": asserts})
+    assert [(test.passed, test.judged) for test in result.tests] == [(True, "outside")] * 3
 
 
 def test_setup_runs_after_the_program_and_the_suffix_is_its_end(sandbox: Any) -> None:
