@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from raypeft.analysis.score import _test_split, score_again
 from raypeft.cli.score import main
@@ -19,6 +20,7 @@ from raypeft.study.options import RunOptions
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
+from raypeft.trial.declarations import write_manifest
 from raypeft.trial.run import run_and_record
 
 QUICK = SandboxSettings(Limits(seconds_per_test=0.3))
@@ -81,6 +83,42 @@ def test_tests_that_were_run_are_not_run_again_unless_asked_for(generated):
     assert generated.read_rows()[0]["pass_at_1"] == 1, "from the rows as they are"
     score_again(generated, QUICK, rerun_tests=True)
     assert generated.read_rows()[0]["pass_at_1"] == 0.25
+
+
+@pytest.fixture
+def options_with(tmp_path, monkeypatch):
+    """What `raypeft score` runs the tests of a folder with whose sweep has a given section `sandbox`."""
+    given = []
+    monkeypatch.setattr("raypeft.cli.score.score_again", lambda store, settings, *rest: given.append(settings) or 0)
+    store = ResultStore(str(tmp_path / "results"), tables())
+    store.write_rows("candidates", "a", [{"id": "a", "example_id": "0", "rank": 0, "text": "x", "reference": "x"}])
+
+    def options(section, *arguments):
+        manifest = write_manifest(store)
+        store.write_manifest(replace(manifest, sweep={"name": "s", "text": yaml.safe_dump({"sandbox": section})}))
+        return given.pop() if main([store.url, *arguments]) == 0 else None
+
+    return options
+
+
+def test_tests_are_run_with_the_limits_of_the_sweep(options_with, capsys):
+    section = {"seconds_per_test": 10, "memory_mb": 2048, "stop": "first_fail", "tier": "B", "workers": 3}
+    assert options_with(section) == SandboxSettings(Limits(10, 2048), "B", "first_fail")
+    assert "seconds_per_test 10" in capsys.readouterr().out
+
+
+def test_an_option_goes_before_what_the_sweep_says(options_with):
+    section = {"seconds_per_test": 10, "tier": "B", "stop": "first_fail"}
+    assert options_with(section, "--seconds-per-test", "4", "--stop", "none") == SandboxSettings(Limits(4), "B")
+
+
+def test_a_folder_cannot_ask_for_programs_without_isolation(options_with):
+    assert not options_with({"allow_unsafe_execution": True}).allow_unsafe_execution
+
+
+def test_a_section_that_cannot_be_read_is_told(options_with, capsys):
+    assert options_with({"seconds_per_test": "long"}) is None
+    assert "section sandbox" in capsys.readouterr().err
 
 
 def aside(store):
