@@ -105,7 +105,23 @@ def _as_test(code: str, setup: str) -> AssertTest:
         if split is not None:
             expression, value = split
             return AssertTest(setup, ast.unparse(expression), "=" + canonical(value))
+    if not can_fail(code):
+        raise ValueError(f"a test must have an assert, a raise or a call on a line of its own, such as "
+                         f"`assert f(1) == 2`, but {code[:60]!r} has none: every program would pass")  # fmt: skip
     return AssertTest(setup, code, None)
+
+
+def can_fail(code: str) -> bool:
+    """Whether something in the code of a test is there to fail: `f(1) == 2` without `assert` passes whatever f does.
+
+    Raises ValueError where it is no Python.
+    """
+    for node in (each for statement in _parsed(code) for each in ast.walk(statement)):
+        if isinstance(node, ast.Raise) or (isinstance(node, ast.Assert) and not _says_nothing(node)):
+            return True
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call | ast.Await):
+            return True
+    return False
 
 
 def _split(test: ast.expr) -> tuple[ast.expr, Any] | None:
@@ -158,9 +174,10 @@ def from_check(code: str, entry_point: str) -> dict[str, Any]:
 
 
 def _says_nothing(node: ast.stmt) -> bool:
-    """Whether a statement tests nothing: a comment in quotes, `pass`, or `assert True`."""
+    """Whether a statement tests nothing: a comment in quotes, `pass`, `assert True`, or `assert (a, b)`, a pair."""
     if isinstance(node, ast.Assert):
-        return isinstance(node.test, ast.Constant) and bool(node.test.value)
+        is_true = isinstance(node.test, ast.Constant) and bool(node.test.value)
+        return is_true or (isinstance(node.test, ast.Tuple) and bool(node.test.elts))
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 

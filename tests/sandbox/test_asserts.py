@@ -82,6 +82,11 @@ def test_only_a_comparison_with_a_literal_is_judged_outside(code: str, wanted: s
     [
         ({"asserts": "assert f(1)"}, "asserts must be a list of texts"),
         ({"asserts": [1]}, "asserts must be a list of texts"),
+        ({"asserts": ["f(1) == 2"]}, "must have an assert, .* but 'f\\(1\\) == 2' has none"),
+        ({"asserts": ["assert f(1)", "# nothing"]}, "but '# nothing' has none"),
+        ({"asserts": [""]}, "but '' has none"),
+        ({"asserts": ["x = f(1)\nx == 2"]}, "every program would pass"),
+        ({"asserts": ["assert (f(1) == 2, 'why')"]}, "every program would pass"),
         ({"asserts": ["assert f("]}, "a test must be Python but 'assert f\\('"),
         ({"asserts": ["assert f(1)"], "setup": "import"}, "a test must be Python but 'import'"),
         ({"asserts": ["assert f(1)"], "setup": 3}, "setup must be a text but got int"),
@@ -105,6 +110,13 @@ def test_a_check_of_assertions_alone_is_taken_apart_and_another_is_run_whole() -
     assert from_check(loop, "f") == {"asserts": ["check(f)"], "setup": loop}
     with pytest.raises(ValueError, match="one function check"):
         from_check("def test(candidate): pass", "f")
+
+
+@pytest.mark.parametrize(
+    "code", ["check(f)", "if f(1) != 2: raise ValueError", "with suppress(KeyError):\n    f(1)", "f(1)"]
+)
+def test_a_test_without_an_assertion_may_fail_otherwise(code: str) -> None:
+    assert expected(code) == [None]
 
 
 def test_right_and_wrong_programs_are_told_apart_outside_and_inside(sandbox: Any) -> None:

@@ -16,7 +16,7 @@ from raypeft.data.text import half_of_a_pair
 from raypeft.mistakes import nearest
 from raypeft.records import Example
 from raypeft.sandbox import parse_tests
-from raypeft.sandbox.asserts import from_check
+from raypeft.sandbox.asserts import can_fail, from_check
 
 RESERVED = ("low", "high", "paper", "validation", "paper_low", "paper_high")
 """Words that no level may have: its columns would have the names of a score's readings (`pass_at_1_low`)."""
@@ -169,11 +169,11 @@ def _tests(column: str | None, values: dict[str, Any]) -> str:
     value = values.get(column)
     try:
         if isinstance(value, str) and value.strip():
-            value = json.loads(value)
+            value = _json_of(column, value)
         if isinstance(value, list) and value:
             value = {"asserts": value}
         if isinstance(value, dict) and {"test", "entry_point"} <= value.keys():
-            value = from_check(str(value["test"]), str(value["entry_point"]))
+            value = _from_check(column, str(value["test"]), str(value["entry_point"]))
         if not isinstance(value, dict):
             raise Unusable(f"no tests in {column}")
         text = json.dumps(value)
@@ -181,3 +181,17 @@ def _tests(column: str | None, values: dict[str, Any]) -> str:
     except ValueError as error:
         raise error if isinstance(error, Unusable) else Unusable(f"{column}: {error}") from None
     return text
+
+
+def _from_check(column: str, test: str, entry_point: str) -> dict[str, Any]:
+    if not can_fail(test):
+        raise Unusable(f"{column}: the function check(candidate) must assert something, or every program would pass")
+    return from_check(test, entry_point)
+
+
+def _json_of(column: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unusable(f"{column}: must be a list of tests, such as [\"assert f(1) == 2\"], or a mapping, or either as "
+                       f"JSON text, but is the text {text[:40]!r}, which is no JSON ({error})") from None  # fmt: skip
