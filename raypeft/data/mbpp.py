@@ -20,6 +20,7 @@ from typing import Any
 
 from raypeft.data.samples import SAMPLES
 from raypeft.data.sources import require, rows_of
+from raypeft.data.text import with_line_feeds
 from raypeft.records import Dataset, Example, Splits
 from raypeft.sandbox import parse_tests
 
@@ -43,8 +44,8 @@ def load(source: str | None = None, revision: str | None = None) -> Splits:
 
 
 def _example(row: dict[str, Any]) -> Example:
-    asserts = [_with_line_feeds(each) for each in row["test_list"]]
-    tests = json.dumps({"asserts": asserts, "setup": _with_line_feeds(row.get("test_setup_code") or "")})
+    asserts = [with_line_feeds(each) for each in row["test_list"]]
+    tests = json.dumps({"asserts": asserts, "setup": with_line_feeds(row.get("test_setup_code") or "")})
     try:
         parse_tests(tests)
     except ValueError as error:
@@ -52,14 +53,9 @@ def _example(row: dict[str, Any]) -> Example:
     return Example(
         id=str(row["task_id"]),
         nl=INSTRUCTION.format(text=row["text"].strip(), tests="\n".join(asserts)),
-        code=_with_line_feeds(row["code"]).strip(),
+        code=with_line_feeds(row["code"]).strip(),
         tests=tests,
     )
-
-
-def _with_line_feeds(text: str) -> str:
-    """Text with line feeds alone: the dataset's code has carriage returns, which no model writes."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 DATASET = Dataset(

@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     )
 
 
+def with_line_feeds(text: str) -> str:
+    """A text whose lines end in line feeds alone. What is read with carriage returns, no model writes."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def half_of_a_pair(text: str) -> str | None:
     """The first half of a surrogate pair, which is no text to any tokenizer. None where there is none."""
     try:

@@ -12,11 +12,11 @@ from typing import Any
 from raypeft.data.declared.declaration import Declaration, filled, is_template, template_columns
 from raypeft.data.declared.files import Problem, Table
 from raypeft.data.sources import unique
-from raypeft.data.text import half_of_a_pair
+from raypeft.data.text import half_of_a_pair, with_line_feeds
 from raypeft.mistakes import nearest
 from raypeft.records import Example
 from raypeft.sandbox import parse_tests
-from raypeft.sandbox.asserts import can_fail, from_check
+from raypeft.sandbox.asserts import can_fail, from_check, is_asserts
 
 RESERVED = ("low", "high", "paper", "validation", "paper_low", "paper_high")
 """Words that no level may have: its columns would have the names of a score's readings (`pass_at_1_low`)."""
@@ -112,10 +112,10 @@ def _column(name: str, value: Any, may_be_empty: bool) -> str:
 
 
 def _sound(name: str, text: str) -> str:
-    """The text itself. Half of a surrogate pair is no text to any tokenizer."""
+    """The text with line feeds alone. Half of a surrogate pair is no text to any tokenizer."""
     if half := half_of_a_pair(text):
         raise Unusable(f"{name} must be text but has {half!r}, half of a surrogate pair")
-    return text
+    return with_line_feeds(text)
 
 
 def _kind(value: Any) -> str:
@@ -176,6 +176,8 @@ def _tests(column: str | None, values: dict[str, Any]) -> str:
             value = _from_check(column, str(value["test"]), str(value["entry_point"]))
         if not isinstance(value, dict):
             raise Unusable(f"no tests in {column}")
+        if is_asserts(value):
+            value = {name: _code_with_line_feeds(code) for name, code in value.items()}
         text = json.dumps(value)
         parse_tests(text)
     except ValueError as error:
@@ -187,6 +189,13 @@ def _from_check(column: str, test: str, entry_point: str) -> dict[str, Any]:
     if not can_fail(test):
         raise Unusable(f"{column}: the function check(candidate) must assert something, or every program would pass")
     return from_check(test, entry_point)
+
+
+def _code_with_line_feeds(code: Any) -> Any:
+    """A text or a list of texts with line feeds alone, as answers have them; anything else as it is."""
+    if isinstance(code, list):
+        return [_code_with_line_feeds(each) for each in code]
+    return with_line_feeds(code) if isinstance(code, str) else code
 
 
 def _json_of(column: str, text: str) -> Any:

@@ -45,6 +45,22 @@ def test_a_column_of_a_template_may_be_empty(empty: Any) -> None:
     assert made(row, prompt="{instruction}\n{input}", answer="a").nl == "sum"
 
 
+def test_lines_of_columns_templates_and_chats_end_in_line_feeds_alone() -> None:
+    row = {"q": "sum\r\nof x", "a": "y = x\r\nsum(y)\r"}
+    assert made(row, prompt="q", answer="a") == Example("0", "sum\nof x", "y = x\nsum(y)\n")
+    assert made(row, prompt="{q}!", answer="{a}") == Example("0", "sum\nof x!", "y = x\nsum(y)")
+    chat = [{"role": "user", "content": "a\r\nb"}, {"role": "assistant", "content": "c\r\nd"}]
+    assert made({"m": chat}, messages="m") == Example("0", "a\nb", "c\nd")
+
+
+def test_lines_of_tests_that_are_code_end_in_line_feeds_alone_and_those_of_inputs_stay() -> None:
+    tests: dict[str, Any] = {"asserts": ["x = 1\r\nassert f(x)"], "suffix": "\r\n  return x\r\n"}
+    kept = json.loads(made({"q": "q", "t": tests}, prompt="q", tests="t").tests)
+    assert kept == {"asserts": ["x = 1\nassert f(x)"], "suffix": "\n  return x\n"}
+    tests = {"inputs": ["1\r\n"], "outputs": ["2\r\n"]}
+    assert json.loads(made({"q": "q", "t": tests}, prompt="q", tests="t").tests) == tests
+
+
 def test_ids_come_from_their_column_and_are_made_unique() -> None:
     rows = table(*({"n": number, "q": "q", "a": "a"} for number in (7, 7, 8)))
     examples, _ = make_examples(rows, Declaration(path="a.jsonl", prompt="q", answer="a", id="n"))
