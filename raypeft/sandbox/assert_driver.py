@@ -74,13 +74,24 @@ def as_function(snippet: str, head: str, end: str) -> Any:
     if isinstance(final, ast.Return) and final.value is None:
         if isinstance(last, ast.Expr):
             body[-1] = ast.copy_location(ast.Return(_printed(last.value)), last)
-        elif isinstance(last, ast.Assign) and isinstance(last.targets[0], ast.Name):
-            body.append(ast.Return(ast.Name(last.targets[0].id, ast.Load())))
+        elif name := _name_set_by(last):
+            body.append(ast.Return(ast.Name(name, ast.Load())))
     else:
         body.append(final)
     function: Any = module.body[0]
     function.body = body or [ast.Pass()]
     return ast.fix_missing_locations(module)
+
+
+def _name_set_by(statement: Any) -> str:
+    """The name that an assignment sets: `y = x`, `y: list = x` or `x += [3]`. Empty where it is none or sets none."""
+    if isinstance(statement, ast.Assign):
+        target: ast.expr = statement.targets[0]
+    elif isinstance(statement, ast.AugAssign) or (isinstance(statement, ast.AnnAssign) and statement.value):
+        target = statement.target
+    else:
+        return ""
+    return target.id if isinstance(target, ast.Name) else ""
 
 
 def _printed(value: Any) -> Any:

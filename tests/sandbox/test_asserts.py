@@ -229,6 +229,7 @@ def test_an_object_that_equals_everything_passes_inside_only_and_is_marked(sandb
     [
         ("2 * x", "", True), ("y = 2 * x", "", True), ("print(2 * x)", "", True), ("return 2 * x", "", True),
         ("  import math\n  math.prod([2, x])", "", True), ("x *= 2", "\n\treturn x", True),
+        ("x *= 2", "", True), ("y: int = 2 * x", "", True), ("y: int", "", False), ("y = [x]\ny[0] *= 2", "", False),
         ("2 * x", "\n\treturn x", False), ("x * y", "", False), ("for i in [x]: 2 * i", "", False), ("", "", False),
         ("def f(x): return 2 * x", "", False), ("print(2 * x, x)", "", False), ("2 *", "", False),
     ],
