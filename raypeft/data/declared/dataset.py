@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raypeft.data.declared.declaration import Declaration, DeclaredData
-from raypeft.data.declared.examples import make_examples, repeated_ids
+from raypeft.data.declared.examples import RESERVED, make_examples, repeated_ids
 from raypeft.data.declared.files import FORMATS, Problem, Row, Table, parse_table, read_bytes, told
 from raypeft.data.declared.splits import complete, derived_stop
 from raypeft.data.sources import SPLITS, load_from_hub
@@ -89,6 +89,11 @@ def _levels(name: str, data: Declaration, splits: Splits) -> tuple[str, ...]:
     if len(found) > MOST_LEVELS:
         raise DataError([f"{name}: levels must name a column of at most {MOST_LEVELS} different values but "
                          f"{data.levels} has {len(found)}, such as {', '.join(found[:3])}"])  # fmt: skip
+    readings = [(of, f"{of}_{reading}") for of in found for reading in RESERVED]
+    if clashing := [(of, each) for of, each in readings if each in found]:
+        raise DataError([f"{name}: the level {each} of {data.levels} must have another name beside {of}, since a "
+                         f"score's columns such as pass_at_1_{each} are bounds and readings of pass_at_1_{of}"
+                         for of, each in clashing])  # fmt: skip
     try:
         return tuple(sorted(found, key=float))
     except ValueError:

@@ -203,6 +203,21 @@ def test_the_levels_of_the_test_split_are_those_of_the_dataset(tmp_path: Path) -
     assert data.identity == data.model_copy(update={"level_names": ()}).identity
 
 
+@pytest.mark.parametrize(("levels", "refused"), [(("web", "web_low"), True), (("very_low", "low_web", "web"), False)])
+def test_a_level_may_not_have_the_columns_of_anothers_bounds(
+    tmp_path: Path, levels: tuple[str, ...], refused: bool
+) -> None:
+    tests = {"inputs": ["1"], "outputs": ["2"]}
+    rows = [{"q": f"task {level}", "t": tests, "l": level} for level in levels]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    declaration = Declaration(path={"test": "test.jsonl"}, prompt="q", tests="t", levels="l")
+    if refused:
+        with pytest.raises(DataError, match="the level web_low of l must have another name beside web"):
+            settled("mine", declaration, tmp_path)
+    else:
+        assert settled("mine", declaration, tmp_path).level_names == levels
+
+
 def test_a_column_with_a_level_for_each_row_is_refused(tmp_path: Path) -> None:
     rows = [{"q": f"task {number}", "t": ["assert f(1) == 2"], "l": number} for number in range(30)]
     (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
