@@ -49,6 +49,19 @@ def test_the_trials_row_says_under_what_isolation_and_how_many_were_answered_fro
     assert isolation["limits"]["seconds_per_test"] == 4
 
 
+def test_a_result_that_comes_as_the_wait_for_it_ends_is_taken(services):
+    class Late(Future):
+        def result(self, timeout=None):
+            if not self.done():
+                self.set_result(RunResult([TestResult("passed", True, True)], {"tier": "A"}))
+                raise TimeoutError
+            return super().result(timeout)
+
+    tests = CandidateTests(services, SandboxSettings())
+    tests.pending = [(EXAMPLE, candidates(RIGHT)[0], Late())]
+    assert [row["passed"] for row in tests.collect("trial")] == [True]
+
+
 def test_under_paper_a_program_is_cleaned_up_cut_at_the_fence_and_stripped(services):
     fenced = f"  {RIGHT} \n```\nand so on"
     spaced = "print(sum(map(int, input().split(' '))) , end = ' ')"
