@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="CPU time limit of one test (default: 4)")
     parser.add_argument("--no-load", action="store_true", help="leave out the second run, beside other work")
     options = parser.parse_args(arguments)
+    if options.limit < 1:
+        parser.error(f"--limit must be at least 1 but got {options.limit}")
     try:
         solutions = list(official(options.dataset, options.path, options.limit))
         settings = SandboxSettings(Limits(seconds_per_test=options.seconds))
@@ -101,7 +103,7 @@ def run(solutions: Sequence[tuple[Example, str]], settings: SandboxSettings) -> 
 
 def outcomes(result: RunResult) -> str:
     """The outcomes of the tests that failed, with their number."""
-    counts = Counter("wrong" if test.outcome == "ok" else test.outcome for test in result.tests if not test.passed)
+    counts = Counter(test.outcome for test in result.tests if not test.passed)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
 
 

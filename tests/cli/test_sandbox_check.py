@@ -47,6 +47,12 @@ def test_no_solutions_and_no_data_are_told(tmp_path: Path, capsys: pytest.Captur
     assert "none.jsonl" in capsys.readouterr().err
 
 
+def test_a_limit_of_no_problem_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["mbpp", "--limit", "0"])
+    assert "--limit must be at least 1 but got 0" in capsys.readouterr().err
+
+
 def test_only_so_many_problems_are_drawn(tmp_path: Path) -> None:
     path = mbpp(tmp_path, *["def f(x):\n    return 2 * x"] * 9)
     assert len(list(official("mbpp", path, 4))) == 4
