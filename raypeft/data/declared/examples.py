@@ -128,8 +128,9 @@ def _exchanges(column: str, value: Any) -> list[tuple[str, str]]:
     """The instructions of a chat and their answers. A system's message stands above the first instruction."""
     turns = list(_turns(column, value))
     roles = [role for role, _ in turns]
-    system = "".join(f"{text}\n\n" for role, text in turns[:1] if role == "system")
-    spoken = turns[1:] if system else turns
+    first = turns[:1] if turns[:1] and turns[0][0] == "system" else []
+    system = "".join(f"{text}\n\n" for _, text in first if text.strip())
+    spoken = turns[len(first) :]
     if not spoken or [role for role, _ in spoken] != ["user", "assistant"] * (len(spoken) // 2):
         raise Unusable(f"{column} must be messages of the user and the assistant in turn, perhaps after a system's, "
                        f"but is {', '.join(roles) or 'empty'}")  # fmt: skip

@@ -85,6 +85,11 @@ def test_a_systems_message_stands_above_the_instruction() -> None:
     assert made({"m": chat}, messages="m").nl == "Be brief.\n\nsum"
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_systems_message_leaves_the_instruction_alone(text: str) -> None:
+    assert made({"m": [{"role": "system", "content": text}, user("sum"), ANSWER]}, messages="m").nl == "sum"
+
+
 def test_of_a_chat_of_several_exchanges_the_last_answer_is_the_reference_and_the_others_stand_before() -> None:
     system = {"role": "system", "content": "Be brief."}
     example = made({"m": [system, user("sum"), ANSWER, user("twice"), ANSWER]}, messages="m")
