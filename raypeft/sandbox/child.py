@@ -279,6 +279,8 @@ def _attempt(function: Any, *arguments: Any) -> dict[str, Any]:
         return {"end": "error", "error": _describe(error)}
     except MemoryError:
         return {"end": "memory", "error": "MemoryError"}
+    except SyntaxError as error:  # of a program that the driver of assertions compiles, or of code that this one makes
+        return {"end": "compile" if error.filename == NAME else "error", "error": _describe(error)}
     except ValueTooLarge as error:
         return {"end": "output", "error": str(error)}
     except BaseException as error:

@@ -146,6 +146,19 @@ def test_what_is_to_be_true_itself_is_no_one_and_false_itself_no_zero(sandbox: A
     assert [(test.passed, test.judged) for test in result.tests] == [(True, "outside")] * 3
 
 
+@pytest.mark.parametrize(
+    ("program", "head"), [("def f(x) return x", ""), ("return 2 *", "def f(x):"), ("return 1", "")]
+)
+def test_a_program_that_is_no_python_is_a_compile_error_and_one_that_makes_such_code_is_not(
+    sandbox: Any, program: str, head: str
+) -> None:
+    asserts = ["assert f(1) == 1", "for x in [1]: assert f(x) == 1"]
+    result = sandbox.run(program, {"asserts": asserts, "head": head})
+    assert [test.outcome for test in result.tests] == ["compile_error"] * 2
+    result = sandbox.run("def f(x):\n    return eval('x x')", {"asserts": asserts})
+    assert [test.outcome for test in result.tests] == ["runtime_error"] * 2
+
+
 def test_setup_runs_after_the_program_and_the_suffix_is_its_end(sandbox: Any) -> None:
     setup = "import math\nvalue = Number(3)"
     assert passes(sandbox, "class Number(int): pass\n", "assert math.floor(value) == 3", setup=setup) == [True]
