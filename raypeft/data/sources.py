@@ -1,13 +1,12 @@
 """Reads the rows of a dataset: from the hub, or from a folder or URL with a JSONL, JSON or Parquet file per split."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypeft.data.declared.files import check_is_no_pointer, parquet_rows, read_bytes
+from raypeft.data.declared.files import read_table, told
 from raypeft.mistakes import described
 from raypeft.records import Example, Splits
 
@@ -110,40 +109,19 @@ def read_rows(name: str, path: str) -> list[Row]:
     """The rows of one JSONL, JSON or Parquet file or URL, each as a dict from column to value.
 
     This does not use `datasets`, which needs the same format and types in all splits. Raises FileNotFoundError if the
-    file does not exist, and ValueError if its content is not JSON or not rows.
+    file does not exist, and ValueError where it is in another format or has a line that is no row.
     """
+    if not path.lower().removesuffix(".gz").endswith(FORMATS):  # all columns of CSV are text, and tests are lists
+        raise ValueError(f"{name}: {path} must be a file that ends in {', '.join(FORMATS)} (or with .gz behind it)")
     try:
-        content = read_bytes(path)
-        check_is_no_pointer(path, content)
+        table = read_table(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: dataset_path {error}") from error
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-    if path.endswith(".parquet"):
-        try:
-            return parquet_rows(content)
-        except ValueError as error:
-            raise ValueError(f"{name}: {path}: {error}") from None
-    rows: list[Row] = []
-    for number, line in enumerate(_json_parts(content), start=1):
-        try:
-            value = json.loads(line) if line.strip() else []
-        except ValueError as error:
-            raise ValueError(f"{name}: {path} line {number}: not JSON: {error}") from None
-        line_rows = value if isinstance(value, list) else [value]
-        if not all(isinstance(row, dict) for row in line_rows):
-            raise ValueError(f"{name}: {path} line {number}: rows must be JSON objects but got {line[:60]!r}")
-        rows.extend(line_rows)
-    return rows
-
-
-def _json_parts(content: bytes) -> list[bytes]:
-    """The whole of a file that is one JSON value, else its lines, whatever the file's ending promises."""
-    try:
-        json.loads(content)
-    except ValueError:
-        return content.splitlines()
-    return [content]
+        raise ValueError(f"{name}: {error}") from None
+    if table.problems:
+        raise ValueError(f"{name}: {path} {'; '.join(told(table.problems))}")
+    return [row.values for row in table.rows]
 
 
 def find_split(name: str, source: str, split: str) -> str:

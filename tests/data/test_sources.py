@@ -1,5 +1,6 @@
 """Splits from folders and URLs, and what is said where they are not as they should be."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raypeft.data.sources import SPLITS, Columns, read_splits, unique
+from raypeft.data.sources import SPLITS, Columns, read_rows, read_splits, unique
 from raypeft.records import Example, Splits
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -157,7 +158,7 @@ def test_a_line_that_is_not_json_is_named(folder: Path) -> None:
 def test_a_line_that_is_no_object_is_named(folder: Path) -> None:
     with (folder / "test.jsonl").open("a") as file:
         file.write("3\n")
-    with pytest.raises(ValueError, match=r"test\.jsonl line 2: rows must be JSON objects"):
+    with pytest.raises(ValueError, match=r"test\.jsonl line 2: must be a JSON object"):
         read(folder)
 
 
@@ -203,7 +204,7 @@ def test_a_parquet_file_that_was_cut_is_named(folder: Path) -> None:
     write_split(folder, "test", ROWS["test"], "parquet")
     file = folder / "test.parquet"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"things: .*test\.parquet: must be a Parquet file but is none, or damaged"):
+    with pytest.raises(ValueError, match=r"things: .*test\.parquet must be a Parquet file but is none, or damaged"):
         read(folder)
 
 
@@ -220,6 +221,15 @@ def test_json_is_read_by_what_it_is_and_not_by_its_ending(folder: Path, ending: 
     write_split(folder, "train", ROWS["train"], content)
     (folder / f"train.{content}").rename(folder / f"train.{ending}")
     assert read(folder) == EXAMPLES
+
+
+def test_one_file_may_be_compressed_and_must_have_an_ending_that_is_known(tmp_path: Path) -> None:
+    content = "".join(json.dumps(row) + "\n" for row in ROWS["train"]).encode()
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    assert read_rows("things", str(tmp_path / "a.jsonl.gz")) == ROWS["train"]
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"things: .*a\.csv must be a file that ends in \.jsonl, \.json, \.parquet"):
+        read_rows("things", str(tmp_path / "a.csv"))
 
 
 def test_a_folder_on_this_disk_may_have_any_name(folder: Path) -> None:

@@ -70,7 +70,7 @@ def parse_table(path: str, content: bytes) -> Table:
     name = path.lower()
     if not name.endswith(FORMATS):
         raise ValueError(f"{path} must be a file that ends in {', '.join(FORMATS[:5])} (or with .gz behind it)")
-    check_is_no_pointer(path, content)
+    _check_is_no_pointer(path, content)
     if name.endswith(".gz"):
         name = name.removesuffix(".gz")
         try:
@@ -79,7 +79,7 @@ def parse_table(path: str, content: bytes) -> Table:
             raise ValueError(f"{path} must be compressed with gzip but is not, or is damaged ({error})") from None
     if name.endswith(".parquet"):
         try:
-            rows = parquet_rows(content)
+            rows = _parquet_rows(content)
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
         return Table([Row(f"row {number}", row) for number, row in enumerate(rows, start=1)])
@@ -109,14 +109,14 @@ def read_bytes(path: str) -> bytes:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 
-def check_is_no_pointer(path: str, content: bytes) -> None:
+def _check_is_no_pointer(path: str, content: bytes) -> None:
     """Raise ValueError where a file is what Git LFS leaves in place of a large one."""
     if is_lfs_pointer(content):
         raise ValueError(f"{path} must be a data file but is a Git LFS pointer to one; "
                          f"run `git lfs pull` in its repository")  # fmt: skip
 
 
-def parquet_rows(content: bytes) -> list[dict[str, Any]]:
+def _parquet_rows(content: bytes) -> list[dict[str, Any]]:
     """The rows of a Parquet file's content. Raises ValueError, without the file's name, where it is none."""
     try:
         return pq.read_table(pa.BufferReader(content)).to_pylist()
