@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +23,7 @@ from raypeft.records import Candidate, Column, Example
 from raypeft.sandbox import RunResult, SandboxSettings
 from raypeft.sandbox.records import OUTCOMES
 from raypeft.services.protocol import Services
-from raypeft.stopping import Stop, Stopped
+from raypeft.stopping import Stop
 from raypeft.trial.parts import Verdicts
 
 PROBE = "print(input())", '{"inputs": ["1"], "outputs": ["1"]}'
@@ -181,6 +182,7 @@ class CandidateTests:
     ) -> None:
         for _, _, future in self.pending:
             future.cancel()
-        if self.verdicts and isinstance(error, Stopped):
+        if self.verdicts and error is not None:  # the trial goes on later, or is run again after a fault
             self._keep_verdicts()
-            self.verdicts.store_waiting()
+            with suppress(OSError):  # the error that ended the trial is the one to tell
+                self.verdicts.store_waiting()

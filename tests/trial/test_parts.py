@@ -231,6 +231,14 @@ def test_a_trial_that_was_stopped_while_tests_ran_keeps_the_verdicts_that_had_co
     assert tests.columns["sandbox_tier"] == "A"
 
 
+def test_a_fault_after_the_tests_keeps_their_verdicts(store):
+    with pytest.raises(ValueError, match="in a metric"), entered(store, Judge()) as tests:
+        tests.begin(PROBLEMS[0], answers(0))
+        tests.collect("a")
+        raise ValueError("in a metric")
+    assert Verdicts(store, "a", SandboxSettings()).known("print(0)", "{}") is not None
+
+
 def test_a_program_that_comes_again_later_does_not_hide_that_the_first_one_was_run(store):
     verdicts = Verdicts(store, "a", SandboxSettings())
     for is_cached in (False, True):
