@@ -47,17 +47,13 @@ class Halving(FIFOScheduler):
         """Ids of the trials that were told to end."""
 
     def remember(self, search: str, curves: Mapping[str, Iterable[tuple[float, float]]]) -> None:
-        """Take in trials of earlier commands: id -> share of the training and validation loss, of each evaluation."""
-        for trial_id, curve in curves.items():
-            earlier = SimpleNamespace(trial_id=trial_id)
-            self._search(search).on_trial_add(None, earlier)
-            for share, loss in curve:
-                self._decision(search, earlier, trial_id, share, loss)
+        """Take in trials of earlier commands: id -> share of the training and validation loss, of each evaluation.
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(tune_controller, trial)
-        if search := trial.config["planned"]["search"]:
-            self._search(search).on_trial_add(tune_controller, trial)
+        One that goes on is not decided about again where it has been.
+        """
+        for trial_id, curve in curves.items():
+            for share, loss in curve:
+                self._decision(search, trial_id, share, loss)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         planned = trial.config["planned"]
@@ -65,7 +61,7 @@ class Halving(FIFOScheduler):
             if isinstance(event, Evaluated) and planned["search"] and planned["id"] not in self.stopped:
                 fields = {**planned["trial"], **planned["trial"]["method"]}
                 share = share_of(event, fields)
-                if self._decision(planned["search"], trial, planned["id"], share, event.eval_loss):
+                if self._decision(planned["search"], planned["id"], share, event.eval_loss):
                     self._stop(planned["id"], share)
         return TrialScheduler.CONTINUE
 
@@ -77,13 +73,15 @@ class Halving(FIFOScheduler):
             )  # fmt: skip
         return self.searches[search]
 
-    def _decision(self, search: str, trial: Any, trial_id: str, share: float, loss: float) -> bool:
+    def _decision(self, search: str, trial_id: str, share: float, loss: float) -> bool:
         """Whether ASHA would stop the trial here. It goes by the lowest loss so far: the best weights are kept."""
         self.best[trial_id] = min(loss, self.best.get(trial_id, loss))
         if share >= END:
             return False
-        result = {SHARE: share, LOSS: self.best[trial_id]}
-        return self._search(search).on_trial_result(None, trial, result) == TrialScheduler.STOP
+        known = SimpleNamespace(trial_id=trial_id)  # under Tune's own id it would be another in each command
+        asha, result = self._search(search), {SHARE: share, LOSS: self.best[trial_id]}
+        asha.on_trial_add(None, known)
+        return asha.on_trial_result(None, known, result) == TrialScheduler.STOP
 
     def _stop(self, trial_id: str, share: float) -> None:
         self.stopped.add(trial_id)

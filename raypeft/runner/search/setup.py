@@ -14,9 +14,9 @@ from typing import Any
 
 from ray import tune
 
-from raypeft.results.attempts import version
+from raypeft.results.attempts import is_final, version
 from raypeft.results.store import ResultStore
-from raypeft.runner.run import SweepRun
+from raypeft.runner.run import SearchRun, SweepRun
 from raypeft.runner.search.halving import Halving, HalvingNotes
 from raypeft.runner.search.suggesting import PointSearch, Suggestions
 from raypeft.runner.search.waiting import Waiting
@@ -39,7 +39,7 @@ class TuneSearch:
 def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop: Stop, room: int) -> TuneSearch:
     """How Tune comes to the trials of `run`. `trials` are those that are known and have no result yet; `room` is how
     many run at once."""
-    halving = make_halving(run, store)
+    halving = make_halving(run, trials, store)
     config: dict[str, Any] = {"reuse_actors": True, "max_concurrent_trials": run.max_concurrent_trials}
     if halving:
         config["scheduler"] = halving
@@ -83,23 +83,30 @@ def plain(run: SweepRun, shared: Mapping[str, Any], trial: Trial, search: str) -
             "gpu_memory_gb": budget, "shared": shared.get(trial.id)}  # fmt: skip
 
 
-def make_halving(run: SweepRun, store: ResultStore) -> Halving | None:
-    """The scheduler of the sweep, which knows the curves of the trials that ended before."""
+def make_halving(run: SweepRun, trials: Sequence[Trial], store: ResultStore) -> Halving | None:
+    """The scheduler of the sweep, which knows the curves that are stored: also of trials that were interrupted, and go
+    on. `trials` are those that are still to run."""
     if run.search is None or run.search.asha is None:
         return None
     halving = Halving(run.search.asha, store, run.driver)
-    of = dict(run.search.of)
     manifest = store.read_manifest()
+    plan = manifest.plan if manifest else {}
+    of = dict(run.search.of)
     for point in run.search.points:
-        of |= dict.fromkeys(point.known(manifest.plan) if manifest else (), point.key)
-    stale = run.search.stale
-    fields = {row["id"]: row for row in store.read_rows()
-              if row["id"] in of and version(row) != stale.get(row["id"])}  # fmt: skip
+        of |= dict.fromkeys(point.known(plan), point.key)
+    told = (of.keys() & plan.keys()) - outdated(run.search, trials, store)
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in sorted(store.read_rows("evals"), key=lambda each: each["step"]):
-        if trial := fields.get(row["id"]):
-            share = row["epoch"] / trial["num_train_epochs"]
-            curves.setdefault(of[row["id"]], {}).setdefault(row["id"], []).append((share, row["eval_loss"]))
+        if (trial := row["id"]) in told:
+            share = row["epoch"] / plan[trial]["num_train_epochs"]
+            curves.setdefault(of[trial], {}).setdefault(trial, []).append((share, row["eval_loss"]))
     for search, each in curves.items():
         halving.remember(search, each)
     return halving
+
+
+def outdated(search: SearchRun, trials: Sequence[Trial], store: ResultStore) -> set[str]:
+    """The trials whose curve is of other data, or of a result that is made anew: a new one is judged by its own."""
+    anew = {trial.id for trial in trials} - search.to_the_end
+    return {row["id"] for row in store.read_rows()
+            if version(row) == search.stale.get(row["id"]) or (row["id"] in anew and is_final(row))}  # fmt: skip

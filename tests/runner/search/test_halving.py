@@ -44,14 +44,8 @@ def told(made: Halving, trial: Any, *curve: tuple[float, float]) -> bool:
     return trial.config["planned"]["id"] in made.stopped
 
 
-def started(made: Halving, *trials: Any) -> None:
-    for trial in trials:
-        made.on_trial_add(None, trial)
-
-
 def test_a_trial_that_lags_behind_is_told_by_a_note_with_the_reason(store: ResultStore) -> None:
     made, good, bad = halving(store), tune_trial("good"), tune_trial("bad")
-    started(made, good, bad)
     assert not told(made, good, (1, 0.5))
     assert told(made, bad, (1, 0.9))
     with pytest.raises(Pruned, match=r"after 10 % of its training its validation loss, 0.9, was not"):
@@ -63,7 +57,6 @@ def test_a_trial_that_lags_behind_is_told_by_a_note_with_the_reason(store: Resul
 
 def test_trials_of_other_searches_and_of_none_are_no_rivals(store: ResultStore) -> None:
     made, good, other, plain = halving(store), tune_trial("good"), tune_trial("other", "two"), tune_trial("plain", "")
-    started(made, good, other, plain)
     assert not told(made, good, (1, 0.1))
     assert not told(made, other, (1, 0.9))
     assert not told(made, plain, (1, 5.0), (5, 5.0))
@@ -71,14 +64,12 @@ def test_trials_of_other_searches_and_of_none_are_no_rivals(store: ResultStore) 
 
 def test_no_trial_is_stopped_before_the_grace_period_or_after_its_last_step(store: ResultStore) -> None:
     made, good, bad = halving(store), tune_trial("good"), tune_trial("bad")
-    started(made, good, bad)
     assert not told(made, good, (0.5, 0.1), (10, 0.1))
     assert not told(made, bad, (0.5, 0.9), (10, 0.9))
 
 
 def test_the_lowest_loss_so_far_counts_since_its_weights_are_kept(store: ResultStore) -> None:
     made, good, late = halving(store), tune_trial("good"), tune_trial("late")
-    started(made, good, late)
     assert not told(made, good, (1, 0.5))
     assert not told(made, late, (0.5, 0.4), (1, 0.8))
 
@@ -86,13 +77,25 @@ def test_the_lowest_loss_so_far_counts_since_its_weights_are_kept(store: ResultS
 def test_trials_of_an_earlier_command_count(store: ResultStore) -> None:
     made, bad = halving(store), tune_trial("bad")
     made.remember("one", {"earlier": [(0.1, 0.5), (0.5, 0.3)]})
-    started(made, bad)
     assert told(made, bad, (1, 0.9))
+
+
+def test_a_trial_that_runs_again_is_one_rival_with_what_it_had_come_to_at_each_rung(store: ResultStore) -> None:
+    made, again, rival = halving(store), tune_trial("again"), tune_trial("rival")
+    made.remember("one", {"again": [(0.1, 0.9), (0.5, 0.3)]})
+    assert not told(made, again, (1, 0.9))
+    assert not told(made, rival, (1, 0.8))
+
+
+def test_a_trial_that_goes_on_is_not_stopped_where_it_has_been(store: ResultStore) -> None:
+    made, going_on = halving(store), tune_trial("going on")
+    made.remember("one", {"going on": [(0.1, 0.9)], "later": [(0.1, 0.5)]})
+    assert not told(made, going_on, (1, 0.9))
+    assert told(made, tune_trial("new"), (1, 0.9))
 
 
 def test_a_trial_is_told_once(store: ResultStore) -> None:
     made, good, bad = halving(store), tune_trial("good"), tune_trial("bad")
-    started(made, good, bad)
     told(made, good, (1, 0.5))
     told(made, bad, (1, 0.9))
     store.remove(note_of("driver", "bad"))

@@ -11,13 +11,10 @@ import pytest
 from raypeft.results.attempts import version
 from raypeft.results.manifest import add_to_plan
 from raypeft.results.store import ResultStore
-from raypeft.runner.run import SearchRun, SweepRun
-from raypeft.runner.search.setup import make_halving, plain
 from raypeft.runner.search.suggesting import PointSearch, Suggestions, distribution, place, value_at
 from raypeft.runner.search.waiting import Waiting
 from raypeft.study.checking import load_config
-from raypeft.study.options import Resources, RunOptions
-from raypeft.study.parameters import Asha, Parameter
+from raypeft.study.parameters import Parameter
 from raypeft.study.plan import plan_sweep
 from raypeft.study.searching import SearchPoint
 from raypeft.trial.columns import tables
@@ -128,18 +125,6 @@ def test_nothing_is_learned_from_a_row_of_other_data_until_it_was_made_anew(tmp_
     assert [each.value for each in made.inner._ot_study.get_trials()] == [0.4]
 
 
-def test_a_curve_of_other_data_is_no_rival(tmp_path: Path, store: ResultStore) -> None:
-    (point,) = points(tmp_path, RATE)
-    now, then = (point.trial({"learning_rate": rate}) for rate in (0.01, 0.02))
-    for trial in (now, then):
-        write(store, trial)
-        store.write_rows("evals", trial.id, [{"id": trial.id, "step": 1, "epoch": 1.0, "eval_loss": 0.1}])
-    add_to_plan(store, {trial.id: trial.fields for trial in (now, then)})
-    search = SearchRun("best_eval_loss", True, Asha(), points=[point], stale={then.id: "ok None"})
-    halving = make_halving(SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=search), store)
-    assert halving and halving.best.keys() == {now.id}
-
-
 def test_two_commands_share_the_number_of_trials(tmp_path: Path, store: ResultStore) -> None:
     found = points(tmp_path, RATE)
     one, other = suggestions(found, store), suggestions(found, store)
@@ -199,14 +184,6 @@ def test_a_search_with_more_trials_than_it_asks_for_takes_none_from_another(tmp_
     whole = plan_sweep(load_config(tmp_path / "study.yaml"))
     many = [whole.searches[0].trial({"learning_rate": rate}) for rate in (1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 6e-3)]
     assert unsuggested(whole, many) == 3
-
-
-def test_a_pruned_trial_that_runs_again_on_demand_has_no_rivals(tmp_path: Path) -> None:
-    trial = points(tmp_path, RATE)[0].trial({"learning_rate": 0.01})
-    for retried, search in ((frozenset(), "key"), (frozenset({trial.id}), "")):
-        found = SearchRun("best_eval_loss", True, to_the_end=retried)
-        run_of = SweepRun("study", str(tmp_path), Resources(), RunOptions(), search=found)
-        assert plain(run_of, {}, trial, "key")["search"] == search
 
 
 def test_a_suggestion_that_another_command_wrote_over_is_written_again(tmp_path: Path, store: ResultStore) -> None:
