@@ -143,7 +143,7 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
 
     try:
         with time_budget(run.time_budget_hours) as stop:
-            searches = bool(run.search and run.search.points)
+            searches = bool(run.search and run.search.unsuggested)
             while trials or searches:
                 run_missing(run, trials, console, stop)
                 searches = False

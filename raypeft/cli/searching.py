@@ -24,14 +24,14 @@ Row = Mapping[str, Any]
 def search_as_run(
     config: SweepConfig, plan: Plan, unsuggested: int, pruned: Collection[str], stale: Mapping[str, str]
 ) -> SearchRun | None:
-    """The sweep's search for the runner. Without `unsuggested` trials Optuna suggests nothing more. `pruned` are trials
-    that run again since they were stopped early: this time to the end. `stale` are rows of other data.
+    """The sweep's search for the runner. Without `unsuggested` trials Optuna suggests nothing more, but those that it
+    has suggested are still of its searches. `pruned` are trials that run again since they were stopped early: this time
+    to the end. `stale` are rows of other data.
     """
     if not config.search:
         return None
-    points = plan.suggesting if unsuggested else ()
-    return SearchRun(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of, points,
-                     unsuggested, frozenset(pruned), stale)  # fmt: skip
+    return SearchRun(config.metric.column, lower_is_better(config.metric), config.scheduler, plan.search_of,
+                     plan.suggesting, unsuggested, frozenset(pruned), stale)  # fmt: skip
 
 
 def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:

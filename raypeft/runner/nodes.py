@@ -60,7 +60,7 @@ class Node:
 
 def needs_of(run: SweepRun, trials: Iterable[Trial]) -> Needs:
     """What a sweep needs on each node. Of its trials' fields, these are those that name something on this disk."""
-    points = run.search.points if run.search else ()
+    points = run.search.points if run.search and run.search.unsuggested else ()  # of others, the trials tell
     named = [*(trial.fields for trial in trials), *(point.fixed for point in points)]
     paths = {str(fields[name]) for fields in named for name in PLACES if fields.get(name)}
     for declared in [*_declared(trials), *(each for point in points for each in point.datasets.values())]:

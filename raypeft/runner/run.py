@@ -26,7 +26,7 @@ class SearchRun:
     points: Sequence[SearchPoint] = ()
     """Where Optuna suggests trials."""
     unsuggested: int = 0
-    """How many it has still to suggest."""
+    """How many it has still to suggest; with none, it suggests nothing also where a search has room."""
     to_the_end: frozenset[str] = frozenset()
     """Ids of the trials that ASHA leaves alone."""
     stale: Mapping[str, str] = field(default_factory=dict)

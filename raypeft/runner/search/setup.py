@@ -50,9 +50,10 @@ def tune_search(run: SweepRun, trials: Sequence[Trial], store: ResultStore, stop
     shared = shared_with(run, trials)
     waiting = Waiting(trials, {trial: each["id"] for trial, each in shared.items()})
     described = partial(plain, run, shared)
-    config["search_alg"] = Suggestions(waiting, searches, store, described, lambda: stop.number is not None)
+    suggests = bool(run.search and run.search.unsuggested)
+    config["search_alg"] = Suggestions(waiting, searches, store, described, lambda: stop.number is not None, suggests)
     config["num_samples"] = -1  # until there are no more
-    if searches:
+    if suggests:
         # A suggestion that is made before there is room for it knows less than it could.
         config["max_concurrent_trials"] = run.max_concurrent_trials or max(1, room)
     else:

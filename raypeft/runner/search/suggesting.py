@@ -159,10 +159,13 @@ class Suggestions(Searcher):
         store: ResultStore,
         plain: Callable[[Trial, str], dict[str, Any]],
         is_over: Callable[[], bool],
+        suggests: bool = True,
     ) -> None:
-        """`plain` makes Tune's configuration of a trial and the key of its search; `is_over`: no trial is to begin."""
+        """`plain` makes Tune's configuration of a trial and the key of its search; `is_over`: no trial is to begin;
+        `suggests`: those that wait are not all."""
         super().__init__()
         self.waiting, self.searches, self.store, self.plain, self.is_over = waiting, searches, store, plain, is_over
+        self.suggests = suggests
         self.given: dict[str, tuple[PointSearch | None, str]] = {}
         """Tune's name of a trial -> its search and its id."""
         self.suggested: dict[str, dict[str, Any]] = {}
@@ -180,7 +183,7 @@ class Suggestions(Searcher):
     def _next(self) -> tuple[PointSearch | None, Trial | None]:
         if first := self.waiting.next():
             return next((each for each in self.searches if first.id in each.known), None), first
-        for search in self.searches:
+        for search in self.searches if self.suggests else ():
             search.learn(search.of_plan())
             if len(search.known) < search.point.num_samples and (trial := search.suggest()) is not None:
                 self.suggested[trial.id] = trial.fields
