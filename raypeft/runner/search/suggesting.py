@@ -47,7 +47,11 @@ class PointSearch:
     stale: Mapping[str, str] = field(default_factory=dict)
     """Trial id -> its row that is of other data, from which nothing is learned."""
     known: dict[str, str] = field(default_factory=dict)
-    """Trial id -> how its suggestion is called in Optuna; empty for a trial of an earlier command."""
+    """Trial id -> how its suggestion is called in Optuna; empty for one of which Optuna is told when it has a row."""
+    awaited: set[str] = field(default_factory=set)
+    """Ids of the trials that Optuna did not suggest in this command, and that had no row when last looked at."""
+    told: dict[str, str] = field(default_factory=dict)
+    """Trial id -> the row of which Optuna was told, of such trials."""
     inner: OptunaSearch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,25 +78,29 @@ class PointSearch:
         return self.point.known(manifest.plan) if manifest else {}
 
     def learn(self, plan: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in the trials of other commands, with what their rows say."""
+        """Take in the trials of other commands, with what their rows say as soon as there are any."""
         for trial_id, values in plan.items():
             if trial_id not in self.known:
                 self.known[trial_id] = ""
-                self._add(trial_id, values)
+                self.awaited.add(trial_id)
+            if trial_id in self.awaited and (row := self._row(trial_id)) is not None:
+                self.awaited.remove(trial_id)
+                if self.told.get(trial_id) != version(row):
+                    self.told[trial_id] = version(row)
+                    self._add(row, values)
 
-    def _add(self, trial_id: str, values: Mapping[str, Any]) -> None:
-        """Tell Optuna of a trial that it did not suggest in this command, if there is a row."""
-        row = self._row(trial_id)
-        if row is not None and row["status"] != "lost":
-            value, pruned = self._outcome(row)
-            places = {name: place(self.point.parameters[name], each) for name, each in values.items()}
-            between = [value] if pruned and value is not None else None
-            self.inner.add_evaluated_point(places, value, pruned=pruned, intermediate_values=between)
+    def _add(self, row: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Tell Optuna of a trial that it did not suggest in this command."""
+        value, pruned = self._outcome(row)
+        places = {name: place(self.point.parameters[name], each) for name, each in values.items()}
+        between = [value] if pruned and value is not None else None
+        self.inner.add_evaluated_point(places, value, pruned=pruned, intermediate_values=between)
 
     def _row(self, trial_id: str) -> Mapping[str, Any] | None:
-        """The row of a trial, if it is of the data that is there now."""
+        """The row of a trial, if it says something: it is of the data that is there now, and the trial was not lost."""
         row = standing_row(self.store, trial_id)
-        return None if row is not None and version(row) == self.stale.get(trial_id) else row
+        is_void = row is None or row["status"] == "lost" or version(row) == self.stale.get(trial_id)
+        return None if is_void else row
 
     def _outcome(self, row: Mapping[str, Any]) -> tuple[float | None, bool]:
         """What a row says to the search, and whether it is only of a part of a training.
@@ -138,9 +146,10 @@ class PointSearch:
         """A trial of this command has ended: tell Optuna what came of it."""
         name, row = self.known[trial_id], self._row(trial_id)
         if not name:  # an earlier command had begun it, or it was drawn at random
-            self._add(trial_id, self.of_plan().get(trial_id, {}))
+            self.awaited.add(trial_id)
+            self.learn(self.of_plan())
             return
-        if row is None or row["status"] == "lost":
+        if row is None:
             self.inner.on_trial_complete(name, error=True)
             return
         value, pruned = self._outcome(row)

@@ -125,6 +125,17 @@ def test_nothing_is_learned_from_a_row_of_other_data_until_it_was_made_anew(tmp_
     assert [each.value for each in made.inner._ot_study.get_trials()] == [0.4]
 
 
+def test_what_another_command_comes_to_meanwhile_is_learned_once(tmp_path: Path, store: ResultStore) -> None:
+    found = points(tmp_path, RATE)
+    one, other = suggestions(found, store), suggestions(found, store)
+    given = one.suggest("tune0")
+    assert isinstance(given, dict) and other.suggest("tune0")
+    write(store, given["planned"]["trial"], best_eval_loss=0.4)
+    assert other.suggest("tune1") and other.suggest("tune2")
+    told = [each.value for each in other.searches[0].inner._ot_study.get_trials()]
+    assert [value for value in told if value is not None] == [0.4]
+
+
 def test_two_commands_share_the_number_of_trials(tmp_path: Path, store: ResultStore) -> None:
     found = points(tmp_path, RATE)
     one, other = suggestions(found, store), suggestions(found, store)
