@@ -143,17 +143,18 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
 
     try:
         with time_budget(run.time_budget_hours) as stop:
-            searches = bool(run.search and run.search.unsuggested)
-            while trials or searches:
+            while True:
                 run_missing(run, trials, console, stop)
-                searches = False
                 with stop.on_signals():
-                    trials = await_others(run.driver, trials, store, console, stop)
+                    left = await_others(run, trials, store, console, stop)
+                if not left or left == trials:  # what cannot be recorded here is not tried for ever
+                    return None
+                trials = left
     except Stopped as stopped:
         return stopped
     except RayLost as lost:
         say(console, str(lost))
-    return None
+        return None
 
 
 def run_missing(run: SweepRun, trials: Sequence[Trial], console: Console, stop: Stop) -> None:

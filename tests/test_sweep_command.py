@@ -143,3 +143,12 @@ def test_a_cluster_that_does_not_answer_ends_with_2_and_its_address(tmp_path):
     assert process.returncode == 2
     assert "RAY_ADDRESS has 1 error" in process.stderr and "Traceback" not in process.stderr
     assert "must name a Ray cluster that answers but got 127.0.0.1:1" in process.stderr
+
+
+def test_a_trial_whose_row_cannot_be_written_is_not_run_for_ever(tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr("raypeft.sweep.run_missing", lambda run, trials, *_: runs.append(len(trials)))
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot}]\n")
+    assert main([str(file), "--results", str(tmp_path)]) == 1
+    assert runs == [1]
