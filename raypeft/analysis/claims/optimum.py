@@ -25,7 +25,7 @@ from raypeft.analysis.claims.claim import Claim, Part, Side, told
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative
 from raypeft.analysis.conditions import Condition
 from raypeft.analysis.settings import SHORT
-from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws
+from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws, have_seeds
 from raypeft.metrics.metric import Score
 
 
@@ -86,12 +86,16 @@ class Optimum(Claim):
             lacks = [f"{told(group)}: {found}" for group, found in zip(groups, curves, strict=True)
                      if isinstance(found, str)]  # fmt: skip
             made = [each for each in curves if isinstance(each, Curve)]
-            if lacks or not any(len(scores) > 1 for each in made for scores in each.scores):
-                yield Part(block.label, lacks="; ".join(lacks) or "two seeds or more are needed, and they ran with one")
+            if lacks or not have_seeds(made):
+                yield Part(block.label, lacks="; ".join(lacks) or self._lacks_seeds())
                 continue
             found = draws(made)
             for first, second in combinations(range(len(groups)), 2):
                 yield self._part(block, (groups[first], groups[second]), found[:, first] - found[:, second])
+
+    def _lacks_seeds(self) -> str:
+        name = SHORT.get(self.optimum_of, self.optimum_of)
+        return f"the best {name} and those next to it ran with one seed; two or more are needed at one of them"
 
     def _curve(self, found: Sequence[Condition], score: Score, evidence: Evidence) -> Curve | str:
         """The score over the values of the field, lower is better; or why there is no optimum."""

@@ -91,8 +91,10 @@ def vertices(decades: Any, means: Any) -> Any:
 def draws(curves: Sequence[Curve], count: int = DRAWS, seed: int = 42) -> Any:
     """The optimum of each curve in decades, (draws, curves), over other seeds and examples.
 
-    Raises ValueError where no value near an optimum has two seeds.
+    Raises ValueError for curves without `have_seeds`.
     """
+    if not have_seeds(curves):
+        raise ValueError("values must have at least two seeds near the optimum but have one")
     variance, degrees = _pooled(curves)
     generator = np.random.default_rng(seed)
     spread = (variance * degrees / generator.chisquare(degrees, count)) ** 0.5
@@ -109,13 +111,21 @@ def draws(curves: Sequence[Curve], count: int = DRAWS, seed: int = 42) -> Any:
     return np.stack(found, axis=1)
 
 
-def _pooled(curves: Sequence[Curve]) -> tuple[float, int]:
-    """Variance between seeds of one value, and its degrees of freedom, at the values around the optima.
+def have_seeds(curves: Sequence[Curve]) -> bool:
+    """Whether a value around some optimum has two seeds, so that their scatter is known."""
+    return any(len(scores) > 1 for scores in _near(curves))
+
+
+def _near(curves: Sequence[Curve]) -> list[Any]:
+    """The scores of the values around the optima: the best value of each curve and its neighbours.
 
     Far from the optimum runs diverge, and their scatter says nothing of where the optimum is.
     """
-    near = [scores for each in curves for scores in each.scores[max(0, each.best - 1) : each.best + 2]]
+    return [scores for each in curves for scores in each.scores[max(0, each.best - 1) : each.best + 2]]
+
+
+def _pooled(curves: Sequence[Curve]) -> tuple[float, int]:
+    """Variance between seeds of one value, and its degrees of freedom, at the values around the optima."""
+    near = _near(curves)
     degrees = sum(len(scores) - 1 for scores in near)
-    if degrees < 1:
-        raise ValueError("values must have at least two seeds near the optimum but have one")
     return sum(float(((scores - scores.mean()) ** 2).sum()) for scores in near) / degrees, degrees

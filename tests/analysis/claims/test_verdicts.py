@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.made_claims import CASES, OPTIMUM, rate_curves, shares, two_methods, values_of_a_field
+from benchmarks.made_claims import CASES, DECLARED, OPTIMUM, rate_curves, shares, two_methods, values_of_a_field
 from raypeft.analysis.claims import FORMS
-from raypeft.analysis.claims.verdicts import judged, read_claim, read_claims
+from raypeft.analysis.claims.verdicts import judged, make_evidence, read_claim, read_claims
 
 DRAWS = 24
 """Draws of a test. `benchmarks/claims.py` has 400; a share of 5 % of false verdicts gives 4 of 24 or fewer in 99 %."""
@@ -57,6 +57,15 @@ def test_an_optimum_at_the_edge_is_undecided_and_told_by_the_name_that_the_claim
     assert [part.lacks for part in found.parts] == [
         "r 32: the best lr (0.0316228) is the highest that was tried: extend the grid"
     ]
+
+
+def test_an_optimum_whose_second_seed_has_only_begun_is_undecided() -> None:
+    """In the middle of a sweep the first rates alone have two seeds: far from the best, they say nothing of it."""
+    every = rate_curves(np.random.default_rng(1), {8: -3.1, 32: -3.0}).conditions
+    rows = [row for each in every for row in each.rows if row["seed"] == 1 or row["learning_rate"] < 1e-4]
+    (found,) = judged([read_claim(OPTIMUM)], make_evidence(rows, DECLARED, lambda row: {}))
+    assert found.verdict == "undecided"
+    assert found.missing == "the best lr and those next to it ran with one seed; two or more are needed at one of them"
 
 
 def test_an_undecided_claim_says_what_would_decide_it() -> None:

@@ -213,6 +213,13 @@ def test_the_optimum_of_a_line_has_an_interval_where_it_lies_inside(tmp_path: Pa
     assert drawn(found)["optima.csv"].decode().splitlines()[1].startswith('r 4,"test loss')
 
 
+def test_a_line_whose_second_seed_has_only_begun_has_no_bar(tmp_path: Path) -> None:
+    rows = [made_row(more={"test_loss": loss}, learning_rate=rate, seed=seed)
+            for rate, loss, seeds in ((1e-5, 1.4, 2), (1e-4, 1.2, 1), (1e-3, 1.0, 1), (1e-2, 1.2, 1))
+            for seed in range(seeds)]  # fmt: skip
+    assert not of_rows(tmp_path, *rows)["learning_rate"].extra
+
+
 def test_bars_of_optima_end_at_the_values_that_were_tried_and_lie_one_below_the_other(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     for rank, rate, seed in product((4, 8), (1e-4, 1e-3, 1e-2), (1, 2)):  # a flat curve has its optimum anywhere

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raypeft.analysis.statistics.optima import curve, draws, vertices
+from raypeft.analysis.statistics.optima import curve, draws, have_seeds, vertices
 
 
 def test_the_vertex_of_a_parabola_is_found_between_the_values() -> None:
@@ -53,6 +53,13 @@ def test_other_test_examples_move_all_curves_together() -> None:
 def test_one_seed_everywhere_says_nothing_of_chance() -> None:
     with pytest.raises(ValueError, match="at least two seeds near the optimum but have one"):
         draws([curve([1e-4, 1e-3, 1e-2], [[2.0], [1.0], [2.0]])])
+
+
+def test_seeds_far_from_the_optimum_say_nothing_of_its_scatter() -> None:
+    rates = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
+    far = curve(rates, [[3.0, 3.1], [2.0], [1.0], [2.0], [3.0, 3.1]])
+    near = curve(rates, [[3.0], [2.0], [1.0], [2.0, 2.1], [3.0]])
+    assert (have_seeds([far]), have_seeds([near]), have_seeds([far, near])) == (False, True, True)
 
 
 def test_two_values_are_no_curve() -> None:

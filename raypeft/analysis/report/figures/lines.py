@@ -28,8 +28,6 @@ from raypeft.analysis.report.panels import Panel, Standing
 from raypeft.analysis.report.study import Study
 
 MOST_LINES = 12
-SEEDS_OF_AN_OPTIMUM = 2
-"""Seeds from which an optimum has an interval."""
 LABEL = 0.1
 """Least distance of two labels of the horizontal axis, as a part of it."""
 OPTIMA = "optima"
@@ -150,8 +148,11 @@ def _bars(group: Any, field: Across) -> list[Any]:
 
 
 def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[dict[str, Any]]:
-    """The optimum of each line with its 95 % interval, for each score; none for a line whose best value is an end."""
-    from raypeft.analysis.statistics.optima import FEWEST_VALUES, curve, draws
+    """The optimum of each line with its 95 % interval, for each score.
+
+    A line has none where its best value is an end, and where one seed alone ran around the best value.
+    """
+    from raypeft.analysis.statistics.optima import FEWEST_VALUES, curve, draws, have_seeds
 
     rows: list[dict[str, Any]] = []
     for score in panel.scores:
@@ -160,10 +161,10 @@ def _optima(lines: dict[str, list[Standing]], panel: Panel, field: str) -> list[
             known = [each for each in inside if score.name in each.scores]
             places = [_place(each, field) for each in known]
             values = [[sign * row[score.name] for row in each.condition.rows] for each in known]
-            if len(set(places)) < max(len(places), FEWEST_VALUES) or max(map(len, values)) < SEEDS_OF_AN_OPTIMUM:
+            if len(set(places)) < max(len(places), FEWEST_VALUES):
                 continue
             made = curve(places, values)
-            if not made.is_inside:
+            if not made.is_inside or not have_seeds([made]):
                 continue
             # The error of interpolation can carry a draw past the values that were tried, of which nothing is known.
             found = np.clip(draws([made], seed=1)[:, 0], made.decades[0], made.decades[-1])
