@@ -71,7 +71,7 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
 
     def place(condition: Condition) -> list[Any]:
         first = [values.index(condition.fields[name]) for name, values in order.items()]
-        return [*first, *(_sortable(value) for name, value in condition.fields.items() if name in varied)]
+        return [*first, *(sortable(value) for name, value in condition.fields.items() if name in varied)]
 
     return sorted(found, key=place)
 
@@ -123,7 +123,7 @@ def _one_row_a_seed(fields: dict[str, Any], rows: list[Row]) -> list[tuple[dict[
     return [({**fields, **{name: part[0].get(name) for name in apart}}, part) for part in parts.values()]
 
 
-def _sortable(value: Any) -> tuple[int, float, str]:
+def sortable(value: Any) -> tuple[int, float, str]:
     """Numbers by value, before texts; nothing first."""
     if value is None or isinstance(value, bool | int | float):
         return (value is not None, float(value or 0), "")

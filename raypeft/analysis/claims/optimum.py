@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from raypeft.analysis.choosing import mean_of
 from raypeft.analysis.claims.claim import Claim, Part, Side, told
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative
-from raypeft.analysis.conditions import Condition
+from raypeft.analysis.conditions import Condition, sortable
 from raypeft.analysis.settings import SHORT
 from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws, have_seeds
 from raypeft.metrics.metric import Score
@@ -74,8 +74,7 @@ class Optimum(Claim):
         """The groups of trials that have an optimum each."""
         if self.independent_of is None:
             return self.sides
-        values: set[Any] = {each.fields.get(self.independent_of) for each in block.conditions} - {None}
-        return [{self.independent_of: value} for value in sorted(values)]
+        return [{self.independent_of: value} for value in _values(block.conditions, self.independent_of)]
 
     def parts(self, evidence: Evidence, score: Score) -> Iterator[Part]:
         for block in blocks(evidence, self.where, self.sides, self.per, self.free):
@@ -99,7 +98,7 @@ class Optimum(Claim):
 
     def _curve(self, found: Sequence[Condition], score: Score, evidence: Evidence) -> Curve | str:
         """The score over the values of the field, lower is better; or why there is no optimum."""
-        values = sorted({each.fields[self.optimum_of] for each in found if self.optimum_of in each.fields})
+        values = _values(found, self.optimum_of)
         if len(values) < FEWEST_VALUES:
             return f"{len(values)} values of {self.optimum_of}; {FEWEST_VALUES} or more are needed"
         chosen = [representative(fitting(found, {self.optimum_of: value}), score) for value in values]
@@ -136,6 +135,12 @@ class Optimum(Claim):
     def problems(self, fractions: bool) -> Iterator[str]:
         if self.times != 1 and self.independent_of:
             yield "times must be left out beside independent_of"
+
+
+def _values(found: Sequence[Condition], name: str) -> list[Any]:
+    """The values that a field has among conditions, in order. A value may be a list."""
+    values = {str(value): value for each in found if (value := each.fields.get(name)) is not None}
+    return sorted(values.values(), key=sortable)
 
 
 def _examples(cells: Sequence[Condition], score: Score, evidence: Evidence, sign: int) -> Any:

@@ -68,6 +68,22 @@ def test_an_optimum_whose_second_seed_has_only_begun_is_undecided() -> None:
     assert found.missing == "the best lr and those next to it ran with one seed; two or more are needed at one of them"
 
 
+def test_an_optimum_may_be_independent_of_layers_which_are_lists() -> None:
+    """As Parquet gives them: a list for each trial."""
+    rows = []
+    for layers in (["q_proj", "v_proj"], ["q_proj"], ["all-linear"]):
+        for each in rate_curves(np.random.default_rng(1), {8: -3.1}).conditions:
+            rows += [{**row, "id": f"{row['id']} {layers}", "target_modules": layers} for row in each.rows]
+    claim = read_claim({**OPTIMUM, "independent_of": "target_modules"})
+    (found,) = judged([claim], make_evidence(rows, DECLARED, lambda row: {}))
+    assert [part.block for part in found.parts] == [
+        "target_modules all-linear against target_modules q_proj+v_proj",
+        "target_modules all-linear against target_modules q_proj",
+        "target_modules q_proj+v_proj against target_modules q_proj",
+    ]
+    assert found.verdict == "supported"
+
+
 def test_an_undecided_claim_says_what_would_decide_it() -> None:
     claim = read_claim({"better": {"tuning_method": "lora"}, "than": {"tuning_method": "full"}, "on": "codebleu"})
     generator = np.random.default_rng(5)
