@@ -24,7 +24,7 @@ from raypeft.analysis.choosing import mean_of
 from raypeft.analysis.claims.claim import Claim, Part, Side, told
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative
 from raypeft.analysis.conditions import Condition, sortable
-from raypeft.analysis.settings import SHORT
+from raypeft.analysis.settings import SHORT, shown
 from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws, have_seeds
 from raypeft.metrics.metric import Score
 
@@ -33,7 +33,7 @@ class Optimum(Claim):
     """Where the best value of a field lies."""
 
     kind: ClassVar[str] = "optimum_of"
-    optimum_of: str = Field(description="A numeric field, such as learning_rate")
+    optimum_of: str = Field(description="A field with numbers above 0, such as learning_rate")
     independent_of: str | None = Field(None, description="The field on which the optimum is said not to depend")
     one: Side | None = Field(None, alias="for", description="Instead of independent_of: the first group of trials")
     times: float = Field(1.0, gt=0, description="The optimum of the first group is so many times that of the second")
@@ -92,6 +92,15 @@ class Optimum(Claim):
             for first, second in combinations(range(len(groups)), 2):
                 yield self._part(block, (groups[first], groups[second]), found[:, first] - found[:, second])
 
+    def unfit(self, found: Sequence[Condition]) -> str:
+        """Which value of the field has no logarithm, on which the optimum is looked for; empty where each has one."""
+        values = _values(found, self.optimum_of)
+        odd = [each for each in values if isinstance(each, bool) or not isinstance(each, int | float) or each <= 0]
+        if not odd:
+            return ""
+        return (f"the values of {self.optimum_of} must be numbers above 0 but one is {shown(odd[0])}: the optimum is "
+                "looked for on their logarithm; name the others in where")  # fmt: skip
+
     def _lacks_seeds(self) -> str:
         name = SHORT.get(self.optimum_of, self.optimum_of)
         return f"the best {name} and those next to it ran with one seed; two or more are needed at one of them"
@@ -99,6 +108,8 @@ class Optimum(Claim):
     def _curve(self, found: Sequence[Condition], score: Score, evidence: Evidence) -> Curve | str:
         """The score over the values of the field, lower is better; or why there is no optimum."""
         values = _values(found, self.optimum_of)
+        if unfit := self.unfit(found):
+            return unfit
         if len(values) < FEWEST_VALUES:
             return f"{len(values)} values of {self.optimum_of}; {FEWEST_VALUES} or more are needed"
         chosen = [representative(fitting(found, {self.optimum_of: value}), score) for value in values]

@@ -126,6 +126,8 @@ def _unvaried(claim: Claim, found: Sequence[Condition]) -> Iterator[str]:
         if not any(isinstance(value, int | float) and value > claim.after for value in values):
             yield f"no planned trial that can be compared has {claim.stops_growing} above {claim.after:g}"
     if isinstance(claim, Optimum):
+        if unfit := claim.unfit(found):
+            yield unfit
         for name in claim.free:
             if len({str(each.fields.get(name)) for each in found if name in each.fields}) < 2:
                 yield f"the planned trials that can be compared have one value of {name}"

@@ -140,6 +140,14 @@ def test_the_test_split_of_declared_data_has_the_size_of_its_files(tmp_path: Pat
     assert re.match(r"(2\d|3\d) test examples give an interval of about ±1\d\.\d points", reason)
 
 
+def test_an_optimum_of_values_without_a_logarithm_is_a_mistake(tmp_path: Path) -> None:
+    claim = "{optimum_of: lora_dropout, independent_of: lora_r, on: test_loss, within_decades: 0.3}"
+    (found,) = mistakes(tmp_path, claim, "grids.0.lora_dropout=[0, 0.05, 0.1]")
+    assert "the values of lora_dropout must be numbers above 0 but one is 0: the optimum" in found
+    where = claim.replace("on:", "where: {lora_dropout: [0.02, 0.05, 0.1]}, on:")
+    check_claims(*loaded(tmp_path, where, "grids.0.lora_dropout=[0, 0.02, 0.05, 0.1]"))
+
+
 def test_an_optimum_of_one_seed_or_two_rates_is_told(tmp_path: Path) -> None:
     claim = "{optimum_of: learning_rate, independent_of: lora_r, on: test_loss, within_decades: 0.3}"
     assert open_ones(tmp_path, claim, "defaults.seed=1") == [

@@ -68,6 +68,16 @@ def test_an_optimum_whose_second_seed_has_only_begun_is_undecided() -> None:
     assert found.missing == "the best lr and those next to it ran with one seed; two or more are needed at one of them"
 
 
+def test_an_optimum_needs_values_that_have_a_logarithm() -> None:
+    every = rate_curves(np.random.default_rng(1), {8: -3.1, 32: -3.0}).conditions
+    rows = [{**row, "lora_dropout": row["learning_rate"] if row["learning_rate"] > 1e-4 else 0.0}
+            for each in every for row in each.rows]  # fmt: skip
+    claim = read_claim({**OPTIMUM, "optimum_of": "lora_dropout"})
+    (found,) = judged([claim], make_evidence(rows, DECLARED, lambda row: {}))
+    assert found.verdict == "undecided"
+    assert "r 8: the values of lora_dropout must be numbers above 0 but one is 0: the optimum" in found.missing
+
+
 def test_an_optimum_may_be_independent_of_layers_which_are_lists() -> None:
     """As Parquet gives them: a list for each trial."""
     rows = []
