@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from raypeft.analysis.comparisons import values_of
+from raypeft.analysis.comparisons import Read, reader, values_of
 from raypeft.analysis.conditions import Condition, Row, conditions
 from raypeft.analysis.ranking import BLOCK
 from raypeft.analysis.settings import data_of, shown
@@ -47,9 +47,8 @@ def best_table(
             key = tuple(str(each.fields.get(field)) for field in ("tuning_method", *ALIKE))
             groups.setdefault(key, []).append(each)
     several = [found for found in groups.values() if len(found) > 1]
-    lines = [
-        _line(title, found, store, declared, score) for title, found in zip(_titles(several), several, strict=True)
-    ]
+    read = reader(store)
+    lines = [_line(title, found, read, declared, score) for title, found in zip(_titles(several), several, strict=True)]
     title = (
         f"The best condition of each method by {score.title}. Report the score of the condition that was chosen on "
         "validation. optimism: by how much the best score on the test is too high because it was chosen there "
@@ -70,13 +69,11 @@ def _titles(groups: Sequence[Sequence[Condition]]) -> list[str]:
     ]
 
 
-def _line(
-    method: str, found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score
-) -> list[str]:
+def _line(method: str, found: Sequence[Condition], read: Read, declared: Declarations, score: Score) -> list[str]:
     by, by_sign = criterion(found, score)
     sign = 1 if score.higher_is_better else -1
     best = max(found, key=lambda each: sign * (mean_of(each, score.name) or 0.0))
-    excess = _optimism(found, store, declared, score)
+    excess = _optimism(found, read, declared, score)
     shown = [best.label, _text(mean_of(best, score.name), score), _text(excess, score)]
     if not by:
         return [method, str(len(found)), "", "", "no validation score", "", *shown]
@@ -102,20 +99,18 @@ def agree(found: Sequence[Condition]) -> bool:
     return all(len({str(each.fields.get(name)) for each in found}) == 1 for name in ALIKE)
 
 
-def _optimism(found: Sequence[Condition], store: ResultStore, declared: Declarations, score: Score) -> float | None:
+def _optimism(found: Sequence[Condition], read: Read, declared: Declarations, score: Score) -> float | None:
     """The optimism of choosing by this score on the test; None where examples have no scores."""
-    tables = [_by_example(each, store, declared, score.name) for each in found]
+    tables = [_by_example(each, read, declared, score.name) for each in found]
     if any(table.keys() != tables[0].keys() for table in tables):
         return None
     sign = 1 if score.higher_is_better else -1
     return optimism([[sign * table[example] for example in tables[0]] for table in tables])
 
 
-def _by_example(condition: Condition, store: ResultStore, declared: Declarations, name: str) -> dict[str, float]:
+def _by_example(condition: Condition, read: Read, declared: Declarations, name: str) -> dict[str, float]:
     """The mean over seeds of each example's score; empty where a seed lacks some."""
-    tables: list[Mapping[str, float]] = [
-        values_of(store.read_rows, row, declared).get(name, {}) for row in condition.rows
-    ]
+    tables: list[Mapping[str, float]] = [values_of(read, row, declared).get(name, {}) for row in condition.rows]
     if any(table.keys() != tables[0].keys() for table in tables):
         return {}
     return {example: sum(table[example] for table in tables) / len(tables) for example in tables[0]}

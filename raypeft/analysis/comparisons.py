@@ -93,11 +93,7 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
     # Found once: with thousands of conditions, to ask each of them about every other one would take minutes.
     baselines = [each for each in every if baseline.fits(each)]
     are_baselines = set(map(id, baselines))
-    stored = store.by_trial("example_scores")
-
-    def read(table: str, trial_id: str) -> list[dict[str, Any]]:
-        return stored(trial_id) if table == "example_scores" else store.read_rows(table, trial_id)
-
+    read = reader(store)
     values = {row["id"]: values_of(read, row, declared) for row in rows}
     made: list[Comparison] = []
     left_out: list[tuple[Condition, str]] = []
@@ -113,6 +109,16 @@ def compare(rows: Sequence[Row], store: ResultStore, baseline: Baseline, declare
         if not found:
             left_out.append((condition, lacks))
     return Compared(_corrected(made), left_out)
+
+
+def reader(store: ResultStore) -> Read:
+    """What reads a folder's scores of single examples for many trials, also where one file holds those of all."""
+    stored = store.by_trial("example_scores")
+
+    def read(table: str, trial_id: str) -> list[dict[str, Any]]:
+        return stored(trial_id) if table == "example_scores" else store.read_rows(table, trial_id)
+
+    return read
 
 
 def values_of(read: Read, row: Row, declared: Declarations) -> Values:

@@ -6,7 +6,7 @@ from result_folders import add, rows_of
 
 from raypeft.analysis.choosing import ALIKE, HEADINGS, best_table, criterion
 from raypeft.analysis.conditions import conditions
-from raypeft.results.store import ResultStore
+from raypeft.results.store import TOGETHER, ResultStore
 from raypeft.trial.columns import tables
 from raypeft.trial.declarations import own_declarations
 
@@ -52,6 +52,19 @@ def test_the_optimism_of_choosing_on_the_test_stands_beside_the_best_score(store
         add(store, "lora", [*(generator.random(100) < 0.3).astype(int)], lora_r=r, lora_alpha=8)
     (line,) = lines(store)
     assert 0 < float(line["optimism of choosing on test"]) < 10
+
+
+def test_the_optimism_is_known_where_one_file_holds_the_scores_of_all_trials(store):
+    scores = []
+    for shots in (1, 2, 4, 8):
+        hits = [*(np.random.default_rng(shots).random(40) < 0.3).astype(float)]
+        trial = add(store, "icl", hits, num_shots=shots)
+        store.write_rows("candidates", trial, [])
+        scores += [{"id": trial, "example_id": str(place), "score": "em_at_1", "value": hit}
+                   for place, hit in enumerate(hits)]  # fmt: skip
+    store.write_rows("example_scores", TOGETHER, scores)
+    (line,) = lines(store)
+    assert 0 < float(line["optimism of choosing on test"]) < 20
 
 
 @pytest.mark.parametrize(
