@@ -69,6 +69,8 @@ class Comparison:
         """What would probably decide an open comparison; empty where it is decided."""
         if self.is_significant or not self.difference:
             return ""
+        if self.p_value < SIGNIFICANT:  # its seeds and examples are enough: the number of comparisons leaves it open
+            return "alone it would be decided"
         if self.counts_seeds and self.seeds_needed:
             return f"{self.seeds_needed} seeds"
         from raypeft.analysis.statistics.paired import examples_for

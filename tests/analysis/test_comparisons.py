@@ -131,6 +131,16 @@ def test_an_open_comparison_says_how_many_examples_would_decide(store):
     assert found.would_decide == "437 test examples"
 
 
+def test_a_comparison_that_only_the_others_leave_open_says_so_and_asks_for_no_more(store):
+    add(store, "zero_shot", [0] * 40)
+    for r, hits in ((4, 7), (8, 2), (16, 2), (32, 0)):
+        add(store, "lora", [1] * hits + [0] * (40 - hits), lora_r=r)
+    found = {each.condition.label: each for each in compared(store).made if each.score.name == "em_at_1"}
+    assert found["lora r 4"].p_value < 0.05 <= found["lora r 4"].p_holm
+    assert found["lora r 4"].would_decide == "alone it would be decided"
+    assert found["lora r 8"].would_decide.endswith("test examples")
+
+
 def test_p_values_are_corrected_within_a_score(store):
     add(store, "zero_shot", [0] * 20)
     for r in (4, 8, 16):
