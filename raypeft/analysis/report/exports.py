@@ -26,7 +26,9 @@ SUPERSCRIPTS = {"†": r"\textsuperscript{\dag}", "‡": r"\textsuperscript{\dda
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "†": r"\dag{}", "‡": r"\ddag{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "≥": r"$\geq$",
 }  # fmt: skip
+"""What pdflatex does not print as it stands. In its usual fonts `<`, `>` and `|` come out as other signs."""
 
 
 def write_exports(folder: Path, tables: Iterable[Table], figures: Iterable[tuple[str, Figure]]) -> list[Path]:

@@ -12,6 +12,7 @@ from raypeft.analysis.report.panels import Panel, panels
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.report.table import Line, Table, TableColumn
 from raypeft.analysis.report.tables import results, tables, unscored
+from raypeft.analysis.report.ties import PAIRED
 
 
 def by_name(panel: Panel, study: Study) -> dict[str, Table]:
@@ -147,10 +148,19 @@ AWKWARD = Table("t", "a_b", "50 % & more.", (TableColumn("x|y", False), TableCol
 def test_latex_escapes_what_is_special_and_uses_booktabs() -> None:
     text = latex(AWKWARD)
     assert r"\toprule" in text and r"\caption{a\_b. 50 \% \& more." in text
-    assert r"\textbf{a|b c \{d\}} & \textbf{1} \\" in text
+    assert r"\textbf{a\textbar{}b c \{d\}} & \textbf{1} \\" in text
     assert (
         r"\textasciitilde{}\textasciicircum{}\textbackslash{}\textsuperscript{\dag}\textsuperscript{*} & 2 \\" in text
     )
+
+
+def test_latex_has_no_sign_of_ours_that_pdflatex_lacks_or_prints_as_another_one() -> None:
+    line = Line(("toy->odex", "template <|user|>"), (), "", ("tied",))
+    text = latex(Table("t", "Results", f"tied ({PAIRED}).", (TableColumn("data"), TableColumn("settings")), (line,)))
+    assert r"p $\geq$ 0.05 after Holm" in text
+    assert r"toy-\textgreater{}odex\textsuperscript{\dag} & " in text
+    assert r"template \textless{}\textbar{}user\textbar{}\textgreater{} \\" in text
+    assert text.isascii()
 
 
 def test_markdown_keeps_a_cell_on_its_line() -> None:
