@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from raypeft.analysis.claims import FORMS, Claim
 from raypeft.data import DATASETS
 from raypeft.data.declared.declaration import Declaration, Split
+from raypeft.markdown import markdown_table
 from raypeft.methods import METHODS, Method, TrainedMethod
 from raypeft.metrics.metric import READINGS
 from raypeft.prompting.templates import PromptTemplate
@@ -311,8 +312,7 @@ def _column_row(column: Column, name: str, description: str) -> Row:
 
 def _table(headings: Row, rows: Iterable[Row]) -> list[str]:
     """A Markdown table, with an empty line before it."""
-    lines = [headings, tuple("---" for _ in headings), *rows]
-    return ["", *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)]
+    return ["", *markdown_table(headings, rows)]
 
 
 def main() -> None:

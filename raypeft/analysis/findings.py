@@ -23,6 +23,7 @@ from rich.text import Text
 
 from raypeft.analysis.comparisons import Comparison
 from raypeft.analysis.conditions import Condition, conditions
+from raypeft.markdown import markdown_table
 from raypeft.metrics.metric import Score
 from raypeft.mistakes import number_of, some
 from raypeft.results.declarations import Declarations
@@ -135,8 +136,7 @@ def as_text(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]],
     said = [any(line[place] for line in lines) for place in range(len(headings))]
     headings, lines = list(compress(headings, said)), [list(compress(line, said)) for line in lines]
     if markdown:
-        rows = [list(headings), ["---"] * len(headings), *lines]
-        return f"{title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+        return "\n".join([title, "", *markdown_table(headings, lines), ""])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(title), title_justify="left")
     for place, heading in enumerate(headings):
         table.add_column(Text(heading), justify="right" if place > 2 else "left")

@@ -14,6 +14,7 @@ from raypeft.analysis.report.panels import panels
 from raypeft.analysis.report.printed import markdown_report
 from raypeft.analysis.report.study import Study, open_study
 from raypeft.analysis.settings import data_of, settings
+from raypeft.markdown import markdown_table
 from raypeft.models.table import family_of
 from raypeft.results.store import TOGETHER
 
@@ -50,7 +51,9 @@ def dataset_card(folder: Path, tables: Mapping[str, int], adapters: int, left_ou
         f"{study.state}, made by raypeft {_versions(study.rows)}. `report.html` is the report as a page; "
         "`manifest.json` has the sweep file, the plan, and the meaning of each column.",
         "",
-        *_lines(("table", "rows", "content"), [(f"`{name}`", f"{tables[name]:,}", ABOUT[name]) for name in there]),
+        *markdown_table(
+            ("table", "rows", "content"), [(f"`{name}`", f"{tables[name]:,}", ABOUT[name]) for name in there]
+        ),
         "",
         *([NO_TEXT, ""] if left_out else []),
         *([beside, ""] if adapters else []),
@@ -106,7 +109,7 @@ def model_card(study: Study, adapters: Sequence[str]) -> str:
         "Each folder is an adapter in PEFT's format with its tokenizer and a model card of its own: its scores, "
         "its prompt and a snippet. The rows of all trials are in the dataset repository of the same name.",
         "",
-        *_lines(("adapter", "base model", "data", "settings", *(score.title for score in scores)), told),
+        *markdown_table(("adapter", "base model", "data", "settings", *(score.title for score in scores)), told),
         "",
         "```python",
         "from peft import PeftModel",
@@ -115,9 +118,3 @@ def model_card(study: Study, adapters: Sequence[str]) -> str:
         "```",
         "",
     ])  # fmt: skip
-
-
-def _lines(headings: Sequence[str], lines: Sequence[Sequence[Any]]) -> list[str]:
-    """A Markdown table."""
-    every = [headings, ["---"] * len(headings), *lines]
-    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in every]

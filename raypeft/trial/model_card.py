@@ -12,6 +12,7 @@ from typing import Any
 from raypeft.data import data_name
 from raypeft.data.declared.declaration import HUB, DeclaredData
 from raypeft.data.declared.mix import MixedData, read_declared
+from raypeft.markdown import markdown_table
 from raypeft.trial.declarations import own_declarations
 
 SNIPPET = """import json
@@ -71,11 +72,13 @@ def card(row: Mapping[str, Any], asked: Mapping[str, Any], base: Mapping[str, st
         "",
         "## How it was made",
         "",
-        *_table(("field", "value"), [(name, row[name]) for name in FIELDS if row.get(name) is not None] + _layers(row)),
+        *markdown_table(
+            ("field", "value"), [(name, row[name]) for name in FIELDS if row.get(name) is not None] + _layers(row)
+        ),
         "",
-        *_table(("data", "value"), _data(row)),
+        *markdown_table(("data", "value"), _data(row)),
         "",
-        *_table(("origin", "value"), [(name, row[name]) for name in ORIGIN if row.get(name) is not None]),
+        *markdown_table(("origin", "value"), [(name, row[name]) for name in ORIGIN if row.get(name) is not None]),
         "",
     ])  # fmt: skip
 
@@ -178,9 +181,4 @@ def _scores(row: Mapping[str, Any]) -> list[str]:
     if not lines:
         return ["None were computed."]
     found = f"On {row['test_examples']} test examples." if row.get("test_examples") else ""
-    return [found, "", *_table(("score", "value", "95 % interval"), lines)]
-
-
-def _table(headings: tuple[str, ...], lines: list[tuple[Any, ...]]) -> list[str]:
-    every = [headings, tuple("---" for _ in headings), *lines]
-    return [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in every]
+    return [found, "", *markdown_table(("score", "value", "95 % interval"), lines)]

@@ -1,5 +1,7 @@
 """The tables of findings, as the command prints them."""
 
+from itertools import product
+
 import pytest
 from result_folders import add, rows_of
 
@@ -103,6 +105,14 @@ def test_ranks_are_printed(store, capsys):
         for name, hits in (("zero_shot", [0, 0]), ("lora", [1, 0]), ("full", [1, 1])):
             add(store, name, hits, model=model)
     assert "Friedman" in said(store, capsys, "--ranks", "em_at_1")
+
+
+def test_a_prompt_template_with_bars_stays_in_its_cell_of_a_markdown_table(store, capsys):
+    for form, seed in product(("<|user|>{nl}", "{nl}"), (1, 2)):
+        add(store, "lora", [1, 0], prompt_template=form, seed=seed)
+    lines = [line for line in said(store, capsys, "--markdown").splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    assert any(r"<\|user\|>" in line for line in lines)
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):

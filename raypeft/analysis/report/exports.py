@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.analysis.report.table import Table
 from raypeft.analysis.report.theme import config
+from raypeft.markdown import markdown_table
 
 if TYPE_CHECKING:
     from raypeft.analysis.report.figures.figure import Figure
@@ -82,14 +83,9 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def markdown(table: Table) -> str:
     """A table as GitHub's Markdown."""
-    rule = ["---:" if column.numeric else "---" for column in table.columns]
-    lines = [[_in_markdown(cell) for cell in cells] for cells in _marked(table, "**{}**")]
-    every = [[_in_markdown(column.title) for column in table.columns], rule, *lines]
-    return "\n".join([f"**{table.title}.** {_caption(table)}", "", *(f"| {' | '.join(line)} |" for line in every), ""])
-
-
-def _in_markdown(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    rules = ["---:" if column.numeric else "---" for column in table.columns]
+    lines = markdown_table([column.title for column in table.columns], _marked(table, "**{}**"), rules)
+    return "\n".join([f"**{table.title}.** {_caption(table)}", "", *lines, ""])
 
 
 def latex(table: Table) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from raypeft.markdown import markdown_table
 from raypeft.runner.observers.trackers.backend import ReportedSweep, Run
 
 
@@ -24,8 +25,8 @@ class TensorBoard:
 
         run.handle = SummaryWriter(str(self.folder / run.trial), flush_secs=10)
         links = {name: f"[{url}]({url})" for name, url in self.sweep.links.items()}
-        lines = [f"| {name} | {value} |" for name, value in {"trial": run.trial, **run.params, **links}.items()]
-        run.handle.add_text("trial", "\n".join(["| field | value |", "| --- | --- |", *lines]))
+        told = {"trial": run.trial, **run.params, **links}
+        run.handle.add_text("trial", "\n".join(markdown_table(("field", "value"), told.items())))
 
     def log(self, run: Run, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
