@@ -52,7 +52,7 @@ def best_table(
     title = (
         f"The best condition of each method by {score.title}. Report the score of the condition that was chosen on "
         "validation. optimism: by how much the best score on the test is too high because it was chosen there "
-        "(by halves of the test examples)."
+        "(estimated by choosing on one half of the test examples and scoring on the other)."
     )
     return title, HEADINGS, lines
 

@@ -25,6 +25,7 @@ from raypeft.results.declarations import Declarations
 from raypeft.results.store import ResultStore
 
 SIGNIFICANT = 0.05
+NO_EXAMPLES = "scores of single examples are needed, and the folder has no example_scores or candidates of both trials"
 
 
 Read = Callable[[str, str], list[dict[str, Any]]]
@@ -170,7 +171,7 @@ def _by_each_score(
     found = [_by_score((condition, other), values, score, declared) for score in declared.scores]
     lacks = [each for each in found if isinstance(each, str) and each]
     made = [each for each in found if isinstance(each, Comparison)]
-    return made, lacks[-1] if lacks else "the folder holds neither example_scores nor candidates of both"
+    return made, lacks[-1] if lacks else NO_EXAMPLES
 
 
 def _by_score(

@@ -27,12 +27,19 @@ from raypeft.markdown import markdown_table
 from raypeft.metrics.metric import Score
 from raypeft.mistakes import number_of, some
 from raypeft.results.declarations import Declarations
+from raypeft.training.columns import NATS
 
 Row = Mapping[str, Any]
 Lines = tuple[str, list[str], list[list[str]]]
 """A table: title, headings, lines."""
 AGAINST = ("trial", "ids", "against", "score", "seeds", "difference [95 %]", "effect", "p", "p Holm",
            "could show", "would decide")  # fmt: skip
+EFFECTS = {
+    "odds": "effect 8 : 2: the examples that the trial alone hits, and those that what it is compared with alone hits.",
+    "A12": "effect A12: how often a seed of the trial scores higher than one of what it is compared with (0.5: no "
+           "difference).",
+}  # fmt: skip
+"""What the effects with these words in them are."""
 
 
 def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> Lines:
@@ -46,10 +53,17 @@ def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> Lines:
         [each.label, each.ids, str(len(each.rows)), *(_scatter(each, score) for score in scores)] for each in groups
     ]
     lines = [line for line in lines if any(line[3:])]
-    few = " Two seeds are too few for an interval: 3 have one, 5 one that is half as wide." if any(
+    few = " Two seeds are too few for an interval: three have one, and that of five is half as wide." if any(
         len(each.rows) == 2 for each in groups) else ""  # fmt: skip
-    title = f"Over seeds: mean ± standard deviation [95 % interval of the mean]; scores in percent.{few}"
+    known = [score for place, score in enumerate(scores, 3) if any(line[place] for line in lines)]
+    title = f"Over seeds: mean ± standard deviation [95 % interval of the mean]; {_units(known)}.{few}"
     return title, ["trial", "ids", "seeds", *(score.title for score in scores)], lines
+
+
+def _units(scores: Sequence[Score]) -> str:
+    """What scores are shown in: `scores in percent, losses in nats per answer token`."""
+    names = {"fraction": "scores in percent", NATS: f"losses in {NATS}"}
+    return ", ".join(dict.fromkeys(names.get(score.unit, f"{score.title} in {score.unit}") for score in scores))
 
 
 def _scatter(condition: Condition, score: Score) -> str:
@@ -72,19 +86,22 @@ def against_table(made: Sequence[Comparison]) -> Lines:
     families = Counter(each.score.name for each in made)
     sizes = sorted(set(families.values())) or [0]
     family = number_of(sizes[-1], "comparison") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} comparisons"
-    few = any(each.lacks_seeds for each in made)
-    title = (
+    told = [
         "Differences on the same test examples, in percentage points for scores in percent. p Holm is corrected for "
-        f"all comparisons of a score ({family} for each score). could show: the smallest difference found with a "
-        "chance of 80 %."
-        + (
-            " Lines with too few seeds, fewer than 3 of what trains or draws its shots, count other test examples as "
-            "chance, not other seeds: other seeds may say otherwise."
-            if few
-            else ""
+        f"all comparisons of a score ({family} for each score).",
+        *(words for sign, words in EFFECTS.items() if any(sign in each.effect for each in made)),
+    ]
+    if not all(each.is_significant for each in made):
+        told.append(
+            "could show: the smallest difference that would be found with a chance of 80 %. would decide: what would "
+            "probably be enough to find one as large as the measured one."
         )
-    )
-    return title, list(AGAINST), [_line(each) for each in made]
+    if any(each.lacks_seeds for each in made):
+        told.append(
+            "Lines with too few seeds, fewer than 3 of what trains or draws its shots, count other test examples as "
+            "chance, not other seeds: other seeds may say otherwise."
+        )
+    return " ".join(told), list(AGAINST), [_line(each) for each in made]
 
 
 def _line(each: Comparison) -> list[str]:

@@ -162,7 +162,7 @@ def test_trials_without_scores_of_examples_are_left_out_with_the_reason(store):
         id = add(store, name, [1, 0])
         store.write_rows("candidates", id, [])
     assert [reason for _, reason in compared(store).left_out] == [
-        "the folder holds neither example_scores nor candidates of both"
+        "scores of single examples are needed, and the folder has no example_scores or candidates of both trials"
     ]
 
 

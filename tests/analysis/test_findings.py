@@ -53,6 +53,24 @@ def test_losses_are_summarised_too(store):
     assert loss == "1.0020 ± 0.0010 [0.9995, 1.0045]"
 
 
+def test_losses_alone_are_not_said_to_be_in_percent(store):
+    for seed in (1, 2):
+        scores = {"em_at_1": None, "em_at_10": None, "codebleu": None, "test_loss": 1 + seed / 1000}
+        add(store, "lora", [1, 0], seed=seed, row=scores)
+    title, *_ = over_seeds(store)
+    assert "; losses in nats per answer token." in title and "percent" not in title
+
+
+def test_the_title_explains_the_effects_that_the_table_has(store, capsys):
+    add(store, "zero_shot", [0] * 40)
+    add(store, "icl", [1] * 4 + [0] * 36)
+    one_seed = said(store, capsys, "--markdown")
+    assert "effect 8 : 2: the examples that the trial alone hits" in one_seed and "A12" not in one_seed
+    for seed in (1, 2, 3):
+        add(store, "lora", [1] * (8 + seed) + [0] * (32 - seed), seed=seed)
+    assert "effect A12: how often a seed of the trial scores higher" in said(store, capsys, "--markdown")
+
+
 def test_the_command_prints_both_tables_as_markdown_with_ids_and_the_family(store, capsys):
     add(store, "zero_shot", [0] * 8)
     ids = [add(store, "lora", [1] * (4 + seed) + [0] * (4 - seed), seed=seed) for seed in (1, 2, 3)]

@@ -136,11 +136,12 @@ class Optimum(Claim):
         supports = max(share(moved >= within), share(moved <= -within))
         refutes = min(share(moved <= within), share(moved >= -within))
         name = f"{told(groups[0])} against {told(groups[1])}"
-        text = f"{10**middle:.2f} times [{10**low:.2f}, {10**high:.2f}]"
+        best = f"the best {SHORT.get(self.optimum_of, self.optimum_of)}"
+        text = f"{best} is {10**middle:.2f} times as large [{10**low:.2f}, {10**high:.2f}]"
         times = math.ceil(((high - low) / within) ** 2)
         needs = f"about {times} times as many seeds, or a finer grid" if high - low > 2 * within else ""
         return Part(", ".join(filter(None, (block.label, name))), text, supports, refutes,
-                    "optimum of a parabola; chance: seeds, and test examples where stored", needs,
+                    "vertex of a parabola; chance: seeds, and test examples where their scores are stored", needs,
                     values={"effect": 10**middle, "low": 10**low, "high": 10**high, "unit": "times"})  # fmt: skip
 
     def problems(self, fractions: bool) -> Iterator[str]:

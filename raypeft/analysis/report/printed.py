@@ -124,7 +124,8 @@ def _print_table(console: Console, table: Table, most: int | None) -> None:
         console.width = max(console.width, whole.width(folded=False))
     console.print(grid)
     if lacking:
-        _say(console, f"no room here for {', '.join(lacking)}")
+        columns = "column" if len(lacking) == 1 else "columns"
+        _say(console, f"no room here for the {columns} {', '.join(lacking)} (--markdown prints whole tables)")
 
 
 def _printed(table: Table, most: int | None) -> Printed:

@@ -214,8 +214,8 @@ def older_lines(rows: Sequence[Row]) -> Iterator[str]:
     older = [row for row in made if row["git_commit"] != commit]
     if older and commit:
         names = ", ".join(row["id"] for row in older[:5]) + (", ..." if len(older) > 5 else "")
-        yield (f"{len(older)} of {len(rows)} rows were made by another commit of raypeft ({names}); "
-               "--rerun makes them anew")  # fmt: skip
+        yield (f"{len(older)} of {len(rows)} rows were made by another commit of raypeft (trials {names}); the sweep "
+               "with --rerun makes them anew")  # fmt: skip
 
 
 def _table(headings: Sequence[Heading], lines: Sequence[Sequence[str]], width: int) -> Table:

@@ -60,7 +60,7 @@ def test_no_line_is_wider_than_the_terminal(shown: tuple[Panel, Study], width: i
 
 
 def test_a_narrow_terminal_says_which_columns_it_has_no_room_for(shown: tuple[Panel, Study]) -> None:
-    assert "no room here for " in printed(shown[1], 80) and "no room" not in printed(shown[1], 250)
+    assert "no room here for the columns " in printed(shown[1], 80) and "no room" not in printed(shown[1], 250)
 
 
 def test_all_shows_ids_where_a_narrow_terminal_does_not_and_single_trials(shown: tuple[Panel, Study]) -> None:

@@ -149,7 +149,7 @@ def test_rows_made_by_another_commit_are_named() -> None:
         pytest.skip("raypeft is installed here, not a checkout, and knows no commit")
     old = row(measured={"git_commit": "0" * 40}, lora_r=4)
     text = printed([row(measured={"git_commit": commit}), old])
-    assert f"1 of 2 rows were made by another commit of raypeft ({old['id']}); --rerun makes them anew" in text
+    assert f"1 of 2 rows were made by another commit of raypeft (trials {old['id']}); the sweep with --rerun" in text
 
 
 def test_rows_made_by_this_commit_are_not_remarked_on() -> None:
