@@ -27,16 +27,24 @@ class Condition:
     """Trials that differ in nothing but their seeds."""
 
     rows: tuple[Row, ...]
-    """At least one, in the order of the folder; one a seed."""
+    """At least one, in the order of the folder; one a seed that matters (`seeds_that_matter`)."""
     label: str
     """A name for people, such as "lora lr 0.002, r 16"."""
     fields: Mapping[str, Any]
     """The fields of its trials, without seeds; places only where they alone tell it from another condition."""
+    repeats: tuple[Row, ...] = ()
+    """Trials that gave the answers of one of `rows` again: their seeds differ in nothing that matters. They say nothing
+    of chance."""
+
+    @property
+    def trials(self) -> tuple[Row, ...]:
+        """All its trials."""
+        return (*self.rows, *self.repeats)
 
     @property
     def ids(self) -> str:
         """The trials' ids: the first, and how many more."""
-        more = f" +{len(self.rows) - 1}" if len(self.rows) > 1 else ""
+        more = f" +{len(self.trials) - 1}" if len(self.trials) > 1 else ""
         return f"{self.rows[0]['id']}{more}"
 
 
@@ -52,7 +60,7 @@ class Baseline:
     def fits(self, condition: Condition) -> bool:
         """Whether a condition is a baseline."""
         if self.id is not None:
-            return any(row["id"] == self.id for row in condition.rows)
+            return any(row["id"] == self.id for row in condition.trials)
         return all(equal(condition.fields.get(name), text) for name, text in self.pairs.items())
 
     def __str__(self) -> str:
@@ -64,7 +72,7 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
     groups = _grouped(rows, declared)
     without_seeds = [{**group[0], **dict.fromkeys(SEEDS)} for _, group in groups]
     names = labels(without_seeds, declared)
-    found = [Condition(tuple(group), name, fields) for (fields, group), name in zip(groups, names, strict=True)]
+    found = [_condition(fields, group, name, declared) for (fields, group), name in zip(groups, names, strict=True)]
     order = {name: list(dict.fromkeys(row[name] for row in rows)) for name in ALWAYS}
     # Of thousands of conditions, most fields are alike.
     varied = _varied([each.fields for each in found]) - order.keys()
@@ -74,6 +82,30 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
         return [*first, *(sortable(value) for name, value in condition.fields.items() if name in varied)]
 
     return sorted(found, key=place)
+
+
+def _condition(fields: dict[str, Any], group: Sequence[Row], name: str, declared: Declarations) -> Condition:
+    """The condition of these rows, the repeats apart. From another place a trial is none: its weights may be others."""
+    names = seeds_that_matter(fields, declared)
+    first: dict[tuple[Any, ...], Row] = {}
+    for row in group:
+        first.setdefault((*(seed_of(row, each) for each in names), *map(row.get, PLACES)), row)
+    rows = tuple(first.values())
+    kept = {row["id"] for row in rows}
+    return Condition(rows, name, fields, tuple(row for row in group if row["id"] not in kept))
+
+
+def seeds_that_matter(fields: Mapping[str, Any], declared: Declarations) -> list[str]:
+    """The seeds that can change an answer: `seed` where something is trained or sampled, `icl_seed` where shots are
+    drawn at random."""
+    trains = declared.method(fields["tuning_method"]).trains
+    draws = fields.get("num_shots") and fields.get("shot_source") in (None, "random")
+    return [name for name, matters in (("seed", trains or fields.get("do_sample")), ("icl_seed", draws)) if matters]
+
+
+def seed_of(row: Row, name: str) -> Any:
+    """A seed of a row. Where its version of raypeft stored none, it counts as one of its own."""
+    return row["id"] if row.get(name) is None else row[name]
 
 
 def _varied(fields: Sequence[Mapping[str, Any]]) -> set[str]:

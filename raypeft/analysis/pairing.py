@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypeft.analysis.conditions import SEEDS, Condition, Row
+from raypeft.analysis.conditions import SEEDS, Condition, Row, seed_of, seeds_that_matter
 from raypeft.analysis.statistics.paired import floor_variance
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, TwoLevel, two_level
 from raypeft.metrics.metric import Score
@@ -23,16 +23,28 @@ def has_chance(condition: Condition, declared: Declarations) -> bool:
     Sampling, and shots drawn anew for each query, are chance as well, but of single examples: the variance between
     examples has it.
     """
+    return bool(_chances(condition, declared))
+
+
+def _chances(condition: Condition, declared: Declarations) -> list[str]:
+    """The seeds with which all examples could have other scores."""
     fields = condition.fields
-    if declared.method(fields["tuning_method"]).trains:
-        return True
-    random_shots = fields.get("num_shots") and fields.get("shot_source") in (None, "random")
-    return bool(random_shots) and fields.get("icl_sampling") in (None, "fixed")
+    trains = declared.method(fields["tuning_method"]).trains
+    is_shared = {"seed": trains, "icl_seed": fields.get("icl_sampling") in (None, "fixed")}
+    return [name for name in seeds_that_matter(fields, declared) if is_shared[name]]
+
+
+def fewest_seeds(condition: Condition, declared: Declarations) -> tuple[str, int]:
+    """Of the seeds that are chance here, the one with the fewest different values, and their number. A training with
+    random shots has two, and neither stands for the other.
+    """
+    counts = {name: len({seed_of(row, name) for row in condition.rows}) for name in _chances(condition, declared)}
+    return min(counts.items(), key=lambda each: each[1], default=("seed", len(condition.rows)))
 
 
 def lacking_seeds(sides: Sequence[Condition], declared: Declarations) -> list[Condition]:
     """The conditions with chance in them that ran with too few seeds to tell how far seeds scatter."""
-    return [each for each in sides if len(each.rows) < FEWEST_SEEDS and has_chance(each, declared)]
+    return [each for each in sides if has_chance(each, declared) and fewest_seeds(each, declared)[1] < FEWEST_SEEDS]
 
 
 def floor_of(score: Score, examples: int) -> float:

@@ -66,7 +66,7 @@ class Method(BaseModel):
         """Fields without effect, given the other fields. Trials that differ only in these are the same trial."""
         retrieval = {"embedding_model", "embedding_revision", "reranker", "rerank_candidates", "shot_order"}
         if not self.num_shots:
-            return {"shot_source", "icl_sampling", "on_overflow", *retrieval}
+            return {"icl_seed", "shot_source", "icl_sampling", "on_overflow", *retrieval}
         if self.shot_source == "random":
             return retrieval
         return {"icl_seed", "icl_sampling", *(() if self.reranker else ("rerank_candidates",))}

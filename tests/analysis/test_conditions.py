@@ -36,6 +36,24 @@ def test_trials_that_differ_in_their_seed_alone_are_one_condition_and_no_seed_is
     assert [(each.label, len(each.rows)) for each in found(store)] == [("lora r 4", 2), ("lora r 16", 2)]
 
 
+def test_a_seed_that_changes_no_answer_makes_a_repeat_and_no_further_seed(store):
+    for seed in (1, 2):
+        add(store, "zero_shot", [1, 0], seed=seed)
+        add(store, "icl", [1, 0], seed=seed, num_shots=4)
+        add(store, "zero_shot", [1, 0], seed=seed, do_sample=True, num_beams=1)
+    counts = {each.label: (len(each.rows), len(each.trials)) for each in found(store)}
+    assert list(counts.values()) == [(2, 2), (1, 2), (1, 2)], f"sampled, searched and icl: {counts}"
+    assert all(len(each.ids.split(" +")) == 2 for each in found(store))
+
+
+def test_trials_from_two_places_are_no_repeats_and_seeds_that_were_not_stored_are_none(store):
+    add(store, "zero_shot", [1, 0], seed=1)
+    add(store, "zero_shot", [1, 0], seed=2, model_revision="step1000")
+    add(store, "lora", [1, 0], seed=1, row={"seed": None})
+    add(store, "lora", [1, 0], seed=2, row={"seed": None})
+    assert [(len(each.rows), len(each.trials)) for each in found(store)] == [(2, 2), (2, 2)]
+
+
 def test_conditions_stand_in_the_order_of_their_values(store):
     for r in (64, 8, 16):
         add(store, "lora", [1, 0], lora_r=r)

@@ -1,10 +1,12 @@
 """Seeds of two conditions: paired where they are the same, independent where they are not, and never made up."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from raypeft.analysis.conditions import conditions
-from raypeft.analysis.pairing import has_chance, lacking_seeds, over_seeds_and_examples, same_seeds
+from raypeft.analysis.pairing import fewest_seeds, has_chance, lacking_seeds, over_seeds_and_examples, same_seeds
 from raypeft.study.trials import make_trial
 from raypeft.trial.declarations import own_declarations
 
@@ -95,3 +97,41 @@ def test_random_shots_are_chance_of_all_examples_and_shots_drawn_for_each_query_
     assert has_chance(DRAWS, DECLARED)
     assert not has_chance(condition("icl", (42,), num_shots=4, icl_sampling="per_example"), DECLARED)
     assert not has_chance(condition("rag", (42,), num_shots=4), DECLARED)
+
+
+@pytest.mark.parametrize(("name", "fields", "lacks"), [
+    ("icl", {"seed": (1, 2, 3)}, ("icl_seed", 1)),
+    ("icl", {"seed": (1, 2, 3), "do_sample": (True,), "num_beams": (1,)}, ("icl_seed", 1)),
+    ("icl", {"seed": (1, 2, 3), "icl_seed": (7, 8)}, ("icl_seed", 2)),
+    ("lora", {"icl_seed": (1, 2, 3), "num_shots": (2,)}, ("seed", 1)),
+    ("lora", {"seed": (1, 2, 3), "num_shots": (2,)}, ("icl_seed", 1)),
+])  # fmt: skip
+def test_seeds_that_vary_stand_for_no_seed_that_does_not(name, fields, lacks):
+    found = grid_condition(name, **fields)
+    assert lacking_seeds((found,), DECLARED) == [found]
+    assert fewest_seeds(found, DECLARED) == lacks
+
+
+@pytest.mark.parametrize(("name", "fields"), [
+    ("icl", {"icl_seed": (1, 2, 3)}),
+    ("lora", {"seed": (1, 2, 3)}),
+    ("lora", {"seed": (1, 2, 3), "icl_seed": (1, 2, 3), "num_shots": (2,)}),
+    ("lora", {"seed": (1, 2, 3), "shot_source": ("retrieved",), "num_shots": (2,)}),
+    ("zero_shot", {"seed": (1,)}),
+])  # fmt: skip
+def test_three_of_each_seed_that_is_chance_are_enough(name, fields):
+    assert lacking_seeds((grid_condition(name, **fields),), DECLARED) == []
+
+
+def test_answers_that_were_given_again_make_no_interval_narrower():
+    again = grid_condition("icl", icl_seed=(1, 2, 3), seed=(1, 2, 3))
+    assert [row["icl_seed"] for row in again.rows] == [1, 2, 3]
+    assert len(again.repeats) == 6
+
+
+def grid_condition(name, **axes):
+    """The one condition of all combinations of these values."""
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    trials = [make_trial({"model": "toy", "dataset": "toy", "tuning_method": name, **point}) for point in points]
+    (found,) = conditions([{"id": trial.id, **trial.fields} for trial in trials], DECLARED)
+    return found

@@ -23,7 +23,7 @@ import numpy as np
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
 from raypeft.analysis.conditions import Condition, other_versions
-from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
+from raypeft.analysis.pairing import fewest_seeds, floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
 from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
 from raypeft.metrics.metric import Score
@@ -116,7 +116,8 @@ def contrast(one: Condition, other: Condition, score: Score, evidence: Evidence)
         return f"{one.label} and {other.label}: {others}"
     few = lacking_seeds((one, other), evidence.declared)
     if few:
-        return f"{few[0].label} ran with {number_of(len(few[0].rows), 'seed')}; {FEWEST_SEEDS} or more are needed"
+        name, count = fewest_seeds(few[0], evidence.declared)
+        return f"{few[0].label} ran with {number_of(count, name)}; {FEWEST_SEEDS} or more are needed"
     tables = [[evidence.values(row).get(score.name, {}) for row in side.rows] for side in (one, other)]
     keys = {frozenset(table) for side in tables for table in side}
     if len(keys) > 1 and frozenset() not in keys:

@@ -21,13 +21,13 @@ from raypeft.analysis.claims.saves import Saves
 from raypeft.analysis.claims.stops_growing import StopsGrowing
 from raypeft.analysis.claims.verdicts import make_evidence, read_claim
 from raypeft.analysis.conditions import SEEDS, Condition
-from raypeft.analysis.pairing import lacking_seeds
+from raypeft.analysis.pairing import fewest_seeds, lacking_seeds
 from raypeft.analysis.settings import shown
 from raypeft.analysis.statistics.optima import FEWEST_VALUES
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics import METRICS
 from raypeft.metrics.metric import Score
-from raypeft.mistakes import must_be_one_of, nearest
+from raypeft.mistakes import must_be_one_of, nearest, number_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.sweepfile import ConfigError
@@ -174,9 +174,9 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
         return
     few = lacking_seeds(compared, evidence.declared)
     if few:
-        name = "icl_seed" if few[0].fields["tuning_method"] == "icl" else "seed"
-        yield (f"{few[0].label} has {len(few[0].rows)} seed{'s' if len(few[0].rows) > 1 else ''}, and "
-               f"{FEWEST_SEEDS} or more are needed: {name}: [1, 2, 3]")  # fmt: skip
+        name, count = fewest_seeds(few[0], evidence.declared)
+        yield (f"{few[0].label} has {number_of(count, 'seed')}, and {FEWEST_SEEDS} or more are needed: "
+               f"{name}: [1, 2, 3]")  # fmt: skip
     yield from _too_few_examples(claim, [trials[each.rows[0]["id"]] for each in compared])
 
 

@@ -61,7 +61,7 @@ class Saves(Claim):
             yield tested(next(named), contrast(ours, theirs, score, evidence), score, region, "no worse")
 
     def _cost(self, block: str, ours: Condition, theirs: Condition) -> Part:
-        sides: list[list[Any]] = [[row.get(self.saves) for row in side.rows] for side in (ours, theirs)]
+        sides: list[list[Any]] = [[row.get(self.saves) for row in side.trials] for side in (ours, theirs)]
         if not all(is_known(value) and value > 0 for side in sides for value in side):
             return Part(block, lacks=f"{self.saves} is not known for all trials, or is 0")
         found = _log_ratio(sides[1], sides[0])

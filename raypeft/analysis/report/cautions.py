@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from raypeft.analysis.report.panels import Panel, by_method, is_number, seeds_of, values_of_field
+from raypeft.analysis.pairing import fewest_seeds
+from raypeft.analysis.report.panels import Panel, by_method, is_number, values_of_field
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.settings import SHORT
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
@@ -38,7 +39,7 @@ def unread(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
 
 
 def few_seeds(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
-    counts = [seeds_of(each.condition) for panel in panels for each in panel.standings
+    counts = [fewest_seeds(each.condition, study.declared)[1] for panel in panels for each in panel.standings
               if study.declared.method(each.condition.fields["tuning_method"]).trains]  # fmt: skip
     if counts and min(counts) < FEWEST_SEEDS:
         few = sum(count < FEWEST_SEEDS for count in counts)

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from raypeft.analysis.choosing import LOSS, criterion, is_known, mean_of
-from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
+from raypeft.analysis.conditions import Condition, Row, conditions
 from raypeft.analysis.origins import PLACES
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
@@ -270,8 +270,3 @@ def _chosen_marked(every: Sequence[Standing], score: Score) -> list[Standing]:
             each = every[place]
             marked[place] = Standing(each.condition, each.scores, place == best, False, by)
     return marked
-
-
-def seeds_of(condition: Condition) -> int:
-    """How many different seeds a condition ran with."""
-    return len({tuple(map(row.get, SEEDS)) for row in condition.rows})

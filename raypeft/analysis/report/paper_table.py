@@ -63,6 +63,6 @@ def _compared(
              f"{mean - theirs:+.1f}", inside, paper.where, each.condition.ids)  # fmt: skip
     values = {"model": fields["model"], "tuning_method": fields["tuning_method"], "score": score.name, "ours": mean,
               "low": low, "high": high, "paper": theirs, "inside": inside, "where": paper.where,
-              "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
+              "ids": " ".join(row["id"] for row in each.condition.trials)}  # fmt: skip
     sort = (None, None, None, None, mean, theirs, mean - theirs, None, None, None)
     return Line(cells, sort, each.row["id"], (), values)

@@ -96,7 +96,7 @@ def _record(each: Standing, panel: Panel, marks: Sequence[str]) -> dict[str, Any
     return {"model": fields["model"], "dataset": fields["dataset"], "test_dataset": fields["test_dataset"],
             "tuning_method": fields["tuning_method"], **swept,
             "seeds": len(each.condition.rows), **scores, **{name: each.mean(name) for name, _, _ in COSTS},
-            "marks": " ".join(marks), "ids": " ".join(row["id"] for row in each.condition.rows)}  # fmt: skip
+            "marks": " ".join(marks), "ids": " ".join(row["id"] for row in each.condition.trials)}  # fmt: skip
 
 
 def _caption(panel: Panel, shared: Sequence[str]) -> str:
@@ -153,9 +153,9 @@ def by_text(column: str, declared: Declarations) -> str:
 
 def trials(panel: Panel, study: Study) -> Iterator[Table]:
     """One line a trial, where a condition has several."""
-    if all(len(each.condition.rows) == 1 for each in panel.standings):
+    if all(len(each.condition.trials) == 1 for each in panel.standings):
         return
-    rows = [(each, row) for each in panel.standings for row in each.condition.rows]
+    rows = [(each, row) for each in panel.standings for row in each.condition.trials]
     columns = [
         TableColumn("condition", False), TableColumn("seed"), *(TableColumn(score.title) for score in panel.tabled),
         TableColumn("best step"), TableColumn("GiB"), TableColumn("seconds"), TableColumn("trial", False),
@@ -168,14 +168,14 @@ def trials(panel: Panel, study: Study) -> Iterator[Table]:
             f"{value:{form}}" if value is not None else ""
             for value, form in zip(rest, ("d", ".2f", ".0f"), strict=True)
         ]
-        cells = [each.condition.label, _seed(row, each.condition.rows),
+        cells = [each.condition.label, _seed(row, each.condition.trials),
                  *("" if value is None else measured_text(score, Measured(value))
                    for score, value in zip(panel.tabled, scores, strict=True)), *texts, row["id"]]  # fmt: skip
         names = ("id", "status", "seed", "icl_seed", "best_step", "peak_memory_allocated_gb", "total_seconds")
         values = {"condition": each.condition.label, **{name: row.get(name) for name in names},
                   **{score.name: row.get(score.name) for score in panel.tabled}}  # fmt: skip
         lines.append(Line(tuple(cells), (None, row.get("seed"), *scores, *rest, None), row["id"], (), values))
-    yield Table(f"trials_{panel.dataset}", f"Single trials on {panel.dataset}", "One line a seed, in the order of the "
+    yield Table(f"trials_{panel.dataset}", f"Single trials on {panel.dataset}", "One line a trial, in the order of the "
                 "conditions.", tuple(columns), tuple(lines))  # fmt: skip
 
 

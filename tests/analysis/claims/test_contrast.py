@@ -73,7 +73,7 @@ def test_random_shots_are_chance() -> None:
         [0.8], "em_at_1", tuning_method="icl", num_shots=4
     )
     evidence = of(rows)
-    assert contrast(*evidence.conditions, EM, evidence) == "icl shots 4 ran with 1 seed; 3 or more are needed"
+    assert contrast(*evidence.conditions, EM, evidence) == "icl shots 4 ran with 1 icl_seed; 3 or more are needed"
 
 
 def test_no_hits_on_either_side_leave_room_for_a_difference() -> None:

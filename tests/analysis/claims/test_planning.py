@@ -97,6 +97,8 @@ def test_too_few_seeds_are_told(tmp_path: Path) -> None:
     claim = "{better: {tuning_method: icl, num_shots: 4}, than: {tuning_method: zero_shot}, on: em_at_10}"
     (reason,) = open_ones(tmp_path, claim, "grids.2.icl_seed=1")
     assert reason == "icl shots 4 has 1 seed, and 3 or more are needed: icl_seed: [1, 2, 3]"
+    (reason,) = open_ones(tmp_path, claim, "grids.2={tuning_method: [icl, lora], num_shots: 4}")
+    assert reason == "icl shots 4 has 1 seed, and 3 or more are needed: icl_seed: [1, 2, 3]", "they repeat each other"
 
 
 def test_a_side_of_which_validation_cannot_choose_is_told(tmp_path: Path) -> None:
