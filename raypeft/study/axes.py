@@ -3,7 +3,8 @@
 grid_points({"tuning_method": ["full", {"name": "lora", "lora_r": [4, 8]}], "seed": [1, 2]})      # 6 points
 """
 
-from itertools import product
+from collections.abc import Iterator
+from itertools import combinations, product
 from typing import Any
 
 from raypeft.study.values import as_axis, is_coupled
@@ -17,6 +18,16 @@ def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:
         # A mapping in an axis is more specific than a plain value, so its fields override plain ones.
         points.append({key: value for setting in sorted(settings, key=len) for key, value in setting.items()})
     return points
+
+
+def rival_settings(grid: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The fields that mappings on two axes set differently, after the names of both axes. No point can have them:
+    neither mapping is more specific than the other.
+    """
+    coupled = {key: [setting for setting in settings_of(key, value) if len(setting) > 1] for key, value in grid.items()}
+    for one, other in combinations(coupled, 2):
+        for ours, theirs in product(coupled[one], coupled[other]):
+            yield from ((one, other, field) for field in ours if field in theirs and ours[field] != theirs[field])
 
 
 def settings_of(key: str, value: Any) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from raypeft.data.declared.mix import MixedData
 from raypeft.methods import METHODS, TrainedMethod
 from raypeft.models import kinds
 from raypeft.models.table import chat_refusal, config_of, family_of, looked_up_once, total_params
+from raypeft.study.axes import rival_settings
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
@@ -69,7 +70,7 @@ def plan_sweep(sweep: LoadedSweep) -> Plan:
 
     Raises ConfigError that lists all impossible combinations of values, each with the line of its grid.
     """
-    problems = [*fields_without_effect(sweep), *_untaken(sweep)]
+    problems = [*fields_without_effect(sweep), *_rivals(sweep), *_untaken(sweep)]
     searches, search_of = {search.key: search for search in search_points(sweep)}, {}
     trials: dict[str, Trial] = {}
     for where, point, parameters in grid_searches(sweep):
@@ -145,6 +146,16 @@ def _without_room(trial: Trial) -> Iterator[str]:
     if sum(taken.values()) >= architecture.context_length:
         yield (f"{' and '.join(taken)} must leave room for a prompt in the model's context of "
                f"{architecture.context_length} tokens but got {' and '.join(map(str, taken.values()))}")  # fmt: skip
+
+
+def _rivals(sweep: LoadedSweep) -> Iterator[str]:
+    """Fields that two mappings of a grid set differently."""
+    for index, given in enumerate(sweep.config.grids):
+        grid = {key: value for key, value in given.items() if key != "parameters"}
+        for one, other, field in rival_settings({**sweep.config.defaults, **grid}):
+            yield (f"{sweep.document.where(('grids', index))}: {field} must be set by one mapping of a trial, but "
+                   f"mappings of {one} and of {other} set it differently; leave it out of one of them, or write two "
+                   f"grids")  # fmt: skip
 
 
 def _untaken(sweep: LoadedSweep) -> Iterator[str]:

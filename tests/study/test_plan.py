@@ -77,6 +77,17 @@ def test_a_coupled_value_wins_over_the_grids_own(tmp_path: Path, order: str) -> 
     assert rates == {"full": 2e-5, "lora": 1e-3}
 
 
+def test_mappings_of_two_axes_that_set_one_field_differently_are_refused(tmp_path: Path) -> None:
+    model = "model: [{name: toy, learning_rate: 1.0e-4, num_train_epochs: 2}]"
+    lora = "{name: lora, learning_rate: 1.0e-3, lora_r: 8, lora_alpha: 16}"
+    assert problems(tmp_path, f"  - {{{model}, tuning_method: [{{name: lora, learning_rate: 1.0e-3}}, {lora}]}}\n") == [
+        "line 4, grids.0: learning_rate must be set by one mapping of a trial, but mappings of model and of "
+        "tuning_method set it differently; leave it out of one of them, or write two grids"
+    ]
+    same = "{name: lora, learning_rate: 1.0e-4, lora_r: 8, num_train_epochs: 2.0}"
+    assert len(plan(tmp_path, f"  - {{{model}, tuning_method: [full, {same}]}}\n")) == 2
+
+
 def test_any_axis_may_couple_values(tmp_path: Path) -> None:
     trials = plan(
         tmp_path, "  - {tuning_method: lora, lora_r: [{name: 8, lora_alpha: 16}, {name: 64, lora_alpha: 9}]}\n"
