@@ -6,38 +6,99 @@ list(fields_without_effect(sweep))      # ["line 7, grids.0.learning_rate: has n
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
 from raypeft.methods import METHODS
-from raypeft.study.axes import settings_of
+from raypeft.methods.method import Method
+from raypeft.study.axes import grid_points, settings_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
+from raypeft.study.datasets import tested_apart
+from raypeft.study.sweepfile import Place
+from raypeft.study.trials import idle_in, make_trial
+from raypeft.study.values import as_axis, is_axis, is_coupled
 
 TEST_PLACES = ("test_dataset_path", "test_dataset_revision")
 ALWAYS_USED = {"model", "dataset", "tuning_method", "limit"}
 """`limit` may be given on the command line beside grids that have their own."""
+MAY_BE_IDLE = {*Method.model_fields, "num_beams", "seed"} - {"name", "num_shots"}
+"""Fields whose effect depends on a trial's other fields."""
+WHY_IDLE = {
+    "num_beams": "its trials sample, as is usual for their dataset, and beam search needs do_sample: false",
+    "seed": "its trials neither train nor sample, and random shots are drawn by icl_seed",
+    "icl_seed": "its trials draw no shots at random",
+}
+OTHERWISE_IDLE = "other fields of its trials, such as num_shots and shot_source, leave it nothing to do"
 
 
 def fields_without_effect(sweep: LoadedSweep) -> Iterator[str]:
     """For each field that changes no trial, its place and the reason.
 
-    A field is without effect where every trial has it from a mapping on an axis, which is more specific, or where no
-    method of its trials takes it. A default that every grid overrules is a mistake only on the command line.
+    A field is without effect where every trial has it from a mapping on an axis, which is more specific, where no
+    method of its trials takes it, or where it changes nothing beside the other fields of each trial. A default that
+    every grid overrules is a mistake only on the command line.
     """
-    defaults, unused = sweep.config.defaults, set(sweep.config.defaults)
+    defaults, used, reasons = sweep.config.defaults, set(ALWAYS_USED), dict[str, str]()
     for index, given in enumerate(sweep.config.grids):
         grid = {key: value for key, value in given.items() if key != "parameters"}
-        used = _used({**defaults, **grid})
-        unused -= used - set(grid)
+        found = _reasons({**defaults, **grid}, sweep)
+        used |= defaults.keys() - grid.keys() - found.keys()
+        reasons = {**{key: why for key, why in found.items() if key not in grid}, **reasons}
         for key in grid:
-            if key not in used | ALWAYS_USED:
-                yield f"{sweep.document.where(('grids', index, key))}: {_reason(key, {**defaults, **grid})}"
+            if key in found and key not in ALWAYS_USED:
+                yield f"{sweep.document.where(('grids', index, key))}: {found[key]}"
+        yield from _idle_in_mappings(sweep, ("grids", index), grid, {**defaults, **grid})
     everywhere = [key for grid in sweep.config.grids for key in grid]
-    for key in defaults:
-        if key in unused - ALWAYS_USED:
-            place = sweep.document.where(("defaults", key))
-            if everywhere.count(key) < len(sweep.config.grids):
-                yield f"{place}: {_reason(key, defaults)}"
-            elif place.startswith("override"):
-                yield f"{place}: has no effect: every grid sets it itself"
+    for key in [key for key in defaults if key not in used]:
+        place = sweep.document.where(("defaults", key))
+        if everywhere.count(key) < len(sweep.config.grids):
+            yield f"{place}: {reasons[key]}"
+        elif place.startswith("override"):
+            yield f"{place}: has no effect: every grid sets it itself"
+
+
+def _reasons(grid: dict[str, Any], sweep: LoadedSweep) -> dict[str, str]:
+    """Why fields of a grid (with its defaults) change none of its trials."""
+    used = _used(grid)
+    found = {key: _reason(key, grid) for key in grid if key not in used}
+    return found | _idle(grid, used & MAY_BE_IDLE, sweep)
+
+
+def _idle(grid: dict[str, Any], names: set[str], sweep: LoadedSweep) -> dict[str, str]:
+    """Why some of these fields change nothing beside the other fields of each trial of a grid.
+
+    One value that the trials have anyway is no mistake: nobody is misled by it.
+    """
+    if sweep.config.search:  # what is searched may give a field its effect
+        return {}
+    found = {}
+    points = [*tested_apart(grid_points(grid), sweep.declared)]
+    try:
+        idle = [idle_in(point, sweep.declared) for point in points]
+        for name in names:
+            own = [place for place, point in enumerate(points) if name in point and _takes(point, name)]
+            if own and all(name in idle[place] for place in own):
+                values = [points[place][name] for place in own]
+                had = make_trial(points[own[0]], sweep.declared).fields[name]
+                if any(value != had for value in values):
+                    found[name] = f"has no effect: {WHY_IDLE.get(name, OTHERWISE_IDLE)}"
+    except ValidationError:  # planning reports it
+        return {}
+    return found
+
+
+def _idle_in_mappings(sweep: LoadedSweep, place: Place, grid: dict[str, Any], fields: dict[str, Any]) -> Iterator[str]:
+    """The same of the fields of each mapping on an axis of a grid."""
+    for key, value in grid.items():
+        for index, entry in enumerate(as_axis(key, value)):
+            if is_coupled(key, entry):
+                at: Place = (*place, key, index) if is_axis(key, value) else (*place, key)
+                for name, why in _idle({**fields, key: [entry]}, MAY_BE_IDLE & entry.keys(), sweep).items():
+                    yield f"{sweep.document.where((*at, name))}: {why}"
+
+
+def _takes(point: dict[str, Any], name: str) -> bool:
+    return name in Trial.model_fields or name in METHODS[point["tuning_method"]].model_fields
 
 
 def _lacks_test_dataset(key: str, grid: dict[str, Any]) -> bool:

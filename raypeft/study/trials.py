@@ -20,6 +20,27 @@ def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData | Mixe
 
     `datasets` are those of the user's own, and mixes.
     """
+    settled, method_fields = _settled(point, datasets)
+    method = METHODS[point["tuning_method"]]
+    trial_fields = {key: value for key, value in settled.items() if key in Trial.model_fields}
+    idle = method(**method_fields).idle_fields
+    effective = {key: value for key, value in method_fields.items() if key not in idle}
+    return Trial(**trial_fields, method=method(**effective))
+
+
+def idle_in(point: dict[str, Any], datasets: Mapping[str, DeclaredData | MixedData] = {}) -> set[str]:
+    """Fields that change nothing beside the others of a point, although its method takes them."""
+    settled, method_fields = _settled(point, datasets)
+    method = METHODS[point["tuning_method"]]
+    samples = settled.get("do_sample", False)
+    beams = {"num_beams"} if samples and "do_sample" not in point else set()
+    return {*method(**method_fields).idle_fields, *beams, *(() if method.trains or samples else ("seed",))}
+
+
+def _settled(
+    point: dict[str, Any], datasets: Mapping[str, DeclaredData | MixedData]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a point with what its datasets declare and default to, and those that its method takes."""
     name, declared = point["tuning_method"], read_declared(datasets.get(point["dataset"], point.get("declared")))
     dataset = dataset_of(point["dataset"], declared)
     point = _with_test_data(_with_place_in_mix(point, declared), datasets)
@@ -28,10 +49,7 @@ def make_trial(point: dict[str, Any], datasets: Mapping[str, DeclaredData | Mixe
     method_fields = {key: value for key, value in point.items() if key in method.model_fields and key != "name"}
     if point.get("fidelity") == "paper":
         method_fields = {**method.paper_defaults, **dataset.paper_defaults.get(name, {}), **method_fields}
-    trial_fields = {key: value for key, value in point.items() if key in Trial.model_fields}
-    idle = method(**method_fields).idle_fields
-    effective = {key: value for key, value in method_fields.items() if key not in idle}
-    return Trial(**{**trial_fields, "declared": declared}, method=method(**effective))
+    return {**point, "declared": declared}, method_fields
 
 
 def _with_place_in_mix(point: dict[str, Any], declared: DeclaredData | MixedData | None) -> dict[str, Any]:

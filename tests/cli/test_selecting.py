@@ -19,7 +19,7 @@ from raypeft.study.plan import plan_trials
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 
-SWEEP = "name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot, seed: [1, 2, 3, 4]}]\n"
+SWEEP = "name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot, max_new_tokens: [1, 2, 3, 4]}]\n"
 
 
 class Folder:

@@ -45,7 +45,7 @@ def test_a_field_that_another_axis_always_sets_is_told(tmp_path: Path) -> None:
 
 
 def test_a_field_that_an_axis_sets_now_and_then_has_an_effect(tmp_path: Path) -> None:
-    assert told(tmp_path, "  - {tuning_method: icl, num_shots: [4, {name: 8, seed: 2}], seed: [7, 8]}") == []
+    assert told(tmp_path, "  - {tuning_method: lora, lora_r: [4, {name: 8, seed: 2}], seed: [7, 8]}") == []
 
 
 def test_a_default_that_every_grid_sets_is_told_on_the_command_line_only(tmp_path: Path) -> None:
@@ -74,3 +74,58 @@ def test_the_place_of_a_test_dataset_that_no_trial_has_is_told(tmp_path: Path) -
     assert told(tmp_path, f"  - {{tuning_method: lora, {place}}}") == [
         "line 4, grids.0.test_dataset_revision: has no effect without test_dataset"]  # fmt: skip
     assert told(tmp_path, f"  - {{tuning_method: lora, test_dataset: [null, odex], {place}}}") == []
+
+
+SAMPLES = "has no effect: its trials sample, as is usual for their dataset, and beam search needs do_sample: false"
+NO_CHANCE = "has no effect: its trials neither train nor sample, and random shots are drawn by icl_seed"
+
+
+def test_beams_of_a_grid_whose_datasets_all_sample_are_told(tmp_path: Path) -> None:
+    grid = "  - {tuning_method: zero_shot, dataset: toy_apps, num_beams: [1, 4, 8]"
+    assert told(tmp_path, grid + "}") == [f"line 4, grids.0.num_beams: {SAMPLES}"]
+    assert told(tmp_path, grid + ", do_sample: false, num_return_sequences: 1}") == []
+    assert told(tmp_path, "  - {tuning_method: zero_shot, dataset: [toy, toy_apps], num_beams: 10}") == []
+
+
+def test_beams_among_the_defaults_are_told_where_no_grid_searches(tmp_path: Path) -> None:
+    grid = "  - {tuning_method: zero_shot, dataset: toy_apps}"
+    override = "defaults.num_beams=5"
+    assert told(tmp_path, grid, override) == [f"override '{override}', defaults.num_beams: {SAMPLES}"]
+    assert told(tmp_path, f"{grid}\n  - {{tuning_method: zero_shot, num_return_sequences: 5}}", override) == []
+
+
+@pytest.mark.parametrize("grid", [
+    "tuning_method: rag, icl_seed: [1, 2, 3]",
+    "tuning_method: [rag, zero_shot, lora], icl_seed: 7",
+    "tuning_method: lora, num_shots: [0, {name: 2, shot_source: retrieved}], icl_seed: 7",
+])  # fmt: skip
+def test_a_seed_of_shots_that_no_trial_draws_is_told(tmp_path: Path, grid: str) -> None:
+    assert told(tmp_path, f"  - {{{grid}}}") == [
+        "line 4, grids.0.icl_seed: has no effect: its trials draw no shots at random"
+    ]
+
+
+def test_what_a_mapping_sets_without_effect_is_told_at_its_place(tmp_path: Path) -> None:
+    methods = "[{name: icl, icl_seed: [1, 2]}, {name: rag, icl_seed: [1, 2]}]"
+    assert told(tmp_path, f"  - {{tuning_method: {methods}}}") == [
+        "line 4, grids.0.tuning_method.1.icl_seed: has no effect: its trials draw no shots at random"
+    ]
+
+
+def test_seeds_of_a_grid_that_neither_trains_nor_samples_are_told(tmp_path: Path) -> None:
+    assert told(tmp_path, "  - {tuning_method: [zero_shot, icl], seed: [1, 2]}") == [
+        f"line 4, grids.0.seed: {NO_CHANCE}"
+    ]
+    assert told(tmp_path, "  - {tuning_method: [zero_shot, lora], seed: [1, 2]}") == []
+    assert told(tmp_path, "  - {tuning_method: icl, seed: [1, 2], do_sample: true, num_beams: 1}") == []
+
+
+def test_one_value_that_the_trials_have_anyway_misleads_nobody(tmp_path: Path) -> None:
+    assert told(tmp_path, "  - {tuning_method: rag, icl_seed: 42, seed: 7}") == []
+    assert told(tmp_path, "  - {tuning_method: zero_shot, dataset: toy_apps, num_beams: 1}") == []
+
+
+def test_what_a_search_may_give_an_effect_is_not_told(tmp_path: Path) -> None:
+    grid = "  - {tuning_method: lora, icl_seed: [1, 2], parameters: {num_shots: [0, 2]}}"
+    search = ["search=random", "num_samples=2"]
+    assert told(tmp_path, grid, *search) == []
