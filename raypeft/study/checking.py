@@ -48,15 +48,30 @@ class LoadedSweep:
 def load_config(path: Path, overrides: Iterable[str] = (), limit: int | None = None) -> LoadedSweep:
     """Read and check a sweep file. Raises ConfigError with all its mistakes.
 
-    `limit` is set in the defaults, and in every grid that sets one itself, since that one overrides the defaults.
+    `limit` is set in the defaults, and in every grid and every mapping on an axis that sets one itself, since that one
+    overrides the defaults.
     """
     if limit is None:
         return check(read_sweep_file(path, overrides))
     sweep = check(read_sweep_file(path, [*overrides, f"defaults.limit={limit}"]))
-    with_limit = [index for index, grid in enumerate(sweep.config.grids) if "limit" in grid]
-    for index in with_limit:
-        apply_override(f"grids.{index}.limit={limit}", sweep.document)
-    return check(sweep.document) if with_limit else sweep
+    own = [*_own_limits(sweep.config)]
+    for place in own:
+        apply_override(f"{place}={limit}", sweep.document)
+    return check(sweep.document) if own else sweep
+
+
+def _own_limits(config: SweepConfig) -> Iterator[str]:
+    """The places of all limits that override the one of the defaults."""
+    for place, fields in (
+        ("defaults", config.defaults),
+        *((f"grids.{at}", grid) for at, grid in enumerate(config.grids)),
+    ):
+        if "limit" in fields and place != "defaults":
+            yield f"{place}.limit"
+        for key, value in fields.items():
+            for index, entry in enumerate(as_axis(key, value)):
+                if key != "limit" and is_coupled(key, entry) and "limit" in entry:
+                    yield f"{place}.{key}.{index}.limit" if is_axis(key, value) else f"{place}.{key}.limit"
 
 
 def check(document: Document) -> LoadedSweep:

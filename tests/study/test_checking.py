@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from raypeft.models.table import TOY_FOLDER
 from raypeft.study import values
 from raypeft.study.checking import LoadedSweep, load_config
+from raypeft.study.plan import plan_trials
 from raypeft.study.sweepfile import ConfigError
 
 HEAD = "name: study\ndefaults: {model: toy, dataset: toy}\n"
@@ -296,3 +297,19 @@ def test_gradients_may_have_no_largest_norm(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["all-linear", "[all-linear, [q_proj, v_proj]]"])
 def test_layers_may_be_given_by_one_name(tmp_path: Path, value: str) -> None:
     assert load(tmp_path, HEAD + f"grids: [{{tuning_method: lora, target_modules: {value}}}]\n")
+
+
+def test_a_limit_of_the_command_line_is_that_of_every_trial(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("""\
+name: study
+defaults: {model: toy, dataset: toy, tuning_method: [zero_shot, {name: icl, limit: 300}]}
+grids:
+  - {tuning_method: [full, {name: lora, limit: 500}]}
+  - {tuning_method: {name: ia3, limit: [100, 200]}, limit: 50}
+  - {seed: 42}
+""")
+    trials = plan_trials(load_config(tmp_path / "study.yaml", limit=4))
+    assert {each.tuning_method: each.limit for each in trials} == dict.fromkeys(
+        ("full", "lora", "ia3", "zero_shot", "icl"), 4
+    )
+    assert len(trials) == 5
