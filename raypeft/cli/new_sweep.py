@@ -7,11 +7,14 @@ training is needed at all. It is meant to be read and changed.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
+
+import yaml
 
 from raypeft.data import DATASETS
 from raypeft.data.declared.dataset import MOST_LEVELS, Loaded, first_table, load
@@ -42,15 +45,15 @@ TEMPLATE = Template("""\
 #   python -m raypeft sweep ${command} --limit 20      a quick test with 20 examples of each split
 #   python -m raypeft sweep ${command}                 the study: $count trials
 #   python -m raypeft findings results/${sweep} --best      which settings to take, chosen on validation
-name: ${sweep}
+name: ${sweep_value}
 
 datasets:
-  ${name}:
+  ${name_value}:
     path: ${path}  # ${rows} rows: ${splits}
 ${columns}
 defaults:
-  model: ${model}
-  dataset: ${name}
+  model: ${model_value}
+  dataset: ${name_value}
 ${decoding}${limits}  seed: 42
 
 grids:
@@ -159,16 +162,20 @@ def _values(file: Path, path: str, model: str, columns: dict[str, str], loaded: 
     limits = f"  validation_limit: {min(VALIDATED, sizes['validation'])}  # settings are chosen on these\n"
     if sizes["test"] > TESTED:
         limits += f"  test_limit: {TESTED}  # of {sizes['test']:,}; remove it for the final comparison\n"
-    name = name_of(path)
+    found, sweep = name_of(path), name_of(file.name)
+    name = f"my_{found}" if found in DATASETS else found
     dropped = sum(map(len, loaded.dropped.values()))
     lines = [f"    {key}: {json.dumps(value)}" for key, value in columns.items()]
     lines += [f"    bad_rows: drop  # {dropped} rows cannot be used; --dry-run names their lines"] if dropped else []
     lines += ["    # split: {validation: 0.1, test: 0.1, seed: 42}  # made by a hash of the prompt"]
     return {
         "model": model,
-        "name": f"my_{name}" if name in DATASETS else name,
+        "model_value": _as_text(model),
+        "name": name,
+        "name_value": _as_text(name),
         "command": shlex.quote(str(file)),
-        "sweep": name_of(file.name),
+        "sweep": sweep,
+        "sweep_value": _as_text(sweep),
         "path": json.dumps(_path_from(file, path)),
         "rows": f"{sum(loaded.read.values()):,}",
         "splits": ", ".join(f"{count:,} {split}" for split, count in sizes.items()),
@@ -177,6 +184,12 @@ def _values(file: Path, path: str, model: str, columns: dict[str, str], loaded: 
         "limits": limits,
         "embedding": "toy" if model == "toy" else "thenlper/gte-small",
     }
+
+
+def _as_text(name: str) -> str:
+    """A name as the sweep file writes it: in quotes where YAML might read it as a number, a date or a truth value."""
+    is_plain = re.fullmatch(r"[A-Za-z./][\w./-]*", name) and isinstance(yaml.safe_load(name), str)
+    return name if is_plain else json.dumps(name, ensure_ascii=False)
 
 
 def _path_from(file: Path, path: str) -> str:

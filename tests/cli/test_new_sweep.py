@@ -106,6 +106,21 @@ def test_any_name_of_a_file_gives_a_sweep_a_name(tmp_path, name, sweep):
     assert f"{tmp_path / name}' --dry-run" in (tmp_path / name).read_text()
 
 
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "010", "on", "1e5", "null", "1_000"])
+def test_a_name_that_yaml_reads_as_something_else_is_a_text(tmp_path, name):
+    data = write(tmp_path / f"{name}.jsonl")
+    assert main(["--new", str(tmp_path / f"{name}.yaml"), "--data", str(data), "--model", "toy"]) == 0
+    made = load_config(tmp_path / f"{name}.yaml")
+    assert (made.config.name, made.config.defaults["dataset"], list(made.declared)) == (name, name, [name])
+
+
+def test_a_plain_name_stands_without_quotes(tmp_path):
+    write(tmp_path / "data.jsonl")
+    assert new(tmp_path) == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    assert "name: mine\n\ndatasets:\n  data:\n" in text and "  model: toy\n  dataset: data\n" in text
+
+
 def test_other_columns_are_named_by_options(tmp_path, capsys):
     (tmp_path / "data.jsonl").write_text("".join(json.dumps({"frage": f"f{n}", "code": "c"}) + "\n" for n in range(9)))
     assert new(tmp_path) == 2
