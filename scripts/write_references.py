@@ -42,10 +42,10 @@ TYPES = {
     "null": "null",
 }
 """Names of JSON Schema's types for people."""
-BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
+BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "gt": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
           "minItems": "length ≥ {}", "minLength": "length ≥ {}",
           "pattern": "matches `{}`"}  # fmt: skip
-"""JSON Schema's bounds for people."""
+"""JSON Schema's bounds for people. Of a union pydantic tells them by its own names."""
 KINDS = {
     float: "float",
     int: "integer",
@@ -197,8 +197,13 @@ def _own_first(model: type[BaseModel]) -> list[Row]:
 
 
 def _options(field: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The alternatives of a field's schema: one, or several where it may be null."""
-    return list(field.get("anyOf", [field]))
+    """The alternatives of a field's schema: one, or several where it may be null. Bounds of alternatives together are
+    those of each.
+    """
+    if "anyOf" not in field:
+        return [dict(field)]
+    bounds = {bound: field[bound] for bound in BOUNDS if bound in field}
+    return [{**option, **bounds} for each in field["anyOf"] for option in _options(each)]
 
 
 def _type(field: Mapping[str, Any]) -> str:
@@ -231,7 +236,7 @@ def _bounds(field: Mapping[str, Any]) -> str:
         choices = option.get("enum", [option["const"]] if "const" in option else [])
         told += [", ".join(f"`{choice}`" for choice in choices)] if choices else []
         told += [text.format(option[bound]) for bound, text in BOUNDS.items() if bound in option]
-    return ", ".join(told)
+    return ", ".join(dict.fromkeys(told))
 
 
 def _by_dataset() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -33,6 +33,12 @@ def test_every_field_of_a_sweep_file_is_on_the_page() -> None:
     assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
 
 
+def test_every_field_has_a_type_and_a_union_its_bound() -> None:
+    page = fields_page()
+    assert "| any" not in page
+    assert "| `q` | number or integer or null | `null` | > 0 |" in page
+
+
 def test_a_default_that_differs_under_the_papers_fidelity_is_on_the_page() -> None:
     assert "| `learning_rate` | number | `0.0003`; `0.003` under `fidelity: paper` | > 0 |" in fields_page()
 

@@ -15,9 +15,9 @@ def complete(given: Splits, split: Split) -> Splits:
     """All three splits: those that are given as they are, and the missing ones taken from `train`.
 
     The prompts of `train` are ordered by a seeded hash of their text, ignoring case and white space. The first ones go
-    to the missing test split and the next ones to the missing validation split, at least one to each. So equal prompts
-    always stand in one split, and so do chats that begin alike. The order of the rows has no influence. Without `train`
-    nothing is taken.
+    to the missing test split and the next ones to the missing validation split, at least one to each, and at least one
+    stays for training. So equal prompts always stand in one split, and so do chats that begin alike. The order of the
+    rows has no influence. Without `train` nothing is taken.
 
     Raises ValueError where `train` has too few different prompts.
     """
@@ -29,6 +29,8 @@ def complete(given: Splits, split: Split) -> Splits:
         raise ValueError(f"must have at least {len(shares) + 1} different prompts, one for each of train, "
                          f"{' and '.join(shares)}, but has {len(prompts)} in {len(train)} rows")  # fmt: skip
     counts = {name: max(1, round(share * len(prompts))) for name, share in shares.items()}
+    while shares and sum(counts.values()) >= len(prompts):  # shares of few prompts may both be rounded up
+        counts[max(counts, key=counts.__getitem__)] -= 1
     names = [name for name, count in counts.items() for _ in range(count)]
     belongs = dict(zip(prompts, names, strict=False))
     made: Splits = {name: [] if name == "train" else list(given.get(name, [])) for name in SPLITS}

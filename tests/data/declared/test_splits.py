@@ -71,3 +71,10 @@ def test_chats_that_begin_alike_stand_in_one_split() -> None:
     splits = complete({"train": rows}, Split())
     numbers = [{each.id.partition(".")[0] for each in found} for found in splits.values()]
     assert sum(map(len, numbers)) == len(set.union(*numbers)) == 30
+
+
+@pytest.mark.parametrize("split", [Split(validation=0.5, test=0.49), Split(validation=0.49, test=0.5)])
+def test_shares_that_are_rounded_up_leave_a_prompt_for_training(split: Split) -> None:
+    splits = complete({"train": examples(8)}, split)
+    assert sorted(len({each.nl for each in found}) for found in splits.values()) == [1, 1, 2]
+    assert splits["train"]
