@@ -196,12 +196,26 @@ class Lora(LayerAdapter):
     def save(self, model: Any, folder: Path) -> None:
         initial = getattr(model, "initial_adapter", None)
         model.save_pretrained(str(folder), path_initial_model_for_weight_conversion=initial)
+        if initial and self.use_dora:
+            _add_magnitudes(model, folder)
 
     def added_params(self, architecture: Architecture) -> int:
         return sum(
             linear.count * (self.lora_r * (linear.inputs + linear.outputs) + self.use_dora * linear.outputs)
             for linear in architecture.targets(self.names(architecture))
         )
+
+
+def _add_magnitudes(model: Any, folder: Path) -> None:
+    """Add what a saved adapter lacks of a model's trained tensors: PEFT converts A and B alone, without DoRA's
+    magnitudes, which are the same for the unchanged base model."""
+    from peft import get_peft_model_state_dict
+    from peft.utils import SAFETENSORS_WEIGHTS_NAME
+    from safetensors.torch import load_file, save_file
+
+    file = folder / SAFETENSORS_WEIGHTS_NAME
+    trained = {name: tensor.cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
+    save_file(trained | load_file(file), file, metadata={"format": "pt"})
 
 
 class Qlora8bit(Lora):

@@ -29,6 +29,7 @@ VARIANTS = {
     "rslora": Lora(use_rslora=True),
     "pissa": Lora(init_lora_weights="pissa"),
     "olora": Lora(init_lora_weights="olora"),
+    "dora from pissa": Lora(use_dora=True, init_lora_weights="pissa"),
     "gaussian": Lora(init_lora_weights="gaussian"),
     "all-linear": Lora(target_modules=("all-linear",)),
 }
