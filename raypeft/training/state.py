@@ -43,6 +43,11 @@ MEASURED = ("best_eval_loss", "best_step", "steps", "tokens", "train_seconds", "
 SAVES_MEMORY = ("gradient_checkpointing", "micro_batch_size")
 """Fields of a `Recipe` that change where memory runs out while it is followed."""
 
+WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of a value -> type of the whole number of the same bits."""
+BLOCK = 1 << 22
+"""Values that are added up at once, so that a large tensor needs no second copy of itself: 64 MiB beside it."""
+
 
 class Place(Protocol):
     """Where the one checkpoint of a training is kept."""
@@ -228,10 +233,22 @@ def set_random_state(state: State) -> None:
         torch.cuda.set_rng_state(each, index)
 
 
-def fingerprints(parameters: Sequence[torch.nn.Parameter]) -> list[tuple[float, float]]:
-    """For each tensor two sums that a change of its values changes."""
-    return [(float(each.detach().sum(dtype=torch.float64)), float(each.detach().double().square().sum()))
-            for each in parameters]  # fmt: skip
+def fingerprints(parameters: Sequence[torch.nn.Parameter]) -> list[tuple[int, int]]:
+    """For each tensor two sums that a change of its values, or of their order, changes. They are exact, so they do not
+    depend on the number of threads that add up."""
+    return [_fingerprint(each.detach()) for each in parameters]
+
+
+def _fingerprint(tensor: torch.Tensor) -> tuple[int, int]:
+    """The sums of a tensor's bits as whole numbers, plain and weighted by their places, up to multiples of 2**64."""
+    bits = tensor.reshape(-1).view(WHOLE_NUMBERS[tensor.element_size()])
+    total = weighted = 0
+    for number, block in enumerate(bits.split(BLOCK)):
+        places = torch.arange(1, len(block) + 1, device=block.device)
+        plain = int(block.sum())
+        total += plain
+        weighted += int((block * places).sum()) + number * BLOCK * plain
+    return total, weighted
 
 
 def _alone(tensor: torch.Tensor) -> torch.Tensor:

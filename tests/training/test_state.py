@@ -18,7 +18,7 @@ from raypeft.prompting.encoding import Encoder
 from raypeft.stopping import Stop, Stopped
 from raypeft.training.loop import Training
 from raypeft.training.recipe import Recipe
-from raypeft.training.state import COST, Checkpoints, random_state, set_random_state
+from raypeft.training.state import BLOCK, COST, Checkpoints, fingerprints, random_state, set_random_state
 from raypeft.training.step import Passes
 
 
@@ -85,7 +85,7 @@ def interrupted(make_base, method, kill_at):
 
 def measured(result):
     return [replace(each, seconds=0) for each in result.evaluations], replace(
-        result, evaluations=[], train_seconds=0, eval_seconds=0, resumed_from_step=None
+        result, evaluations=[], train_seconds=0, eval_seconds=0, earlier_seconds=0, resumed_from_step=None
     )
 
 
@@ -224,6 +224,27 @@ def test_a_checkpoint_of_other_shapes_or_of_other_first_weights_is_left_out(llam
     with pytest.raises(Killed):
         train(load_base(llama), Lora(**QUICK, init_lora_weights="gaussian"), stopped, kill_at=3)
     assert "its training began with other weights" in resumed(llama, stopped)[1][0]
+
+
+def test_weights_are_known_again_whatever_the_number_of_threads():
+    weights = torch.randn(8, 4096, 64, generator=torch.Generator().manual_seed(0)).unbind()
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 4):
+            torch.set_num_threads(number)
+            found.append(fingerprints(weights))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_least_change_of_a_weight_and_an_exchange_of_two_are_seen(dtype):
+    weight = torch.linspace(1, 2, BLOCK + 3).to(dtype)
+    changed, exchanged = weight.clone(), weight.clone()
+    changed[BLOCK + 1] = torch.nextafter(weight[BLOCK + 1], torch.tensor(3, dtype=dtype))
+    exchanged[[0, BLOCK + 1]] = weight[[BLOCK + 1, 0]]
+    assert len({*fingerprints([weight, changed, exchanged, weight.clone()])}) == 3
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: b"no checkpoint"])
