@@ -54,7 +54,8 @@ def references_too_long(row: Row) -> str:
 
 def references_lost(row: Row) -> str:
     count = row.get("references_lost") or 0
-    return f"{count} references are lost in the model's tokenizer: no candidate can match them" if count else ""
+    lost = "references are lost in the model's tokenizer, or cut where answers begin or end"
+    return f"{count} {lost}: no candidate can match them" if count else ""
 
 
 def prompts_too_long(row: Row) -> str:

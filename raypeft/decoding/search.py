@@ -72,6 +72,10 @@ class Search:
         """Sequences that are decoded at once for an example."""
         return self.num_return_sequences if self.do_sample else self.num_beams
 
+    def ends(self, tokenizer: Any) -> Ends:
+        """What ends a candidate, with this tokenizer."""
+        return Ends(tokenizer, self.stop, self.end_ids, self.older is not None, self.opening)
+
 
 class Decoder:
     """Runs Transformers' search on batches of prompts; how a prompt is read, its subclasses say."""
@@ -85,7 +89,7 @@ class Decoder:
         """Of the batch that was decoded last."""
         self.nan_step: int | None = None
         """The first step of that batch, from 1, at which the model's scores were NaN. None: they were numbers."""
-        self.ends = Ends(tokenizer, search.stop, search.end_ids, search.older is not None, search.opening)
+        self.ends = search.ends(tokenizer)
 
     def decode(self, prompts: Sequence[Prompt]) -> list[list[Candidate]]:
         """The candidates of each prompt of a batch."""

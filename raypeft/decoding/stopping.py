@@ -37,6 +37,8 @@ class Opening:
     """Characters that are left out."""
     in_fence: bool = False
     """Whether the prompt has opened a fence. A fence without a language then closes it, and is none that opens."""
+    fences: bool = True
+    """Whether the line of an opening fence is left out as well. A model that was trained on fences has learnt them."""
 
     def skip(self, text: str) -> tuple[int, bool]:
         """The length of what is left out of an answer, and whether it has opened a fence.
@@ -44,6 +46,8 @@ class Opening:
         All of a text that may yet become an opening is left out: its next token decides.
         """
         start = len(text) - len(text.lstrip(self.blanks))
+        if not self.fences:
+            return start, False
         language = "+" if self.in_fence else "*"
         if fence := re.compile(rf" *```[\w+-]{language}[ \t]*\n+").match(text, start):
             return fence.end(), True
@@ -118,12 +122,21 @@ class Ends:
             low, high = (low, middle) if has_stop else (middle + 1, high)
         return tokens[:low], text[:end], "stop"
 
+    def kept(self, answer: str) -> str:
+        """What is left of an answer that a model gives: without its opening, up to its first stop string."""
+        text, end = self._split_text(answer)
+        return text[:end]
+
     def _split(self, tokens: list[int], before: list[int] | None = None) -> tuple[str, int | None]:
         """The text of an answer after its opening, and where its first stop string begins in it, if it has one."""
-        text, stop = self._text(tokens), self.stop
+        text = self._text(tokens)
         if before:
             head, whole = self._text(before), self._text([*before, *tokens])
             text = whole[len(head) :] if whole.startswith(head) else text
+        return self._split_text(text)
+
+    def _split_text(self, text: str) -> tuple[str, int | None]:
+        stop = self.stop
         if self.opening:
             length, fenced = self.opening.skip(text)
             text, stop = text[length:], (*stop, FENCE) if fenced else stop

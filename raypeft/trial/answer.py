@@ -83,7 +83,8 @@ COLUMNS = (
         "references_lost",
         int,
         "Test examples whose reference answer, or first official solution, the model's tokenizer does not give back "
-        "(T5's has no braces), so that no candidate can match it",
+        "(T5's has no braces), or which is cut where answers begin or end (at the code fences of untrained models), so "
+        "that no candidate can match it",
         "examples",
     ),
 )
@@ -122,10 +123,12 @@ def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequenc
     return {"decoding_path": chosen.path, "decoding_note": chosen.note, "generation_batch_size": together}
 
 
-def lost_references(base: Base, examples: Sequence[Example]) -> dict[str, int]:
-    """How many references or official solutions the model cannot write, by column; empty where the data has none."""
-    codes = [example.code for example in examples if example.code]
-    return {"references_lost": sum(not is_kept(base.tokenizer, code) for code in codes)} if codes else {}
+def lost_references(context: TrialContext, base: Base, examples: Sequence[Example]) -> dict[str, int]:
+    """How many references or official solutions no answer can be, since the model cannot write them or they are cut as
+    answers are, by column; empty where the data has none."""
+    codes, ends = [example.code for example in examples if example.code], search(context, base).ends(base.tokenizer)
+    lost = sum(not (is_kept(base.tokenizer, code) and matches(ends.kept(code), code)) for code in codes)
+    return {"references_lost": lost} if codes else {}
 
 
 def answer(

@@ -170,7 +170,7 @@ def run_trial(context: TrialContext) -> Row:
         splits, measured = examples.load(trial)
         base = context.bases.get(*trial.base_key)
         check_form(trial, base)
-        measured |= lost_references(base, splits["test"])
+        measured |= lost_references(context, base, splits["test"])
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
     context = with_room_for_answers(context, base, splits)
     # Before training: what fails here would fail after it.

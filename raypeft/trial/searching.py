@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raypeft.decoding.generation import Search
     from raypeft.decoding.older_search import Version
     from raypeft.decoding.selfcheck import Chosen
+    from raypeft.decoding.stopping import Opening
 
 PAPER_TOP_K = 50
 """The paper's code left top_k out (replication package, commit 3b31320), and Transformers 4 then samples from the 50
@@ -26,13 +27,13 @@ likeliest tokens (`GenerationConfig`)."""
 def search(context: TrialContext, base: Base) -> Search:
     """How the trial looks for candidates."""
     from raypeft.decoding.generation import Search
-    from raypeft.decoding.stopping import Opening
 
     trial, encoder = context.trial, trial_encoder(context, base)
     as_paper = trial.fidelity == "paper"
     older: Version | None = None
     if as_paper and not trial.do_sample:
         older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
+    stop = stop_strings(context, encoder.form)
     chat_ends = (base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None
     return Search(
         max_new_tokens=context.max_new_tokens,
@@ -43,19 +44,24 @@ def search(context: TrialContext, base: Base) -> Search:
         top_p=trial.top_p,
         top_k=PAPER_TOP_K if as_paper and trial.do_sample else None,
         seed=trial.seed,
-        stop=stop_strings(context, encoder.form),
+        stop=stop,
         older=older,
         end_ids=base.stored_end_ids if as_paper else chat_ends,
-        opening=None if as_paper else Opening(blanks_before(encoder.form), encoder.form.opens_fence),
+        opening=None if as_paper else opening(encoder.form, fences=bool(stop) or not trial.method.trains),
         decode_alone=as_paper,
         batch_size=context.generation_batch_size,
         graphs=context.options.graphs == "auto",
     )
 
 
-def blanks_before(form: Form) -> str:
-    """The blanks that are left out where an answer begins. Chat templates write spaces there as well."""
-    return " \t\n" if form.chat else "\n"
+def opening(form: Form, fences: bool) -> Opening:
+    """What is left out where an answer begins: blanks, and perhaps a fence. Chat templates write spaces there too.
+
+    A trained model whose answers end by themselves opens a fence where its references do: it belongs to the answer.
+    """
+    from raypeft.decoding.stopping import Opening
+
+    return Opening(" \t\n" if form.chat else "\n", form.opens_fence, fences)
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:

@@ -24,7 +24,11 @@ GOOD = {
         ),
         ({"candidates_cut": 0.354}, "35 % of the candidates reached max_new_tokens before they ended"),
         ({"references_too_long": 3}, "3 references are longer than max_new_tokens: no candidate can match them"),
-        ({"references_lost": 4}, "4 references are lost in the model's tokenizer: no candidate can match them"),
+        (
+            {"references_lost": 4},
+            "4 references are lost in the model's tokenizer, or cut where answers begin or end: no candidate can match "
+            "them",
+        ),
         ({"test_too_long": 5}, "5 test prompts do not fit the model's context and count as misses"),
         (
             {"decoding_path": "alone", "decoding_note": "plain: it fails"},

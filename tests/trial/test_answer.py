@@ -1,5 +1,6 @@
 """Where a trial's answers begin and end."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from transformers import AutoTokenizer
 from raypeft.data import DATASETS
 from raypeft.decoding.stopping import Opening
 from raypeft.models.table import TOY_FOLDER
+from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.trials import make_trial
@@ -101,13 +103,40 @@ def test_under_paper_beams_are_those_of_its_transformers_and_end_as_the_checkpoi
 )
 @pytest.mark.parametrize("tuning_method", ["zero_shot", "lora"])
 def test_what_opens_an_answer_is_left_out_but_not_in_the_papers_reading(tuning_method, fields, opening):
-    asked = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
-    assert search(TrialContext(asked, "s", store=None), BASE).opening == opening
+    trial = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
+    found = search(TrialContext(trial, "s", store=None), BASE)
+    if opening and tuning_method == "lora" and not found.stop:
+        opening = replace(opening, fences=False)
+    assert found.opening == opening
+
+
+FENCED = Example("0", "reverse a list `x`", "```python\nx[::-1]\n```\nThe slice has a step of -1.")
+
+
+def asked(dataset="codealpacapy", **fields):
+    return TrialContext(make_trial({"model": "toy", "dataset": dataset, **fields}), "s", store=None)
+
+
+def test_the_fences_of_references_are_part_of_a_trained_models_answers():
+    ends = search(asked(tuning_method="lora"), BASE).ends(BASE.tokenizer)
+    answer_ids = Encoder(BASE.tokenizer).encode(FENCED).answer_ids
+    assert ends.cut(answer_ids)[1:] == (FENCED.code, "eos")
+
+
+def test_references_that_are_cut_as_answers_are_count_among_the_lost():
+    lines = Example("1", "add", "x = 1\nx + 1")
+    for fields, lost in [
+        ({"tuning_method": "zero_shot"}, 1),
+        ({"tuning_method": "lora"}, 0),
+        ({"tuning_method": "zero_shot", "dataset": "conala"}, 2),
+    ]:
+        assert lost_references(asked(**fields), BASE, [FENCED, lines]) == {"references_lost": lost}
 
 
 def test_a_solution_that_the_tokenizer_loses_counts_whether_answers_are_compared_or_tested():
     tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("{", "")  # T5's has no braces
     examples = [Example("0", "add", "x", tests="{}"), Example("1", "add", "{x}", tests="{}"), Example("2", "add", "")]
-    assert lost_references(SimpleNamespace(tokenizer=tokenizer), examples) == {"references_lost": 1}
-    assert lost_references(SimpleNamespace(tokenizer=tokenizer), examples[2:]) == {}
+    base = SimpleNamespace(**vars(BASE) | {"tokenizer": tokenizer})
+    assert lost_references(asked(tuning_method="lora"), base, examples) == {"references_lost": 1}
+    assert lost_references(asked(tuning_method="lora"), base, examples[2:]) == {}
