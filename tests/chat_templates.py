@@ -11,6 +11,11 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """Of Qwen and SmolLM2: the end of a turn is a token of its own."""
+QWEN3 = CHATML.replace(
+    "{{ message['content'] }}",
+    "{% if loop.last and message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}{{ message['content'] }}",
+)
+"""Of Qwen3: the last answer has empty thoughts before it, with which the template does not ask."""
 LLAMA2 = (
     "{% for message in messages %}{% if message['role'] == 'user' %}[INST] {{ message['content'].strip() }} [/INST]"
     "{% else %} {{ message['content'].strip() }} <|end|>{% endif %}{% endfor %}"
@@ -20,7 +25,7 @@ LLAMA2 = (
 
 def chat_tokenizer(template: str = CHATML) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(TOY_FOLDER)
-    if template == CHATML:
+    if "<|im_start|>" in template:
         tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     tokenizer.chat_template = template
     return tokenizer

@@ -1,7 +1,7 @@
 """A model's own chat template, in generation and in training."""
 
 import pytest
-from chat_templates import CHATML, LLAMA2, chat_tokenizer
+from chat_templates import CHATML, LLAMA2, QWEN3, chat_tokenizer
 
 from raypeft.prompting.chat import answer_turn
 from raypeft.prompting.encoding import Encoder
@@ -25,12 +25,22 @@ def test_a_prompt_is_what_the_template_makes_of_the_shots_as_earlier_turns(templ
     assert prompt.prompt_ids == expected["input_ids"]
 
 
-@pytest.mark.parametrize(("template", "left_over"), [(CHATML, "\n"), (LLAMA2, "")], ids=["chatml", "llama2"])
+@pytest.mark.parametrize(
+    ("template", "left_over"), [(CHATML, "\n"), (QWEN3, "\n"), (LLAMA2, "")], ids=["chatml", "qwen3", "llama2"]
+)
 def test_a_training_example_is_what_the_template_makes_of_both_turns_up_to_the_end_of_the_answers(template, left_over):
     tokenizer = chat_tokenizer(template)
     prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(QUERY)
     whole = tokenizer.apply_chat_template([turn("user", QUERY.nl), turn("assistant", QUERY.code)], tokenize=False)
     assert tokenizer.decode([*prompt.prompt_ids, *prompt.answer_ids]) + left_over == whole
+
+
+def test_what_a_template_writes_before_an_answer_ends_the_prompt_and_is_no_part_of_the_answer():
+    tokenizer = chat_tokenizer(QWEN3)
+    prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(QUERY, SHOTS)
+    assert tokenizer.decode(prompt.prompt_ids).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert tokenizer.decode(prompt.prompt_ids).count("<think>") == 1, "the shots' answers are earlier ones"
+    assert tokenizer.decode(prompt.answer_ids) == QUERY.code + "<|im_end|>"
 
 
 @pytest.mark.parametrize(("template", "end"), [(CHATML, "<|im_end|>"), (LLAMA2, "<|end|>")], ids=["chatml", "llama2"])
