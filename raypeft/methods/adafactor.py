@@ -42,13 +42,23 @@ class StackedAdafactor(torch.optim.Optimizer):
         for number, group in enumerate(self.param_groups):
             stacks = self.stacks.get(number)
             if stacks is None:
-                stacks = self.stacks[number] = list(stacked(group["params"]))
+                stacks = self.stacks[number] = list(self._as_loaded(stacked(group["params"])))
             if any(each.grad is None for stack in stacks if len(stack) > 1 for each in stack):
                 stacks = self.stacks[number] = list(self._apart(stacks))
             for stack in stacks:
                 if stack[0].grad is not None:
                     self._step(stack, group["lr"], group["weight_decay"])
         return loss
+
+    def _as_loaded(self, stacks: Iterable[list[Parameter]]) -> Iterator[list[Parameter]]:
+        """The stacks; one that was taken apart before the state was saved stays so, since its parts may differ in their
+        count of steps."""
+        for stack in stacks:
+            rows = {len(each) for each in self.state.get(stack[0], {}).values() if torch.is_tensor(each)}
+            if any(each in self.state for each in stack[1:]) or rows - {len(stack)}:
+                yield from ([each] for each in stack)
+            else:
+                yield stack
 
     def _apart(self, stacks: list[list[Parameter]]) -> Iterator[list[Parameter]]:
         """The stacks; one with a missing gradient is taken apart into parameters, each with its part of the state."""

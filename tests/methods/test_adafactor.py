@@ -54,11 +54,13 @@ def test_a_parameter_without_a_gradient_is_left_out_and_falls_behind_as_in_trans
     assert all(torch.equal(one, other) for one, other in zip(theirs, ours, strict=True))
 
 
-def test_it_goes_on_from_its_state_as_if_it_had_not_stopped() -> None:
+@pytest.mark.parametrize("without", [(), (2, 14), (0, 6, 7, 12)])
+@pytest.mark.parametrize("gap", [0, 2])
+def test_it_goes_on_from_its_state_as_if_it_had_not_stopped(without: tuple[int, ...], gap: int) -> None:
     whole, parts = parameters(), parameters()
     unbroken, first = StackedAdafactor(whole, 1e-2), StackedAdafactor(parts, 1e-2)
     for step in range(4):
-        give_gradients(step, whole, parts)
+        give_gradients(step, whole, parts, without=without if step == gap else ())
         unbroken.step()
         first.step()
     second = StackedAdafactor(parts, 1e-2)
