@@ -141,9 +141,11 @@ def turn(context: TrialContext) -> AbstractContextManager[None]:
 
 def narrow(method: TrainedMethod, model: Any) -> None:
     """On a GPU, put fully tuned weights into 16 bits. They are in float32 to be trained; losses were measured with
-    products in 16 bits, and answers are decoded so."""
+    products in 16 bits, and answers are decoded so. Buffers stay as they are, as in a model that is loaded in 16 bits:
+    the angles of rotary positions need more digits."""
     if gpu.has_gpu() and method.base_weights == "float32":
-        model.to(gpu.half())
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(gpu.half())
 
 
 def training_columns(training: Training) -> dict[str, Any]:

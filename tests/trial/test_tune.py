@@ -4,15 +4,17 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from raypeft.data import DATASETS
+from raypeft.methods import Full
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.records import Example
 from raypeft.study.trials import make_trial
 from raypeft.trial.context import TrialContext
-from raypeft.trial.tune import training_prompts
+from raypeft.trial.tune import narrow, training_prompts
 
 TOKENIZER = AutoTokenizer.from_pretrained(TOY_FOLDER)
 BASE = SimpleNamespace(tokenizer=TOKENIZER, is_encoder_decoder=False, context_length=None, encoded={})
@@ -104,3 +106,15 @@ def test_under_paper_padding_stands_between_a_decoders_virtual_tokens_and_its_pr
     else:
         assert not any(each.padding for each in trained_on)
     assert not any(each.padding for each in encoded["test"])
+
+
+def test_narrowed_weights_answer_as_those_that_were_loaded_in_16_bits(monkeypatch):
+    monkeypatch.setattr("raypeft.gpu.has_gpu", lambda: True)
+    monkeypatch.setattr("raypeft.gpu.half", lambda: torch.bfloat16)
+    tuned, loaded = (AutoModelForCausalLM.from_pretrained(TOY_FOLDER, dtype=dtype)
+                     for dtype in (torch.float32, torch.bfloat16))  # fmt: skip
+    narrow(Full(), tuned)
+    assert {each.dtype for each in tuned.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        ids = torch.arange(3, 203)[None]
+        assert torch.equal(tuned(ids).logits, loaded(ids).logits), "positions are rotated by the same angles"
