@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from raypeft.methods import Method
 from raypeft.study.config import Trial
 from raypeft.study.trials import TEST_FIELDS
 
-AFTER_TRAINING = (*TEST_FIELDS, "test_limit", "validation_limit", "decode", "num_beams", "num_return_sequences",
+SHOTS = tuple(name for name in Method.model_fields if name != "name")
+"""The fields of every method: how it chooses shots, which no prompt has in training."""
+AFTER_TRAINING = (*TEST_FIELDS, *SHOTS, "test_limit", "validation_limit", "decode", "num_beams", "num_return_sequences",
                   "do_sample", "temperature", "top_p")  # fmt: skip
 """Fields of a trial that its training does not depend on."""
 

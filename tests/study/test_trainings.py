@@ -1,5 +1,6 @@
 """Which trials train alike: those that differ only in what is asked once the training has ended."""
 
+from raypeft.methods import Lora
 from raypeft.study.config import Trial
 from raypeft.study.trainings import AFTER_TRAINING, shared_trainings, training_id
 from raypeft.study.trials import make_trial
@@ -21,7 +22,15 @@ def test_what_is_tested_and_how_answers_are_decoded_makes_no_other_training() ->
     decoded = [trial(num_beams=12), trial(do_sample=True, num_beams=1, temperature=0.5, top_p=0.9), trial(test_limit=3),
                trial(validation_limit=3), trial(decode=False), trial(test_dataset="toy_apps")]  # fmt: skip
     assert ids(trial(), *decoded) == 1
-    assert set(AFTER_TRAINING) < set(Trial.model_fields)
+    assert set(AFTER_TRAINING) < set(Trial.model_fields) | set(Lora.model_fields)
+
+
+def test_training_prompts_have_no_shots_so_that_they_make_no_other_training() -> None:
+    drawn = {"num_shots": 4, "icl_sampling": "per_example"}
+    found = {"num_shots": 4, "shot_source": "retrieved", "on_overflow": "error", "shot_order": "nearest_last"}
+    shots = [trial(**drawn), trial(**drawn, icl_seed=1), trial(**found), trial(**found, embedding_model="toy"),
+             trial(**found, reranker="a", rerank_candidates=9), trial(**found, embedding_revision="1")]  # fmt: skip
+    assert ids(trial(), *shots) == 1
 
 
 def test_all_else_makes_another_training() -> None:
