@@ -52,7 +52,11 @@ class TrainedMethod(Method):
         "adafactor",
         description="Optimiser. " + "; ".join(f"{each.name}: {each.description}" for each in OPTIMIZERS.values()),
     )
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay, as in AdamW")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="Decoupled weight decay, as in AdamW. Biases and norms do not decay, as in transformers.Trainer",
+    )
     max_grad_norm: float = Field(
         1.0,
         gt=0,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
@@ -37,16 +37,23 @@ def checkpointing(model: Any, enabled: bool) -> Iterator[None]:
 
 def make_optimizer(model: torch.nn.Module, method: TrainedMethod, total_steps: int) -> tuple[Any, Any]:
     """The optimiser of a model's trained parameters and its learning-rate schedule, as `transformers.Trainer` makes
-    them from the same fields. Parameters of one learning rate are a group, those of the method's own rate the first.
+    them from the same fields: weights decay, biases and norms do not. Parameters of one learning rate and decay are a
+    group, those of the method's own the first.
     """
     from transformers import get_scheduler
 
-    groups: dict[float, list[torch.nn.Parameter]] = {method.learning_rate: []}
+    decaying = _decaying(model) if method.weight_decay else set()
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {(method.learning_rate, method.weight_decay): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(method.learning_rate_of(name, parameter), []).append(parameter)
+            key = method.learning_rate_of(name, parameter), method.weight_decay if name in decaying else 0.0
+            groups.setdefault(key, []).append(parameter)
     optimizer = OPTIMIZERS[method.optim].make(
-        [{"params": parameters, "lr": rate} for rate, parameters in groups.items() if parameters],
+        [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+            if parameters
+        ],
         lr=method.learning_rate,
         weight_decay=method.weight_decay,
     )
@@ -55,6 +62,13 @@ def make_optimizer(model: torch.nn.Module, method: TrainedMethod, total_steps: i
         method.lr_scheduler_type, optimizer, num_warmup_steps=int(warmup), num_training_steps=total_steps
     )
     return optimizer, scheduler
+
+
+def _decaying(model: torch.nn.Module) -> set[str]:
+    """The names of the parameters that `weight_decay` makes smaller."""
+    from transformers import Trainer  # takes a second to import
+
+    return {*Trainer.get_decay_parameter_names(cast("Trainer", None), model)}  # it does not ask for itself
 
 
 LEAST_SCALE = 2.0**-10

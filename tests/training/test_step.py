@@ -7,8 +7,10 @@ from functools import partial
 import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
+from transformers import Trainer, TrainingArguments
 
-from raypeft.methods import Lora
+from raypeft.methods import Full, Lora
+from raypeft.models.loading import load_base
 from raypeft.training import loop
 from raypeft.training.batches import collate_for
 from raypeft.training.loop import Training
@@ -52,6 +54,18 @@ def test_lora_plus_makes_the_steps_of_pefts_own_optimiser(base, prompts, dora):
             after.append({name: each.detach().clone() for name, each in model.named_parameters() if each.requires_grad})
     for name, weight in after[0].items():
         torch.testing.assert_close(weight, after[1][name], msg=name)
+
+
+@pytest.mark.parametrize("kind", ["t5", "codegen"])
+def test_weights_decay_and_biases_and_norms_do_not_as_in_the_trainer_of_transformers(small_model, tmp_path, kind):
+    base, fields = load_base(small_model(kind)), {"weight_decay": 0.1, "optim": "adamw_torch"}
+    with Full(**fields).applied(base) as model:
+        theirs = Trainer(model, TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], **fields))
+        decays = []
+        for optimizer in (theirs.create_optimizer(), make_optimizer(model, Full(**fields), 10)[0]):
+            decays.append({id(each): group["weight_decay"] for group in optimizer.param_groups
+                           for each in group["params"]})  # fmt: skip
+    assert decays[0] == decays[1] and set(decays[1].values()) == {0.0, 0.1}
 
 
 def test_without_lora_plus_all_parameters_are_one_group(base):
