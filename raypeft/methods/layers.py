@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from raypeft.methods.method import NAME
 from raypeft.methods.projections import attention, feed_forward, linear_names_of
 from raypeft.methods.targets import (
+    ALL_LINEAR,
     check_names,
     check_rank,
     linear_names,
@@ -60,6 +61,9 @@ class LayerAdapter(Adapter):
     def _targets_something(self) -> LayerAdapter:
         if self.target_modules is not None and not self.target_modules:
             raise ValueError("target_modules must name at least one module but got an empty list")
+        if ALL_LINEAR in (self.target_modules or ()) and self.target_modules != (ALL_LINEAR,):
+            raise ValueError(f"target_modules must be {ALL_LINEAR} alone, or names without it, but got "
+                             f"{', '.join(self.target_modules or ())}")  # fmt: skip
         return self
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
@@ -69,8 +73,8 @@ class LayerAdapter(Adapter):
     def targets(self, architecture: Architecture | None) -> list[str] | str | None:
         """`target_modules` for PEFT. None for a model that raypeft does not know: PEFT then uses its own table."""
         names = self.names(architecture) if architecture else self.target_modules
-        if names == ("all-linear",):
-            return "all-linear"
+        if names == (ALL_LINEAR,):
+            return ALL_LINEAR
         return list(names) if names else None
 
     def refusal(self, family: ModelFamily) -> str | None:
@@ -81,7 +85,7 @@ class LayerAdapter(Adapter):
             # The tables of PEFT, which planning does not load, name no decoder without a usual attention layer.
             is_found = family.architecture or self.found(layers) or attention(layers)
             return None if is_found else must_be_given(self.name, family.name, layers)
-        known = {*layers, "all-linear"}
+        known = {*layers, ALL_LINEAR}
         strange = [name for name in self.target_modules if name.rpartition(".")[2] not in known]
         if not strange:
             return None

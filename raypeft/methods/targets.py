@@ -21,7 +21,7 @@ ALL_LINEAR = "all-linear"
 def check_names(names: Sequence[str], model: Any) -> None:
     """Raise ValueError where one of `names` is no layer of `model`, by its whole name or the end of it, as in PEFT."""
     modules = [name for name, _ in model.named_modules()]
-    strange = [each for each in names if each != ALL_LINEAR and not any(_is(name, each) for name in modules)]
+    strange = [each for each in names if not any(_is(name, each) for name in modules)]
     if strange:
         known = linear_names(model)
         hints = "".join(dict.fromkeys(nearest(each, known) for each in strange))
