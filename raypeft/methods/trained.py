@@ -64,7 +64,7 @@ class TrainedMethod(Method):
         description="Maximum norm of the gradients; larger gradients are clipped. .inf: none is clipped",
     )
     warmup_steps: float = Field(
-        0.05, ge=0, description="Number of warm-up steps. A value below 1 is a fraction of all steps"
+        0.05, ge=0, description="Number of warm-up steps; constant has none. A value below 1 is a fraction of all steps"
     )
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = Field(
         "linear", description="Learning rate schedule after warm-up"
@@ -75,6 +75,10 @@ class TrainedMethod(Method):
     gradient_checkpointing: bool | None = Field(
         None, description="Recompute activations to save GPU memory. null: only if the trial would not fit otherwise"
     )
+
+    @property
+    def idle_fields(self) -> set[str]:
+        return super().idle_fields | ({"warmup_steps"} if self.lr_scheduler_type == "constant" else set())
 
     def learning_rate_of(self, name: str, parameter: Parameter) -> float:
         """The peak learning rate of a parameter; `name` is its name in the model."""

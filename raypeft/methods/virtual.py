@@ -32,6 +32,10 @@ class PromptTuning(Adapter):
         description="Text whose token embeddings initialise the virtual tokens. It is repeated or cut to their number",
     )
 
+    @property
+    def idle_fields(self) -> set[str]:
+        return super().idle_fields | ({"prompt_tuning_init_text"} if self.prompt_tuning_init == "RANDOM" else set())
+
     @model_validator(mode="after")
     def _has_a_text(self) -> PromptTuning:
         if self.prompt_tuning_init == "TEXT" and not self.prompt_tuning_init_text.strip():

@@ -8,6 +8,7 @@ import torch
 
 from raypeft.methods import METHODS, Full, Lora, Method
 from raypeft.models.loading import load_base
+from raypeft.study.trials import make_trial
 from raypeft.training.batches import collate, collate_for
 from raypeft.training.step import Passes, optimise_step
 
@@ -118,3 +119,17 @@ def test_the_menu_names_every_method_of_the_file_that_has_a_name():
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_fields_all_have_a_description(name):
     assert all(info.description for field, info in METHODS[name].model_fields.items() if field != "name")
+
+
+@pytest.mark.parametrize(
+    ("idle", "fields"),
+    [
+        ({"warmup_steps": 9}, {"tuning_method": "lora", "lr_scheduler_type": "constant"}),
+        ({"prompt_tuning_init_text": "a"}, {"tuning_method": "prompt_tuning", "prompt_tuning_init": "RANDOM"}),
+    ],
+)
+def test_trials_that_differ_only_in_what_their_method_never_reads_are_one(idle, fields):
+    asked = {"model": "toy", "dataset": "toy", **fields}
+    assert make_trial(asked | idle) == make_trial(asked)
+    used = {"model": "toy", "dataset": "toy", "tuning_method": fields["tuning_method"]}
+    assert make_trial(used | idle) != make_trial(used)
