@@ -21,13 +21,15 @@ from raypeft.study.values import as_axis, is_axis, is_coupled
 TEST_PLACES = ("test_dataset_path", "test_dataset_revision")
 ALWAYS_USED = {"model", "dataset", "tuning_method", "limit"}
 """`limit` may be given on the command line beside grids that have their own."""
-MAY_BE_IDLE = {*Method.model_fields, "num_beams", "seed"} - {"name", "num_shots"}
-"""Fields whose effect depends on a trial's other fields."""
 WHY_IDLE = {
     "num_beams": "its trials sample, as is usual for their dataset, and beam search needs do_sample: false",
     "seed": "its trials neither train nor sample, and random shots are drawn by icl_seed",
     "icl_seed": "its trials draw no shots at random",
+    "warmup_steps": "lr_scheduler_type: constant has no warm-up, but constant_with_warmup has",
+    "prompt_tuning_init_text": "prompt_tuning_init: RANDOM reads no text",
 }
+MAY_BE_IDLE = {*Method.model_fields, *WHY_IDLE} - {"name", "num_shots"}
+"""Fields whose effect depends on a trial's other fields."""
 OTHERWISE_IDLE = "other fields of its trials, such as num_shots and shot_source, leave it nothing to do"
 
 

@@ -129,3 +129,18 @@ def test_what_a_search_may_give_an_effect_is_not_told(tmp_path: Path) -> None:
     grid = "  - {tuning_method: lora, icl_seed: [1, 2], parameters: {num_shots: [0, 2]}}"
     search = ["search=random", "num_samples=2"]
     assert told(tmp_path, grid, *search) == []
+
+
+def test_a_field_that_the_choice_of_another_field_leaves_unread_is_told_with_that_choice(tmp_path: Path) -> None:
+    for fields, why in [
+        ("tuning_method: lora, lr_scheduler_type: constant, warmup_steps: [0, 0.1]", "constant_with_warmup has"),
+        (
+            "tuning_method: prompt_tuning, prompt_tuning_init: RANDOM, prompt_tuning_init_text: a",
+            "RANDOM reads no text",
+        ),
+    ]:
+        (problem,) = told(tmp_path, f"  - {{{fields}}}")
+        assert "has no effect" in problem and problem.endswith(why)
+    assert (
+        told(tmp_path, "  - {tuning_method: lora, lr_scheduler_type: [linear, constant], warmup_steps: [0, 9]}") == []
+    )
