@@ -60,6 +60,8 @@ class TrialContext:
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0
     """Tokens of the longest reference answer, known once data and tokenizer are loaded. 0 where nobody needs it."""
+    learns_fences: bool = False
+    """Whether what the trial is trained on has answers in code fences, known once data is loaded."""
     validates: bool = False
     """Whether examples of the validation split are asked, and not those of the test split."""
     meter: Meter = field(default_factory=Meter)

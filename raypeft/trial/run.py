@@ -47,6 +47,7 @@ from raypeft.trial.encoders import check_form
 from raypeft.trial.parts import Verdicts
 from raypeft.trial.provenance import provenance
 from raypeft.trial.scores import record_scores
+from raypeft.trial.searching import learnt_fences
 from raypeft.trial.tests import CandidateTests
 from raypeft.trial.tune import check_training, counted_params, tune
 from raypeft.trial.validation import ask_validation, validation_scores
@@ -170,6 +171,7 @@ def run_trial(context: TrialContext) -> Row:
         splits, measured = examples.load(trial)
         base = context.bases.get(*trial.base_key)
         check_form(trial, base)
+        context = replace(context, learns_fences=learnt_fences(trial, splits))
         measured |= lost_references(context, base, splits["test"])
         measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
     context = with_room_for_answers(context, base, splits)

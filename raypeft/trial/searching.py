@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from raypeft.models.loading import Base
-from raypeft.records import Form, Prompt
+from raypeft.records import Form, Prompt, Splits
+from raypeft.study.config import Trial
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
 
@@ -47,7 +48,7 @@ def search(context: TrialContext, base: Base) -> Search:
         stop=stop,
         older=older,
         end_ids=base.stored_end_ids if as_paper else chat_ends,
-        opening=None if as_paper else opening(encoder.form, fences=bool(stop) or not trial.method.trains),
+        opening=None if as_paper else opening(encoder.form, fences=bool(stop) or not context.learns_fences),
         decode_alone=as_paper,
         batch_size=context.generation_batch_size,
         graphs=context.options.graphs == "auto",
@@ -57,11 +58,16 @@ def search(context: TrialContext, base: Base) -> Search:
 def opening(form: Form, fences: bool) -> Opening:
     """What is left out where an answer begins: blanks, and perhaps a fence. Chat templates write spaces there too.
 
-    A trained model whose answers end by themselves opens a fence where its references do: it belongs to the answer.
+    Where a model learns fences from its references, and its answers end by themselves, they belong to the answer.
     """
     from raypeft.decoding.stopping import Opening
 
     return Opening(" \t\n" if form.chat else "\n", form.opens_fence, fences)
+
+
+def learnt_fences(trial: Trial, splits: Splits) -> bool:
+    """Whether the trial trains on answers that begin with a code fence."""
+    return trial.method.trains and any(each.code.lstrip().startswith("```") for each in splits["train"])
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:

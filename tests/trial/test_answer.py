@@ -17,7 +17,7 @@ from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.trials import make_trial
 from raypeft.trial.answer import candidate_columns, lost_references
 from raypeft.trial.context import TrialContext
-from raypeft.trial.searching import search, stop_strings
+from raypeft.trial.searching import learnt_fences, search, stop_strings
 
 BASE = SimpleNamespace(tokenizer=chat_tokenizer(), is_encoder_decoder=False, stored_end_ids=(2,))
 
@@ -105,8 +105,6 @@ def test_under_paper_beams_are_those_of_its_transformers_and_end_as_the_checkpoi
 def test_what_opens_an_answer_is_left_out_but_not_in_the_papers_reading(tuning_method, fields, opening):
     trial = make_trial({"model": "owner/name", "dataset": "conala", "tuning_method": tuning_method, **fields})
     found = search(TrialContext(trial, "s", store=None), BASE)
-    if opening and tuning_method == "lora" and not found.stop:
-        opening = replace(opening, fences=False)
     assert found.opening == opening
 
 
@@ -114,13 +112,21 @@ FENCED = Example("0", "reverse a list `x`", "```python\nx[::-1]\n```\nThe slice 
 
 
 def asked(dataset="codealpacapy", **fields):
-    return TrialContext(make_trial({"model": "toy", "dataset": dataset, **fields}), "s", store=None)
+    """A trial whose training examples are `FENCED` alone."""
+    trial = make_trial({"model": "toy", "dataset": dataset, **fields})
+    return TrialContext(trial, "s", store=None, learns_fences=learnt_fences(trial, {"train": [FENCED]}))
 
 
 def test_the_fences_of_references_are_part_of_a_trained_models_answers():
     ends = search(asked(tuning_method="lora"), BASE).ends(BASE.tokenizer)
     answer_ids = Encoder(BASE.tokenizer).encode(FENCED).answer_ids
     assert ends.cut(answer_ids)[1:] == (FENCED.code, "eos")
+
+
+def test_a_trained_model_whose_references_have_no_fences_has_its_fences_left_out():
+    context = replace(asked(tuning_method="lora"), learns_fences=False)
+    ends = search(context, BASE).ends(BASE.tokenizer)
+    assert ends.cut(Encoder(BASE.tokenizer).encode(FENCED).answer_ids)[1] == "x[::-1]\n"
 
 
 def test_references_that_are_cut_as_answers_are_count_among_the_lost():
