@@ -146,8 +146,8 @@ def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console:
             while True:
                 run_missing(run, trials, console, stop)
                 with stop.on_signals():
-                    left = await_others(run, trials, store, console, stop)
-                if not left or left == trials:  # what cannot be recorded here is not tried for ever
+                    left, waited = await_others(run, trials, store, console, stop)
+                if not left or (left == trials and not waited):  # what cannot be recorded is not tried for ever
                     return None
                 trials = left
     except Stopped as stopped:

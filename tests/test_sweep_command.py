@@ -1,12 +1,15 @@
 """The command that runs a sweep, where it plans, refuses, and finds no Ray. What it runs is in test_sweep.py."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from raypeft.results.leases import take
+from raypeft.results.store import ResultStore
 from raypeft.study.checking import load_config
 from raypeft.study.sweepfile import find_sweep_file
 from raypeft.sweep import describe_plan, main
@@ -152,3 +155,23 @@ def test_a_trial_whose_row_cannot_be_written_is_not_run_for_ever(tmp_path, monke
     file.write_text("name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot}]\n")
     assert main([str(file), "--results", str(tmp_path)]) == 1
     assert runs == [1]
+
+
+def test_trials_of_a_command_that_dies_are_run_by_the_one_that_waited_for_them(tmp_path, monkeypatch):
+    runs = []
+
+    def run_missing(run, trials, *_):
+        runs.append(len(trials))
+        store = ResultStore(run.results, tables())
+        if len(runs) == 1:
+            assert take(store, trials[0].id, "another command")  # which has all that this one lacks
+        else:
+            store.write_rows("trials", trials[0].id, [{"id": trials[0].id, **trials[0].fields, "status": "failed"}])
+
+    monkeypatch.setattr("raypeft.sweep.run_missing", run_missing)
+    dies = lambda _: shutil.rmtree(tmp_path / "s/.leases")  # noqa: E731
+    monkeypatch.setattr("raypeft.runner.others.time.sleep", dies)
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\ngrids: [{model: toy, dataset: toy, tuning_method: zero_shot}]\n")
+    main([str(file), "--results", str(tmp_path)])
+    assert runs == [1, 1]

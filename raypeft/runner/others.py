@@ -22,8 +22,9 @@ POLL = 5.0
 
 def await_others(
     run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console, stop: Stop
-) -> list[Trial]:
-    """Wait for the trials that other commands run; returns those that were left without a row. Raises Stopped.
+) -> tuple[list[Trial], bool]:
+    """Wait for the trials that other commands run; returns those that were left without a row, and whether another
+    command ran one. Raises Stopped.
 
     `trials` are those that were this command's to run. Beside them, what others have suggested meanwhile is awaited.
     """
@@ -39,7 +40,7 @@ def await_others(
     standing = look_at(store)
     # A command that died before it was awaited has left no row either.
     left = {*standing.to_run(awaited), *(ours.keys() - standing.rows.keys())}
-    return [trial for trial in ours.values() if trial.id in left]
+    return [trial for trial in ours.values() if trial.id in left], bool(awaited)
 
 
 def suggested_meanwhile(run: SweepRun, store: ResultStore) -> list[Trial]:

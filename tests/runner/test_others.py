@@ -57,7 +57,8 @@ def awaited(store: ResultStore, point: SearchPoint) -> tuple[list[Trial], str]:
     search = SearchRun("best_eval_loss", True, points=[point], unsuggested=3)
     run = SweepRun("study", store.url, Resources(), RunOptions(), search=search)
     said = io.StringIO()
-    return others.await_others(run, [], store, Console(file=said), Stop()), said.getvalue()
+    left, _ = others.await_others(run, [], store, Console(file=said), Stop())
+    return left, said.getvalue()
 
 
 @pytest.mark.parametrize("ends", [True, False])
