@@ -14,6 +14,7 @@ from typing import Any
 
 from raypeft.analysis.origins import PLACES, VERSIONS
 from raypeft.analysis.settings import labels
+from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.mistakes import nearest
 from raypeft.results.declarations import Declarations, tested_on
 
@@ -33,8 +34,8 @@ class Condition:
     fields: Mapping[str, Any]
     """The fields of its trials, without seeds; places only where they alone tell it from another condition."""
     repeats: tuple[Row, ...] = ()
-    """Trials that gave the answers of one of `rows` again: their seeds differ in nothing that matters. They say nothing
-    of chance."""
+    """Trials that say no more of chance: they gave the answers of one of `rows` again, since their seeds differ in
+    nothing that matters, or they share a training or a draw of shots with one."""
 
     @property
     def trials(self) -> tuple[Row, ...]:
@@ -85,14 +86,26 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
 
 
 def _condition(fields: dict[str, Any], group: Sequence[Row], name: str, declared: Declarations) -> Condition:
-    """The condition of these rows, the repeats apart. From another place a trial is none: its weights may be others."""
-    names = seeds_that_matter(fields, declared)
+    """The condition of these rows, the repeats apart."""
     first: dict[tuple[Any, ...], Row] = {}
     for row in group:
-        first.setdefault((*(seed_of(row, each) for each in names), *map(row.get, PLACES)), row)
-    rows = tuple(first.values())
-    kept = {row["id"] for row in rows}
-    return Condition(rows, name, fields, tuple(row for row in group if row["id"] not in kept))
+        first.setdefault(_seeds_of(row, seeds_that_matter(fields, declared)), row)
+    kept = {row["id"] for row in _independent([*first.values()], chances(fields, declared))}
+    rows, repeats = ([row for row in group if (row["id"] in kept) == wanted] for wanted in (True, False))
+    return Condition(tuple(rows), name, fields, tuple(repeats))
+
+
+def _independent(rows: list[Row], names: Sequence[str]) -> list[Row]:
+    """Of these rows so many that no two have one of these seeds in common: of three trainings with each of three draws
+    of shots, three. Where they are too few all stay, since there is no interval over seeds then."""
+    seen: dict[str, set[Any]] = {name: set() for name in names}
+    found = []
+    for row in sorted(rows, key=lambda row: [sortable(seed_of(row, name)) for name in names]):
+        if all(seed_of(row, name) not in seen[name] for name in names):
+            found.append(row)
+            for name in names:
+                seen[name].add(seed_of(row, name))
+    return found if len(found) >= FEWEST_SEEDS else rows
 
 
 def seeds_that_matter(fields: Mapping[str, Any], declared: Declarations) -> list[str]:
@@ -101,6 +114,17 @@ def seeds_that_matter(fields: Mapping[str, Any], declared: Declarations) -> list
     trains = declared.method(fields["tuning_method"]).trains
     draws = fields.get("num_shots") and fields.get("shot_source") in (None, "random")
     return [name for name, matters in (("seed", trains or fields.get("do_sample")), ("icl_seed", draws)) if matters]
+
+
+def chances(fields: Mapping[str, Any], declared: Declarations) -> list[str]:
+    """The seeds with which all examples could have other scores."""
+    trains = declared.method(fields["tuning_method"]).trains
+    is_shared = {"seed": trains, "icl_seed": fields.get("icl_sampling") in (None, "fixed")}
+    return [name for name in seeds_that_matter(fields, declared) if is_shared[name]]
+
+
+def _seeds_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(seed_of(row, name) for name in names)
 
 
 def seed_of(row: Row, name: str) -> Any:
@@ -141,12 +165,15 @@ def _grouped(rows: Sequence[Row], declared: Declarations) -> list[tuple[dict[str
             told = tuple(f"{name}={value}" for name, value in fields.items())
             group = seen[key] = groups.setdefault(told, (fields, []))[1]
         group.append(row)
-    return [part for fields, group in groups.values() for part in _one_row_a_seed(fields, group)]
+    return [part for fields, group in groups.values() for part in _by_origin(fields, group, declared)]
 
 
-def _one_row_a_seed(fields: dict[str, Any], rows: list[Row]) -> list[tuple[dict[str, Any], list[Row]]]:
+def _by_origin(
+    fields: dict[str, Any], rows: list[Row], declared: Declarations
+) -> list[tuple[dict[str, Any], list[Row]]]:
     """The condition; or, where it has a seed twice, one for each place and version: they loaded something else."""
-    if len({tuple(map(row.get, SEEDS)) for row in rows}) == len(rows):
+    names = seeds_that_matter(fields, declared)
+    if len({_seeds_of(row, names) for row in rows}) == len(rows):
         return [(fields, rows)]
     parts: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:

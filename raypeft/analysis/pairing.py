@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypeft.analysis.conditions import SEEDS, Condition, Row, seed_of, seeds_that_matter
+from raypeft.analysis.conditions import SEEDS, Condition, Row, chances, seed_of
 from raypeft.analysis.statistics.paired import floor_variance
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, TwoLevel, two_level
 from raypeft.metrics.metric import Score
@@ -23,22 +23,15 @@ def has_chance(condition: Condition, declared: Declarations) -> bool:
     Sampling, and shots drawn anew for each query, are chance as well, but of single examples: the variance between
     examples has it.
     """
-    return bool(_chances(condition, declared))
-
-
-def _chances(condition: Condition, declared: Declarations) -> list[str]:
-    """The seeds with which all examples could have other scores."""
-    fields = condition.fields
-    trains = declared.method(fields["tuning_method"]).trains
-    is_shared = {"seed": trains, "icl_seed": fields.get("icl_sampling") in (None, "fixed")}
-    return [name for name in seeds_that_matter(fields, declared) if is_shared[name]]
+    return bool(chances(condition.fields, declared))
 
 
 def fewest_seeds(condition: Condition, declared: Declarations) -> tuple[str, int]:
     """Of the seeds that are chance here, the one with the fewest different values, and their number. A training with
     random shots has two, and neither stands for the other.
     """
-    counts = {name: len({seed_of(row, name) for row in condition.rows}) for name in _chances(condition, declared)}
+    names = chances(condition.fields, declared)
+    counts = {name: len({seed_of(row, name) for row in condition.rows}) for name in names}
     return min(counts.items(), key=lambda each: each[1], default=("seed", len(condition.rows)))
 
 

@@ -1,5 +1,7 @@
 """Which trials are one condition, and which condition is compared with which."""
 
+from itertools import product
+
 import pytest
 from result_folders import add, rows_of
 
@@ -51,7 +53,27 @@ def test_trials_from_two_places_are_no_repeats_and_seeds_that_were_not_stored_ar
     add(store, "zero_shot", [1, 0], seed=2, model_revision="step1000")
     add(store, "lora", [1, 0], seed=1, row={"seed": None})
     add(store, "lora", [1, 0], seed=2, row={"seed": None})
-    assert [(len(each.rows), len(each.trials)) for each in found(store)] == [(2, 2), (2, 2)]
+    assert [(len(each.rows), len(each.trials)) for each in found(store)] == [(1, 1), (1, 1), (2, 2)]
+
+
+def test_a_trial_with_other_weights_is_no_repeat(store):
+    for seed, weights in ((1, "A"), (2, "B")):
+        add(store, "zero_shot", [1, 0], seed=seed, row={"model_resolved_revision": weights})
+    assert [(len(each.rows), len(each.trials)) for each in found(store)] == [(1, 1), (1, 1)]
+
+
+def test_crossed_seeds_count_as_often_as_the_seed_with_fewer_values(store):
+    for seed, icl_seed in product((1, 2, 3), (1, 2, 3)):
+        add(store, "lora", [1, 0], seed=seed, icl_seed=icl_seed, num_shots=4)
+    (trained,) = found(store)
+    assert sorted((row["seed"], row["icl_seed"]) for row in trained.rows) == [(1, 1), (2, 2), (3, 3)]
+    assert len(trained.repeats) == 6
+
+
+def test_of_trials_that_share_their_shots_none_is_left_out(store):
+    for seed in (1, 2, 3):
+        add(store, "lora", [1, 0], seed=seed, num_shots=4)
+    assert [len(each.rows) for each in found(store)] == [3]
 
 
 def test_conditions_stand_in_the_order_of_their_values(store):

@@ -20,7 +20,7 @@ from raypeft.analysis.claims.optimum import Optimum
 from raypeft.analysis.claims.saves import Saves
 from raypeft.analysis.claims.stops_growing import StopsGrowing
 from raypeft.analysis.claims.verdicts import make_evidence, read_claim
-from raypeft.analysis.conditions import SEEDS, Condition
+from raypeft.analysis.conditions import SEEDS, Condition, chances
 from raypeft.analysis.pairing import fewest_seeds, lacking_seeds
 from raypeft.analysis.settings import shown
 from raypeft.analysis.statistics.optima import FEWEST_VALUES
@@ -175,8 +175,11 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
     few = lacking_seeds(compared, evidence.declared)
     if few:
         name, count = fewest_seeds(few[0], evidence.declared)
-        yield (f"{few[0].label} has {number_of(count, 'seed')}, and {FEWEST_SEEDS} or more are needed: "
-               f"{name}: [1, 2, 3]")  # fmt: skip
+        # Crossed, three of each would make nine trials, of which three are independent.
+        both = "seed: [{name: 1, icl_seed: 1}, {name: 2, icl_seed: 2}, {name: 3, icl_seed: 3}]"
+        has_both = len(chances(few[0].fields, evidence.declared)) > 1
+        had, axis = (number_of(count, name), both) if has_both else (number_of(count, "seed"), f"{name}: [1, 2, 3]")
+        yield f"{few[0].label} has {had}, and {FEWEST_SEEDS} or more are needed: {axis}"
     yield from _too_few_examples(claim, [trials[each.rows[0]["id"]] for each in compared])
 
 

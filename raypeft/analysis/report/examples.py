@@ -130,7 +130,7 @@ def choose(study: Study, panels: Iterable[Panel], most_bytes: int = MOST_BYTES) 
     rows: dict[str, Row] = {}
     for panel in panels:
         for each in [*panel.representatives, *panel.standings]:
-            rows |= {row["id"]: row for row in each.condition.rows}
+            rows |= {row["id"]: row for row in each.condition.trials}
     tasks: dict[str, str] = {}
     trials: dict[str, str] = {}
     known: dict[str, str] = {}

@@ -101,6 +101,13 @@ def test_too_few_seeds_are_told(tmp_path: Path) -> None:
     assert reason == "icl shots 4 has 1 seed, and 3 or more are needed: icl_seed: [1, 2, 3]", "they repeat each other"
 
 
+def test_a_training_with_random_shots_is_told_to_draw_them_anew_with_each_seed(tmp_path: Path) -> None:
+    claim = "{better: {tuning_method: lora, num_shots: 4}, than: {tuning_method: zero_shot}, on: em_at_10}"
+    (reason,) = open_ones(tmp_path, claim, "grids.2={tuning_method: lora, num_shots: 4}")
+    both = "seed: [{name: 1, icl_seed: 1}, {name: 2, icl_seed: 2}, {name: 3, icl_seed: 3}]"
+    assert reason.endswith(f"has 1 icl_seed, and 3 or more are needed: {both}")
+
+
 def test_a_side_of_which_validation_cannot_choose_is_told(tmp_path: Path) -> None:
     claim = "{better: {tuning_method: icl}, than: {tuning_method: zero_shot}, on: em_at_10}"
     (reason,) = open_ones(tmp_path, claim)

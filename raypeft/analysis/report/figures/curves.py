@@ -28,7 +28,7 @@ WIDE_RANGE = 4.0
 
 def learning_curves(panel: Panel, study: Study) -> Iterator[Figure]:
     """For trials with two evaluations or more."""
-    by_row = {row["id"]: each for each in panel.standings for row in each.condition.rows}
+    by_row = {row["id"]: each for each in panel.standings for row in each.condition.trials}
     known = [trial for trial in by_row if len(study.evaluations.get(trial, ())) > 1]
     known.sort(key=lambda trial: min(each["eval_loss"] or 1e9 for each in study.evaluations[trial]))
     if not known:
