@@ -78,7 +78,9 @@ class TrainedMethod(Method):
 
     @property
     def idle_fields(self) -> set[str]:
-        return super().idle_fields | ({"warmup_steps"} if self.lr_scheduler_type == "constant" else set())
+        # 0 is what such a schedule does: it is no mistake, and trials that say so keep their ids.
+        has_idle_warmup = self.lr_scheduler_type == "constant" and self.warmup_steps
+        return super().idle_fields | ({"warmup_steps"} if has_idle_warmup else set())
 
     def learning_rate_of(self, name: str, parameter: Parameter) -> float:
         """The peak learning rate of a parameter; `name` is its name in the model."""

@@ -30,7 +30,9 @@ WHY_IDLE = {
 }
 MAY_BE_IDLE = {*Method.model_fields, *WHY_IDLE} - {"name", "num_shots"}
 """Fields whose effect depends on a trial's other fields."""
-OTHERWISE_IDLE = "other fields of its trials, such as num_shots and shot_source, leave it nothing to do"
+NOTHING = {"warmup_steps": 0}
+"""The value of a field that asks for what happens anyway."""
+OTHERWISE_IDLE = "its trials have no shots, or choose them in another way (num_shots, shot_source)"
 
 
 def fields_without_effect(sweep: LoadedSweep) -> Iterator[str]:
@@ -63,7 +65,10 @@ def _reasons(grid: dict[str, Any], sweep: LoadedSweep) -> dict[str, str]:
     """Why fields of a grid (with its defaults) change none of its trials."""
     used = _used(grid)
     found = {key: _reason(key, grid) for key in grid if key not in used}
-    return found | _idle(grid, used & MAY_BE_IDLE, sweep)
+    # The entries of such an axis set other fields too, which have an effect or are looked at themselves.
+    coupled = {key for key, value in grid.items() if any(is_coupled(key, each) and len(each) > 1
+                                                         for each in as_axis(key, value))}  # fmt: skip
+    return found | _idle(grid, used & MAY_BE_IDLE - coupled, sweep)
 
 
 def _idle(grid: dict[str, Any], names: set[str], sweep: LoadedSweep) -> dict[str, str]:
@@ -79,7 +84,7 @@ def _idle(grid: dict[str, Any], names: set[str], sweep: LoadedSweep) -> dict[str
         idle = [idle_in(point, sweep.declared) for point in points]
         for name in names:
             own = [place for place, point in enumerate(points) if name in point and _takes(point, name)]
-            if own and all(name in idle[place] for place in own):
+            if own and all(name in idle[place] or points[place][name] == NOTHING.get(name, "") for place in own):
                 values = [points[place][name] for place in own]
                 had = make_trial(points[own[0]], sweep.declared).fields[name]
                 if any(value != had for value in values):

@@ -153,8 +153,8 @@ def _rivals(sweep: LoadedSweep) -> Iterator[str]:
     for index, given in enumerate(sweep.config.grids):
         grid = {key: value for key, value in given.items() if key != "parameters"}
         for one, other, field in rival_settings({**sweep.config.defaults, **grid}):
-            yield (f"{sweep.document.where(('grids', index))}: {field} must be set by one mapping of a trial, but "
-                   f"mappings of {one} and of {other} set it differently; leave it out of one of them, or write two "
+            yield (f"{sweep.document.where(('grids', index))}: {field} must be set alike by the mappings of a trial, "
+                   f"but mappings of {one} and of {other} set it differently; leave it out of one of them, or write two "
                    f"grids")  # fmt: skip
 
 

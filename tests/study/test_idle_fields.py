@@ -125,6 +125,16 @@ def test_one_value_that_the_trials_have_anyway_misleads_nobody(tmp_path: Path) -
     assert told(tmp_path, "  - {tuning_method: zero_shot, dataset: toy_apps, num_beams: 1}") == []
 
 
+@pytest.mark.parametrize("fields", ["lr_scheduler_type: constant, warmup_steps: 0", "lr_scheduler_type: constant"])
+def test_no_warm_up_under_a_constant_rate_is_no_mistake(tmp_path: Path, fields: str) -> None:
+    assert told(tmp_path, f"  - {{tuning_method: lora, {fields}}}") == []
+
+
+def test_an_axis_that_sets_another_seed_as_well_is_no_mistake(tmp_path: Path) -> None:
+    seeds = "[{name: 1, icl_seed: 1}, {name: 2, icl_seed: 2}]"
+    assert told(tmp_path, f"  - {{tuning_method: icl, seed: {seeds}}}") == []
+
+
 def test_what_a_search_may_give_an_effect_is_not_told(tmp_path: Path) -> None:
     grid = "  - {tuning_method: lora, icl_seed: [1, 2], parameters: {num_shots: [0, 2]}}"
     search = ["search=random", "num_samples=2"]

@@ -81,7 +81,7 @@ def test_mappings_of_two_axes_that_set_one_field_differently_are_refused(tmp_pat
     model = "model: [{name: toy, learning_rate: 1.0e-4, num_train_epochs: 2}]"
     lora = "{name: lora, learning_rate: 1.0e-3, lora_r: 8, lora_alpha: 16}"
     assert problems(tmp_path, f"  - {{{model}, tuning_method: [{{name: lora, learning_rate: 1.0e-3}}, {lora}]}}\n") == [
-        "line 4, grids.0: learning_rate must be set by one mapping of a trial, but mappings of model and of "
+        "line 4, grids.0: learning_rate must be set alike by the mappings of a trial, but mappings of model and of "
         "tuning_method set it differently; leave it out of one of them, or write two grids"
     ]
     same = "{name: lora, learning_rate: 1.0e-4, lora_r: 8, num_train_epochs: 2.0}"
