@@ -78,8 +78,7 @@ class Parts:
         self._write(Spent(seconds, larger_peak(self.earlier.peak_memory_gb, peak_now_gb())))
 
     def _write(self, spent: Spent) -> None:
-        with self.store.writing(self.name) as stream:
-            stream.write(json.dumps({"made_by": self.made_by, "spent": asdict(spent)}).encode())
+        self.store.put(self.name, json.dumps({"made_by": self.made_by, "spent": asdict(spent)}).encode())
 
     def _batches(self, prompts: Sequence[Prompt], each: int) -> list[Batch] | None:
         """None where the parts cannot be used as they are."""

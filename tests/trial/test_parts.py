@@ -169,7 +169,11 @@ def test_parts_of_other_circumstances_are_set_aside_and_decoded_again(store, bas
     assert len(list(store.names("superseded"))) == 1
 
 
-def test_examples_without_room_are_stored_and_taken_up_as_well(store):
+def test_examples_without_room_are_stored_and_taken_up_as_well(store, monkeypatch):
+    persisted, real = [], ResultStore.put
+    monkeypatch.setattr(
+        ResultStore, "put", lambda self, name, content: persisted.append(name) or real(self, name, content)
+    )
     prompts = [Prompt(Example(str(n), "a", "b"), [5], [7]) for n in range(3)]
     found = [[Candidate(prompt.example.id, rank, "x", 3, "eos", -1.5) for rank in range(2)] for prompt in prompts]
     parts = Parts(store, "a", {"seed": "1"})
@@ -180,6 +184,7 @@ def test_examples_without_room_are_stored_and_taken_up_as_well(store):
             [blank | {name: getattr(each, name) for name in Candidate.__slots__} for row in batch for each in row]
         )
     assert Parts(store, "a", {"seed": "1"}).load(prompts, 2) == [found[:2], found[2:]]
+    assert persisted.count("checkpoints/a/decoding.json") == 3, "a store that is away is waited for"
     assert Parts(store, "a", {"seed": "2"}).load(prompts, 2) == []
 
 
