@@ -76,7 +76,7 @@ def run_sweep(
     # Without a scheduler, every trial is to be trained to its end.
     retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
     missing = standing.to_run([trial.id for trial in chosen], retry, asked.rerun)
-    drop_trainings(store, trainings, standing.to_run(trainings, retry))
+    drop_trainings(store, trainings, standing.to_run(trainings, ("failed", *retry)))  # a failed one may yet be retried
     open_trials = 0 if asked.only else unsuggested(plan, trials)
     say(console, f"{config.name}: {len(chosen) + open_trials} trials, {len(chosen) - len(missing)} of them done "
                  f"before; results in {results}")  # fmt: skip

@@ -21,8 +21,8 @@ import raypeft
 from raypeft.events import Noted
 from raypeft.models.loading import Base
 from raypeft.records import Prompt
+from raypeft.results.attempts import is_final
 from raypeft.results.leftovers import LAST, folder_of
-from raypeft.results.statuses import STATUSES, is_settled
 from raypeft.results.store import ResultStore
 from raypeft.study.trainings import training_fields
 from raypeft.trial.context import TrialContext
@@ -121,10 +121,10 @@ def _version(package: str) -> str:
 def drop_checkpoints(context: TrialContext, row: Mapping[str, Any]) -> None:
     """Remove what a finished trial needs no more, once its row stands. A trial that will run again keeps it."""
     store, folder = context.store, folder_of(context.trial.id)
-    if context.shared and is_settled(row["status"]):
-        context.shared.drop()
-    if not STATUSES[row["status"]].is_finished:
+    if not is_final(row):
         return
+    if context.shared:
+        context.shared.drop()
     with suppress(OSError):  # the row stands, and the next finished run removes what is left
         store.drop_parts("candidates", context.trial.id)
         if not store.exists(folder):

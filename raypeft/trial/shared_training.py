@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from raypeft.results.attempts import standing_row, version
+from raypeft.results.attempts import is_final, standing_row, version
 from raypeft.results.leases import leased
 from raypeft.results.leftovers import folder_of
-from raypeft.results.statuses import is_settled
 from raypeft.results.store import ResultStore
 from raypeft.stopping import Stop
 
@@ -50,7 +49,7 @@ class SharedTraining:
 
     def _has_run(self, trial: str, seen: str | None) -> bool:
         row = standing_row(self.store, trial)
-        return row is not None and is_settled(row["status"]) and version(row) != seen
+        return row is not None and is_final(row) and version(row) != seen
 
     @contextmanager
     def turn(self, trial_id: str, stop: Stop, still_here: Callable[[], None]) -> Iterator[None]:

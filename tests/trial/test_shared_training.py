@@ -119,6 +119,9 @@ def test_what_is_saved_of_a_training_goes_with_the_last_trial_that_needs_it(stor
     assert store.names("checkpoints") == [shared.folder], "it will run again"
     store.write_rows("trials", first.id, [{"id": first.id, "status": "failed"}])
     shared.drop()
+    assert store.names("checkpoints") == [shared.folder], "it may be retried"
+    store.write_rows("trials", first.id, [{"id": first.id, "status": "ok"}])
+    shared.drop()
     assert store.names("checkpoints") == []
 
 
