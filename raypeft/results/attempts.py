@@ -22,7 +22,7 @@ import pyarrow.fs
 
 from raypeft.results.leases import holder, leased
 from raypeft.results.statuses import STATUSES, is_fault, is_settled
-from raypeft.results.store import TOGETHER, ResultStore
+from raypeft.results.store import ResultStore
 
 RUNNING = ".running"
 Row = dict[str, Any]
@@ -90,8 +90,7 @@ def is_final(row: Mapping[str, Any]) -> bool:
 def standing_row(store: ResultStore, trial_id: str) -> Row | None:
     """The row of a trial that is in the table now, in a file of its own or in that of all trials."""
     own = store.read_rows("trials", trial_id)
-    rows = own or (row for row in store.read_rows("trials", TOGETHER) if row["id"] == trial_id)
-    return next(iter(rows), None)
+    return next(iter(own or store.rows_in_all("trials", trial_id)), None)
 
 
 def left_alone(store: ResultStore, trial_id: str) -> Row:

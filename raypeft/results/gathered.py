@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
@@ -94,6 +95,23 @@ def gathered(store: ResultStore, table: str) -> Gathered | None:
     if without_rows | set(whole.column(FROM).to_pylist()) != known:  # a damaged file is fresh each time
         _keep(store, table, whole, without_rows)
     return Gathered(store, table, _own_first(whole, replaced))
+
+
+def whole_table(store: ResultStore, table: str) -> pa.Table | None:
+    """All rows of a table that count, as they stand in its files. None: there are none.
+
+    Damaged files are left out, and named in `store.damaged`.
+    """
+    infos = store.infos(table)
+    replaced = pa.array(sorted(store.replaced(infos)), pa.string())
+    found = []
+    for info in infos:
+        part = store.read_or_leave_out(info.path)
+        if part is not None and info.base_name == "all.parquet" and "id" in part.column_names:
+            part = part.filter(pc.invert(pc.is_in(part.column("id"), replaced)))
+        if part is not None and len(part):
+            found.append(part)
+    return joined(found) if found else None
 
 
 def _own_first(whole: pa.Table, replaced: Collection[str]) -> pa.Table:

@@ -27,11 +27,11 @@ def take_over(store: ResultStore, others: Mapping[str, str], ids: Collection[str
             other = ResultStore.existing(url, {})
         except FileNotFoundError:
             continue
+        rows_of = {table: other.by_trial(table) for table in store.schemas}
         for trial_id in sorted(other.finished() & set(ids) - taken.keys()):
             # The row of the trial comes last: it is what makes the trial count as finished.
             for table in sorted(store.schemas, key=lambda each: each == "trials"):
-                rows = other.read_rows(table, trial_id)
-                if rows:
+                if rows := rows_of[table](trial_id):
                     names = store.schemas[table].names
                     known = [{key: value for key, value in row.items() if key in names} for row in rows]
                     store.write_rows(table, trial_id, known)

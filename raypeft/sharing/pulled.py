@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from raypeft.results.gathered import joined
+from raypeft.results.gathered import whole_table
 from raypeft.results.shared import HUB, hub_repository
 from raypeft.results.store import MANIFEST, ResultStore
 from raypeft.sharing.hub import download
@@ -73,11 +73,9 @@ def _unpack(shared: Path, made: Path, url: str) -> int:
 
 def _split(there: ResultStore, store: ResultStore, table: str) -> int:
     """Write the rows of each trial into a file of its own; returns the number of trials."""
-    parts = [there.read_or_leave_out(info.path) for info in there.infos(table)]
-    found = [part for part in parts if part is not None and len(part)]
-    if not found:
+    whole = whole_table(there, table)
+    if whole is None:
         return 0
-    whole = joined(found)
     if "id" not in whole.column_names:
         raise ValueError(f"the table {table} must have the column id but has {', '.join(whole.column_names[:8])}")
     places: dict[str, list[int]] = {}

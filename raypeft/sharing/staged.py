@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raypeft.analysis.report.page import make_page, write_page
 from raypeft.analysis.report.study import open_study
 from raypeft.machine import quiet_libraries
-from raypeft.results.gathered import joined
+from raypeft.results.gathered import whole_table
 from raypeft.results.store import MANIFEST, TOGETHER, ResultStore
 from raypeft.sharing.private import cleaner
 from raypeft.sharing.readmes import dataset_card, model_card
@@ -71,7 +70,7 @@ def stage(store: ResultStore, folder: Path, wanted: Wanted, say: Callable[[str],
     dataset, model = folder / "dataset", folder / "model"
     tables: dict[str, int] = {}
     for table in (*PLAIN, *(WITH_TEXT if wanted.with_text else ())):
-        if found := _whole(store, table):
+        if found := whole_table(store, table):
             clean = _cleaned_rows(found) if table == "trials" else found
             (dataset / table).mkdir(parents=True)
             pq.write_table(clean, dataset / table / f"{TOGETHER}.parquet", compression="zstd")
@@ -87,20 +86,6 @@ def stage(store: ResultStore, folder: Path, wanted: Wanted, say: Callable[[str],
     left_out = tuple(table for table in WITH_TEXT if table not in tables and store.infos(table))
     (dataset / "README.md").write_text(dataset_card(dataset, tables, len(shared), left_out), "utf-8")
     return Staged(dataset, model if shared else None, tables, left_out)
-
-
-def _whole(store: ResultStore, table: str) -> pa.Table | None:
-    """All rows of a table. None: there are none. Damaged files are left out, and named in `store.damaged`."""
-    infos = store.infos(table)
-    replaced = pa.array(sorted(store.replaced(infos)), pa.string())
-    found = []
-    for info in infos:
-        part = store.read_or_leave_out(info.path)
-        if part is not None and info.base_name == f"{TOGETHER}.parquet":
-            part = part.filter(pc.invert(pc.is_in(part.column("id"), replaced)))
-        if part is not None and len(part):
-            found.append(part)
-    return joined(found) if found else None
 
 
 def _cleaned_rows(trials: pa.Table) -> pa.Table:

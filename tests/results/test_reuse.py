@@ -45,10 +45,12 @@ def test_columns_that_only_the_other_version_had_are_left_out(stores):
     assert "error" not in narrow.read_rows("trials", id)[0]
 
 
-def test_a_trial_without_a_file_of_its_own_is_not_said_to_be_taken(stores):
+def test_a_trial_is_taken_from_results_that_were_shared(stores):
     rq2, rq3 = stores
     id = add(rq2, "lora", [1, 0])
-    rq2.write_rows("trials", "all", rq2.read_rows("trials", id))
+    rows = {table: rq2.read_rows(table, id) for table in ("trials", "candidates")}
     rq2.set_aside(id)
-    assert take_over(rq3, {"rq2": rq2.url}, [id]) == {}
-    assert rq3.finished() == set()
+    for table, found in rows.items():
+        rq2.write_rows(table, "all", found)
+    assert take_over(rq3, {"rq2": rq2.url}, [id]) == {id: "rq2"}
+    assert {table: rq3.read_rows(table, id) for table in rows} == rows

@@ -96,6 +96,14 @@ def test_weights_that_could_run_code_and_other_files_are_not_taken(shared: Path,
     assert taken == {"adapter_model.safetensors", "adapter_config.json"} and not (tmp_path / "theirs/run.sh").exists()
 
 
+def test_a_trial_that_has_run_again_beside_shared_results_is_pulled_once(shared: Path, tmp_path: Path) -> None:
+    table = pq.read_table(shared / "trials/all.parquet")
+    trial = table.column("id")[0].as_py()
+    pq.write_table(table.slice(0, 1), shared / f"trials/{trial}.parquet")
+    assert pull(shared, tmp_path / "theirs") == 0
+    assert len(ResultStore.existing(str(tmp_path / "theirs"), tables()).read_rows()) == len(table)
+
+
 def test_a_damaged_table_is_told_and_nothing_is_made(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
