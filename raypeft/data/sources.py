@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raypeft.data.declared.files import read_table, told
+from raypeft.data.declared.files import parse_table, read_bytes, told
 from raypeft.mistakes import described
 from raypeft.records import Example, Splits
 
@@ -111,10 +111,12 @@ def read_rows(name: str, path: str) -> list[Row]:
     This does not use `datasets`, which needs the same format and types in all splits. Raises FileNotFoundError if the
     file does not exist, and ValueError where it is in another format or has a line that is no row.
     """
-    if not path.lower().removesuffix(".gz").endswith(FORMATS):  # all columns of CSV are text, and tests are lists
+    bare = path.partition("?")[0].lower() if "://" in path else path.lower()
+    if bare.removesuffix(".gz").endswith((".csv", ".tsv")):  # all their columns are text, and tests are lists
         raise ValueError(f"{name}: {path} must be a file that ends in {', '.join(FORMATS)} (or with .gz behind it)")
+    is_told = bare.removesuffix(".gz").endswith(FORMATS)
     try:
-        table = read_table(path)
+        table = parse_table(path, read_bytes(path), bare if is_told else ".jsonl")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: dataset_path {error}") from error
     except ValueError as error:
@@ -126,7 +128,7 @@ def read_rows(name: str, path: str) -> list[Row]:
 
 def find_split(name: str, source: str, split: str) -> str:
     """The path or URL of the file of `split` in the folder `source`."""
-    for suffix in FORMATS:
+    for suffix in (*FORMATS, ".jsonl.gz", ".json.gz"):
         if path := _existing(source, split + suffix):
             return path
     wanted = ", ".join(split + suffix for suffix in FORMATS)

@@ -61,9 +61,6 @@ class LayerAdapter(Adapter):
     def _targets_something(self) -> LayerAdapter:
         if self.target_modules is not None and not self.target_modules:
             raise ValueError("target_modules must name at least one module but got an empty list")
-        if ALL_LINEAR in (self.target_modules or ()) and self.target_modules != (ALL_LINEAR,):
-            raise ValueError(f"target_modules must be {ALL_LINEAR} alone, or names without it, but got "
-                             f"{', '.join(self.target_modules or ())}")  # fmt: skip
         return self
 
     def names(self, architecture: Architecture) -> tuple[str, ...]:
@@ -78,6 +75,10 @@ class LayerAdapter(Adapter):
         return list(names) if names else None
 
     def refusal(self, family: ModelFamily) -> str | None:
+        # PEFT takes it for a name beside others. Rows of older versions that have both can still be read.
+        if ALL_LINEAR in (self.target_modules or ()) and self.target_modules != (ALL_LINEAR,):
+            return (f"target_modules must be {ALL_LINEAR} alone, or names without it, but got "
+                    f"{', '.join(self.target_modules or ())}")  # fmt: skip
         layers = _layers_of(family)
         if not layers:
             return None

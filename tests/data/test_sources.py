@@ -223,7 +223,19 @@ def test_json_is_read_by_what_it_is_and_not_by_its_ending(folder: Path, ending: 
     assert read(folder) == EXAMPLES
 
 
-def test_one_file_may_be_compressed_and_must_have_an_ending_that_is_known(tmp_path: Path) -> None:
+def test_a_split_may_be_compressed(folder: Path) -> None:
+    (folder / "train.jsonl.gz").write_bytes(gzip.compress((folder / "train.jsonl").read_bytes()))
+    (folder / "train.jsonl").unlink()
+    assert read(folder) == EXAMPLES
+
+
+def test_a_file_whose_ending_says_nothing_is_read_as_json(folder: Path) -> None:
+    other = (folder / "train.jsonl").rename(folder / "mbpp.txt")
+    assert read_rows("things", str(other)) == ROWS["train"]
+    assert read_rows("things", f"file://{other.rename(folder / 'a.jsonl?download=true')}") == ROWS["train"]
+
+
+def test_one_file_may_be_compressed_but_is_no_csv(tmp_path: Path) -> None:
     content = "".join(json.dumps(row) + "\n" for row in ROWS["train"]).encode()
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
     assert read_rows("things", str(tmp_path / "a.jsonl.gz")) == ROWS["train"]

@@ -156,8 +156,8 @@ def test_an_odd_rank_has_no_orthogonal_start() -> None:
 
 
 def test_all_linear_stands_alone_since_peft_takes_it_for_a_name_beside_others() -> None:
-    with pytest.raises(ValidationError, match="must be all-linear alone, or names without it, but got all-linear, q_p"):
-        Ia3(target_modules=("all-linear", "q_proj"))
+    told = Ia3(target_modules=("all-linear", "q_proj")).refusal(family_of("toy", None))
+    assert told == "target_modules must be all-linear alone, or names without it, but got all-linear, q_proj"
 
 
 def test_one_name_means_the_list_of_it() -> None:

@@ -65,9 +65,12 @@ def read_table(path: str) -> Table:
     return parse_table(path, read_bytes(path))
 
 
-def parse_table(path: str, content: bytes) -> Table:
-    """The rows of a file's content. Raises ValueError where it is no table at all."""
-    name = path.lower()
+def parse_table(path: str, content: bytes, ending: str = "") -> Table:
+    """The rows of a file's content. `ending` tells its format where that of `path` does not.
+
+    Raises ValueError where it is no table at all.
+    """
+    name = ending or path.lower()
     if not name.endswith(FORMATS):
         raise ValueError(f"{path} must be a file that ends in {', '.join(FORMATS[:5])} (or with .gz behind it)")
     _check_is_no_pointer(path, content)
