@@ -154,8 +154,8 @@ def _rivals(sweep: LoadedSweep) -> Iterator[str]:
         grid = {key: value for key, value in given.items() if key != "parameters"}
         for one, other, field in rival_settings({**sweep.config.defaults, **grid}):
             yield (f"{sweep.document.where(('grids', index))}: {field} must be set alike by the mappings of a trial, "
-                   f"but mappings of {one} and of {other} set it differently; leave it out of one of them, or write two "
-                   f"grids")  # fmt: skip
+                   f"but mappings of {one} and of {other} set it differently; leave it out of one of them, or write "
+                   f"two grids")  # fmt: skip
 
 
 def _untaken(sweep: LoadedSweep) -> Iterator[str]:

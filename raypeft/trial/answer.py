@@ -80,6 +80,12 @@ COLUMNS = (
         "examples",
     ),
     Column(
+        "learns_fences",
+        bool,
+        "Whether the trial trained on answers in code fences, which are then a part of its candidates (without a "
+        "`stop`). Otherwise an opening fence is left out of an answer",
+    ),
+    Column(
         "references_lost",
         int,
         "Test examples whose reference answer, or first official solution, the model's tokenizer does not give back "

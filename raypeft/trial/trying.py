@@ -52,7 +52,9 @@ class Asked:
         if trial.method.trains and kept is None:
             raise ValueError(f"trial {trial_id} must have kept its weights but has not; `keep: model` in the sweep "
                              f"file keeps those of full fine-tuning as well")  # fmt: skip
-        context = TrialContext(trial, row["sweep"], store, bases=bases or BaseCache())
+        context = TrialContext(
+            trial, row["sweep"], store, bases=bases or BaseCache(), learns_fences=bool(row.get("learns_fences"))
+        )
         base = _base(context, store, None if adapts else kept)
         # A trial that decoded nothing has no such figure. Planning's is not too short.
         room = row.get("max_new_tokens_used") or context.dataset.longest_answer

@@ -57,6 +57,15 @@ def test_an_instruction_of_the_test_split_gets_the_stored_candidates(store: Resu
     assert asked.answers([each.nl for each in test]) == list(by_example.values())
 
 
+def test_fences_that_a_trial_had_learned_stay_in_its_answers(store: ResultStore, tmp_path: Path) -> None:
+    fenced = ResultStore(str(tmp_path / "fenced"), tables())
+    row = next(row for row in store.read_rows() if row["tuning_method"] == "icl")
+    assert row["learns_fences"] is False
+    for learned in (None, False, True):
+        fenced.write_rows("trials", row["id"], [row | {"learns_fences": learned}])
+        assert Asked.of(fenced, row["id"]).context.learns_fences == bool(learned)
+
+
 def test_the_base_is_as_it_was_after_a_question(store: ResultStore) -> None:
     asked = Asked.of(store, id_of(store, "lora"))
     before = asked.base.model.state_dict()["lm_head.weight"].clone()
