@@ -22,14 +22,17 @@ RESULTS=${RESULTS:-$PWD/results}    # on a file system that all nodes have
 HOURS=${HOURS:-7.8}                 # below --time
 . "${VENV:-.venv}/bin/activate"     # the same environment on all nodes
 
-export RAY_TMPDIR=/tmp              # a short path, on each node's own disk
+export RAY_TMPDIR=/tmp/ray-$(id -u) # a short path, on each node's own disk; Ray's notes in /tmp/ray may be another user's
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300   # seconds in which all nodes must be there
 # A token of this job alone: another one may lie in the home folder, and others use the network too.
 export RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
-address="${nodes%%$'\n'*}:${PORT:-6379}"   # of the first one
+first=${nodes%%$'\n'*}
+# Debian's /etc/hosts has a machine's own name as 127.0.1.1, by which the head is not known, neither to others nor to itself.
+case $(getent ahostsv4 "$first") in 127.*) first=$(hostname -I | cut -d' ' -f1) ;; esac
+address="$first:${PORT:-6379}"
 
 # Starts Ray on every node, runs the command on the first one when all are there, and stops Ray.
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" \

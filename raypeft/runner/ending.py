@@ -21,9 +21,13 @@ POLL = 1.0
 """Seconds between two looks for the note."""
 
 
+STOP = ".stop"
+"""The folder of notes in a results folder."""
+
+
 def note_of(key: str) -> str:
     """Name of the note that stops a run, in its results folder."""
-    return f".stop/{key}"
+    return f"{STOP}/{key}"
 
 
 @contextmanager
@@ -33,6 +37,7 @@ def stopped_by_note(store: ResultStore, key: str, stop: Stop) -> Iterator[None]:
 
     def look() -> None:
         with suppress(OSError, ValueError):  # the next look may go better
+            store.look_anew(STOP)
             if store.exists(note_of(key)):
                 with store.reading(note_of(key)) as stream:
                     stop.number = int(stream.read())
@@ -72,14 +77,18 @@ class Ending(tune.Stopper):
         if self.stop.number is None:
             return False
         if self.awaited is None:
-            self.awaited = set(self.running())
+            awaited = set(self.running())
+            try:
+                with self.store.writing(note_of(self.key)) as stream:
+                    stream.write(str(int(self.stop.number)).encode())
+            except OSError:  # an error here would end all trials unsaved; Tune asks again
+                return False
+            self.awaited = awaited
             why = "the time budget is used up" if self.stop.is_time_over else "told to stop"
             count = len(self.awaited)
             stops, them = ("stops after its", "it") if count == 1 else ("stop after their", "them")
             self.say(f"{why}: {number_of(count, 'running trial')} {stops} current step or batch, within {GRACE} "
                      f"seconds; Ctrl-C (again) ends {them} at once")  # fmt: skip
-            with self.store.writing(note_of(self.key)) as stream:
-                stream.write(str(int(self.stop.number)).encode())
         return not self.awaited & self.running()
 
     def close(self) -> None:

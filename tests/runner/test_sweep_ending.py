@@ -30,3 +30,19 @@ def test_a_sweep_that_is_told_to_stop_says_so_once_before_its_trials_have_ended(
     assert line.startswith(told)
     running.clear()
     assert ending.stop_all() and said == [line]
+
+
+def test_a_note_that_cannot_be_written_is_tried_again_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, stop = ResultStore(str(tmp_path / "study"), tables()), Stop()
+    ending = Ending(stop, store, "key", set, lambda _: None)
+    stop.number = int(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultStore, "writing", refused)
+        assert not ending.stop_all()
+    assert ending.stop_all() and store.exists(note_of("key"))
+
+
+def refused(*_: object) -> None:
+    raise OSError("away")

@@ -7,6 +7,7 @@ the trial, which waits in its report of the evaluation until the decision has be
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,13 +88,14 @@ class Halving(FIFOScheduler):
         self.stopped.add(trial_id)
         reason = (f"after {100 * share:.0f} % of its training its validation loss, {self.best[trial_id]:.4g}, was not "
                   f"among the best 1 in {self.asha.reduction_factor:g}")  # fmt: skip
-        with self.store.writing(note_of(self.driver, trial_id)) as stream:
-            stream.write(reason.encode())
+        with suppress(OSError):  # an error here would end the sweep; the trial only trains longer
+            self.store.put(note_of(self.driver, trial_id), reason.encode())
 
     def forget(self, trial_id: str) -> None:
         """Remove the note of a trial that has ended."""
         if trial_id in self.stopped:
-            self.store.remove(note_of(self.driver, trial_id))
+            with suppress(OSError):
+                self.store.remove(note_of(self.driver, trial_id))
 
 
 class HalvingNotes(tune.Callback):

@@ -101,3 +101,15 @@ def test_a_trial_is_told_once(store: ResultStore) -> None:
     store.remove(note_of("driver", "bad"))
     assert told(made, bad, (5, 0.9))
     assert not store.exists(note_of("driver", "bad"))
+
+
+def test_a_store_that_refuses_a_note_ends_no_sweep(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("away")
+
+    made = halving(store)
+    told(made, tune_trial("good"), (1, 0.5))
+    for name in ("put", "remove"):
+        monkeypatch.setattr(ResultStore, name, refused)
+    assert told(made, tune_trial("bad"), (1, 0.9))
+    made.forget("bad")
