@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
@@ -102,6 +101,8 @@ def whole_table(store: ResultStore, table: str) -> pa.Table | None:
 
     Damaged files are left out, and named in `store.damaged`.
     """
+    import pyarrow.compute as pc  # takes long, and is seldom needed
+
     infos = store.infos(table)
     replaced = pa.array(sorted(store.replaced(infos)), pa.string())
     found = []

@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs
 
 from raypeft.records import Column
@@ -125,6 +124,8 @@ class ResultStore(Folder):
 
     def rows_in_all(self, table: str, trial_id: str) -> list[dict[str, Any]]:
         """The rows of a trial in `all.parquet`. Rows of other trials are not made: there may be thousands."""
+        import pyarrow.compute as pc  # takes long, and is seldom needed
+
         found = [self.read_or_leave_out(path) for path in self._file(table, TOGETHER)]
         own = [part.filter(pc.equal(part.column("id"), trial_id)) for part in found if part is not None]
         return [row for part in own for row in whole_rows(part, self.declared_columns(table))]
