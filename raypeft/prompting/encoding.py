@@ -13,9 +13,10 @@ and gave a token on the border to the answer (`Form.joined`).
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from raypeft.prompting.chat import answer_turn, chat_text
+from raypeft.prompting.chat import Turn, answer_turn, chat_text
 from raypeft.prompting.forms import CORRECTED, exchanges, render, turns
 from raypeft.prompting.plain_text import Marks, token_ids
 from raypeft.records import Example, Form, Prompt
@@ -24,7 +25,7 @@ PAPER_PROMPT_TOKENS = 64
 """Room that RQ2's program gave a training prompt; the answer's was the dataset's `max_new_tokens`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Encoder:
     """Turns examples into token ids, for one tokenizer and one form of prompt."""
 
@@ -60,13 +61,18 @@ class Encoder:
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
         """The prompt as text."""
         if self.form.chat:
-            return chat_text(self.tokenizer, turns(example, shots, self.form))
+            return chat_text(self.tokenizer, turns(example, shots, self.form)) + self.turn.opening
         return render(example, shots, self.form)
+
+    @cached_property
+    def turn(self) -> Turn:
+        """What stands around an answer in a chat: the same for all examples."""
+        return answer_turn(self.tokenizer)
 
     @property
     def end_id(self) -> int:
         """The token that ends an answer: the tokenizer's end of sequence, or the end of a turn in a chat."""
-        return answer_turn(self.tokenizer).end_id if self.form.chat else int(self.tokenizer.eos_token_id)
+        return self.turn.end_id if self.form.chat else int(self.tokenizer.eos_token_id)
 
     def _split(self, ids: list[int], prompt_ids: list[int]) -> tuple[list[int], list[int]]:
         """Prompt and answer, tokenised as one; a token that holds the border belongs to the answer."""
@@ -86,8 +92,7 @@ class Encoder:
     def _answer_ids(self, code: str, prompt: str, prompt_ids: list[int], marks: Marks) -> list[int]:
         text, end_id = self.form.answer.format(code=marks.hide(code)), self.tokenizer.eos_token_id
         if self.form.chat:
-            turn = answer_turn(self.tokenizer)
-            text, end_id = turn.before + text + turn.after, turn.end_id
+            text, end_id = self.turn.before + text + self.turn.after, self.turn.end_id
         ids = self._ids_after(prompt, prompt_ids, text, marks)
         return ids if ids[-1:] == [end_id] else [*ids, end_id]
 

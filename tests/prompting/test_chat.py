@@ -35,6 +35,16 @@ def test_a_training_example_is_what_the_template_makes_of_both_turns_up_to_the_e
     assert tokenizer.decode([*prompt.prompt_ids, *prompt.answer_ids]) + left_over == whole
 
 
+def test_what_stands_around_answers_is_found_out_once_for_all_examples(monkeypatch):
+    tokenizer = chat_tokenizer(QWEN3)
+    rendered, real = [], tokenizer.apply_chat_template
+    monkeypatch.setattr(tokenizer, "apply_chat_template", lambda *a, **b: rendered.append(a) or real(*a, **b))
+    encoder = Encoder(tokenizer, form=NAMED["chat"])
+    for _ in range(5):
+        encoder.encode(QUERY)
+    assert len(rendered) == 5 + 2
+
+
 def test_what_a_template_writes_before_an_answer_ends_the_prompt_and_is_no_part_of_the_answer():
     tokenizer = chat_tokenizer(QWEN3)
     prompt = Encoder(tokenizer, form=NAMED["chat"]).encode(QUERY, SHOTS)
