@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -101,18 +101,26 @@ def whole_table(store: ResultStore, table: str) -> pa.Table | None:
 
     Damaged files are left out, and named in `store.damaged`.
     """
-    import pyarrow.compute as pc  # takes long, and is seldom needed
+    found = [part for part in parts_of(store, table) if len(part)]
+    return joined(found) if found else None
 
+
+def parts_of(store: ResultStore, table: str) -> Iterator[pa.Table]:
+    """What counts of each file of a table, one after the other. A damaged file is left out."""
     infos = store.infos(table)
-    replaced = pa.array(sorted(store.replaced(infos)), pa.string())
-    found = []
+    replaced = store.replaced(infos)
     for info in infos:
         part = store.read_or_leave_out(info.path)
-        if part is not None and info.base_name == "all.parquet" and "id" in part.column_names:
-            part = part.filter(pc.invert(pc.is_in(part.column("id"), replaced)))
-        if part is not None and len(part):
-            found.append(part)
-    return joined(found) if found else None
+        if part is not None:
+            is_own = info.base_name.removesuffix(".parquet") in replaced
+            yield part if is_own or not replaced else of_trials(part, lambda trial: trial not in replaced)
+
+
+def of_trials(table: pa.Table, wanted: Callable[[str], bool]) -> pa.Table:
+    """The rows of some trials. pyarrow's own functions for it take long to import."""
+    if "id" not in table.column_names:
+        return table
+    return table.filter(pa.array([wanted(trial) for trial in table.column("id").to_pylist()], pa.bool_()))
 
 
 def _own_first(whole: pa.Table, replaced: Collection[str]) -> pa.Table:

@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from raypeft.records import Column
 from raypeft.results.files import Folder
-from raypeft.results.gathered import NOTED, gathered, note, whole_rows
+from raypeft.results.gathered import NOTED, gathered, note, of_trials, parts_of, whole_rows
 from raypeft.results.manifest import Manifest
 from raypeft.results.older import upgraded
 from raypeft.results.places import opened, sweep_url
@@ -105,15 +105,14 @@ class ResultStore(Folder):
         """
         if trial_id is None and (every := gathered(self, table)):
             return every.rows()
-        rows: list[dict[str, Any]] = []
+        parts = parts_of(self, table) if trial_id is None else self._parts(table, trial_id)
         names = self.declared_columns(table)
-        infos = self.infos(table) if trial_id is None else []
-        replaced = self.replaced(infos)
-        for path in [info.path for info in infos] if trial_id is None else self._file(table, trial_id):
-            if (found := self.read_or_leave_out(path)) is not None:
-                is_of_all = path.endswith(f"/{TOGETHER}.parquet")
-                rows.extend(row for row in whole_rows(found, names) if not (is_of_all and row["id"] in replaced))
-        return rows
+        return [row for part in parts for row in whole_rows(part, names)]
+
+    def _parts(self, table: str, trial_id: str) -> list[pa.Table]:
+        """The content of a trial's file; nothing where there is none, or where it is damaged."""
+        found = map(self.read_or_leave_out, self._file(table, trial_id))
+        return [part for part in found if part is not None]
 
     def replaced(self, infos: Iterable[pa.fs.FileInfo]) -> set[str]:
         """The trials whose rows in `all.parquet` count no more, of a table with these files: they have a file of their
@@ -124,10 +123,7 @@ class ResultStore(Folder):
 
     def rows_in_all(self, table: str, trial_id: str) -> list[dict[str, Any]]:
         """The rows of a trial in `all.parquet`. Rows of other trials are not made: there may be thousands."""
-        import pyarrow.compute as pc  # takes long, and is seldom needed
-
-        found = [self.read_or_leave_out(path) for path in self._file(table, TOGETHER)]
-        own = [part.filter(pc.equal(part.column("id"), trial_id)) for part in found if part is not None]
+        own = [of_trials(part, lambda trial: trial == trial_id) for part in self._parts(table, TOGETHER)]
         return [row for part in own for row in whole_rows(part, self.declared_columns(table))]
 
     def declared_columns(self, table: str) -> list[str]:
