@@ -124,9 +124,9 @@ class Folder:
     def look_anew(self, folder: str) -> None:
         """Let this machine look at a folder anew before it is asked for a file that another machine may just have made:
         a client of NFS goes by what it knew for up to a minute, but not once it has opened the folder (nfs(5))."""
-        if self.is_local:
+        for path in (self.root, f"{self.root}/{folder}") if self.is_local else ():  # the folder itself may be new
             with suppress(OSError):  # there is none yet
-                os.close(os.open(f"{self.root}/{folder}", os.O_RDONLY))
+                os.close(os.open(path, os.O_RDONLY))
 
     def _persist(self, action: Callable[[], T]) -> T:
         return action() if self.is_local else persistently(action)

@@ -1,12 +1,13 @@
 """How a sweep that is told to stop comes to an end."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from raypeft.results.store import ResultStore
-from raypeft.runner.ending import Ending, note_of
+from raypeft.runner.ending import Ending, note_of, stopped_by_note
 from raypeft.stopping import Stop
 from raypeft.trial.columns import tables
 
@@ -42,6 +43,15 @@ def test_a_note_that_cannot_be_written_is_tried_again_and_ends_nothing(
         patch.setattr(ResultStore, "writing", refused)
         assert not ending.stop_all()
     assert ending.stop_all() and store.exists(note_of("key"))
+
+
+def test_the_results_folder_is_looked_at_anew_before_a_note_since_its_folder_may_be_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, opened, real = ResultStore(str(tmp_path / "study"), tables()), [], os.open
+    monkeypatch.setattr(os, "open", lambda path, *rest: opened.append(path) or real(path, *rest))
+    with stopped_by_note(store, "key", Stop()):
+        assert opened[:2] == [store.root, f"{store.root}/.stop"]
 
 
 def refused(*_: object) -> None:
