@@ -3,11 +3,16 @@
 grid_points({"tuning_method": ["full", {"name": "lora", "lora_r": [4, 8]}], "seed": [1, 2]})      # 6 points
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, product
 from typing import Any
 
 from raypeft.study.values import as_axis, is_coupled
+
+
+def fields_of(grid: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a grid sets: all but the parameters that are searched there."""
+    return {key: value for key, value in grid.items() if key != "parameters"}
 
 
 def grid_points(grid: dict[str, Any]) -> list[dict[str, Any]]:

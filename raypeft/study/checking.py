@@ -19,6 +19,7 @@ from raypeft.data.declared.declaration import Declaration, DeclaredData, Split
 from raypeft.data.declared.mix import MixedData, Part
 from raypeft.methods import METHODS
 from raypeft.mistakes import described, nearest
+from raypeft.study.axes import fields_of
 from raypeft.study.config import SweepConfig, Trial, trial_fields
 from raypeft.study.datasets import collect, read_elsewhere, settle
 from raypeft.study.options import Resources, SandboxOptions
@@ -114,7 +115,7 @@ def _problems(document: Document) -> Iterator[str]:
             yield explain(document, tuple(problem["loc"]), problem, _known_beside(problem["loc"]))
     listed = document.data.get("grids")
     grids = {
-        index: {key: value for key, value in grid.items() if key != "parameters"}  # `search_problems` looks at those
+        index: fields_of(grid)  # `search_problems` looks at the rest
         for index, grid in enumerate(listed if isinstance(listed, list) else [])
         if isinstance(grid, dict)
     }

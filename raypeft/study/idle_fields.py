@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from raypeft.methods import METHODS
 from raypeft.methods.method import Method
-from raypeft.study.axes import grid_points, settings_of
+from raypeft.study.axes import fields_of, grid_points, settings_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import tested_apart
@@ -44,7 +44,7 @@ def fields_without_effect(sweep: LoadedSweep) -> Iterator[str]:
     """
     defaults, used, reasons = sweep.config.defaults, set(ALWAYS_USED), dict[str, str]()
     for index, given in enumerate(sweep.config.grids):
-        grid = {key: value for key, value in given.items() if key != "parameters"}
+        grid = fields_of(given)
         found = _reasons({**defaults, **grid}, sweep)
         used |= defaults.keys() - grid.keys() - found.keys()
         reasons = {**{key: why for key, why in found.items() if key not in grid}, **reasons}

@@ -17,7 +17,7 @@ from raypeft.data.declared.mix import MixedData
 from raypeft.methods import METHODS, TrainedMethod
 from raypeft.models import kinds
 from raypeft.models.table import chat_refusal, config_of, family_of, looked_up_once, total_params
-from raypeft.study.axes import rival_settings
+from raypeft.study.axes import fields_of, rival_settings
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import misfits
@@ -150,9 +150,8 @@ def _without_room(trial: Trial) -> Iterator[str]:
 
 def _rivals(sweep: LoadedSweep) -> Iterator[str]:
     """Fields that two mappings of a grid set differently."""
-    for index, given in enumerate(sweep.config.grids):
-        grid = {key: value for key, value in given.items() if key != "parameters"}
-        for one, other, field in rival_settings({**sweep.config.defaults, **grid}):
+    for index, grid in enumerate(sweep.config.grids):
+        for one, other, field in rival_settings({**sweep.config.defaults, **fields_of(grid)}):
             yield (f"{sweep.document.where(('grids', index))}: {field} must be set alike by the mappings of a trial, "
                    f"but mappings of {one} and of {other} set it differently; leave it out of one of them, or write "
                    f"two grids")  # fmt: skip

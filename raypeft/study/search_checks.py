@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from raypeft.metrics.scoring import declared_scores, score_columns
 from raypeft.mistakes import nearest
+from raypeft.study.axes import fields_of
 from raypeft.study.config import trial_fields
 from raypeft.study.parameters import Goal, Parameter, SearchFields, read_goal, read_parameter
 from raypeft.study.sweepfile import Document, Place
@@ -54,10 +55,9 @@ def search_problems(document: Document) -> Iterator[str]:
     yield from _metric_problems(document)
     yield from _parameter_problems(document, ("parameters",), data.get("parameters"), data.get("defaults") or {})
     for index, parameters in own.items():
-        fixed = {key: value for key, value in grids[index].items() if key != "parameters"}
         yield from _shape_problems(document, ("grids", index, "parameters"), parameters)
         yield from _parameter_problems(document, ("grids", index, "parameters"), parameters,
-                                       {**(data.get("defaults") or {}), **fixed})  # fmt: skip
+                                       {**(data.get("defaults") or {}), **fields_of(grids[index])})  # fmt: skip
 
 
 def _optuna_problems(document: Document) -> Iterator[str]:

@@ -26,7 +26,7 @@ from raypeft.data import data_name
 from raypeft.data.declared.declaration import DeclaredData
 from raypeft.data.declared.mix import MixedData
 from raypeft.methods import METHODS
-from raypeft.study.axes import grid_points
+from raypeft.study.axes import fields_of, grid_points
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
 from raypeft.study.datasets import tested_apart
@@ -149,7 +149,7 @@ class SearchPoint:
 def grid_searches(sweep: LoadedSweep) -> Iterator[tuple[str, dict[str, Any], dict[str, Parameter]]]:
     """Every point of the grids: its place, its fields, and the parameters that are searched there (often none)."""
     for index, grid in enumerate(sweep.config.grids):
-        fields = {**sweep.config.defaults, **{key: value for key, value in grid.items() if key != "parameters"}}
+        fields = {**sweep.config.defaults, **fields_of(grid)}
         parameters = {**sweep.config.parameters, **parameters_in(grid)} if sweep.config.search else {}
         for point in tested_apart(grid_points(fields), sweep.declared):
             known = {*Trial.model_fields, *METHODS[point["tuning_method"]].model_fields, "tuning_method"}
