@@ -87,9 +87,10 @@ def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
 
 def _condition(fields: dict[str, Any], group: Sequence[Row], name: str, declared: Declarations) -> Condition:
     """The condition of these rows, the repeats apart."""
+    names = seeds_that_matter(fields, declared)
     first: dict[tuple[Any, ...], Row] = {}
     for row in group:
-        first.setdefault(_seeds_of(row, seeds_that_matter(fields, declared)), row)
+        first.setdefault(_seeds_of(row, names), row)
     kept = {row["id"] for row in _independent([*first.values()], chances(fields, declared))}
     rows, repeats = ([row for row in group if (row["id"] in kept) == wanted] for wanted in (True, False))
     return Condition(tuple(rows), name, fields, tuple(repeats))

@@ -62,8 +62,6 @@ class Parts:
         An example has `each` candidates. Parts of other circumstances are set aside, and nothing is there.
         """
         batches = self._batches(prompts, each)
-        if not batches:
-            self.earlier = Spent()
         if batches is None:
             self.store.set_aside_parts("candidates", self.trial_id)
             self._write(Spent())
@@ -87,12 +85,11 @@ class Parts:
                 return None
             with self.store.reading(self.name) as stream:
                 noted = json.loads(stream.read())
-            if noted.get("made_by") != self.made_by:
+            if noted["made_by"] != self.made_by:
                 return None
             seconds, peak = noted["spent"]["seconds"], noted["spent"]["peak_memory_gb"]
-            self.earlier = Spent(seconds, tuple(peak) if peak else None)
             parts = self.store.read_parts("candidates", self.trial_id)
-        except (OSError, ValueError):  # damaged: decode again
+        except (OSError, ValueError, LookupError, TypeError):  # damaged, or of another version: decode again
             return None
         names = [field.name for field in fields(Candidate)]
         found = [[Candidate(**{name: row[name] for name in names}) for row in rows] for rows in parts]
@@ -100,6 +97,8 @@ class Parts:
         expected = [(prompt.example.id, rank) for prompt in prompts for rank in range(each)]
         if places != expected[: len(places)] or any(len(rows) % each for rows in found):
             return None
+        if parts:
+            self.earlier = Spent(seconds, tuple(peak) if peak else None)
         return [[rows[at : at + each] for at in range(0, len(rows), each)] for rows in found]
 
 

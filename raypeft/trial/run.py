@@ -173,8 +173,8 @@ def run_trial(context: TrialContext) -> Row:
         check_form(trial, base)
         context = replace(context, learns_fences=learnt_fences(trial, splits))
         measured |= lost_references(context, base, splits["test"])
-        measured |= {"learns_fences": context.learns_fences}
-        measured |= {"model_notes": base.notes, "model_resolved_revision": base.revision}
+        measured |= {"learns_fences": context.learns_fences, "model_notes": base.notes}
+        measured |= {"model_resolved_revision": base.revision}
     context = with_room_for_answers(context, base, splits)
     # Before training: what fails here would fail after it.
     with context.stage("retrieve"):

@@ -146,7 +146,7 @@ def test_batches_of_an_interrupted_trial_that_were_halved_stay_so(store, bases, 
     assert row["generation_batch_size"] == 1
 
 
-@pytest.mark.parametrize("damage", ["search", "rows", "note", "file"])
+@pytest.mark.parametrize("damage", ["search", "rows", "note", "older note", "file"])
 def test_parts_of_other_circumstances_are_set_aside_and_decoded_again(store, bases, batches, damage):
     fields = BEAMS | {"tuning_method": "zero_shot"}
     with pytest.raises(Stopped):
@@ -159,6 +159,9 @@ def test_parts_of_other_circumstances_are_set_aside_and_decoded_again(store, bas
     elif damage == "note":
         with store.writing(f"checkpoints/{trial_id}/decoding.json") as stream:
             stream.write(b"{")
+    elif damage == "older note":
+        with store.writing(f"checkpoints/{trial_id}/decoding.json") as stream:
+            stream.write(b'{"seed": "1"}')
     else:
         with store.writing(f"candidates.partial/{trial_id}/00001.parquet") as stream:
             stream.write(b"PAR1")
