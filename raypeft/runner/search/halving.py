@@ -16,6 +16,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialSch
 
 from raypeft.events import Evaluated, Event, Pruned
 from raypeft.results.store import ResultStore
+from raypeft.runner.ending import STOP
 from raypeft.runner.observers import Observer
 from raypeft.runner.relay import events_of
 from raypeft.study.parameters import Asha
@@ -27,7 +28,7 @@ END = 1 - 1e-9
 
 def note_of(driver: str, trial_id: str) -> str:
     """Name of the note that ends the training of a trial, in the results folder."""
-    return f".stop/{driver}-{trial_id}"
+    return f"{STOP}/{driver}-{trial_id}"
 
 
 def share_of(event: Evaluated, fields: Mapping[str, Any]) -> float:
@@ -122,6 +123,8 @@ class PrunedByNote(Observer):
     def hear(self, trial_id: str, event: Event) -> None:
         """Raises Pruned."""
         note = note_of(self.driver, trial_id)
-        if isinstance(event, Evaluated) and self.store.exists(note):
-            with self.store.reading(note) as stream:
-                raise Pruned(stream.read().decode())
+        if isinstance(event, Evaluated):
+            self.store.look_anew(STOP)
+            if self.store.exists(note):
+                with self.store.reading(note) as stream:
+                    raise Pruned(stream.read().decode())
