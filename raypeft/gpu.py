@@ -250,14 +250,16 @@ def free_memory() -> None:
 
 
 def within_memory(work: Callable[[], Done], is_last: bool) -> Done | None:
-    """What `work` returns; None where the GPU's memory ran out, which is then given back. Raises torch's error instead
-    where `is_last`: nothing smaller is left to try."""
+    """What `work` returns; None where the GPU's memory ran out, which is then given back. The peak that is measured
+    begins anew: it is that of what fits. Raises torch's error instead where `is_last`: nothing smaller is left to try.
+    """
     try:
         return work()
     except RuntimeError as error:
         if is_last or not is_out_of_memory(error):
             raise
     free_memory()  # here the exception holds no tensors any more
+    _forget_peak()
     return None
 
 
@@ -293,7 +295,7 @@ def is_broken() -> bool:
     return False
 
 
-def forget_peak() -> None:
+def _forget_peak() -> None:
     """Leave what was held until now out of the peak that is being measured: it was a trial of what does not fit."""
     import torch
 

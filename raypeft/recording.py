@@ -50,9 +50,11 @@ def on_side_stream() -> Iterator[None]:
 
     usual, side = torch.cuda.current_stream(), side_stream()
     side.wait_stream(usual)
-    with torch.cuda.stream(side):
-        yield
-    usual.wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:  # after an error, too, what comes next may use memory that the block still works on
+        usual.wait_stream(side)
 
 
 @contextmanager

@@ -137,6 +137,15 @@ def test_what_does_not_fit_is_worked_on_in_halves_also_where_less_than_half_a_ba
         in_batches(1, 8, fits=0)
 
 
+def test_the_peak_is_that_of_what_fits_and_not_of_what_was_tried_before_it(patch: pytest.MonkeyPatch) -> None:
+    Card(24).install(patch)
+    told: list[str] = []
+    patch.setattr(torch.cuda, "empty_cache", lambda: told.append("freed"))
+    patch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: told.append("peak begins anew"))
+    assert in_batches(2, 2, fits=1)[0] == [[0], [1]]
+    assert told == ["freed", "peak begins anew"]
+
+
 def test_out_of_memory_is_a_result_where_the_process_held_its_budget(patch: pytest.MonkeyPatch) -> None:
     card = Card(80).install(patch)
     take_budget(24)

@@ -33,6 +33,8 @@ class Optimizer:
     state_bytes: float
     """Bytes of optimiser state on the GPU for each trained parameter."""
     make: MakeOptimizer
+    leaves_memory: bool = False
+    """Whether its states stay where they are until the process ends, also once the optimiser is gone."""
 
 
 def _adafactor(groups: Groups, /, *, lr: float, weight_decay: float) -> Any:
@@ -68,12 +70,14 @@ OPTIMIZERS: dict[str, Optimizer] = {
         ),
         Optimizer("adamw_torch", "AdamW of torch", 8.0, _adamw),
         Optimizer("adamw_8bit", "AdamW of bitsandbytes with 8-bit states", 2.1, _adamw_8bit),
-        # Paged states leave the GPU when something else needs the memory.
+        # Paged states leave the GPU when something else needs the memory. bitsandbytes asks the driver for it, past
+        # PyTorch's cap and peaks, and never gives it back.
         Optimizer(
             "paged_adamw_8bit",
             "8-bit AdamW whose states move to CPU memory when GPU memory runs short",
             0.0,
             _paged_adamw_8bit,
+            leaves_memory=True,
         ),
     )
 }

@@ -3,13 +3,15 @@
     folder = Folder("s3://bucket/results/rq2")
     folder.put("manifest.json", b"{}")
 
-A file is written in `.tmp/` and then moved, so readers never see a partial file. Nothing is left of a file that could
-not be written.
+A file is written in `.tmp/` and then moved, so readers never see a partial file. In an object store a file appears when
+it is complete: it is written on this machine's disk and sent as a whole. Nothing is left of a file that could not be
+written.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,10 @@ import pyarrow.parquet as pq
 
 from raypeft.results.places import opened, persistently
 
+OBJECT_STORES = ("s3", "gcs", "abfs")
+"""pyarrow's names of the file systems in which a file appears when it is complete. To move one is to copy it there,
+which S3 refuses beyond 5 GB."""
+
 T = TypeVar("T")
 
 
@@ -34,6 +40,7 @@ class Folder:
         self.url = url
         self.filesystem, self.root = opened(url)
         self.is_local = isinstance(self.filesystem, pa.fs.LocalFileSystem)
+        self.is_object_store = self.filesystem.type_name in OBJECT_STORES
         self.damaged: dict[str, str] = {}
         """Path -> why, for each file that was left out because it cannot be read."""
         self.made: set[str] = set()
@@ -137,6 +144,10 @@ class Folder:
 
         Where writing fails, nothing is left of it.
         """
+        if self.is_object_store:
+            with self._sending(name) as stream:
+                yield stream
+            return
         for folder in filter(None, (".tmp", name.rpartition("/")[0])):
             self.make(folder)
         # Not in the table's own folder: Polars refuses a folder that holds anything else than Parquet.
@@ -151,6 +162,14 @@ class Folder:
             if isinstance(error, FileNotFoundError):
                 self.made.clear()  # someone has deleted a folder: the next file makes it again
             raise
+
+    @contextmanager
+    def _sending(self, name: str) -> Iterator[pa.NativeFile]:
+        """`writing` to an object store. A stream of its own would send what there is when its block fails."""
+        with tempfile.NamedTemporaryFile() as whole:
+            with pa.OSFile(whole.name, "wb") as stream:
+                yield stream
+            pa.fs.copy_files(whole.name, f"{self.root}/{name}", destination_filesystem=self.filesystem)
 
     def make(self, folder: str) -> None:
         """Make a folder, once."""
@@ -171,18 +190,26 @@ class Folder:
 
         Where writing fails, nothing is left of it.
         """
-        temporary, final = f"{self.root}/.tmp/{uuid.uuid4().hex}", f"{self.root}/{name}"
+        final = f"{self.root}/{name}"
+        target = final if self.is_object_store else f"{self.root}/.tmp/{uuid.uuid4().hex}"
         try:
-            self.filesystem.create_dir(temporary, recursive=True)
-            self._persist(lambda: pa.fs.copy_files(str(source), temporary, destination_filesystem=self.filesystem))
-            if self.exists(name):
-                self.filesystem.delete_dir(final)
-            self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
-            self.move_any(temporary, final)
+            if target == final:
+                self._clear(name)
+            self.filesystem.create_dir(target, recursive=True)
+            self._persist(lambda: pa.fs.copy_files(str(source), target, destination_filesystem=self.filesystem))
+            if target != final:
+                self._clear(name)
+                self.filesystem.create_dir(final.rpartition("/")[0], recursive=True)
+                self.move_any(target, final)
         except BaseException:
             with suppress(OSError):
-                self.filesystem.delete_dir(temporary)
+                self.filesystem.delete_dir(target)
             raise
+
+    def _clear(self, name: str) -> None:
+        """Remove a folder of the store, where there is one."""
+        if self.exists(name):
+            self.filesystem.delete_dir(f"{self.root}/{name}")
 
     def read_folder(self, name: str, target: Path) -> None:
         """Copy a folder of the store, such as an adapter, to a local one. Raises FileNotFoundError if it is lost."""

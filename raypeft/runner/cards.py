@@ -160,9 +160,12 @@ def nvidia_smi(visible: str | None = None) -> list[float]:
     """Memory of each card of this machine, in GiB, as the driver tells it. Empty without a driver.
 
     `visible` is CUDA_VISIBLE_DEVICES, where it is known which cards are used: numbers or the beginnings of UUIDs. Of a
-    part of a card (MIG) no size is known.
+    part of a card (MIG) no size is known, and a card that is divided is not used as a whole.
     """
-    cards = [line.split(", ") for line in ask_driver("index,uuid,memory.total")]
+    modes = ask_driver("mig.mode.current")
+    divided = {place for place, mode in enumerate(modes) if mode.strip() == "Enabled"}
+    cards = [line.split(", ") for place, line in enumerate(ask_driver("index,uuid,memory.total"))
+             if place not in divided]  # fmt: skip
     if visible is not None:
         names = named_cards(visible)
         cards = [each for each in cards if each[0] in names or each[1].startswith(tuple(names))]

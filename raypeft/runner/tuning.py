@@ -23,6 +23,8 @@ from ray.tune.experiment import Trial as TuneTrial
 from raypeft.events import Evaluated, Event, Finished, Noted, Started, to_plain
 from raypeft.gpu import is_broken, take_budget
 from raypeft.machine import quiet_libraries, use_threads
+from raypeft.methods import TrainedMethod
+from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.models.loading import BaseCache
 from raypeft.results.attempts import attempt, left_alone, record_fault
 from raypeft.results.store import ResultStore
@@ -151,8 +153,17 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
         return
     if running is None:
         relay.hear(trial.id, Finished(left_alone(store, trial.id)))
-    elif is_broken():  # its row is written; Tune gives the next trial a process of its own
-        raise RuntimeError("this trial's error has broken the CUDA context of its process")
+    elif settings["use_gpu"] and (spoilt := spoilt_process(trial)):
+        raise RuntimeError(spoilt)  # its row is written; Tune gives the next trial a process of its own
+
+
+def spoilt_process(trial: Trial) -> str | None:
+    """Why no other trial may run in the process of this one, which has ended. None: it may."""
+    if is_broken():
+        return "this trial's error has broken the CUDA context of its process"
+    if isinstance(trial.method, TrainedMethod) and OPTIMIZERS[trial.method.optim].leaves_memory:
+        return f"{trial.method.optim} leaves GPU memory behind until its process ends"
+    return None
 
 
 class Watcher(tune.Callback):

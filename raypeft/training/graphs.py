@@ -77,6 +77,10 @@ class GraphedPasses(Passes):
         with on_side_stream():
             return self._repeated(inputs)
 
+    @property
+    def holds_graphs(self) -> bool:
+        return bool(self.graphs)
+
     def close(self) -> None:
         self.graphs.clear()
         free_memory()

@@ -188,23 +188,25 @@ class Training:
             self.in_training_mode = True
         try:
             loss = self._gradients_in_memory(batches)
-            optimise_step(self.passes, loss, self.optimizer, self.recipe.method.max_grad_norm)
+            is_made = optimise_step(self.passes, loss, self.optimizer, self.recipe.method.max_grad_norm)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error} at step {number} of {self.total_steps}; {self._remedy}") from None
         self._check_finite("training loss", loss, number)
         self.losses.append(loss)
         self.learning_rate = self.scheduler.get_last_lr()[0]
-        self.scheduler.step()
+        if is_made:  # the schedule waits for a step that was left out, as in `transformers.Trainer`
+            self.scheduler.step()
         result.steps, result.tokens = number, result.tokens + sum(len(prompt) for batch in batches for prompt in batch)
         result.train_seconds += time.perf_counter() - started
         return Step(number, self.total_steps, loss, self.learning_rate)
 
     def _gradients_in_memory(self, batches: Sequence[Sequence[Prompt]]) -> float:
-        """`_gradients`, where the GPU's memory runs out by a smaller recipe, which the rest of the training keeps.
+        """`_gradients`, where the GPU's memory runs out without graphs, which hold some, then by a smaller recipe. The
+        rest of the training keeps to it.
 
         No weight has changed by then. Raises torch's error where nothing smaller is left.
         """
-        while (smaller := self.recipe.smaller) is not None:
+        while (smaller := self.recipe if self.passes.holds_graphs else self.recipe.smaller) is not None:
             loss = within_memory(partial(self._gradients, batches), is_last=False)
             if loss is not None:
                 return loss

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from raypeft.gpu import forget_peak, is_out_of_memory, within_memory
+from raypeft.gpu import is_out_of_memory, within_memory
 from raypeft.methods.optimizers import OPTIMIZERS
 from raypeft.records import Prompt
 from raypeft.training.batches import collate_for
@@ -64,7 +64,6 @@ def fitted(model: Any, train: Sequence[Prompt], recipe: Recipe) -> Recipe:
         if within_memory(one_pass, is_last=smaller is None) or smaller is None:
             return recipe
         recipe = smaller
-        forget_peak()
 
 
 def _one_pass(model: Any, batch: Sequence[Prompt], recipe: Recipe, state: int) -> bool:

@@ -120,12 +120,17 @@ class Passes:
             total += self(batch, divisor).item()
         return total * divisors / number if isinstance(divisors, float) else total
 
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether memory is held by passes that were recorded."""
+        return False
+
     def close(self) -> None:
         """Give memory back that passes held."""
 
 
-def optimise_step(passes: Passes, loss: float, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> None:
-    """One step with the gradients that `passes` have added up, of a loss that is `loss`.
+def optimise_step(passes: Passes, loss: float, optimizer: torch.optim.Optimizer, max_grad_norm: float) -> bool:
+    """One step with the gradients that `passes` have added up, of a loss that is `loss`. False: it was left out.
 
     Raises FloatingPointError where the loss has no finite gradient. With a scaler the step is then left out, and later
     gradients are scaled less (Micikevicius et al., arXiv 1710.03740, section 3.2), until the scale is below
@@ -144,3 +149,4 @@ def optimise_step(passes: Passes, loss: float, optimizer: torch.optim.Optimizer,
         scaler.step(optimizer)
         scaler.update()
     optimizer.zero_grad(set_to_none=not passes.keeps_gradients)
+    return not overflows

@@ -1,6 +1,6 @@
 """What a running trial keeps so that the same command goes on from it: `checkpoints/<trial id>/` in the results.
 
-    keeper = training_checkpoints(context, base, recipe, encoded)
+    keeper = training_checkpoints(context, base, encoded)
     drop_checkpoints(context, row)
 
 A checkpoint is used only where nothing that it depends on has changed since: fields, data, model, code and versions.
@@ -29,7 +29,6 @@ from raypeft.trial.context import TrialContext
 from raypeft.trial.provenance import versions
 
 if TYPE_CHECKING:
-    from raypeft.training.recipe import Recipe
     from raypeft.training.state import Checkpoints
 
 TRAINING = "training.pt"
@@ -52,16 +51,16 @@ class StoredCheckpoint:
         return self.store.writing(self.name)
 
 
-def training_checkpoints(
-    context: TrialContext, base: Base, recipe: Recipe, encoded: Mapping[str, Sequence[Prompt]]
-) -> Checkpoints:
-    """When and where the trial's training is saved, as its options ask for it. The test split is no part of it."""
+def training_checkpoints(context: TrialContext, base: Base, encoded: Mapping[str, Sequence[Prompt]]) -> Checkpoints:
+    """When and where the trial's training is saved, as its options ask for it.
+
+    The test split is no part of it, nor is the way in which a pass was made to fit the memory: a training goes on in
+    that of its checkpoint.
+    """
     from raypeft.training.state import Checkpoints
 
     fields = training_fields(context.trial)
     known = made_by(fields, base, ("training", "methods", "models")) | {
-        "gradient_checkpointing_used": str(recipe.gradient_checkpointing),
-        "micro_batch_size": str(recipe.micro_batch_size),
         "data": data_hash(each for split in ("train", "validation") for each in encoded[split]),
     }
     return Checkpoints(

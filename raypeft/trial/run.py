@@ -153,10 +153,24 @@ def run_within_budget(context: TrialContext) -> Row:
         "gpu_share": context.gpu_share,
     }
     if budget_gb and not context.options.force and (too_large := memory.refusal(prediction, resources)):
-        return row | {"status": "infeasible", "error": too_large}
+        return row | refused(context, too_large)
     # Only a GPU has a budget to keep; elsewhere batches stay as asked and activations are kept.
     context = replace(context, resources=resources, memory_plan=prediction if budget_gb else None)
     return row | run_trial(context)
+
+
+def refused(context: TrialContext, too_large: str) -> Row:
+    """What a row says of a trial that is predicted not to fit the memory that it got.
+
+    That is a result only where it would not fit all the memory that it may use on this card either.
+    """
+    whole_gb = max(context.whole_gpu_memory_gb or 0.0, context.resources.gpu_memory_gb)
+    card_gb = gpu.card_gb()
+    empty = memory.on_card(context.resources.model_copy(update={"gpu_memory_gb": whole_gb}),
+                           card_gb and card_gb - gpu.SPARE_GB)  # fmt: skip
+    if reason := memory.refusal(memory.predict(context.trial, empty), empty):
+        return {"status": "infeasible", "error": reason}
+    return {"status": "lost", "error": f"this trial got a part of the GPU's memory alone: {too_large}"}
 
 
 def run_trial(context: TrialContext) -> Row:

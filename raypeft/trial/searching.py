@@ -95,7 +95,8 @@ def chosen_path(context: TrialContext, model: Any, base: Base, queries: Sequence
     longest = virtual + max((len(each.prompt_ids) for each in queries), default=0) + wanted.max_new_tokens
     kind = wanted.do_sample, wanted.num_beams > 1, wanted.older is not None
     is_beyond = longest > (rope_switch(model.config) or longest)
-    key = kind, virtual, virtual_tokens.needs_cache(model), is_beyond
+    options = wanted.graphs, context.options.deterministic  # they decide which kernels run
+    key = kind, virtual, virtual_tokens.needs_cache(model), is_beyond, options
     if key not in base.decoding:
         base.decoding[key] = choose_path(model, base.tokenizer, wanted, longest)
     chosen: Chosen = base.decoding[key]

@@ -48,6 +48,10 @@ COLUMNS = (
 """`counted_params`."""
 
 
+LARGEST_FILE = "4GB"
+"""Larger weights are kept as several files. S3 copies none beyond 5 GB."""
+
+
 def counted_params(model: Any) -> dict[str, Any]:
     """What is trained of a loaded model: numbers of parameters, where nf4 weights count as what they stand for, and
     the names of the layers with an adapter.
@@ -109,7 +113,7 @@ def tune(context: TrialContext, method: TrainedMethod, model: Any, base: Base, s
     if gpu.has_gpu():  # the plan is a prediction
         recipe = fitted(model, encoded["train"], recipe)
     training = Training(model, encoded["train"], recipe)
-    checkpoints = training_checkpoints(context, base, recipe, encoded)
+    checkpoints = training_checkpoints(context, base, encoded)
     try:
         with turn(context):
             result = training.run(encoded["validation"], encoded["test"], context.listener, checkpoints)
@@ -252,7 +256,7 @@ def keep_weights(
     if keep != "model" or isinstance(method, Adapter):
         return {"kept": None}
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=LARGEST_FILE)
         base.tokenizer.save_pretrained(folder)
         context.store.write_folder(f"models/{trial_id}", Path(folder))
     return {"kept": f"models/{trial_id}"}

@@ -382,6 +382,33 @@ def test_a_checkpoint_on_s3_is_written_whole_and_read_again(bucket: str) -> None
     assert keys(store) == set()
 
 
+def test_checkpoints_and_folders_go_to_s3_without_a_copy_there_which_it_refuses_beyond_5_gb(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.s3.models import S3Backend
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("The specified copy source is larger than the maximum allowable size")
+
+    store = ResultStore(sweep_url(bucket, "large"), TABLES)
+    monkeypatch.setattr(S3Backend, "copy_object", refused)
+    with store.writing("checkpoints/a/training.pt") as stream:
+        stream.write(b"weights")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    store.write_folder("models/a", tmp_path)
+    assert keys(store) == {"checkpoints/a/training.pt", "models/a/model.safetensors"}
+
+
+def test_of_a_file_that_fails_half_way_nothing_comes_to_s3_and_the_old_one_stays(bucket: str) -> None:
+    store = ResultStore(sweep_url(bucket, "halves"), TABLES)
+    store.put("checkpoints/a/training.pt", b"old")
+    with pytest.raises(RuntimeError), store.writing("checkpoints/a/training.pt") as stream:
+        stream.write(b"half")
+        raise RuntimeError("no space left")
+    assert keys(store) == {"checkpoints/a/training.pt"}
+    assert store.read_bytes("checkpoints/a/training.pt") == b"old"
+
+
 def keys(store: ResultStore) -> set[str]:
     """The files of a store on S3, relative to it."""
     found = store.filesystem.get_file_info(pa.fs.FileSelector(store.root, recursive=True))

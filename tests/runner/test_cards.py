@@ -115,6 +115,15 @@ def test_the_driver_names_every_card_of_a_machine(tmp_path, monkeypatch):
     assert nvidia_smi() == []
 
 
+def test_of_a_card_that_is_divided_no_size_is_known(monkeypatch):
+    """CUDA shows a process one part of it, whose size the driver does not tell with the card."""
+    told = {"index,uuid,memory.total": ["0, GPU-8, 81559", "1, GPU-9, 24564"], "mig.mode.current": ["Enabled", "[N/A]"]}
+    monkeypatch.setattr(cards, "ask_driver", told.get)
+    assert nvidia_smi() == [pytest.approx(23.99, abs=0.01)]
+    told["mig.mode.current"] = []  # a driver that does not know the question
+    assert len(nvidia_smi()) == 2
+
+
 @pytest.mark.parametrize(
     ("sizes", "fits", "too_small"),
     [([23.65], 23.65, 16.0), ([80.0, 80.0], 79.2, 40.0), ([16.0], 15.8, 8.0), ([80.0, 40.0], 40.0, 24.0)],

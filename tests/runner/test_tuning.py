@@ -15,7 +15,7 @@ from raypeft.runner.nodes import GIVE_UP, Waiting
 from raypeft.runner.observers import Observer
 from raypeft.runner.pulse import RayLost
 from raypeft.runner.run import SweepRun
-from raypeft.runner.tuning import Watcher
+from raypeft.runner.tuning import Watcher, spoilt_process
 from raypeft.study.config import Trial
 from raypeft.study.options import Resources, RunOptions
 from raypeft.study.trials import make_trial
@@ -49,6 +49,16 @@ def test_a_trial_whose_process_dies_after_its_end_keeps_its_row_and_is_not_start
     assert of_tune.max_failures == 0, "Tune would start it again"
     assert [type(each).__name__ for each in heard.events] == ["Started", "Finished"]
     assert [each["error"] for each in store.read_rows()] == [row["error"]]
+
+
+def test_a_process_that_holds_memory_or_a_broken_context_takes_no_other_trial(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paged = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "full", "optim": "paged_adamw_8bit"})
+    assert spoilt_process(trial) is None
+    assert "paged_adamw_8bit leaves GPU memory behind" in str(spoilt_process(paged))
+    monkeypatch.setattr("raypeft.runner.tuning.is_broken", lambda: True)
+    assert "broken the CUDA context" in str(spoilt_process(trial))
 
 
 def test_a_rerun_whose_process_dies_is_told_as_lost_though_the_earlier_result_stays(

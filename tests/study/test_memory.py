@@ -228,6 +228,18 @@ def test_a_trial_that_cannot_fit_is_recorded_and_not_run(store, monkeypatch):
     assert trial(Full()).id not in store.finished()
 
 
+def test_a_trial_that_cannot_fit_the_part_of_a_card_that_others_leave_it_is_lost_and_runs_again(store, monkeypatch):
+    monkeypatch.setattr(gpu, "card_gb", lambda: 24.0)
+    monkeypatch.setattr(gpu, "_granted", 4.0)
+    row = run_and_record(TrialContext(trial(Lora()), "s", store))
+    assert row["status"] == "lost"
+    assert "a part of the GPU's memory alone" in row["error"] and "the 4.0 GiB of its budget" in row["error"]
+    shared = TrialContext(trial(Lora()), "s", store, resources=Resources(gpu_memory_gb=4), whole_gpu_memory_gb=24)
+    assert run_and_record(shared)["status"] == "lost"
+    too_large = run_and_record(TrialContext(trial(Full()), "s", store))
+    assert too_large["status"] == "infeasible", "on an empty card it would not fit either"
+
+
 def test_a_card_smaller_than_the_budget_decides_and_memory_is_saved_for_it():
     lora = trial(Lora())
     large, small = (memory.predict(lora, each) for each in (Resources(), memory.on_card(Resources(), 16.0)))

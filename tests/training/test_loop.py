@@ -468,6 +468,26 @@ def test_a_training_whose_memory_runs_out_in_the_middle_goes_on_with_less_to_the
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
+def test_where_memory_runs_out_graphs_are_given_up_before_the_recipe(base, prompts):
+    """They hold memory beside the passes."""
+    closed = []
+
+    class Graphed(Passes):
+        holds_graphs = True
+
+        def __call__(self, batch, divisor):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        def close(self):
+            closed.append(self)
+
+    with Lora().applied(base) as model:
+        training = Training(model, prompts[:40], Recipe(Lora(), 1, base.tokenizer.pad_token_id))
+        before, training.passes = training.recipe, Graphed(model, training.passes.collate)
+        training.step([prompts[:8]])
+    assert training.recipe == before and closed and not training.passes.holds_graphs
+
+
 def test_a_training_that_does_not_fit_by_one_example_ends_with_torchs_error(base, prompts, monkeypatch):
     running_out(monkeypatch, after=5, most=0)
     with pytest.raises(torch.cuda.OutOfMemoryError):

@@ -104,6 +104,26 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scale
     assert passes.scaler.get_scale() == 1.0
 
 
+def test_the_schedule_waits_for_a_step_that_was_left_out(base, prompts, monkeypatch):
+    with METHOD.applied(base) as model:
+        monkeypatch.setattr(loop, "make_scaler", lambda _: scaler(init_scale=4.0))
+        training = Training(model, prompts, Recipe(METHOD, 42, base.tokenizer.pad_token_id))
+        with monkeypatch.context() as patch:
+            training.scaler.scale(torch.ones(1))  # as a pass does
+            patch.setattr(training, "_gradients", lambda _: overflow(model))
+            rates = [training.step([prompts[:8]]).learning_rate for _ in range(2)]
+        rates += [training.step([prompts[:8]]).learning_rate for _ in range(2)]
+    assert rates[0] == rates[1] == rates[2] != rates[3]
+
+
+def overflow(model):
+    """Gradients that are too large, of a loss that is 1."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.full_like(parameter, math.inf)
+    return 1.0
+
+
 def test_a_norm_that_overflows_leaves_the_step_out_though_every_gradient_is_finite(prompts):
     weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
     optimizer = torch.optim.SGD(weights, lr=0.1)

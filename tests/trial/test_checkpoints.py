@@ -1,5 +1,7 @@
 """Where a trial's checkpoints are, what must be the same for them to be used, and when they are removed."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,6 +13,8 @@ from raypeft.stopping import Stop, Stopped
 from raypeft.study.config import SweepConfig
 from raypeft.study.options import RunOptions
 from raypeft.study.trials import make_trial
+from raypeft.training import recipe
+from raypeft.training.recipe import Recipe
 from raypeft.trial import checkpoints
 from raypeft.trial.checkpoints import code_hash, data_hash
 from raypeft.trial.columns import tables
@@ -134,6 +138,19 @@ def test_a_checkpoint_of_another_default_is_left_out_though_the_id_is_the_same(s
     row, noted = run(store, bases)
     assert row["resumed_from_step"] is None
     assert noted == ["a checkpoint is left out: its lora_r is 8 where it is now 16; the training starts anew"]
+
+
+def test_a_training_goes_on_in_the_recipe_of_its_checkpoint_though_less_memory_is_free_now(store, bases):
+    with pytest.raises(Stopped):
+        run(store, bases, stop_at=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "Recipe", partial(in_passes_of_one, Recipe))
+        row, noted = run(store, bases)
+    assert (row["status"], row["resumed_from_step"], row["micro_batch_size"]) == ("ok", 3, 4), noted
+
+
+def in_passes_of_one(make, *arguments, **fields):
+    return make(*arguments, **fields | {"micro_batch_size": 1})
 
 
 def test_data_differ_in_their_hash_by_tokens_ids_and_padding():
