@@ -10,13 +10,12 @@ from ray import tune
 
 from raypeft.gpu import GIB, ask_driver
 from raypeft.runner.share import named_cards
+from raypeft.services.cluster import all_but
 from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
 
 SMALLER = 0.9
 """A card that is sold with the budget's memory has a little less: 23.65 GiB of 24."""
-NODE_LABEL = "ray.io/node-id"
-"""A label that Ray gives to each node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,6 @@ class Fleet:
     def has_gpu(self) -> bool:
         return any(node.get("GPU") for node in self.nodes)
 
-    @property
-    def selector(self) -> dict[str, str]:
-        """The labels of the nodes that take trials, as Ray selects them. A node that joins later takes trials too."""
-        return all_but(self.left_out)
-
     def needs_later(self, resources: Resources) -> Needs | None:
         """What a node that joins later must have: cards too that are no smaller than trials count on."""
         if self.needs is None or not self.cards_gb or "GPU" not in trial_request(resources, self):
@@ -95,11 +89,6 @@ def away_from(nodes: Collection[str], request: tune.PlacementGroupFactory) -> tu
     """The same request, of other nodes than these (their ids)."""
     selector = {"bundle_label_selector": [all_but(nodes)]} if nodes else {}
     return tune.PlacementGroupFactory(request.bundles, **selector)
-
-
-def all_but(nodes: Collection[str]) -> dict[str, str]:
-    """The labels of all nodes but these (their ids), as Ray selects them."""
-    return {NODE_LABEL: f"!in({','.join(sorted(nodes))})"} if nodes else {}
 
 
 def trial_share() -> float | None:

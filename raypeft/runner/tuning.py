@@ -78,7 +78,7 @@ def tune_trials(
         "driver": run.driver,
         "verbose": run.verbose,
         "use_gpu": "GPU" in request,
-        "selector": fleet.selector,
+        "left_out": fleet.left_out,
         "needs": fleet.needs_later(run.resources),
         "prunes": bool(run.search and run.search.asha),
     }
@@ -130,7 +130,8 @@ def run_tune_trial(settings: dict[str, Any]) -> None:
     use_threads(resources.cpus_per_trial)
     if not settings["verbose"]:
         quiet_libraries()
-    SERVICES.sandbox_workers, SERVICES.selector = options.sandbox.workers, settings["selector"]
+    SERVICES.sandbox_workers, SERVICES.left_out = options.sandbox.workers, settings["left_out"]
+    SERVICES.check = partial(lacking, settings["needs"]) if settings["needs"] else None
     take_budget(resources.gpu_memory_gb)
     store = ResultStore(settings["results"], tables())
     progress = Progress(settings["planned"]["label"])

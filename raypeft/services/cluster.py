@@ -3,9 +3,9 @@
     services = ClusterServices()
     services.judge(program, tests, SandboxSettings()).result()
 
-Both are named Ray actors. An actor is started by the first process that needs it, and lives as long as that process.
-When it is gone, the next process that needs it starts a new one, and requests to the lost actor are sent again. This
-module does not import torch, so its actors start within a second.
+Both are named Ray actors. An actor is started by the first process that needs it, on its node, and lives as long as
+that process. When it is gone, the next process that needs it starts a new one, and requests to the lost actor are
+sent again. This module does not import torch, so its actors start within a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -36,8 +36,31 @@ MOST_WORKERS = 64
 AT_ONCE = 2 * MOST_WORKERS
 """Programs that a pool accepts in addition to the running ones, so that no sandbox waits for a message."""
 
-# DEFAULT keeps an actor out of the trial's placement group, whose actors end with the trial.
-OUTSIDE = {"num_cpus": 0, "scheduling_strategy": "DEFAULT"}
+LOST = (ray.exceptions.RayActorError, ray.exceptions.ActorUnschedulableError)
+"""What a request to an actor raises that is gone; the second one, where its node is."""
+
+NODE_LABEL = "ray.io/node-id"
+"""A label that Ray gives to each node."""
+
+Check = Callable[[], Sequence[str]]
+"""Run on a node: what it lacks for the trials."""
+
+
+def all_but(nodes: Collection[str]) -> dict[str, str]:
+    """The labels of all nodes but these (their ids), as Ray selects them."""
+    return {NODE_LABEL: f"!in({','.join(sorted(nodes))})"} if nodes else {}
+
+
+class NodeSandboxWorker(SandboxWorker):
+    """The actor that is one sandbox of a pool."""
+
+    def node(self) -> str:
+        """The id of its node."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    def lacks(self, check: Check) -> Sequence[str]:
+        """What its node lacks."""
+        return check()
 
 
 class SharedRetriever:
@@ -58,10 +81,12 @@ class SharedSandboxes:
     """The actor that distributes programs to sandboxes on all nodes, and caches their results.
 
     Each sandbox runs one program at a time. If its process or node is lost, it is replaced and the program runs again.
+    A node that joined after the trials began is checked before its first program.
     """
 
-    def __init__(self, settings: SandboxSettings, workers: int, selector: Mapping[str, str]) -> None:
-        self.settings, self.selector = settings, selector
+    def __init__(self, settings: SandboxSettings, workers: int, left_out: Collection[str], check: Check | None) -> None:
+        self.settings, self.check = settings, check
+        self.left_out, self.fit = set(left_out), {str(ray.get_runtime_context().get_node_id())}
         self.answers = Answers(self._run)
         self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(workers):
@@ -75,8 +100,7 @@ class SharedSandboxes:
             sandbox = self.idle.get()
             try:
                 if sandbox is None:
-                    options = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "label_selector": self.selector}
-                    sandbox = ray.remote(SandboxWorker).options(**options).remote(self.settings)
+                    sandbox = self._started()
                 return ray.get(sandbox.run.remote(program, tests))
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
@@ -87,10 +111,33 @@ class SharedSandboxes:
                 self.idle.put(sandbox)
         raise RuntimeError(f"a program must be run but {ATTEMPTS} sandboxes were lost one after the other")
 
+    def _started(self) -> Any:
+        """A new sandbox on some node that has what trials need. This one has it."""
+        while True:
+            options = {"num_cpus": 0, "scheduling_strategy": "SPREAD", "label_selector": all_but(self.left_out)}
+            sandbox = ray.remote(NodeSandboxWorker).options(**options).remote(self.settings)
+            if self.check is None or (node := ray.get(sandbox.node.remote())) in self.fit:
+                return sandbox
+            if not ray.get(sandbox.lacks.remote(self.check)):
+                self.fit.add(node)
+                return sandbox
+            self.left_out.add(node)
+            ray.kill(sandbox)
+
 
 def pool_name(settings: SandboxSettings) -> str:
     """The name of the actor that judges under these settings."""
     return f"sandboxes {hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
+
+
+def beside_this_process() -> dict[str, Any]:
+    """Ray's options of an actor on this node, which has what trials need. It ends with the node.
+
+    A strategy keeps it out of the trial's placement group, whose actors end with the trial. A soft one is no help: Ray
+    2.60 puts such an actor anywhere.
+    """
+    affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    return {"num_cpus": 0, "scheduling_strategy": affinity(ray.get_runtime_context().get_node_id(), soft=False)}
 
 
 class ClusterServices:
@@ -99,8 +146,10 @@ class ClusterServices:
     def __init__(self) -> None:
         self.sandbox_workers: int | None = None
         """Programs run at once by all nodes; None: one a CPU core."""
-        self.selector: Mapping[str, str] = {}
-        """Labels of the nodes that take trials, and so retrievers and sandboxes."""
+        self.left_out: Collection[str] = ()
+        """Ids of the nodes that take no trials, and so no sandboxes."""
+        self.check: Check | None = None
+        """What other nodes are asked before they take any. None: this machine is the only one."""
         self.lock = threading.Lock()
         self.actors: dict[str, Any] = {}
         self.executors: dict[SandboxSettings, Executor] = {}
@@ -129,7 +178,7 @@ class ClusterServices:
         def start(options: dict[str, Any]) -> Any:
             workers = self.sandbox_workers or min(MOST_WORKERS, int(ray.cluster_resources().get("CPU", 1)))
             shared = ray.remote(SharedSandboxes).options(**options, max_concurrency=workers + AT_ONCE)
-            return shared.remote(settings, workers, self.selector)
+            return shared.remote(settings, workers, self.left_out, self.check)
 
         return self._ask(pool_name(settings), start, lambda actor: actor.run.remote(program, tests))
 
@@ -138,15 +187,13 @@ class ClusterServices:
         for _ in range(ATTEMPTS):
             with self.lock:
                 if name not in self.actors:
-                    self.actors[name] = start(
-                        {"name": name, "get_if_exists": True, "label_selector": self.selector, **OUTSIDE}
-                    )
+                    self.actors[name] = start({"name": name, "get_if_exists": True, **beside_this_process()})
                 actor = self.actors[name]
             try:
                 return ray.get(ask(actor))
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None  # so that the trial's row has the original message, without Ray's traceback
-            except ray.exceptions.RayActorError as error:
+            except LOST as error:
                 lost = error
                 with self.lock:
                     if self.actors.get(name) is actor:

@@ -93,7 +93,6 @@ def test_nodes_that_lack_something_are_left_out_with_the_reason(monkeypatch: pyt
                       c=Node("c", ["/data is not there"], SAME))  # fmt: skip
     assert fleet.left_out == ["b", "c"]
     assert fleet.notes == ["2 nodes: host-b (10.0.0.1), host-c (10.0.0.1) of 3 left out: /data is not there"]
-    assert fleet.selector == {"ray.io/node-id": "!in(b,c)"}
     assert len(fleet.nodes) == 1
 
 

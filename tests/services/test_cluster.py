@@ -231,3 +231,50 @@ def test_a_lost_node_costs_time_and_no_result():
     if not sandboxes:
         pytest.skip("Ray put no sandbox on the node that is lost")
     assert passed == 9
+
+
+REFUSES_A_NODE = """
+import os
+import sys
+import time
+import psutil
+import ray
+from ray.cluster_utils import Cluster
+from raypeft.sandbox import Limits, SandboxSettings
+from raypeft.services.cluster import ClusterServices
+
+program, tests = sys.argv[1:]
+settings = SandboxSettings(Limits(seconds_per_test=2))
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+try:
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    late = [cluster.add_node(num_cpus=2, env_vars={"LACKS": lacks}) for lacks in ("its data", "")]
+    cluster.wait_for_nodes()
+    services = ClusterServices()
+    services.check = lambda: [os.environ["LACKS"]] if os.environ.get("LACKS") else []
+    found = [services.judge(f"{program}  # {number}", tests, settings) for number in range(12)]
+    passed = sum(future.result().all_passed for future in found)
+    there, deadline = [1, 0], time.monotonic() + 30
+    while there[0] and time.monotonic() < deadline:  # a sandbox that was refused ends soon
+        raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in late]
+        alive = [[each for each in raylet.children() if each.status() != psutil.STATUS_ZOMBIE] for raylet in raylets]
+        there = [sum(any("Sandbox" in word for word in each.cmdline()) for each in workers) for workers in alive]
+        time.sleep(0.5)
+    print("RESULT", *there, passed)
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_node_that_lacks_what_trials_need_gets_no_sandbox():
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSES_A_NODE, SLOW, TESTS], capture_output=True, text=True, timeout=250
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = re.findall(r"RESULT (\d+) (\d+) (\d+)", done.stdout)
+    refusing, fit, passed = map(int, told)
+    assert (refusing, passed) == (0, 12)
+    assert fit > 0, "the other late node takes its share"
