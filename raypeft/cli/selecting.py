@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         action="append",
-        metavar="ID",
-        help="run only the trial of this id, or of ids that begin so (several times for several trials)",
+        metavar="ID[,ID]",
+        help="run only the trials of these ids, or of ids that begin so",
     )
     parser.add_argument(
         "--prune", action="store_true", help="move all files of trials that are no longer planned to superseded/"
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def only(trials: Sequence[Trial], beginnings: Sequence[str], source: str) -> Sequence[Trial]:
     """The trials whose ids begin so; all where nothing is asked for. Raises ConfigError for an id that no trial has."""
+    beginnings = [each for some in beginnings for each in some.split(",") if each]
     known = [trial.id for trial in trials]
     unknown = [each for each in beginnings if not any(trial.startswith(each) for trial in known)]
     if unknown:
@@ -109,7 +110,7 @@ def say_changed(console: Console, trials: Sequence[Trial], store: ResultStore, m
         for place, those in found.items():
             changed += those
             if ids := [trial for trial in those if trial not in missing]:
-                count, again = number_of(len(ids), "finished trial"), " ".join(f"--only {trial}" for trial in ids)
+                count = number_of(len(ids), "finished trial")
                 say(console, f"warning: {place} has changed since {count} ran: their rows are of other {what}, and a "
-                             f"search leaves them out; --rerun {again} runs them again")  # fmt: skip
+                             f"search leaves them out; --rerun --only {','.join(ids)} runs them again")  # fmt: skip
     return changed

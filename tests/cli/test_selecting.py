@@ -73,8 +73,9 @@ def test_single_trials_are_named_by_the_beginnings_of_their_ids(
     folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = [trial.id for trial in folder.trials]
-    folder.run("--only", ids[2][:6], "--only", ids[0])
-    assert folder.ran == [ids[0], ids[2]]
+    for asked in (["--only", ids[2][:6], "--only", ids[0]], ["--only", f"{ids[2][:6]},{ids[0]}"]):
+        folder.run(*asked)
+        assert folder.ran == [ids[0], ids[2]]
     assert "s: 2 trials, 0 of them done before" in capsys.readouterr().err
     assert folder.run("--only", ids[1][:-1] + "x") == 2
     assert f"did you mean {ids[1]}?" in capsys.readouterr().err and folder.ran == []
