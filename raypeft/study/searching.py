@@ -111,13 +111,15 @@ class SearchPoint:
         """Trial id -> the parameters' values, of those trials of a stored plan that this search may run."""
         found = {}
         for trial_id, fields in plan.items():
-            # A field that is left out has no effect beside the others: any value will do.
-            values = {**self.draw(0), **{name: given.get(json.dumps(fields[name]), fields[name])
-                                         for name, given in self._listed.items() if name in fields}}  # fmt: skip
-            if all(parameter.holds(values[name]) for name, parameter in self.parameters.items()):
-                with suppress(ValidationError):
-                    if self.trial(values).id == trial_id:
-                        found[trial_id] = values
+            given = {name: listed.get(json.dumps(fields[name]), fields[name])
+                     for name, listed in self._listed.items() if name in fields}  # fmt: skip
+            # A field without effect beside the others has its default, which need not be one that is searched: any
+            # value will do there, and the id tells.
+            values = {**self.draw(0), **{name: value for name, value in given.items()
+                                         if self.parameters[name].holds(value)}}  # fmt: skip
+            with suppress(ValidationError):
+                if self.trial(values).id == trial_id:
+                    found[trial_id] = values
         return found
 
     @cached_property

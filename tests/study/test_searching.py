@@ -210,6 +210,19 @@ def test_values_that_are_stored_in_another_form_are_known_again(tmp_path: Path, 
     assert list(made.searches[0].known(stored)) == [trial.id for trial in made.trials]
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "num_shots: [0, 2]\n  embedding_model: [toy, bm25]\n  shot_source: [retrieved]",
+        "lr_scheduler_type: [constant, linear]\n  warmup_steps: {min: 10, max: 90}",
+    ],
+)
+def test_a_trial_is_known_again_whose_idle_field_has_a_default_that_is_not_searched(tmp_path: Path, given: str) -> None:
+    made = plan(tmp_path, f"grids: [{{tuning_method: lora}}]\nparameters:\n{RATE}  {given}\n")
+    stored = json.loads(json.dumps({trial.id: trial.fields for trial in made.trials}))
+    assert list(made.searches[0].known(stored)) == [trial.id for trial in made.trials]
+
+
 def test_a_search_with_few_configurations_is_planned_at_once_whatever_its_number_of_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
