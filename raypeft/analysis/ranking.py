@@ -6,11 +6,13 @@ title, headings, lines = ranks_table(rows, declared, "em_at_10")
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from raypeft.analysis.conditions import Condition, Row, conditions
-from raypeft.analysis.settings import data_of
+from raypeft.analysis.conditions import SEEDS, Condition, Row, conditions
+from raypeft.analysis.origins import PLACES
+from raypeft.analysis.settings import changed, labels_in_blocks
 from raypeft.mistakes import some
 from raypeft.results.declarations import Declarations
 
@@ -31,44 +33,62 @@ class Blocks:
     left_out: list[str]
     """The treatments that are in fewer blocks."""
     own_settings: list[str]
-    """The treatments that are methods with settings of their own in each block."""
+    """The treatments whose settings are not the same in all these blocks."""
 
 
 def blocks_of(rows: Sequence[Row], declared: Declarations, score: str) -> Blocks:
     """The treatments and their blocks.
 
-    A treatment is a condition's name without model and dataset, such as "lora r 16"; or a method that has one condition
-    in each block, such as LoRA with a learning rate of its own for each model.
+    A treatment is a method with what tells its conditions apart in a block, such as "lora r 16"; or a method that has
+    one condition in each block, such as LoRA with a learning rate of its own for each model.
     """
-    found: dict[str, list[tuple[Condition, float]]] = {}
+    found: dict[tuple[Any, ...], list[tuple[Condition, float]]] = {}
     for condition in conditions(rows, declared):
         values = [row[score] for row in condition.rows if row.get(score) is not None]
         if values:
-            block = " ".join(str(condition.fields[name]) for name in BLOCK if condition.fields.get(name) is not None)
+            block = tuple(condition.fields.get(name) for name in BLOCK)
             found.setdefault(block, []).append((condition, sum(values) / len(values)))
-    own = _with_own_settings([[condition for condition, _ in inside] for inside in found.values()])
-    table = [{_treatment(condition, own): mean for condition, mean in inside} for inside in found.values()]
+    names = _treatments([[condition for condition, _ in inside] for inside in found.values()], declared)
+    table = [dict(zip(told, inside, strict=True)) for told, inside in zip(names, found.values(), strict=True)]
     counts = Counter(name for line in table for name in line)
     kept = [name for name, count in counts.items() if count == max(counts.values())]
     whole = [line for line in table if all(name in line for name in kept)]
     return Blocks(
-        values={name: [line[name] for line in whole] for name in kept},
+        values={name: [line[name][1] for line in whole] for name in kept},
         others=len(table) - len(whole),
         left_out=[name for name in counts if name not in kept],
-        own_settings=[name for name in kept if name in own],
+        own_settings=[name for name in kept if _differ([line[name][0] for line in whole], declared)],
     )
 
 
-def _with_own_settings(blocks: Sequence[Sequence[Condition]]) -> set[str]:
-    """The methods with one condition in each block, whose name is not the same in all blocks."""
-    names: dict[str, set[str]] = {}
+def _treatments(blocks: Sequence[Sequence[Condition]], declared: Declarations) -> list[list[str]]:
+    """The name of each condition of each block."""
+    methods: dict[str, list[Condition]] = {}
     several: set[str] = set()
     for inside in blocks:
         counts = Counter(each.fields["tuning_method"] for each in inside)
         several |= {method for method, count in counts.items() if count > 1}
         for each in inside:
-            names.setdefault(each.fields["tuning_method"], set()).add(_treatment(each))
-    return {method for method, found in names.items() if len(found) > 1} - several
+            methods.setdefault(each.fields["tuning_method"], []).append(each)
+    alone = {method for method, found in methods.items() if method not in several and _differ(found, declared)}
+    names = labels_in_blocks([[*map(_as_row, inside)] for inside in blocks], declared)
+    return [
+        [method if (method := each.fields["tuning_method"]) in alone else name
+         for each, name in zip(inside, told, strict=True)]
+        for inside, told in zip(blocks, names, strict=True)
+    ]  # fmt: skip
+
+
+def _as_row(condition: Condition) -> Mapping[str, Any]:
+    """Its first row without what its rows need not have in common."""
+    return {**condition.rows[0], **dict.fromkeys((*SEEDS, *PLACES)), **condition.fields}
+
+
+def _differ(found: Sequence[Condition], declared: Declarations) -> bool:
+    """Whether these conditions of one method, each of another block, have other settings."""
+    settings = [changed(each.fields, declared) for each in found]
+    own = [{name: value for name, value in each.items() if name not in BLOCK} for each in settings]
+    return any(each != own[0] for each in own)
 
 
 def ranks_table(rows: Sequence[Row], declared: Declarations, score: str) -> tuple[str, list[str], list[list[str]]]:
@@ -92,16 +112,3 @@ def ranks_table(rows: Sequence[Row], declared: Declarations, score: str) -> tupl
     )
     lines = [[name, f"{rank:.2f}", "yes" if name in tied else "no"] for name, rank in ranks.mean_ranks.items()]
     return title, ["trial", "mean rank", "tied with the best"], lines
-
-
-def _treatment(condition: Condition, own_settings: Collection[str] = ()) -> str:
-    """What is ranked: the condition's name without what its block has in common, or its method alone."""
-    if condition.fields["tuning_method"] in own_settings:
-        return str(condition.fields["tuning_method"])
-    shared = {str(condition.fields["model"]), data_of(condition.fields)}
-    words = condition.label.split(" ")
-    while words and words[0] in shared:
-        words = words[1:]
-    method, _, told = " ".join(words).partition(" ")
-    settings = [each for each in told.split(", ") if each.partition(" ")[0] not in BLOCK]
-    return " ".join(filter(None, (method, ", ".join(settings))))

@@ -95,6 +95,23 @@ def labels(rows: Sequence[Row], declared: Declarations) -> list[str]:
     ]
 
 
+def labels_in_blocks(blocks: Sequence[Sequence[Row]], declared: Declarations) -> list[list[str]]:
+    """For each row of each block its method, with the fields in which rows of that method differ within some block.
+
+    The rows of a block have model and data in common. A name means the same in all blocks.
+    """
+    varying: dict[str, set[str]] = defaultdict(set)
+    for rows in blocks:
+        for (method, _), names in _varying_by_kind(rows, declared).items():
+            varying[method] |= names
+    found = []
+    for rows in blocks:
+        told = [_told(row, varying[row["tuning_method"]], declared, brief=True) for row in rows]
+        pairs = zip(rows, _told_apart(rows, told), strict=True)
+        found.append([" ".join(filter(None, (row["tuning_method"], text))) for row, text in pairs])
+    return found
+
+
 def _kind(row: Row) -> tuple[str, str]:
     return row["tuning_method"], data_of(row)
 

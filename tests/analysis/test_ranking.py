@@ -51,6 +51,27 @@ def test_a_method_with_a_rate_of_its_own_for_each_model_is_ranked_as_a_method(st
     assert "Settings differ between blocks: lora." in title and "not ranked" not in title
 
 
+def test_a_method_with_several_settings_on_one_dataset_alone_is_ranked_by_the_one_that_is_everywhere(store):
+    for dataset, rates in (("toy", (1e-3,)), ("conala", (1e-3, 3e-3))):
+        for rate in rates:
+            add(store, "lora", [1, 1], dataset=dataset, learning_rate=rate)
+        for name, hits in (("zero_shot", [0, 0]), ("full", [1, 0])):
+            add(store, name, hits, dataset=dataset)
+    title, _, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert [line[0] for line in lines] == ["lora lr 0.001, r 16", "full", "zero_shot"]
+    assert title.endswith("In fewer blocks, and not ranked: lora lr 0.003, r 16.")
+
+
+def test_settings_that_differ_between_datasets_are_said_but_for_their_usual_decoding(store):
+    for dataset, epochs in (("toy", 2), ("odex", 3)):
+        for shots in (0, 2):
+            add(store, "lora", [1, 1], dataset=dataset, num_shots=shots, num_train_epochs=epochs)
+        add(store, "zero_shot", [0, 0], dataset=dataset)
+    title, _, lines = ranks_table(rows_of(store), DECLARED, "em_at_1")
+    assert {line[0] for line in lines} == {"lora shots 0, r 16", "lora shots 2, r 16", "zero_shot"}
+    assert title.endswith("Settings differ between blocks: lora shots 0, r 16, lora shots 2, r 16.")
+
+
 def test_treatments_of_fewer_blocks_are_named(store):
     add_block(store, "CodeGen-350M-mono", [0, 0], [1, 0], [1, 1])
     add_block(store, "SmolLM2-135M", [0, 0], [1, 1], [1, 0])
