@@ -23,6 +23,7 @@ from rich.text import Text
 
 from raypeft.analysis.comparisons import Comparison
 from raypeft.analysis.conditions import Condition, conditions
+from raypeft.analysis.pairing import has_enough_seeds, seeds_text
 from raypeft.markdown import markdown_table
 from raypeft.metrics.metric import Score
 from raypeft.mistakes import number_of, some
@@ -45,16 +46,18 @@ EFFECTS = {
 def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> Lines:
     """One line for each condition that ran with several seeds: `mean ± deviation [low, high]` of each score.
 
-    Two seeds have no interval. Intervals of fractions are cut at 0 and 100 %.
+    Too few seeds have no interval. Intervals of fractions are cut at 0 and 100 %.
     """
     scores = [score for score in declared.scores if score.over_seeds]
     groups = [each for each in conditions(rows, declared) if len(each.rows) > 1]
     lines = [
-        [each.label, each.ids, str(len(each.rows)), *(_scatter(each, score) for score in scores)] for each in groups
+        [each.label, each.ids, seeds_text(each, declared), *(_scatter(each, score, declared) for score in scores)]
+        for each in groups
     ]
     lines = [line for line in lines if any(line[3:])]
-    few = " Two seeds are too few for an interval: three have one, and that of five is half as wide." if any(
-        len(each.rows) == 2 for each in groups) else ""  # fmt: skip
+    few = "" if all(has_enough_seeds(each, declared) for each in groups) else (
+        " Fewer than three seeds have no interval, and that of five is half as wide as that of three. A training with "
+        "random shots needs three of seed and three of icl_seed.")  # fmt: skip
     known = [score for place, score in enumerate(scores, 3) if any(line[place] for line in lines)]
     title = f"Over seeds: mean ± standard deviation [95 % interval of the mean]; {_units(known)}.{few}"
     return title, ["trial", "ids", "seeds", *(score.title for score in scores)], lines
@@ -66,7 +69,7 @@ def _units(scores: Sequence[Score]) -> str:
     return ", ".join(dict.fromkeys(names.get(score.unit, f"{score.title} in {score.unit}") for score in scores))
 
 
-def _scatter(condition: Condition, score: Score) -> str:
+def _scatter(condition: Condition, score: Score, declared: Declarations) -> str:
     from raypeft.analysis.statistics.seeds import over_seeds
 
     values = [row[score.name] for row in condition.rows if row.get(score.name) is not None]
@@ -75,7 +78,7 @@ def _scatter(condition: Condition, score: Score) -> str:
     seeds = over_seeds(values)
     assert seeds.standard_deviation is not None
     text = f"{score.text(seeds.mean)} ± {score.text(seeds.standard_deviation)}"
-    if seeds.low is None or seeds.high is None:
+    if seeds.low is None or seeds.high is None or not has_enough_seeds(condition, declared):
         return text
     low, high = (max(0.0, seeds.low), min(1.0, seeds.high)) if score.unit == "fraction" else (seeds.low, seeds.high)
     return f"{text} [{score.text(low)}, {score.text(high)}]"

@@ -35,9 +35,20 @@ def fewest_seeds(condition: Condition, declared: Declarations) -> tuple[str, int
     return min(counts.items(), key=lambda each: each[1], default=("seed", len(condition.rows)))
 
 
+def has_enough_seeds(condition: Condition, declared: Declarations) -> bool:
+    """Whether a condition ran with enough values of each seed that is chance to tell how far seeds scatter."""
+    return fewest_seeds(condition, declared)[1] >= FEWEST_SEEDS
+
+
+def seeds_text(condition: Condition, declared: Declarations) -> str:
+    """How many seeds a condition ran with: `5`, or `5 (seed: 1)` where five draws of shots share one training."""
+    count, (name, fewest) = len(condition.rows), fewest_seeds(condition, declared)
+    return f"{count} ({name}: {fewest})" if fewest < min(count, FEWEST_SEEDS) else str(count)
+
+
 def lacking_seeds(sides: Sequence[Condition], declared: Declarations) -> list[Condition]:
     """The conditions with chance in them that ran with too few seeds to tell how far seeds scatter."""
-    return [each for each in sides if has_chance(each, declared) and fewest_seeds(each, declared)[1] < FEWEST_SEEDS]
+    return [each for each in sides if has_chance(each, declared) and not has_enough_seeds(each, declared)]
 
 
 def floor_of(score: Score, examples: int) -> float:

@@ -42,7 +42,15 @@ def test_two_seeds_have_no_interval_and_the_title_says_why(store):
         add(store, "lora", [1, 0, 0, 0], seed=seed)
     title, _, ((_, _, _, em_at_1, *_),) = over_seeds(store)
     assert em_at_1 == "25.0 ± 0.0"
-    assert "Two seeds are too few for an interval" in title
+    assert "Fewer than three seeds have no interval" in title
+
+
+def test_five_draws_of_shots_of_one_training_have_no_interval_over_seeds(store):
+    for draw in range(5):
+        add(store, "lora", [1, draw % 2, 0, 0], num_shots=2, seed=1, icl_seed=draw)
+    title, _, ((_, _, seeds, em_at_1, *_),) = over_seeds(store)
+    assert (seeds, em_at_1) == ("5 (seed: 1)", "35.0 ± 13.7")
+    assert "needs three of seed and three of icl_seed" in title
 
 
 def test_losses_are_summarised_too(store):

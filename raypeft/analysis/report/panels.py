@@ -18,9 +18,10 @@ from typing import Any
 from raypeft.analysis.choosing import LOSS, criterion, is_known, mean_of
 from raypeft.analysis.conditions import Condition, Row, conditions
 from raypeft.analysis.origins import PLACES
+from raypeft.analysis.pairing import has_enough_seeds
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
-from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, over_seeds
+from raypeft.analysis.statistics.seeds import over_seeds
 from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
@@ -35,8 +36,8 @@ class Measured:
     mean: float
     low: float | None = None
     high: float | None = None
-    """Bounds of the 95 % interval: over seeds for three seeds or more, else over test examples (the mean of the seeds'
-    bounds)."""
+    """Bounds of the 95 % interval: over seeds where there are three or more of each that is chance, else over test
+    examples (the mean of the seeds' bounds)."""
     least: float | None = None
     most: float | None = None
     """The lowest and the highest seed, where there are several."""
@@ -191,7 +192,7 @@ def _panel(name: str, rows: Sequence[Row], study: Study) -> Panel | None:
     if not scores:
         return None
     score = scores[0]
-    every = [Standing(_in_use(each), _measured(each, tabled)) for each in conditions(rows, declared)]
+    every = [Standing(_in_use(each), _measured(each, tabled, declared)) for each in conditions(rows, declared)]
     every = _chosen_marked(every, score)
     sign = -1 if score.higher_is_better else 1
     every.sort(key=lambda each: (score.name not in each.scores, sign * _value(each, score)))
@@ -217,19 +218,19 @@ def _value(standing: Standing, score: Score) -> float:
     return found.mean if found else 0.0
 
 
-def _measured(condition: Condition, scores: Sequence[Score]) -> dict[str, Measured]:
-    found = {score.name: measure(condition, score) for score in scores}
+def _measured(condition: Condition, scores: Sequence[Score], declared: Declarations) -> dict[str, Measured]:
+    found = {score.name: measure(condition, score, declared) for score in scores}
     return {name: each for name, each in found.items() if each is not None}
 
 
-def measure(condition: Condition, score: Score) -> Measured | None:
+def measure(condition: Condition, score: Score, declared: Declarations) -> Measured | None:
     """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it."""
     values = [row[score.name] for row in condition.rows if is_known(row.get(score.name))]
     if not values or len(values) < len(condition.rows):
         return None
     mean = sum(values) / len(values)
     least, most = (min(values), max(values)) if len(values) > 1 else (None, None)
-    if len(values) >= FEWEST_SEEDS:
+    if has_enough_seeds(condition, declared):
         seeds = over_seeds(values)
         low, high = seeds.low, seeds.high
     else:

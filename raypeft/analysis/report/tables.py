@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from raypeft.analysis.pairing import has_enough_seeds, seeds_text
 from raypeft.analysis.report.panels import Measured, Panel, Standing
 from raypeft.analysis.report.paper_table import beside_the_paper
 from raypeft.analysis.report.study import Row, Study
@@ -58,7 +59,8 @@ def results(panel: Panel, study: Study, most: int | None = None) -> Iterator[Tab
         spent = [each.mean(name) for name, _, _ in costs]
         cells = [
             *before, *(measured_text(score, one) for score, one in zip(panel.tabled, scores, strict=True)),
-            *map(str, count), *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)),
+            *([seeds_text(each.condition, panel.declared)] if seeds else []),
+            *(_cost(cost, value) for cost, value in zip(costs, spent, strict=True)),
             each.condition.ids,
         ]  # fmt: skip
         sort = [*[None] * len(before), *(one.mean if one else None for one in scores), *count, *spent, None]
@@ -117,7 +119,7 @@ def _caption(panel: Panel, shared: Sequence[str]) -> str:
 
 def _intervals(panel: Panel) -> Iterator[str]:
     """What the intervals count as chance, where some are known."""
-    seeds = [len(each.condition.rows) >= FEWEST_SEEDS for each in panel.standings
+    seeds = [has_enough_seeds(each.condition, panel.declared) for each in panel.standings
              if any(one.low is not None for one in each.scores.values())]  # fmt: skip
     if seeds and all(seeds):
         yield "[95 %]: over seeds."

@@ -49,6 +49,17 @@ def test_the_validation_loss_chooses_no_number_of_beams(tmp_path: Path) -> None:
     assert lead(panel).startswith("Nothing was chosen on validation.")
 
 
+@pytest.mark.parametrize("seeds", [[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 1), (1, 2), (2, 1), (2, 2)]])
+def test_draws_of_shots_are_no_trainings_and_the_interval_is_over_test_examples(
+    tmp_path: Path, seeds: list[tuple[int, int]]
+) -> None:
+    store = store_at(tmp_path)
+    for seed, draw in seeds:
+        add_row(store, made_row(hits_of_share(0.5 + draw / 40), num_shots=2, seed=seed, icl_seed=draw))
+    measured = only_panel(tmp_path).ranked[0].scores["em_at_10"]
+    assert measured.low is not None and measured.mean - measured.low == pytest.approx(0.1)
+
+
 def test_without_validation_nothing_is_chosen_and_alone_nothing_is_either(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     for shots in (1, 4):
