@@ -41,6 +41,8 @@ CONTEXT_GB = 0.6
 """Memory of the CUDA context, which is part of the budget: 0.51 GiB on an H200 with CUDA 13, and a little room."""
 SPARE_GB = 0.25
 """Free memory of the card that is left to libraries (cuBLAS's workspaces) and to a display."""
+SMALLER = 0.9
+"""A card that is sold with the budget's memory has a little less: 23.65 GiB of 24."""
 ITS_BUDGET = 0.8
 """A process that holds this share of its budget when an allocation fails has run out of its own memory."""
 OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",

@@ -71,7 +71,7 @@ def run_sweep(
     if asked.prune:
         prune(store, {trial.id for trial in trials} | set(trainings.values()), console)
     if config.reuse and not asked.rerun:
-        say_reused(console, take_over(store, _reused(config), {trial.id for trial in trials} - store.finished()))
+        _reuse(store, config, trials, console)
     standing = look_at(store)
     # Without a scheduler, every trial is to be trained to its end.
     retry = asked.retry if config.scheduler else (*asked.retry, "pruned")
@@ -133,8 +133,11 @@ def _finished(results: str) -> set[str]:
         return set()  # no folder yet, or one of which `prepare_store` says what is wrong
 
 
-def _reused(config: SweepConfig) -> dict[str, str]:
-    return {name: sweep_url(config.results, name) for name in config.reuse if name != config.name}
+def _reuse(store: ResultStore, config: SweepConfig, trials: Sequence[Trial], console: Console) -> None:
+    """Copy what other sweeps have finished of these trials."""
+    others = {name: sweep_url(config.results, name) for name in config.reuse if name != config.name}
+    missing = {trial.id for trial in trials} - store.finished()
+    say_reused(console, take_over(store, others, missing, config.resources.gpu_memory_gb))
 
 
 def run_all(run: SweepRun, trials: Sequence[Trial], store: ResultStore, console: Console) -> Stopped | None:

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 import ray
 from ray import tune
 
-from raypeft.gpu import GIB, ask_driver
+from raypeft.gpu import GIB, SMALLER, ask_driver
 from raypeft.runner.share import named_cards
 from raypeft.services.cluster import all_but
 from raypeft.study.options import Resources
 from raypeft.study.sweepfile import ConfigError
-
-SMALLER = 0.9
-"""A card that is sold with the budget's memory has a little less: 23.65 GiB of 24."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class SweepConfig(SearchFields, RunFields):
     reuse: list[str] = Field(
         [],
         description="Names of other sweeps in the same results folder. Trials that one of them has finished are copied "
-        "instead of being run",
+        "instead of being run; of those that ran out of GPU memory, the ones that had no less of it",
     )
 
     def run_options(self, force: bool = False, generate_only: bool = False) -> RunOptions:

@@ -59,5 +59,5 @@ def test_a_trial_that_is_taken_over_from_results_without_candidates_is_done(tmp_
     (tmp_path / "other" / "candidates" / "a.parquet").unlink()
     store = started(tmp_path / "study")
     finished(store, "b")
-    take_over(store, {"other": other.url}, ["a"])
+    take_over(store, {"other": other.url}, ["a"], 24)
     assert look_at(store).incomplete == {}

@@ -63,7 +63,7 @@ def test_a_store_has_room_for_the_scores_by_level_of_rows_that_it_takes_over(tmp
     other.write_rows("trials", plan.trials[0].id, [
         {"id": plan.trials[0].id, **plan.trials[0].fields, "status": "ok", "pass_at_1_hard_one": 0.25}])  # fmt: skip
     store = prepare_store(str(tmp_path / "here"), given, plan)
-    take_over(store, {"other": other.url}, [plan.trials[0].id])
+    take_over(store, {"other": other.url}, [plan.trials[0].id], 24)
     assert store.read_rows()[0]["pass_at_1_hard_one"] == 0.25
 
 
