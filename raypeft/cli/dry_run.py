@@ -15,14 +15,18 @@ from raypeft.cli.searching import plan_lines
 from raypeft.mistakes import number_of, page
 from raypeft.models.kinds import is_slow
 from raypeft.models.table import config_of, looked_up_once
+from raypeft.results.reuse import counts_here
+from raypeft.results.statuses import is_settled
 from raypeft.results.store import ResultStore
 from raypeft.runner.observers.view import duration
 from raypeft.study.checking import LoadedSweep
-from raypeft.study.config import Trial
+from raypeft.study.config import SweepConfig, Trial
 from raypeft.study.memory import predict
 from raypeft.study.plan import parameter_counts, plan_sweep, plan_trials
 from raypeft.study.trainings import shared_trainings
 from raypeft.trial.declarations import own_declarations
+
+Row = Mapping[str, Any]
 
 
 @looked_up_once()
@@ -65,7 +69,7 @@ def print_plan(sweep: LoadedSweep, verbose: bool = False) -> None:
     if too_large := [row for row in trials if row["fits"] is False]:
         print(f"predicted not to fit {budget:g} GB: {number_of(len(too_large), 'trial')}; on a GPU recorded as "
               f"infeasible and not run (--force runs them)")  # fmt: skip
-    for line in time_lines(planned, sweep.config.results):
+    for line in time_lines(planned, sweep.config):
         print(line)
     console = Console(highlight=False, soft_wrap=True)
     for line, warns in data_report(planned):
@@ -89,24 +93,36 @@ def training_lines(sweep: LoadedSweep, planned: Sequence[Trial]) -> Iterator[str
         yield f"{each} over the training of another one that differs only in what is tested, or in how it answers"
 
 
-def time_lines(planned: Sequence[Trial], results: str) -> Iterator[str]:
-    """How long the trials will probably take, by those like them in the same folder of results. Nothing where that is
-    not known, or not on this machine's disk."""
+def time_lines(planned: Sequence[Trial], config: SweepConfig) -> Iterator[str]:
+    """How long the trials that are still to run will probably take, by those like them in the same folder of results.
+    Nothing where that is not known, or not on this machine's disk."""
+    results = config.results
     folder = Path(results).expanduser()
     if "://" in results or not folder.is_dir():
         return
-    rows: list[Mapping[str, Any]] = []
+    by_sweep: dict[str, list[Row]] = {}
     for place in sorted(folder.iterdir()):
         with suppress(FileNotFoundError, ValueError, OSError):
-            rows += ResultStore.existing(str(place), {}).read_rows()
-    timing, done = Timing(rows), {row["id"] for row in rows if row["status"] == "ok"}
+            by_sweep[place.name] = [*ResultStore.existing(str(place), {}).read_rows()]
+    rows = [row for found in by_sweep.values() for row in found]
+    timing, done = Timing(rows), _done(by_sweep, config)
     seconds = [timing.expected(trial.fields) for trial in planned if trial.id not in done]
     known = [each for each in seconds if each is not None]
     if known:
         devices = ", ".join(sorted({str(row["device"]) for row in rows if row.get("device")}))
-        of = f"the {len(known)} trials" if len(known) == len(seconds) else f"{len(known)} of the {len(seconds)} trials"
-        yield (f"{of} without a result will take about {duration(sum(known))}, one after the other, by the time of "
-               f"trials like them in {results} ({devices})")  # fmt: skip
+        whole = f"the {number_of(len(seconds), 'trial')}"
+        of = whole if len(known) == len(seconds) else f"{len(known)} of {whole}"
+        yield (f"{of} still to run will take about {duration(sum(known))}, one after the other, by the time "
+               f"of trials like them in {results} ({devices})")  # fmt: skip
+
+
+def _done(by_sweep: Mapping[str, Sequence[Row]], config: SweepConfig) -> set[str]:
+    """Ids of the trials that the sweep would not run: settled in its own folder, or to be copied from another's."""
+    own = [row for row in by_sweep.get(config.name, ()) if is_settled(row["status"])]
+    others = (row for name in config.reuse for row in by_sweep.get(name, ()))
+    copied = [row for row in others if counts_here(row, config.resources.gpu_memory_gb)]
+    # Without a scheduler, every trial is trained to its end.
+    return {row["id"] for row in (*own, *copied) if config.scheduler or row["status"] != "pruned"}
 
 
 def print_claims(claims: Sequence[Mapping[str, str | None]]) -> None:
