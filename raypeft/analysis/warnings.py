@@ -14,6 +14,7 @@ from typing import Any
 
 from raypeft.analysis.settings import data_of
 from raypeft.mistakes import some
+from raypeft.results.declarations import tested_on
 
 Row = Mapping[str, Any]
 
@@ -110,23 +111,23 @@ def warnings(rows: Sequence[Row]) -> list[str]:
     return [*mixed(rows), *answers_cut(rows), *(f"{text}: {_some(ids, len(rows))}" for text, ids in found.items())]
 
 
-MIXED = (
-    ("dataset", "dataset_resolved_revision", "was loaded with different examples"),
-    ("model", "model_resolved_revision", "was loaded with different weights"),
-    ("dataset", "sandbox_tier", "was judged in sandboxes of different tiers"),
+MIXED: tuple[tuple[Callable[[Row], Any], str, str], ...] = (
+    (data_of, "dataset_resolved_revision", "was loaded with different examples"),
+    (tested_on, "test_resolved_revision", "was loaded with different test examples"),
+    (lambda row: row.get("model"), "model_resolved_revision", "was loaded with different weights"),
+    (tested_on, "sandbox_tier", "was judged in sandboxes of different tiers"),
 )
-"""What rows must share to be compared: a field, the column that tells its versions apart, and what to say."""
+"""What rows must share to be compared: what it is, the column that tells its versions apart, and what to say."""
 
 
 def mixed(rows: Sequence[Row]) -> list[str]:
     """Sentences on rows that stand in one table and are not of the same data, weights or sandbox."""
     told = []
-    for name, version, what in MIXED:
+    for of, version, what in MIXED:
         groups: dict[Any, dict[Any, list[str]]] = {}
         for row in rows:
             if row.get(version):
-                key = data_of(row) if name == "dataset" else row.get(name)
-                groups.setdefault(key, {}).setdefault(row[version], []).append(row["id"])
+                groups.setdefault(of(row), {}).setdefault(row[version], []).append(row["id"])
         for value, versions in groups.items():
             if len(versions) > 1:
                 parts = "; ".join(f"{version} ({_some(ids, 0)})" for version, ids in versions.items())

@@ -81,13 +81,14 @@ def test_what_all_trials_share_is_said_once():
 @pytest.mark.parametrize(
     ("column", "told"),
     [
-        ("dataset_resolved_revision", "toy was loaded with different examples"),
+        ("dataset_resolved_revision", "toy->odex was loaded with different examples"),
+        ("test_resolved_revision", "odex was loaded with different test examples"),
         ("model_resolved_revision", "small was loaded with different weights"),
-        ("sandbox_tier", "toy was judged in sandboxes of different tiers"),
+        ("sandbox_tier", "odex was judged in sandboxes of different tiers"),
     ],
 )
 def test_rows_of_other_data_weights_or_sandboxes_are_told_apart(column, told):
-    rows = [GOOD | {"id": name, "dataset": "toy", "model": "small", column: value} for name, value in
-            (("a", "x"), ("b", "y"), ("c", "x"))]  # fmt: skip
+    shared = GOOD | {"dataset": "toy", "test_dataset": "odex", "model": "small"}
+    rows = [shared | {"id": name, column: value} for name, value in (("a", "x"), ("b", "y"), ("c", "x"))]
     assert warnings(rows) == [f"{told}, so that these trials cannot be compared: x (a, c); y (b)"]
     assert warnings([rows[0], rows[2], rows[1] | {column: None}]) == []
