@@ -69,7 +69,7 @@ class State:
     @property
     def unsuggested(self) -> int:
         """Trials that a search has still to suggest."""
-        return (self.manifest.planned if self.manifest else 0) - len(self.planned)
+        return self.manifest.unsuggested if self.manifest else 0
 
     @property
     def is_over(self) -> bool:

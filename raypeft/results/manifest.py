@@ -51,6 +51,11 @@ class Manifest:
         told = self.sweep.get("trials", "")
         return max(len(self.plan), int(told) if told.isdecimal() else 0)
 
+    @property
+    def unsuggested(self) -> int:
+        """Number of trials that a search has not suggested yet."""
+        return self.planned - len(self.plan)
+
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         tables = {name: [_plain_column(each) for each in columns] for name, columns in self.tables.items()}

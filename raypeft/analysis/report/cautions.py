@@ -29,7 +29,7 @@ VERSIONS = {
 def unfinished(study: Study, panels: Sequence[Panel]) -> Iterator[str]:
     for sweep in study.sweeps:
         if missing := study.missing_of(sweep):
-            yield f"{sweep.name} is not finished: {len(missing)} of {sweep.planned} trials have no row yet"
+            yield f"{sweep.name} is not finished: {missing} of {sweep.planned} trials have no row yet"
 
 
 def unread(study: Study, panels: Sequence[Panel]) -> Iterator[str]:

@@ -142,9 +142,11 @@ class Study:
         """Whether a planned trial has no row yet."""
         return any(self.missing_of(sweep) for sweep in self.sweeps)
 
-    def missing_of(self, sweep: Sweep) -> list[str]:
-        """Ids of a sweep's planned trials that no folder has: two groups may have run a part each."""
-        return [each for each in sweep.missing if each not in self.home]
+    def missing_of(self, sweep: Sweep) -> int:
+        """How many of a sweep's trials no folder has, as two groups may have run a part each; with those that its
+        search has still to suggest."""
+        unsuggested = sweep.manifest.unsuggested if sweep.manifest else 0
+        return unsuggested + sum(each not in self.home for each in sweep.missing)
 
     @property
     def state(self) -> str:

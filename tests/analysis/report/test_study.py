@@ -1,12 +1,13 @@
 """What a report is made of: the rows of several folders, and how far their sweeps are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from report_folders import add_answers, add_row, hits_of_share, made_row, made_study, store_at, write_plan
 
-from raypeft.analysis.report.cautions import conflicting
+from raypeft.analysis.report.cautions import conflicting, unfinished
 from raypeft.analysis.report.study import open_study
 from raypeft.results.store import ResultStore
 
@@ -25,6 +26,17 @@ def test_a_sweep_that_runs_says_how_far_it_is(tmp_path: Path) -> None:
     study = open_study([str(tmp_path)])
     assert (study.state, study.is_unfinished, study.sweeps[0].missing) == ("1 of 3 trials", True, ["b", "c"])
     assert study.sweeps[0].question == "Does it work?"
+
+
+def test_a_search_with_trials_still_to_suggest_is_not_finished(tmp_path: Path) -> None:
+    store = store_at(tmp_path)
+    write_plan(store, [add_row(store, made_row(hits_of_share(0.5)))])
+    manifest = store.read_manifest()
+    assert manifest is not None
+    store.write_manifest(replace(manifest, sweep={**manifest.sweep, "trials": "24"}))
+    study = open_study([str(tmp_path)])
+    assert (study.state, study.is_unfinished) == ("1 of 24 trials", True)
+    assert [*unfinished(study, ())] == ["made is not finished: 23 of 24 trials have no row yet"]
 
 
 def test_rows_of_an_earlier_plan_are_told_apart(tmp_path: Path) -> None:
