@@ -110,7 +110,7 @@ def run_sweep(
             open_trials = unsuggested(plan, chosen)
 
     def last_lines(rows: Sequence[Row]) -> Iterable[str]:
-        return (*result_lines(store, plan, config, stale, rows), *kept_lines(rows, config.keep))
+        return (*result_lines(store, plan, config, stale), *kept_lines(rows, config.keep))
 
     return say_end(store, chosen, open_trials, console, stopped, last_lines)
 

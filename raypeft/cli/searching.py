@@ -48,11 +48,11 @@ def plan_lines(config: SweepConfig, plan: Plan) -> Iterator[str]:
         yield f"{plan.total - len(plan.trials)} trials are suggested by Optuna while the sweep runs, and are not listed"
 
 
-def result_lines(
-    store: ResultStore, plan: Plan, config: SweepConfig, stale: Mapping[str, str], rows: Sequence[Row]
-) -> Iterator[str]:
-    """The best configuration of each search, chosen by its metric, with its test score. `stale` rows are left out."""
+def result_lines(store: ResultStore, plan: Plan, config: SweepConfig, stale: Mapping[str, str]) -> Iterator[str]:
+    """The best configuration of each search, chosen by its metric among all its trials in the folder, with its test
+    score. `stale` rows are left out."""
     manifest = store.read_manifest() if plan.suggesting else None
+    rows = store.read_rows() if plan.searches else []
     by_id = {row["id"]: row for row in rows if version(row) != stale.get(row["id"])}
     for point in plan.searches:
         ids = [trial for trial, key in plan.search_of.items() if key == point.key]

@@ -23,6 +23,18 @@ parameters: {learning_rate: {min: 1.0e-4, max: 1.0e-1, distribution: log_uniform
 """
 
 
+def test_a_command_that_runs_one_trial_tells_the_best_of_the_whole_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.yaml").write_text(SEARCH.replace("conala, dataset_path: data", "toy"))
+    trials = plan_trials(load_config(tmp_path / "s.yaml"))
+    store = ResultStore(str(tmp_path / "s"), tables())
+    for trial, loss in zip(trials, (0.3, 0.1, 0.2), strict=True):
+        store.write_rows("trials", trial.id, [{"id": trial.id, **trial.fields, "status": "ok", "best_eval_loss": loss}])
+    assert main([str(tmp_path / "s.yaml"), "--results", str(tmp_path), "--only", trials[0].id]) == 0
+    assert f"the best of 3 trials by eval_loss is {trials[1].id}" in capsys.readouterr().err
+
+
 def test_the_best_of_a_search_is_none_of_other_data_and_the_command_that_makes_it_anew_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
