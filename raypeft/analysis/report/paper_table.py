@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from raypeft.analysis.report.panels import Panel, Standing, kind_of
+from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of, measure
 from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
 from raypeft.analysis.report.study import Study
 from raypeft.analysis.report.table import Line, Table, TableColumn, settings_of
@@ -18,12 +19,10 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
         is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
         for score in panel.declared.scores:
             theirs = published(each.condition.fields, score.name, best_shots=is_best)
-            name = f"{score.name}_paper" if each.mean(f"{score.name}_paper") is not None else score.name
-            ours = each.mean(name)
-            if theirs is None or ours is None:
-                continue
-            low, high = each.mean(f"{name}_low"), each.mean(f"{name}_high")
-            lines.append(_compared(each, text, score, (ours, low, high), theirs))
+            as_paper = replace(score, name=f"{score.name}_paper")
+            ours = measure(each.condition, as_paper, panel.declared) or measure(each.condition, score, panel.declared)
+            if theirs is not None and ours is not None:
+                lines.append(_compared(each, text, score, ours, theirs))
     if lines:
         titles = (
             "model",
@@ -50,12 +49,9 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
         yield Table(f"paper_{panel.dataset}", f"The paper beside us: {panel.dataset}", caption, columns, tuple(lines))
 
 
-def _compared(
-    each: Standing, text: str, score: Score, ours: tuple[float, float | None, float | None], paper: Published
-) -> Line:
-    theirs = paper.value
-    mean, low, high = (None if value is None else 100 * value for value in ours)
-    assert mean is not None
+def _compared(each: Standing, text: str, score: Score, ours: Measured, paper: Published) -> Line:
+    theirs, mean = paper.value, 100 * ours.mean
+    low, high = (None if value is None else 100 * value for value in (ours.low, ours.high))
     inside = "" if low is None or high is None else ("yes" if low <= theirs <= high else "no")
     measured = f"{mean:.1f}" if low is None or high is None else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
     fields = each.condition.fields

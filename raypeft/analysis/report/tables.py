@@ -53,7 +53,8 @@ def results(panel: Panel, study: Study, most: int | None = None) -> Iterator[Tab
     lines = []
     for each, text in zip(panel.standings[:most], told[:most], strict=True):
         fields, scores = each.condition.fields, [each.scores.get(score.name) for score in panel.tabled]
-        before = [*([each.row["folder"]] if folders else []), *([fields["model"]] if models else []),
+        names = ", ".join(dict.fromkeys(row["folder"] for row in each.condition.trials)) if folders else ""
+        before = [*([names] if folders else []), *([fields["model"]] if models else []),
                   *([fields["dataset"]] if others else []), fields["tuning_method"], text]  # fmt: skip
         count = [len(each.condition.rows)] if seeds else []
         spent = [each.mean(name) for name, _, _ in costs]

@@ -99,6 +99,22 @@ def test_the_paper_stands_beside_the_same_model_method_and_dataset(tmp_path: Pat
     assert lines["CodeBLEU"][1:4] == ("18.96", "-9.0", "")
 
 
+def test_the_paper_stands_beside_the_interval_of_the_results_table(tmp_path: Path) -> None:
+    fields = {"model": "codet5p-220m", "dataset": "conala", "tuning_method": "lora"}
+    rows = [made_row(hits_of_share(share), seed=seed, **fields) for seed, share in ((1, 0.1), (2, 0.2), (3, 0.3))]
+    found = of_rows(tmp_path, *rows)
+    assert found["paper_conala"].lines[0].cells[4] == column(found["results_conala"], "EM@10 [95 %]")[0]
+    assert found["paper_conala"].lines[0].cells[4] == "20.0 [0.0, 44.8]"
+
+
+def test_a_condition_of_two_folders_names_both(tmp_path: Path) -> None:
+    for name, seeds in (("one", (1,)), ("two", (2, 3))):
+        for seed in seeds:
+            add_row(store_at(tmp_path / name), {**made_row(hits_of_share(0.5), seed=seed), "sweep": name})
+    study = open_study([str(tmp_path / "one"), str(tmp_path / "two")])
+    assert column(by_name(panels(study)[0], study)["results_toy"], "sweep") == ["one, two"]
+
+
 @pytest.mark.parametrize("other", [
     {"model": "SmolLM2-135M"}, {"dataset": "toy"}, {"tuning_method": "icl", "num_shots": 4}, {"test_limit": 100},
 ])  # fmt: skip
