@@ -160,7 +160,7 @@ def training_bytes(
     trained, added = method.trainable_params(architecture), method.added_params(architecture)
     states = SINGLE * added + (SINGLE + OPTIMIZERS[method.optim].state_bytes) * trained  # adapter, gradients, optimiser
     casts = HALF * trained  # autocast's bfloat16 copies of float32 weights
-    length = trial.max_length or max(each.longest_tokens + extra_tokens(trial, each) for each in trial.data.joined)
+    length = max(longest_example(trial, each) for each in trial.data.joined)
     length += getattr(method, "num_virtual_tokens", 0)
     if architecture.is_encoder_decoder:
         # Encoder and decoder read prompt and answer separately: the longest of CoNaLa have 84 and 82 tokens, the
@@ -197,6 +197,18 @@ def _saved_bytes(architecture: Architecture, method: TrainedMethod, length: int)
         + saved.scores * architecture.heads * length
         + SINGLE * architecture.heads
     )
+
+
+def longest_example(trial: Trial, dataset: Dataset) -> int:
+    """Tokens of the longest example of a dataset that the trial trains on.
+
+    It is the dataset's longest one, or `max_length` where that is less. Of a dataset with a `max_length` of its own
+    nothing longer is known, so that a larger one is taken at its word.
+    """
+    if dataset.max_length:
+        return trial.max_length or dataset.max_length
+    longest = dataset.longest_tokens + extra_tokens(trial, dataset)
+    return min(longest, trial.max_length or longest)
 
 
 def extra_tokens(trial: Trial, dataset: Dataset) -> int:

@@ -111,6 +111,18 @@ def test_the_more_a_trial_asks_for_the_more_it_is_predicted_to_need():
     assert peak(ZeroShot(), num_beams=10) < peak(ZeroShot(), num_beams=40)
 
 
+def test_a_generous_max_length_takes_no_more_memory_than_the_longest_example():
+    usual, generous, short = (memory.predict(trial(Lora(), max_length=each), Resources()) for each in (None, 2048, 64))
+    assert generous == usual and not generous.gradient_checkpointing
+    assert short.train_gb < usual.train_gb
+
+
+def test_a_max_length_above_that_of_its_dataset_may_have_longer_examples():
+    large = Resources(gpu_memory_gb=1000)
+    usual, longer = (memory.predict(trial(Lora(), dataset="apps", max_length=each), large) for each in (None, 2048))
+    assert longer.train_gb > usual.train_gb
+
+
 def test_weights_take_the_bytes_that_bitsandbytes_gives_them(tmp_path):
     # Wide enough that the few scales of whole tensors do not count.
     folder = make_small_model("llama", tmp_path / "m", hidden_size=512, intermediate_size=1024)
