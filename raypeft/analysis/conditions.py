@@ -91,22 +91,39 @@ def _condition(fields: dict[str, Any], group: Sequence[Row], name: str, declared
     first: dict[tuple[Any, ...], Row] = {}
     for row in group:
         first.setdefault(_seeds_of(row, names), row)
-    kept = {row["id"] for row in _independent([*first.values()], chances(fields, declared))}
+    found = independent([*first.values()], chances(fields, declared))
+    # Where they are too few, there is no interval over seeds, and none is left out.
+    kept = {row["id"] for row in (found if len(found) >= FEWEST_SEEDS else first.values())}
     rows, repeats = ([row for row in group if (row["id"] in kept) == wanted] for wanted in (True, False))
     return Condition(tuple(rows), name, fields, tuple(repeats))
 
 
-def _independent(rows: list[Row], names: Sequence[str]) -> list[Row]:
-    """Of these rows so many that no two have one of these seeds in common: of three trainings with each of three draws
-    of shots, three. Where they are too few all stay, since there is no interval over seeds then."""
-    seen: dict[str, set[Any]] = {name: set() for name in names}
-    found = []
-    for row in sorted(rows, key=lambda row: [sortable(seed_of(row, name)) for name in names]):
-        if all(seed_of(row, name) not in seen[name] for name in names):
-            found.append(row)
-            for name in names:
-                seen[name].add(seed_of(row, name))
-    return found if len(found) >= FEWEST_SEEDS else rows
+def independent(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """As many of these rows as there are of which no two have one of these seeds (of `SEEDS`) in common.
+
+    Of three trainings with each of three draws of shots these are three. With two seeds they are a largest matching in
+    the graph whose edges are the rows (Hopcroft and Karp 1973, SIAM Journal on Computing 2, 225-231): a choice row by
+    row may find fewer where some trials are missing.
+    """
+    ordered = sorted(rows, key=lambda row: [sortable(seed_of(row, name)) for name in names])
+    if not names:
+        return ordered
+    first: dict[tuple[Any, ...], Row] = {}
+    for row in ordered:
+        first.setdefault(_seeds_of(row, names), row)
+    return [*first.values()] if len(names) == 1 else _matched(first)
+
+
+def _matched(edges: Mapping[tuple[Any, ...], Row]) -> list[Row]:
+    """A largest choice of rows, each between two seeds, so that no seed comes twice."""
+    from scipy import sparse
+
+    ends = [[*dict.fromkeys(edge[side] for edge in edges)] for side in (0, 1)]
+    graph = sparse.lil_array((len(ends[0]), len(ends[1])), dtype=bool)
+    for one, other in edges:
+        graph[ends[0].index(one), ends[1].index(other)] = True
+    partners = sparse.csgraph.maximum_bipartite_matching(graph.tocsr(), perm_type="column")
+    return [edges[ends[0][place], ends[1][partner]] for place, partner in enumerate(partners) if partner >= 0]
 
 
 def seeds_that_matter(fields: Mapping[str, Any], declared: Declarations) -> list[str]:

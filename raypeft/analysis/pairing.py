@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from raypeft.analysis.conditions import SEEDS, Condition, Row, chances, seed_of
+from raypeft.analysis.conditions import SEEDS, Condition, Row, chances, independent, seed_of
 from raypeft.analysis.statistics.paired import floor_variance
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, TwoLevel, two_level
 from raypeft.metrics.metric import Score
@@ -27,12 +27,14 @@ def has_chance(condition: Condition, declared: Declarations) -> bool:
 
 
 def fewest_seeds(condition: Condition, declared: Declarations) -> tuple[str, int]:
-    """Of the seeds that are chance here, the one with the fewest different values, and their number. A training with
-    random shots has two, and neither stands for the other.
+    """How many independent values the seeds have that are chance here, and the name of the seed that has so few. A
+    training with random shots has two seeds, and neither stands for the other: two trainings, each with the same two
+    draws of shots, are two.
     """
     names = chances(condition.fields, declared)
     counts = {name: len({seed_of(row, name) for row in condition.rows}) for name in names}
-    return min(counts.items(), key=lambda each: each[1], default=("seed", len(condition.rows)))
+    name = min(counts, key=lambda each: counts[each], default="seed")
+    return name, len(independent(condition.rows, names))
 
 
 def has_enough_seeds(condition: Condition, declared: Declarations) -> bool:

@@ -70,6 +70,15 @@ def test_crossed_seeds_count_as_often_as_the_seed_with_fewer_values(store):
     assert len(trained.repeats) == 6
 
 
+@pytest.mark.parametrize("lost", [(1, 1), (3, 3)])
+def test_crossed_seeds_are_three_independent_ones_whichever_trial_is_missing(store, lost):
+    for seed, icl_seed in sorted({*product((1, 2, 3), (1, 2, 3))} - {lost}):
+        add(store, "lora", [1, 0], seed=seed, icl_seed=icl_seed, num_shots=4)
+    (trained,) = found(store)
+    assert (len(trained.rows), len(trained.repeats)) == (3, 5)
+    assert [{row[name] for row in trained.rows} for name in ("seed", "icl_seed")] == [{1, 2, 3}, {1, 2, 3}]
+
+
 def test_of_trials_that_share_their_shots_none_is_left_out(store):
     for seed in (1, 2, 3):
         add(store, "lora", [1, 0], seed=seed, num_shots=4)

@@ -14,11 +14,15 @@ DECLARED = own_declarations()
 SEED_DEVIATION = 0.05
 
 
-def condition(name, seeds, by="seed", **fields):
-    trials = [make_trial({"model": "toy", "dataset": "toy", "tuning_method": name, by: seed, **fields})
-              for seed in seeds]  # fmt: skip
+def condition_of(points):
+    """The one condition of trials with these fields."""
+    trials = [make_trial({"model": "toy", "dataset": "toy", **point}) for point in points]
     (found,) = conditions([{"id": trial.id, **trial.fields} for trial in trials], DECLARED)
     return found
+
+
+def condition(name, seeds, by="seed", **fields):
+    return condition_of({"tuning_method": name, by: seed, **fields} for seed in seeds)
 
 
 LORA = condition("lora", (1, 2, 3))
@@ -123,6 +127,15 @@ def test_three_of_each_seed_that_is_chance_are_enough(name, fields):
     assert lacking_seeds((grid_condition(name, **fields),), DECLARED) == []
 
 
+def test_trainings_that_share_their_draws_of_shots_count_as_often_as_they_are_independent():
+    """One training with three draws, and two more with the first of them: three of each seed, but no three apart."""
+    found = condition_of({"tuning_method": "lora", "num_shots": 2, "seed": seed, "icl_seed": draw}
+                         for seed, draw in ((1, 1), (1, 2), (1, 3), (2, 1), (3, 1)))  # fmt: skip
+    assert fewest_seeds(found, DECLARED)[1] == 2
+    assert lacking_seeds((found,), DECLARED) == [found]
+    assert len(found.rows) == 5
+
+
 def test_answers_that_were_given_again_make_no_interval_narrower():
     again = grid_condition("icl", icl_seed=(1, 2, 3), seed=(1, 2, 3))
     assert [row["icl_seed"] for row in again.rows] == [1, 2, 3]
@@ -132,6 +145,4 @@ def test_answers_that_were_given_again_make_no_interval_narrower():
 def grid_condition(name, **axes):
     """The one condition of all combinations of these values."""
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    trials = [make_trial({"model": "toy", "dataset": "toy", "tuning_method": name, **point}) for point in points]
-    (found,) = conditions([{"id": trial.id, **trial.fields} for trial in trials], DECLARED)
-    return found
+    return condition_of({"tuning_method": name, **point} for point in points)
