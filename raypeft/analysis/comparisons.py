@@ -25,6 +25,8 @@ from raypeft.results.declarations import Declarations
 from raypeft.results.store import ResultStore
 
 SIGNIFICANT = 0.05
+NEITHER = "more seeds and more test examples"
+"""What would decide where more of one of both would not."""
 NO_EXAMPLES = "scores of single examples are needed, and the folder has no example_scores or candidates of both trials"
 
 
@@ -58,6 +60,8 @@ class Comparison:
     """Effect size: odds ratio for hits and misses of one seed, A12 over seeds."""
     seeds_needed: int | None = None
     """Seeds that would find this difference with a chance of 80 %. None: unknown, or no number of seeds would."""
+    examples_needed: int | None = None
+    """The same of test examples, by as many seeds. None: unknown, or no number would."""
     p_holm: float = 1.0
     """Corrected for all comparisons of this score in the same call."""
 
@@ -74,6 +78,8 @@ class Comparison:
             return "alone it would be decided"
         if self.counts_seeds and self.seeds_needed:
             return f"{self.seeds_needed} seeds"
+        if self.counts_seeds:
+            return f"{self.examples_needed:,} test examples" if self.examples_needed else NEITHER
         from raypeft.analysis.statistics.paired import examples_for
 
         examples = examples_for(self.difference, self.detectable, self.examples, self.score.unit == "fraction")
@@ -224,6 +230,7 @@ def _compared(
     if found is None:
         means = ours.mean(axis=0), theirs.mean(axis=0)
         return _over_examples(made, means, hits if len(ours) == len(theirs) == 1 else None, floor)
+    seeds = found.seeds_for(found.mean) if found.mean else None
     return replace(
         made,
         low=found.low,
@@ -232,7 +239,9 @@ def _compared(
         detectable=found.detectable,
         counts_seeds=True,
         effect=f"A12 {a12(ours.mean(axis=1), theirs.mean(axis=1)):.2f}",
-        seeds_needed=found.seeds_for(found.mean) if found.mean else None,
+        seeds_needed=seeds,
+        # Looked for only where it is told, since it takes its time.
+        examples_needed=found.examples_for(found.mean) if found.p_value >= SIGNIFICANT and not seeds else None,
     )
 
 

@@ -131,6 +131,15 @@ def test_an_open_comparison_says_how_many_examples_would_decide(store):
     assert found.would_decide == "437 test examples"
 
 
+def test_where_seeds_alone_hide_a_difference_no_number_of_examples_is_told(store):
+    add(store, "zero_shot", [0] * 10 + [1] * 10)
+    for seed, hits in ((1, [1] * 8 + [0] * 12), (2, [0] * 12 + [1] * 8), (3, [1] * 15 + [0] * 5)):
+        add(store, "lora", hits, seed=seed)
+    found = by_score(store)["em_at_1"]
+    assert found.counts_seeds and not found.seeds_needed
+    assert found.would_decide == "more seeds and more test examples"
+
+
 def test_a_comparison_that_only_the_others_leave_open_says_so_and_asks_for_no_more(store):
     add(store, "zero_shot", [0] * 40)
     for r, hits in ((4, 7), (8, 2), (16, 2), (32, 0)):

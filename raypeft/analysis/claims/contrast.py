@@ -22,10 +22,12 @@ import numpy as np
 
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
+from raypeft.analysis.comparisons import NEITHER
 from raypeft.analysis.conditions import Condition, other_versions
 from raypeft.analysis.pairing import fewest_seeds, floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
-from raypeft.analysis.statistics.paired import CONFIDENCE, POWER
+from raypeft.analysis.statistics.paired import CONFIDENCE
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
+from raypeft.analysis.statistics.spread import Spread
 from raypeft.metrics.metric import Score
 from raypeft.mistakes import number_of
 
@@ -48,10 +50,17 @@ class Contrast:
     """Degrees of freedom of Student's t; infinite: normal."""
     chance: str
     """What counts as chance: BOTH, EXAMPLES or SEEDS_ALONE."""
-    seeds: int
-    examples: int
-    by_seed: float
-    """Variance of the difference that one seed alone would have; it falls with the number of seeds."""
+    spread: Spread
+
+    @property
+    def seeds(self) -> int:
+        """Of the side with fewer."""
+        return self.spread.seeds
+
+    @property
+    def examples(self) -> int:
+        """0 where they are no chance."""
+        return 0 if self.chance == SEEDS_ALONE else self.spread.examples
 
     def p_above(self, limit: float) -> float:
         """How surely the difference is above a limit: a two-sided p-value, 1 where it is not above."""
@@ -81,24 +90,13 @@ class Contrast:
         distance = abs(distance)
         if distance < 1e-9:
             return ""
-        fixed = max(0.0, self.error**2 - self.by_seed / max(self.seeds, 1))
-        if self.chance != EXAMPLES:
-            counts = np.arange(max(FEWEST_SEEDS, self.seeds + 1), MOST_SEEDS + 1)
-            enough = counts[_reach(self.by_seed / counts + fixed, counts - 1) <= distance]
-            if len(enough):
-                return f"{enough[0]} seeds"
-        if self.chance == SEEDS_ALONE or not self.examples:
+        if self.chance != EXAMPLES and (seeds := self.spread.seeds_for(distance, MOST_SEEDS)):
+            return f"{max(seeds, FEWEST_SEEDS, self.seeds + 1)} seeds"
+        if self.chance == SEEDS_ALONE:
             return f"more than {MOST_SEEDS} seeds"
-        by_examples = fixed if self.chance == BOTH else self.error**2
-        examples = float(self.examples * by_examples * (_reach(1.0, math.inf) / distance) ** 2)
-        return f"about {_rounded_up(examples)} test examples" if examples < 1e6 else ""
-
-
-def _reach(variance: Any, degrees: Any) -> Any:
-    """The smallest difference that is found with a chance of 80 %."""
-    from scipy import stats
-
-    return (stats.t.ppf((1 + CONFIDENCE) / 2, degrees) + stats.t.ppf(POWER, degrees)) * variance**0.5
+        if examples := self.spread.examples_for(distance):
+            return f"about {_rounded_up(examples)} test examples"
+        return NEITHER if self.chance == BOTH else ""
 
 
 def _rounded_up(number: float) -> str:
@@ -140,10 +138,12 @@ def _over_both(
     floor = floor_of(score, examples)
     found = over_seeds_and_examples(sides, values, evidence.declared, floor)
     if found is not None:
-        return Contrast(found.mean, found.error, found.degrees, BOTH, found.seeds, examples, found.by_seed)
+        return Contrast(found.mean, found.error, found.degrees, BOTH, found)
     gains = ours.mean(axis=0) - theirs.mean(axis=0)
-    error = float((gains.var(ddof=1) / examples + floor) ** 0.5)
-    return Contrast(float(gains.mean()), error, examples - 1, EXAMPLES, min(map(len, values)), examples, 0.0)
+    variance = float(gains.var(ddof=1))
+    error = (variance / examples + floor) ** 0.5
+    spread = Spread(0.0, variance, 0.0, min(map(len, values)), examples, 0.0, floor)
+    return Contrast(float(gains.mean()), error, examples - 1, EXAMPLES, spread)
 
 
 def _over_seeds(one: Condition, other: Condition, score: Score) -> Contrast | str:
@@ -157,7 +157,7 @@ def _over_seeds(one: Condition, other: Condition, score: Score) -> Contrast | st
         return unpaired(ours.tolist(), theirs.tolist(), min(len(ours), len(theirs)))
     gains, n = ours - theirs[order], len(ours)
     variance = float(gains.var(ddof=1))
-    return Contrast(float(gains.mean()), (variance / n) ** 0.5, n - 1, SEEDS_ALONE, n, 0, variance)
+    return _of_seeds(float(gains.mean()), variance / n, n - 1, n)
 
 
 def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Contrast:
@@ -165,7 +165,13 @@ def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Cont
     parts = [float(np.var(side, ddof=1)) / len(side) for side in (ours, theirs)]
     degrees = welch(parts, [len(ours) - 1, len(theirs) - 1])
     difference = float(np.mean(ours) - np.mean(theirs))
-    return Contrast(difference, sum(parts) ** 0.5, degrees, SEEDS_ALONE, seeds, 0, sum(parts) * seeds)
+    return _of_seeds(difference, sum(parts), degrees, seeds)
+
+
+def _of_seeds(difference: float, variance: float, degrees: float, seeds: int) -> Contrast:
+    """The difference of means of one score a seed, with the variance that it has."""
+    spread = Spread(variance * seeds, 0.0, 0.0, seeds, 1, degrees, 0.0)
+    return Contrast(difference, variance**0.5, degrees, SEEDS_ALONE, spread)
 
 
 def mean_contrast(found: Sequence[Contrast]) -> Contrast:
@@ -177,7 +183,22 @@ def mean_contrast(found: Sequence[Contrast]) -> Contrast:
         error=sum(parts) ** 0.5,
         degrees=welch(parts, [each.degrees for each in found]),
         chance=found[0].chance if len({each.chance for each in found}) == 1 else BOTH,
-        seeds=min(each.seeds for each in found),
-        examples=sum(each.examples for each in found),
-        by_seed=sum(each.by_seed for each in found) / n**2,
+        spread=_mean_spread([each.spread for each in found]),
+    )
+
+
+def _mean_spread(found: Sequence[Spread]) -> Spread:
+    """The spread of a mean of independent differences."""
+    n, seeds, examples = len(found), min(each.seeds for each in found), sum(each.examples for each in found)
+    return Spread(
+        seed_variance=sum(each.seed_variance / each.seeds for each in found) * seeds / n**2,
+        example_variance=sum(each.example_variance / each.examples for each in found) * examples / n**2,
+        noise_variance=sum(each.noise_variance / each.seeds / each.examples for each in found)
+        * seeds
+        * examples
+        / n**2,
+        seeds=seeds,
+        examples=examples,
+        seed_degrees=sum(each.seed_degrees for each in found),
+        floor=sum(each.floor for each in found) / n**2,
     )

@@ -7,8 +7,8 @@
 Seeds and examples are crossed: every seed answers the same test examples. So the mean has the variance of a two-way
 random-effects analysis of variance, as readers and cases have in studies of diagnostic readings (Dorfman, Berbaum and
 Metz 1992), with degrees of freedom after Hillis (2007, Statistics in Medicine 26, 596-619), made cautious for few seeds
-(`_freedom`). The seeds of two sides that share none are independent: their variances add up, with degrees of freedom
-after Welch (1947); the examples stay those of both.
+(`raypeft.analysis.statistics.spread.freedom`). The seeds of two sides that share none are independent: their variances
+add up, with degrees of freedom after Welch (1947); the examples stay those of both.
 
 A bootstrap that draws seeds, then examples, is the alternative. It is not used here since with few seeds it is too wide
 where they scatter little and too narrow where they scatter much: `benchmarks/intervals.py` measures how often each
@@ -17,20 +17,17 @@ interval holds the truth.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import fsum, inf, isfinite, sqrt
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from raypeft.analysis.statistics.paired import CONFIDENCE, POWER, numbers
+from raypeft.analysis.statistics.paired import CONFIDENCE, numbers
+from raypeft.analysis.statistics.spread import Spread, freedom, quantile
 
-SEED_BOUND = 0.1
-"""Chance that the variance between seeds is larger than the bound that degrees of freedom are made from."""
 FEWEST_SEEDS = 3
 """Fewer seeds have no interval: that of two seeds is 3.6 times as wide as that of three with the same deviation."""
 
@@ -48,8 +45,8 @@ class Seeds:
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class TwoLevel:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoLevel(Spread):
     """A mean over seeds and examples, in the unit of the values."""
 
     mean: float
@@ -59,49 +56,10 @@ class TwoLevel:
     """Bounds of the 95 % interval of the mean, over other seeds and other examples."""
     p_value: float
     """Two-sided, that the mean is 0."""
-    seed_variance: float
-    """Variance between seeds over all examples: how much a seed's mean scatters beyond what examples explain."""
-    example_variance: float
-    """Variance between examples over all seeds."""
-    noise_variance: float
-    """What neither explains: seeds that differ on single examples."""
-    seeds: int
-    """Of two sides: of the one with fewer. The other one has more in the same proportion wherever seeds are planned."""
-    examples: int
     error: float
     """Standard error of the mean."""
     degrees: float
     """Degrees of freedom of Student's t for mean / error; infinite where the examples are the only chance."""
-    seed_degrees: float
-    """Degrees of freedom of the variance between seeds."""
-    floor: float
-    """Variance that the mean has whatever the values are."""
-
-    @property
-    def by_seed(self) -> float:
-        """Variance of the mean that one seed alone would have; it falls with the number of seeds."""
-        return self.seed_variance + self.noise_variance / self.examples
-
-    @property
-    def detectable(self) -> float:
-        """The smallest mean that as many seeds and examples find significant with a chance of 80 %."""
-        return self._detectable(self.seeds)
-
-    def seeds_for(self, mean: float, most: int = 100) -> int | None:
-        """The number of seeds with which this mean would be found with a chance of 80 %, on as many examples.
-
-        None if `most` seeds would not do: then the examples are too few.
-        """
-        # More seeds find smaller means, so the first number that does is found by halving.
-        n = bisect_left(range(2, most + 1), True, key=lambda n: self._detectable(n) <= abs(mean)) + 2
-        return n if n <= most else None
-
-    def _detectable(self, seeds: int) -> float:
-        by_seeds, by_examples = self.by_seed / seeds, self.example_variance / self.examples
-        degrees = self.seed_degrees * (seeds - 1) / (self.seeds - 1)
-        freedom = _freedom(degrees, by_seeds, by_examples)
-        variance = by_seeds + by_examples + self.floor
-        return (_quantile(freedom, (1 + CONFIDENCE) / 2) + _quantile(freedom, POWER)) * variance**0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,25 +93,25 @@ def two_level(
     noise = sum(each.noise / each.seeds for each in sides)
     seed_parts = [each.seed_square / (each.seeds * examples) for each in sides]
     beyond = max(float(by_example.var(ddof=1)) - noise, 0.0)
-    degrees = [each.seeds - 1 for each in sides]
-    seed_degrees = welch(seed_parts, degrees) if any(seed_parts) else float(sum(degrees))
-    freedom = _freedom(seed_degrees, sum(seed_parts), beyond / examples)
+    each_degrees = [each.seeds - 1 for each in sides]
+    seed_degrees = welch(seed_parts, each_degrees) if any(seed_parts) else float(sum(each_degrees))
+    degrees = freedom(seed_degrees, sum(seed_parts), beyond / examples)
     error = (sum(seed_parts) + beyond / examples + floor) ** 0.5
-    margin = _quantile(freedom, (1 + CONFIDENCE) / 2) * error
+    margin = quantile(degrees, (1 + CONFIDENCE) / 2) * error
     fewest = min(each.seeds for each in sides)
     between = sum(max(each.seed_square - each.noise, 0.0) / each.seeds for each in sides) / examples
     return TwoLevel(
         mean=mean,
         low=mean - margin,
         high=mean + margin,
-        p_value=2 * _below(freedom, -abs(mean) / error) if error > 0 else float(mean == 0),
+        p_value=2 * _below(degrees, -abs(mean) / error) if error > 0 else float(mean == 0),
         seed_variance=between * fewest,
         example_variance=beyond,
         noise_variance=noise * fewest,
         seeds=fewest,
         examples=examples,
         error=error,
-        degrees=freedom,
+        degrees=degrees,
         seed_degrees=seed_degrees,
         floor=floor,
     )
@@ -183,35 +141,11 @@ def welch(variances: Sequence[float], degrees: Sequence[float]) -> float:
     return sum(variances) ** 2 / below if below > 0 else inf
 
 
-def _freedom(seed_degrees: float, by_seeds: float, by_examples: float) -> float:
-    """Degrees of freedom of Student's t, from both parts of the mean's variance; infinite where seeds have none.
-
-    They are Hillis' (seed_degrees / share**2, where share is the part of the variance that comes from seeds), but with
-    the upper bound (90 %) of the variance between seeds in the share. Hillis takes the share as known; of three seeds
-    it is not, and where it came out too small by chance, the interval was too narrow and the degrees were too many at
-    once.
-    """
-    from scipy import special
-
-    if by_seeds <= 1e-12:
-        return inf
-    upper = by_seeds * seed_degrees / float(special.chdtri(seed_degrees, 1 - SEED_BOUND))
-    return seed_degrees / (upper / (upper + by_examples)) ** 2
-
-
-@lru_cache(maxsize=256)
-def _quantile(freedom: float, probability: float) -> float:
-    """Of Student's t. These functions are what `scipy.stats.t` calls; an object of it takes 1 ms to make."""
-    from scipy import special
-
-    return float(special.stdtrit(freedom, probability) if isfinite(freedom) else special.ndtri(probability))
-
-
-def _below(freedom: float, value: float) -> float:
+def _below(degrees: float, value: float) -> float:
     """The probability that Student's t is below a value."""
     from scipy import special
 
-    return float(special.stdtr(freedom, value) if isfinite(freedom) else special.ndtr(value))
+    return float(special.stdtr(degrees, value) if isfinite(degrees) else special.ndtr(value))
 
 
 def over_seeds(values: Sequence[float]) -> Seeds:
@@ -225,5 +159,5 @@ def over_seeds(values: Sequence[float]) -> Seeds:
     deviation = sqrt(fsum((score - mean) ** 2 for score in scores) / (n - 1)) if n > 1 else None
     if n < FEWEST_SEEDS or deviation is None:
         return Seeds(mean, deviation, None, None, n)
-    margin = _quantile(n - 1, (1 + CONFIDENCE) / 2) * deviation / n**0.5
+    margin = quantile(n - 1, (1 + CONFIDENCE) / 2) * deviation / n**0.5
     return Seeds(mean, deviation, mean - margin, mean + margin, n)

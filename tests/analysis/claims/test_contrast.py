@@ -9,8 +9,10 @@ from scipy import stats
 from benchmarks.made_claims import DECLARED, two_methods
 from raypeft.analysis.claims.contrast import BOTH, EXAMPLES, SEEDS_ALONE, Contrast, contrast, mean_contrast, welch
 from raypeft.analysis.claims.verdicts import make_evidence
+from raypeft.analysis.statistics.spread import Spread
 from raypeft.study.trials import make_trial
 
+SPREAD = Spread(0.001, 0.05, 0.01, 3, 100, 2, 0.0)
 CODEBLEU, EM, LOSS = (DECLARED.score(name, "test") for name in ("codebleu", "em_at_1", "test_loss"))
 
 
@@ -32,7 +34,7 @@ def of(rows, values=lambda row: {}):
 
 
 def test_p_values_agree_with_the_interval() -> None:
-    found = Contrast(0.1, 0.05, 10, BOTH, 3, 100, 0.001)
+    found = Contrast(0.1, 0.05, 10, BOTH, SPREAD)
     low, high = found.interval
     assert found.p_above(low) == pytest.approx(0.05) and found.p_below(high) == pytest.approx(0.05)
     assert found.p_below(0.0) == 1.0
@@ -116,15 +118,22 @@ def test_seeds_that_would_decide_do_decide() -> None:
     evidence = losses(*made)
     found = contrast(*evidence.conditions, LOSS, evidence)
     seeds = int(found.would_decide(0.02).split()[0])
-    deviation = (found.by_seed / 2) ** 0.5
+    deviation = (found.spread.by_seed / 2) ** 0.5
     draws = generator.normal([1.02, 1.0], deviation, (400, seeds, 2))
     power = (stats.ttest_ind(draws[..., 0], draws[..., 1], axis=1).pvalue < 0.05).mean()
     assert 0.65 < power < 0.95
 
 
+@pytest.mark.parametrize(("seed_deviation", "words"), [(0.0, "test examples"), (0.1, "more seeds and more test")])
+def test_where_seeds_hide_the_difference_more_test_examples_are_not_said_to_decide(seed_deviation, words) -> None:
+    """Between examples the differences scatter so much that 200 seeds would not do either."""
+    spread = Spread(seed_deviation**2, 0.25, 0.0, 3, 100, 2, 0.0)
+    assert words in Contrast(0.01, 0.1, math.inf, BOTH, spread).would_decide(0.01)
+
+
 def test_the_mean_over_blocks_has_the_error_of_a_mean() -> None:
-    one = Contrast(0.1, 0.05, math.inf, BOTH, 3, 100, 0.001)
-    found = mean_contrast([one, Contrast(0.3, 0.05, math.inf, BOTH, 3, 100, 0.001)])
+    one = Contrast(0.1, 0.05, math.inf, BOTH, SPREAD)
+    found = mean_contrast([one, Contrast(0.3, 0.05, math.inf, BOTH, SPREAD)])
     assert found.difference == pytest.approx(0.2) and found.error == pytest.approx(0.05 / 2**0.5)
     assert welch([1.0, 1.0], [4, 4]) == pytest.approx(8)
 
