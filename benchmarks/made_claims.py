@@ -4,7 +4,8 @@
     judged([claim], evidence)
 
 The score of a trial on an example is the mean of its condition, plus chance of four kinds: of the example, of the seed,
-of the condition on this example, and of all of them together. So seeds and examples are both chance, as in real studies,
+of the condition on this example (the same for all models: what is hard for a method is hard for it with each of them),
+and of all of them together. So seeds and examples are both chance, as in real studies,
 and the difference of two conditions over all seeds and examples is known.
 """
 
@@ -38,10 +39,14 @@ def evidence_of(
 ) -> Evidence:
     """The evidence of conditions with these mean scores (codebleu, a fraction; em_at_1 where they are hits)."""
     by_example = generator.normal(0, EXAMPLE_DEVIATION, examples)
+    of_method: dict[Any, Any] = {}
     name = "em_at_1" if hits else "codebleu"
     rows, values = [], {}
     for fields, mean in means:
-        together = generator.normal(0, TOGETHER_DEVIATION, examples)
+        method = tuple(each for each in fields.items() if each[0] != "model")
+        if method not in of_method:
+            of_method[method] = generator.normal(0, TOGETHER_DEVIATION, examples)
+        together = of_method[method]
         for seed in range(1, seeds + 1):
             chance = mean + by_example + together + generator.normal(0, SEED_DEVIATION)
             if hits:  # kept away from 0 and 1, so that no mean is cut off
@@ -60,6 +65,14 @@ def two_methods(generator: Any, gain: float, seeds: int = 3, examples: int = 500
     """LoRA and full fine-tuning; LoRA's mean is higher by `gain`."""
     means = [({"tuning_method": "lora"}, 0.5 + gain), ({"tuning_method": "full"}, 0.5)]
     return evidence_of(generator, means, seeds, examples, hits)
+
+
+def several_models(generator: Any, gain: float) -> Evidence:
+    """LoRA and full fine-tuning of six models on the same test examples; LoRA's mean is higher by `gain`."""
+    models = ("toy", *(f"made/model-{number}" for number in range(1, 6)))
+    means = [({"tuning_method": "lora", "model": name}, 0.5 + gain) for name in models]
+    means += [({"tuning_method": "full", "model": name}, 0.5) for name in models]
+    return evidence_of(generator, means, 3, 500)
 
 
 def values_of_a_field(generator: Any, name: str, means: Mapping[Any, float], **more: Any) -> Evidence:
@@ -103,6 +116,7 @@ def rate_curves(
 
 LORA, FULL = {"tuning_method": "lora"}, {"tuning_method": "full"}
 BETTER = {"better": LORA, "than": FULL, "on": "codebleu"}
+IN_THE_MEAN = {**BETTER, "across": "mean"}
 HITS = {"better": LORA, "than": FULL, "on": "em_at_1"}
 EQUAL = {"equivalent": {"lora_r": [8, 16]}, "on": "codebleu", "within": 0.1}
 THREE = {**EQUAL, "equivalent": {"lora_r": [4, 8, 16]}}
@@ -130,6 +144,8 @@ CASES = (
      lambda g: two_methods(g, 0.0, examples=100, hits=True)),
     ("better by > 5 points", "on the limit: +5", "undecided", {**BETTER, "by": 0.05}, lambda g: two_methods(g, 0.05)),
     ("better, 10 seeds", "equal", "undecided", BETTER, lambda g: two_methods(g, 0.0, seeds=10)),
+    ("better in the mean of six models", "true: +5 points", "supported", IN_THE_MEAN, lambda g: several_models(g, 0.05)),
+    ("better in the mean of six models", "equal", "undecided", IN_THE_MEAN, lambda g: several_models(g, 0.0)),
     ("better, one seed", "true: +10 points", "undecided", BETTER, lambda g: two_methods(g, 0.1, seeds=1)),
     ("equivalent within 10 points", "true: equal", "supported", EQUAL,
      lambda g: values_of_a_field(g, "lora_r", {8: 0.5, 16: 0.5})),

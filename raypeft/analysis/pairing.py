@@ -8,6 +8,7 @@ No seed is dropped, and no trial with chance in it stands for seeds that did not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from raypeft.analysis.conditions import SEEDS, Condition, Row, chances, independent, seed_of
@@ -66,24 +67,49 @@ def same_seeds(ours: Sequence[Row], theirs: Sequence[Row]) -> list[int] | None:
     return [keys[1].index(key) for key in keys[0]]
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Values of independent draws of seeds."""
+
+    sides: tuple[Condition, ...]
+    """Whose seeds they are: of one condition, or of two that ran the same. The values are in the order of its rows."""
+    values: Any
+    """(seeds, examples): what each seed adds to the difference."""
+
+
+def drawn_seeds(sides: tuple[Condition, Condition], values: tuple[Any, Any], declared: Declarations) -> list[Drawn]:
+    """The first condition's values minus the second's, as one table of paired seeds, or one for each side with chance.
+
+    `values` are (seeds, examples) of each, in the order of the conditions' rows. Seeds are paired where both sides ran
+    the same ones. A condition without chance stands with its mean for every seed of the other. Empty: a side with
+    chance has too few seeds, or no side has chance and only the examples are left.
+    """
+    (one, other), (ours, theirs) = sides, values
+    if lacking_seeds(sides, declared):
+        return []
+    order = same_seeds(one.rows, other.rows)
+    if order is not None and len(ours) >= FEWEST_SEEDS:
+        return [Drawn(sides, ours - theirs[order])]
+    first, second = (has_chance(each, declared) for each in sides)
+    if first and second:
+        return [Drawn((one,), ours), Drawn((other,), -theirs)]
+    if first:
+        return [Drawn((one,), ours - theirs.mean(axis=0))]
+    return [Drawn((other,), ours.mean(axis=0) - theirs)] if second else []
+
+
 def over_seeds_and_examples(
     sides: tuple[Condition, Condition], values: tuple[Any, Any], declared: Declarations, floor: float = 0.0
 ) -> TwoLevel | None:
     """The mean of the first condition minus the second's, with seeds and examples as chance.
 
-    `values` are (seeds, examples) of each, in the order of the conditions' rows. Seeds are paired where both sides ran
-    the same ones. A condition without chance stands with its mean for every seed of the other. None: a side with chance
-    has too few seeds, or no side has chance and only the examples are left.
+    `values` as `drawn_seeds` takes them. None: a side with chance has too few seeds, or there is no chance of seeds.
     """
-    ours, theirs = values
-    if lacking_seeds(sides, declared):
+    return of_drawn(drawn_seeds(sides, values, declared), floor)
+
+
+def of_drawn(drawn: Sequence[Drawn], floor: float = 0.0) -> TwoLevel | None:
+    """The same from what `drawn_seeds` found."""
+    if not drawn:
         return None
-    order = same_seeds(sides[0].rows, sides[1].rows)
-    if order is not None and len(ours) >= FEWEST_SEEDS:
-        return two_level(ours - theirs[order], floor=floor)
-    first, second = (has_chance(each, declared) for each in sides)
-    if first and second:
-        return two_level(ours, theirs, floor)
-    if first:
-        return two_level(ours - theirs.mean(axis=0), floor=floor)
-    return two_level(ours.mean(axis=0) - theirs, floor=floor) if second else None
+    return two_level(drawn[0].values, -drawn[1].values if len(drawn) > 1 else None, floor)

@@ -15,21 +15,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
+from raypeft.analysis.claims.shared_chance import Parts, mean_of, of_examples, of_seeds
 from raypeft.analysis.comparisons import NEITHER
 from raypeft.analysis.conditions import Condition, other_versions
-from raypeft.analysis.pairing import fewest_seeds, floor_of, lacking_seeds, over_seeds_and_examples, same_seeds
+from raypeft.analysis.pairing import (
+    Drawn,
+    drawn_seeds,
+    fewest_seeds,
+    floor_of,
+    lacking_seeds,
+    of_drawn,
+    same_seeds,
+)
 from raypeft.analysis.statistics.paired import CONFIDENCE
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS, welch
-from raypeft.analysis.statistics.spread import Spread
+from raypeft.analysis.statistics.spread import Spread, freedom
 from raypeft.metrics.metric import Score
 from raypeft.mistakes import number_of
+from raypeft.results.declarations import Declarations
 
 FEWEST_EXAMPLES = 20
 """Examples from which the mean of a difference is taken as normal."""
@@ -51,6 +61,8 @@ class Contrast:
     chance: str
     """What counts as chance: BOTH, EXAMPLES or SEEDS_ALONE."""
     spread: Spread
+    parts: Parts = field(default_factory=Parts)
+    """What each seed and each example adds to it, for a mean over blocks."""
 
     @property
     def seeds(self) -> int:
@@ -121,32 +133,44 @@ def contrast(one: Condition, other: Condition, score: Score, evidence: Evidence)
     if len(keys) > 1 and frozenset() not in keys:
         return f"{one.label} and {other.label} were scored on other test examples"
     if frozenset() in keys:
-        return _over_seeds(one, other, score)
+        return _over_seeds(one, other, score, evidence.declared)
     names = sorted(next(iter(keys)))
     if len(names) < FEWEST_EXAMPLES:
         return f"{len(names)} test examples are too few; {FEWEST_EXAMPLES} or more are needed"
     ours, theirs = (np.array([[table[name] for name in names] for table in side], float) for side in tables)
-    return _over_both((one, other), (ours, theirs), score, evidence)
+    return _over_both((one, other), (ours, theirs), names, score, evidence)
 
 
 def _over_both(
-    sides: tuple[Condition, Condition], values: tuple[Any, Any], score: Score, evidence: Evidence
+    sides: tuple[Condition, Condition],
+    values: tuple[Any, Any],
+    names: Sequence[str],
+    score: Score,
+    evidence: Evidence,
 ) -> Contrast:
-    """From the values (seeds, examples) of both."""
+    """From the values of both, (seeds, examples); `names` are the examples."""
     ours, theirs = values
-    examples = ours.shape[1]
+    examples = len(names)
     floor = floor_of(score, examples)
-    found = over_seeds_and_examples(sides, values, evidence.declared, floor)
-    if found is not None:
-        return Contrast(found.mean, found.error, found.degrees, BOTH, found)
     gains = ours.mean(axis=0) - theirs.mean(axis=0)
+    drawn = drawn_seeds(sides, values, evidence.declared)
+    found = of_drawn(drawn, floor)
+    test = str(sides[0].fields["test_dataset"])
+    parts = Parts(
+        of_seeds(drawn, evidence.declared),
+        of_examples(gains, names, test),
+        found.noise_variance / found.seeds / examples if found else 0.0,
+        {(test, ""): floor**0.5},
+    )
+    if found is not None:
+        return Contrast(found.mean, found.error, found.degrees, BOTH, found, parts)
     variance = float(gains.var(ddof=1))
     error = (variance / examples + floor) ** 0.5
     spread = Spread(0.0, variance, 0.0, min(map(len, values)), examples, 0.0, floor)
-    return Contrast(float(gains.mean()), error, examples - 1, EXAMPLES, spread)
+    return Contrast(float(gains.mean()), error, examples - 1, EXAMPLES, spread, parts)
 
 
-def _over_seeds(one: Condition, other: Condition, score: Score) -> Contrast | str:
+def _over_seeds(one: Condition, other: Condition, score: Score, declared: Declarations) -> Contrast | str:
     """From one score a seed."""
     ours, theirs = (np.array([row[score.name] for row in side.rows], float) for side in (one, other))
     if min(len(ours), len(theirs)) < FEWEST_SEEDS:
@@ -154,10 +178,13 @@ def _over_seeds(one: Condition, other: Condition, score: Score) -> Contrast | st
                 f"{FEWEST_SEEDS} seeds")  # fmt: skip
     order = same_seeds(one.rows, other.rows)
     if order is None:
-        return unpaired(ours.tolist(), theirs.tolist(), min(len(ours), len(theirs)))
-    gains, n = ours - theirs[order], len(ours)
-    variance = float(gains.var(ddof=1))
-    return _of_seeds(float(gains.mean()), variance / n, n - 1, n)
+        drawn = [Drawn((one,), ours[:, None]), Drawn((other,), -theirs[:, None])]
+        found = unpaired(ours.tolist(), theirs.tolist(), min(len(ours), len(theirs)))
+    else:
+        gains, n = ours - theirs[order], len(ours)
+        drawn = [Drawn((one, other), gains[:, None])]
+        found = _of_seeds(float(gains.mean()), float(gains.var(ddof=1)) / n, n - 1, n)
+    return replace(found, parts=Parts(of_seeds(drawn, declared)))
 
 
 def unpaired(ours: Sequence[float], theirs: Sequence[float], seeds: int) -> Contrast:
@@ -175,30 +202,30 @@ def _of_seeds(difference: float, variance: float, degrees: float, seeds: int) ->
 
 
 def mean_contrast(found: Sequence[Contrast]) -> Contrast:
-    """The mean over blocks, for these blocks: other models and datasets are no chance here."""
-    n = len(found)
-    parts = [(each.error / n) ** 2 for each in found]
-    return Contrast(
-        difference=sum(each.difference for each in found) / n,
-        error=sum(parts) ** 0.5,
-        degrees=welch(parts, [each.degrees for each in found]),
-        chance=found[0].chance if len({each.chance for each in found}) == 1 else BOTH,
-        spread=_mean_spread([each.spread for each in found]),
-    )
+    """The mean over blocks, for these blocks: other models and datasets are no chance here.
 
-
-def _mean_spread(found: Sequence[Spread]) -> Spread:
-    """The spread of a mean of independent differences."""
-    n, seeds, examples = len(found), min(each.seeds for each in found), sum(each.examples for each in found)
-    return Spread(
-        seed_variance=sum(each.seed_variance / each.seeds for each in found) * seeds / n**2,
-        example_variance=sum(each.example_variance / each.examples for each in found) * examples / n**2,
-        noise_variance=sum(each.noise_variance / each.seeds / each.examples for each in found)
-        * seeds
-        * examples
-        / n**2,
+    What blocks share, such as the test examples that several models answered, is chance of all of them at once
+    (`raypeft.analysis.claims.shared_chance`).
+    """
+    parts = mean_of([each.parts for each in found])
+    by_seeds, seed_degrees = parts.by_seeds
+    by_examples, example_degrees = parts.by_examples
+    seeds, examples = min(each.seeds for each in found), max(len(parts.examples), 1)
+    noise = min(parts.noise, by_seeds)
+    spread = Spread(
+        seed_variance=(by_seeds - noise) * seeds,
+        example_variance=by_examples * examples,
+        noise_variance=noise * seeds * examples,
         seeds=seeds,
         examples=examples,
-        seed_degrees=sum(each.seed_degrees for each in found),
-        floor=sum(each.floor for each in found) / n**2,
+        seed_degrees=seed_degrees,
+        floor=parts.floor,
+    )
+    return Contrast(
+        difference=sum(each.difference for each in found) / len(found),
+        error=(by_seeds + by_examples + parts.floor) ** 0.5,
+        degrees=freedom(seed_degrees, by_seeds, by_examples) if by_seeds else example_degrees,
+        chance=found[0].chance if len({each.chance for each in found}) == 1 else BOTH,
+        spread=spread,
+        parts=parts,
     )

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.made_claims import DECLARED, two_methods
-from raypeft.analysis.claims.contrast import BOTH, EXAMPLES, SEEDS_ALONE, Contrast, contrast, mean_contrast, welch
+from raypeft.analysis.claims.contrast import BOTH, EXAMPLES, SEEDS_ALONE, Contrast, contrast, welch
 from raypeft.analysis.claims.verdicts import make_evidence
 from raypeft.analysis.statistics.spread import Spread
 from raypeft.study.trials import make_trial
@@ -131,10 +131,7 @@ def test_where_seeds_hide_the_difference_more_test_examples_are_not_said_to_deci
     assert words in Contrast(0.01, 0.1, math.inf, BOTH, spread).would_decide(0.01)
 
 
-def test_the_mean_over_blocks_has_the_error_of_a_mean() -> None:
-    one = Contrast(0.1, 0.05, math.inf, BOTH, SPREAD)
-    found = mean_contrast([one, Contrast(0.3, 0.05, math.inf, BOTH, SPREAD)])
-    assert found.difference == pytest.approx(0.2) and found.error == pytest.approx(0.05 / 2**0.5)
+def test_the_error_of_a_sum_of_variances_has_the_degrees_of_welch() -> None:
     assert welch([1.0, 1.0], [4, 4]) == pytest.approx(8)
 
 
