@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 
 from raypeft.analysis.comparisons import Read, reader, values_of
-from raypeft.analysis.conditions import Condition, Row, conditions
+from raypeft.analysis.conditions import Condition, Row, conditions, places_apart
 from raypeft.analysis.ranking import BLOCK
 from raypeft.analysis.settings import data_of, shown
 from raypeft.analysis.statistics.optimism import optimism
@@ -36,15 +36,17 @@ HEADINGS = ["method", "conditions", "chosen on validation", "ids", "by", "its te
 def best_table(
     rows: Sequence[Row], store: ResultStore, declared: Declarations, name: str
 ) -> tuple[str, list[str], list[list[str]]]:
-    """One line for each method with several conditions that agree in `ALIKE`.
+    """One line for each method with several conditions that agree in `ALIKE`, and in the places that tell some apart.
 
     Raises ValueError for an unknown score.
     """
     score = declared.score(name, "--best")
     groups: dict[tuple[str, ...], list[Condition]] = {}
-    for each in conditions(rows, declared):
+    every = conditions(rows, declared)
+    apart = places_apart(every)
+    for each in every:
         if mean_of(each, name) is not None:
-            key = tuple(str(each.fields.get(field)) for field in ("tuning_method", *ALIKE))
+            key = tuple(str(each.value(field)) for field in ("tuning_method", *ALIKE, *apart))
             groups.setdefault(key, []).append(each)
     several = [found for found in groups.values() if len(found) > 1]
     read = reader(store)
@@ -58,14 +60,15 @@ def best_table(
 
 
 def _titles(groups: Sequence[Sequence[Condition]]) -> list[str]:
-    """The model, data and method of each group, and other fields of `ALIKE` as far as the groups differ in them."""
-    fields = [found[0].fields for found in groups]
+    """The model, data and method of each group, and what else they have to agree in as far as the groups differ."""
+    firsts = [found[0] for found in groups]
     named = ("model", "dataset", "test_dataset")
-    varied = [name for name in ALIKE if name not in named and len({str(each.get(name)) for each in fields}) > 1]
+    others = [name for name in (*ALIKE, *places_apart(firsts)) if name not in named]
+    varied = [name for name in others if len({str(each.value(name)) for each in firsts}) > 1]
     return [
-        " ".join((str(each["model"]), data_of(each), str(each["tuning_method"])))
-        + "".join(f", {name} {shown(each.get(name))}" for name in varied)
-        for each in fields
+        " ".join((str(each.fields["model"]), data_of(each.fields), str(each.fields["tuning_method"])))
+        + "".join(f", {name} {shown(each.value(name))}" for name in varied)
+        for each in firsts
     ]
 
 
@@ -95,8 +98,9 @@ def criterion(found: Sequence[Condition], score: Score) -> tuple[str, int]:
 
 
 def agree(found: Sequence[Condition]) -> bool:
-    """Whether conditions agree in `ALIKE`, so that their validation losses can be compared."""
-    return all(len({str(each.fields.get(name)) for each in found}) == 1 for name in ALIKE)
+    """Whether conditions agree in `ALIKE`, and in the places that tell some apart, so that their validation losses can
+    be compared."""
+    return all(len({str(each.value(name)) for each in found}) == 1 for name in (*ALIKE, *places_apart(found)))
 
 
 def _optimism(found: Sequence[Condition], read: Read, declared: Declarations, score: Score) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from raypeft.analysis.origins import PLACES, VERSIONS
 from raypeft.analysis.settings import labels
+from raypeft.analysis.statistics.matching import largest_matching
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.mistakes import nearest
 from raypeft.results.declarations import Declarations, tested_on
@@ -48,6 +49,14 @@ class Condition:
         more = f" +{len(self.trials) - 1}" if len(self.trials) > 1 else ""
         return f"{self.rows[0]['id']}{more}"
 
+    def value(self, name: str) -> Any:
+        """The value of a field, also of a place that does not tell it from another condition. None: it has none, or its
+        trials come from several places."""
+        if name in self.fields or name not in PLACES:
+            return self.fields.get(name)
+        values = [row.get(name) for row in self.rows]
+        return values[0] if all(each == values[0] for each in values) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
@@ -66,6 +75,11 @@ class Baseline:
 
     def __str__(self) -> str:
         return self.id or " ".join(f"{name}={text}" for name, text in self.pairs.items())
+
+
+def places_apart(found: Sequence[Condition]) -> list[str]:
+    """The places that tell some of these conditions from others, such as `model_revision`."""
+    return [name for name in PLACES if any(name in each.fields for each in found)]
 
 
 def conditions(rows: Sequence[Row], declared: Declarations) -> list[Condition]:
@@ -101,9 +115,8 @@ def _condition(fields: dict[str, Any], group: Sequence[Row], name: str, declared
 def independent(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     """As many of these rows as there are of which no two have one of these seeds (of `SEEDS`) in common.
 
-    Of three trainings with each of three draws of shots these are three. With two seeds they are a largest matching in
-    the graph whose edges are the rows (Hopcroft and Karp 1973, SIAM Journal on Computing 2, 225-231): a choice row by
-    row may find fewer where some trials are missing.
+    Of three trainings with each of three draws of shots these are three. A choice row by row may find fewer where some
+    trials are missing.
     """
     ordered = sorted(rows, key=lambda row: [sortable(seed_of(row, name)) for name in names])
     if not names:
@@ -111,19 +124,7 @@ def independent(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     first: dict[tuple[Any, ...], Row] = {}
     for row in ordered:
         first.setdefault(_seeds_of(row, names), row)
-    return [*first.values()] if len(names) == 1 else _matched(first)
-
-
-def _matched(edges: Mapping[tuple[Any, ...], Row]) -> list[Row]:
-    """A largest choice of rows, each between two seeds, so that no seed comes twice."""
-    from scipy import sparse
-
-    ends = [[*dict.fromkeys(edge[side] for edge in edges)] for side in (0, 1)]
-    graph = sparse.lil_array((len(ends[0]), len(ends[1])), dtype=bool)
-    for one, other in edges:
-        graph[ends[0].index(one), ends[1].index(other)] = True
-    partners = sparse.csgraph.maximum_bipartite_matching(graph.tocsr(), perm_type="column")
-    return [edges[ends[0][place], ends[1][partner]] for place, partner in enumerate(partners) if partner >= 0]
+    return [*first.values()] if len(names) == 1 else [first[pair] for pair in largest_matching([*first])]
 
 
 def seeds_that_matter(fields: Mapping[str, Any], declared: Declarations) -> list[str]:

@@ -172,12 +172,12 @@ def _told_apart(rows: Sequence[Row], texts: Sequence[str]) -> list[str]:
     told = list(texts)
     for numbers in alike.values():
         if len(numbers) > 1:
-            for number, text in zip(numbers, _origins([rows[number] for number in numbers]), strict=True):
+            for number, text in zip(numbers, origins([rows[number] for number in numbers]), strict=True):
                 told[number] = _joined(texts[number], text)
     return told
 
 
-def _origins(rows: Sequence[Row]) -> list[str]:
+def origins(rows: Sequence[Row]) -> list[str]:
     """Of each row its origin: no more of it than tells the rows from one another."""
     found = [origin(row) for row in rows]
     told = ["" for _ in rows]

@@ -39,6 +39,20 @@ def test_a_validation_score_goes_before_the_loss(store):
     assert (line["chosen on validation"], line["by"]) == ("lora r 4", "em_at_1_validation")
 
 
+def test_weights_of_two_revisions_do_not_compete_as_one_method(store):
+    for step, loss in (("step1000", 0.9), ("step2000", 0.5)):
+        for r in (4, 8):
+            row = {"best_eval_loss": loss + r / 100, "model_resolved_revision": step}
+            add(store, "lora", [1, 0], lora_r=r, model_revision=step, row=row)
+    found = lines(store)
+    assert [line["method"].partition(", ")[2] for line in found] == [
+        "model_revision step1000",
+        "model_revision step2000",
+    ]
+    assert {line["conditions"] for line in found} == {"2"}
+    assert all("r 4" in line["chosen on validation"] for line in found)
+
+
 def test_without_any_validation_score_none_is_chosen_and_that_is_said(store):
     for shots in (1, 4):
         add(store, "icl", [1, 0], num_shots=shots)

@@ -3,10 +3,11 @@
     for block in blocks(evidence, claim.where, [claim.better, claim.than], claim.per):
         ours = representative(fitting(block.conditions, claim.better), score)
 
-A block has the conditions that agree in model, dataset and every other field that is no method's own. So a claim that
-two methods are compared by is tested once for each model and dataset. Within a block a side, such as LoRA with five
-learning rates, is represented by the condition that is best on validation: the question is what a method gives once it
-is tuned. `per` adds fields in which the conditions of a block must agree, such as `per: learning_rate`.
+A block has the conditions that agree in model, dataset and every other field that is no method's own, and in the
+places that model and data come from where these tell some apart (`model_revision: [step1000, step2000]`). So a claim
+that two methods are compared by is tested once for each model and dataset. Within a block a side, such as LoRA with
+five learning rates, is represented by the condition that is best on validation: the question is what a method gives
+once it is tuned. `per` adds fields in which the conditions of a block must agree, such as `per: learning_rate`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raypeft.analysis.choosing import criterion, mean_of
-from raypeft.analysis.conditions import SEEDS, Condition, Row, equal
+from raypeft.analysis.conditions import SEEDS, Condition, Row, equal, places_apart
 from raypeft.analysis.origins import PLACES
-from raypeft.analysis.settings import SHORT
+from raypeft.analysis.settings import SHORT, origins
 from raypeft.metrics.metric import Score, Values
 from raypeft.results.declarations import Declarations
 
@@ -67,9 +68,9 @@ def _has(condition: Condition, name: str, value: Any) -> bool:
         return list(condition.fields.get(name) or ()) == ([value] if isinstance(value, str) else list(value))
     if isinstance(value, list):
         return any(_has(condition, name, each) for each in value)
-    if name not in condition.fields:
+    if name not in condition.fields and name not in PLACES:
         return value is None
-    own = condition.fields[name]
+    own = condition.value(name)
     if name == "lora_alpha" and (times := times_r(value)) is not None:
         rank = condition.fields.get("lora_r")
         return rank is not None and own == times * rank
@@ -96,13 +97,14 @@ def blocks(
     """
     compared = {*free, *(name for side in sides for name in side)}
     shared = [name for name in evidence.declared.trial_fields if name not in (*SEEDS, *PLACES, *HARMLESS)]
-    names = [*dict.fromkeys([*BLOCK_FIELDS, *shared, *per])]
+    found = fitting(evidence.conditions, where)
+    names = [*dict.fromkeys([*BLOCK_FIELDS, *shared, *per, *places_apart(found)])]
     names = [name for name in names if name not in compared or name == "test_dataset"]
     groups: dict[tuple[str, ...], list[Condition]] = {}
-    for each in fitting(evidence.conditions, where):
-        groups.setdefault(tuple(str(each.fields.get(name)) for name in names), []).append(each)
-    complete = [found for found in groups.values() if all(fitting(found, side) for side in sides)]
-    return [Block(label, tuple(found)) for label, found in zip(_labels(complete, names), complete, strict=True)]
+    for each in found:
+        groups.setdefault(tuple(str(each.value(name)) for name in names), []).append(each)
+    complete = [inside for inside in groups.values() if all(fitting(inside, side) for side in sides)]
+    return [Block(label, tuple(inside)) for label, inside in zip(_labels(complete, names), complete, strict=True)]
 
 
 def _labels(groups: Sequence[Sequence[Condition]], names: Sequence[str]) -> list[str]:
@@ -111,13 +113,19 @@ def _labels(groups: Sequence[Sequence[Condition]], names: Sequence[str]) -> list
     own = [name for name in names if name in BLOCK_FIELDS]
     if all(each["test_dataset"] == each["dataset"] for each in fields):
         own.remove("test_dataset")  # it would be a second name for the same
-    others = [name for name in names if name not in BLOCK_FIELDS]
+    others = [name for name in names if name not in (*BLOCK_FIELDS, *PLACES)]
     labels = ["" for _ in groups]
     for name in [*own, *others]:
         values = [_named(name, each.get(name)) for each in fields]
         if len(set(values)) > 1 and (name in own or len(set(labels)) < len(labels)):
-            labels = [", ".join(filter(None, pair)) for pair in zip(labels, values, strict=True)]
+            labels = _joined(labels, values)
+    if len(set(labels)) < len(labels):
+        labels = _joined(labels, origins([found[0].rows[0] for found in groups]))
     return labels
+
+
+def _joined(labels: Sequence[str], more: Sequence[str]) -> list[str]:
+    return [", ".join(filter(None, pair)) for pair in zip(labels, more, strict=True)]
 
 
 def _named(name: str, value: Any) -> str:

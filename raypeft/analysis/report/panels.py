@@ -17,7 +17,6 @@ from typing import Any
 
 from raypeft.analysis.choosing import LOSS, criterion, is_known, mean_of
 from raypeft.analysis.conditions import Condition, Row, conditions
-from raypeft.analysis.origins import PLACES
 from raypeft.analysis.pairing import has_enough_seeds
 from raypeft.analysis.report.order import known_scores, shown_scores, tabled_scores
 from raypeft.analysis.report.study import Study
@@ -26,7 +25,8 @@ from raypeft.methods import METHODS
 from raypeft.metrics.metric import Score
 from raypeft.results.declarations import Declarations, tested_on
 
-NEVER_SWEPT = {"model", "test_dataset", "tuning_method", *PLACES}
+NEVER_SWEPT = {"model", "test_dataset", "tuning_method", "declared", "test_declared"}
+"""Fields that have a place of their own in a report, or whose values are no words."""
 
 
 @dataclass(frozen=True, slots=True)

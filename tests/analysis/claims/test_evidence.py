@@ -103,3 +103,36 @@ def test_data_to_train_on_is_compared_by_the_scores_on_one_test_dataset() -> Non
     evidence = made({"test_dataset": "odex"}, {"dataset": "conala", "test_dataset": "odex"})
     (block,) = blocks(evidence, {"test_dataset": "odex"}, [{"dataset": "toy"}, {"dataset": "conala"}])
     assert [each.fields["dataset"] for each in block.conditions] == ["toy", "conala"]
+
+
+def revisions(*more):
+    """LoRA and full fine-tuning of the weights of two steps, with the same seed."""
+    trials = [{"tuning_method": name, "model_revision": step, "model_path": "/weights"}
+              for name in ("lora", "full") for step in ("step1000", "step2000")]  # fmt: skip
+    return made(*trials, *more)
+
+
+def test_weights_of_two_revisions_are_blocks_unless_the_claim_compares_them() -> None:
+    full = {"tuning_method": "full"}
+    found = blocks(revisions(), {}, [LORA, full])
+    assert labels(found) == ["model_revision step1000", "model_revision step2000"]
+    assert [len(each.conditions) for each in found] == [2, 2]
+    sides = [{"model_revision": "step1000"}, {"model_revision": "step2000"}]
+    assert [len(each.conditions) for each in blocks(revisions(), {}, sides)] == [2, 2]
+    assert labels(blocks(revisions(), {"model_revision": "step1000"}, [LORA, full])) == [""]
+
+
+def test_a_condition_of_one_revision_is_compared_with_that_one_of_others() -> None:
+    """It ran once, so that its place does not tell it from another condition."""
+    untuned = {"tuning_method": "zero_shot", "model_revision": "step2000", "model_path": "/weights"}
+    every, sides = revisions(untuned), [LORA, {"tuning_method": "zero_shot"}]
+    (block,) = blocks(every, {}, sides)
+    assert {each.value("model_revision") for each in block.conditions} == {"step2000"}
+    assert len(blocks(every, {"model_revision": "step2000"}, sides)) == 1
+    assert blocks(every, {"model_revision": "step1000"}, sides) == []
+
+
+def test_losses_of_two_revisions_choose_none_of_them() -> None:
+    """The lower loss is that of the better weights, whatever is done with them."""
+    every = made(*({"model_revision": step, "best_eval_loss": loss} for step, loss in (("a", 0.1), ("b", 0.2))))
+    assert representative(every.conditions, EM) is None

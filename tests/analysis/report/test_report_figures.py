@@ -197,6 +197,15 @@ def test_score_against_shots_has_one_line_for_each_retriever(tmp_path: Path) -> 
     assert not any(row["optimum"] for row in drawn_rows), "without validation there is no optimum to mark"
 
 
+def test_weights_of_two_revisions_are_no_points_of_one_line(tmp_path: Path) -> None:
+    rows = [
+        made_row(hits_of_share(0.1 * shots), tuning_method="icl", num_shots=shots, model_revision=step)
+        for shots in (1, 4) for step in ("step1000", "step2000")
+    ]  # fmt: skip
+    drawn_rows = of_rows(tmp_path, *rows)["num_shots"].rows
+    assert {row["group"] for row in drawn_rows} == {"model_revision step1000", "model_revision step2000"}
+
+
 def test_the_optimum_of_a_line_has_an_interval_where_it_lies_inside(tmp_path: Path) -> None:
     store = store_at(tmp_path)
     for seed in (1, 2, 3):
