@@ -67,9 +67,25 @@ def gains(block: Block, one: Selector, other: Selector, score: Score, evidence: 
     """The difference between both sides of a block: one, or one for each rival; or why there is none."""
     ours = representative(fitting(block.conditions, one), score)
     if ours is None:
-        return [f"several trials are {told(one)}, and none can be chosen: they have no validation score"]
+        return [_unchosen(one)]
     theirs = [each for each in rivals(fitting(block.conditions, other), score) if each is not ours]
     return [contrast(ours, each, score, evidence) for each in theirs]
+
+
+def gain(block: Block, one: Selector, other: Selector, score: Score, evidence: Evidence) -> Contrast | str:
+    """The difference between the conditions that stand for both sides, or why there is none.
+
+    Claims that something does not change need it: nobody would choose each of several rivals, and a bad one among them
+    refutes nothing.
+    """
+    chosen = [representative(fitting(block.conditions, side), score) for side in (one, other)]
+    if chosen[0] is None or chosen[1] is None:
+        return _unchosen(one if chosen[0] is None else other)
+    return contrast(chosen[0], chosen[1], score, evidence)
+
+
+def _unchosen(side: Selector) -> str:
+    return f"several trials are {told(side)}, and none can be chosen: they have no validation score"
 
 
 def averaged(found: list[tuple[Block, Contrast | str]]) -> tuple[str, Contrast | str]:

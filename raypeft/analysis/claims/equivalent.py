@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from raypeft.analysis.claims.better import gains
+from raypeft.analysis.claims.better import gain
 from raypeft.analysis.claims.claim import Claim, Part, amount, tested, told
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks
 from raypeft.metrics.metric import Score
@@ -46,8 +46,7 @@ class Equivalent(Claim):
             for block in blocks(evidence, self.where, [one, other], self.per):
                 name = f"{told(one)} and {told(other)}" if len(pairs) > 1 else ""
                 label = ", ".join(filter(None, (block.label, name)))
-                for found in gains(block, one, other, score, evidence):
-                    yield tested(label, found, score, (-self.within, self.within))
+                yield tested(label, gain(block, one, other, score, evidence), score, (-self.within, self.within))
 
     def problems(self, fractions: bool) -> Iterator[str]:
         for name, values in self.equivalent.items():

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from raypeft.analysis.claims.better import gains
+from raypeft.analysis.claims.better import gain
 from raypeft.analysis.claims.claim import Claim, Part, amount, tested, told
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks
 from raypeft.analysis.conditions import Condition
@@ -59,8 +59,8 @@ class StopsGrowing(Claim):
         for block in blocks(evidence, self.where, [base], self.per):
             for value in self._larger(block.conditions):
                 side = {self.stops_growing: value}
-                for found in gains(block, side, base, score, evidence):
-                    yield tested(", ".join(filter(None, (block.label, told(side)))), found, score, region)
+                label = ", ".join(filter(None, (block.label, told(side))))
+                yield tested(label, gain(block, side, base, score, evidence), score, region)
 
     def _larger(self, found: Sequence[Condition]) -> list[Any]:
         values = {each.fields.get(self.stops_growing) for each in found}

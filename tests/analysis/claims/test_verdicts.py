@@ -7,6 +7,7 @@ from scipy import stats
 from benchmarks.made_claims import CASES, DECLARED, OPTIMUM, rate_curves, shares, two_methods, values_of_a_field
 from raypeft.analysis.claims import FORMS
 from raypeft.analysis.claims.verdicts import judged, make_evidence, read_claim, read_claims
+from raypeft.study.trials import make_trial
 
 DRAWS = 24
 """Draws of a test. `benchmarks/claims.py` has 400; a share of 5 % of false verdicts gives 4 of 24 or fewer in 99 %."""
@@ -106,6 +107,24 @@ def test_trials_of_one_seed_decide_nothing() -> None:
     claim = read_claim({"better": {"tuning_method": "lora"}, "than": {"tuning_method": "full"}, "on": "codebleu"})
     (found,) = judged([claim], two_methods(np.random.default_rng(5), 0.5, seeds=1))
     assert (found.verdict, found.missing) == ("undecided", "lora r 16 ran with 1 seed; 3 or more are needed")
+
+
+@pytest.mark.parametrize("claim", [
+    {"equivalent": {"num_shots": [16, 8]}, "on": "em_at_1", "within": 0.15},
+    {"equivalent": {"num_shots": [8, 16]}, "on": "em_at_1", "within": 0.15},
+    {"stops_growing": "num_shots", "after": 8, "on": "em_at_1", "within": 0.15},
+], ids=["equivalent", "the other order", "stops growing"])  # fmt: skip
+def test_a_bad_trial_that_nobody_chose_refutes_nothing(claim) -> None:
+    """With 8 shots there is a good retriever and a bad one, and no validation score tells which is to be taken."""
+    rows, values = [], {}
+    for shots, retriever, share in ((8, "toy", 0.5), (8, "bm25", 0.2), (16, "toy", 0.5)):
+        trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "rag", "num_shots": shots,
+                            "embedding_model": retriever})  # fmt: skip
+        rows.append({"id": trial.id, **trial.fields, "em_at_1": share})
+        values[trial.id] = {"em_at_1": {place: float(place < 400 * share) for place in range(400)}}
+    (found,) = judged([read_claim(claim)], make_evidence(rows, DECLARED, lambda row: values[row["id"]]))
+    assert found.verdict == "undecided"
+    assert found.missing == "several trials are shots 8, and none can be chosen: they have no validation score"
 
 
 def test_a_claim_without_any_trial_is_undecided() -> None:
