@@ -10,7 +10,7 @@ gain over these blocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import ClassVar, Literal
 
@@ -19,6 +19,7 @@ from pydantic import Field
 from raypeft.analysis.claims.claim import Claim, Part, Side, amount, tested, told
 from raypeft.analysis.claims.contrast import Contrast, contrast, mean_contrast
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative, rivals
+from raypeft.analysis.conditions import Condition
 from raypeft.metrics.metric import Score
 
 Across = Literal["every", "mean"]
@@ -38,8 +39,7 @@ class Better(Claim):
     def sides(self) -> list[Selector]:
         return [self.better, self.than]
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
         return [self.better, self.than] if self.across == "mean" else [self.better]
 
     def sentence(self, score: Score) -> str:

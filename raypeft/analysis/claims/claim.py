@@ -82,9 +82,9 @@ class Claim(BaseModel, ABC):
         """Whether a condition of a block is looked at."""
         return any(fits(condition, side) for side in self.sides)
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
-        """Sides that one condition has to stand for: the only one, or one that validation can choose."""
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
+        """Sides among these conditions, which are those of a block, that one of them has to stand for: the only one, or
+        one that validation can choose."""
         return []
 
     @property

@@ -9,7 +9,7 @@ represented by its best trial on validation; with `per: learning_rate` they are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from pydantic import Field
 from raypeft.analysis.claims.better import gain
 from raypeft.analysis.claims.claim import Claim, Part, amount, tested, told
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks
+from raypeft.analysis.conditions import Condition
 from raypeft.metrics.metric import Score
 
 
@@ -32,8 +33,7 @@ class Equivalent(Claim):
     def sides(self) -> list[Selector]:
         return [{name: value} for name, values in self.equivalent.items() for value in values]
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
         return self.sides
 
     def sentence(self, score: Score) -> str:

@@ -55,6 +55,10 @@ class Optimum(Claim):
     def free(self) -> Sequence[str]:
         return [self.optimum_of, *filter(None, [self.independent_of])]
 
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
+        return [{**group, self.optimum_of: value} for group in self._groups(found)
+                for value in _values(fitting(found, group), self.optimum_of)]  # fmt: skip
+
     def compares(self, condition: Condition) -> bool:
         return condition.fields.keys() >= {*self.free} and (not self.sides or super().compares(condition))
 
@@ -70,15 +74,16 @@ class Optimum(Claim):
         assert self.one and self.that_of
         return f"{name} of {told(self.one)} is {self.times:g} times that of {told(self.that_of)} ({margin})"
 
-    def groups(self, block: Block) -> list[Selector]:
-        """The groups of trials that have an optimum each."""
+    def _groups(self, found: Sequence[Condition]) -> list[Selector]:
+        """The groups of trials of a block that have an optimum each."""
         if self.independent_of is None:
             return self.sides
-        return [{self.independent_of: value} for value in _values(block.conditions, self.independent_of)]
+        compared = [each for each in found if self.compares(each)]
+        return [{self.independent_of: value} for value in _values(compared, self.independent_of)]
 
     def parts(self, evidence: Evidence, score: Score) -> Iterator[Part]:
         for block in blocks(evidence, self.where, self.sides, self.per, self.free):
-            groups = self.groups(block)
+            groups = self._groups(block.conditions)
             if len(groups) < 2:
                 continue
             curves = [self._curve(fitting(block.conditions, group), score, evidence) for group in groups]

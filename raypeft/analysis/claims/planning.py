@@ -26,7 +26,7 @@ from raypeft.analysis.settings import shown
 from raypeft.analysis.statistics.optima import FEWEST_VALUES
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics import METRICS
-from raypeft.metrics.metric import Score
+from raypeft.metrics.metric import Metric, Score
 from raypeft.mistakes import must_be_one_of, nearest, number_of
 from raypeft.study.checking import LoadedSweep
 from raypeft.study.config import Trial
@@ -67,8 +67,9 @@ def check_claims(sweep: LoadedSweep, trials: Sequence[Trial]) -> list[PlannedCla
         claims.append(claim)
     if problems:
         raise ConfigError(sweep.document.source, list(dict.fromkeys(problems)))
-    return [PlannedClaim(claim, claim.words(scores[claim.on]), next(_hindrances(claim, evidence, by_id), ""))
-            for claim in claims]  # fmt: skip
+    planned = [(claim, scores[claim.on]) for claim in claims]
+    return [PlannedClaim(claim, claim.words(score), next(_hindrances(claim, evidence, by_id, score), ""))
+            for claim, score in planned]  # fmt: skip
 
 
 def _planned(trials: Sequence[Trial]) -> Evidence:
@@ -146,7 +147,7 @@ def _shared_trials(claim: Claim, found: Sequence[Block]) -> Iterator[str]:
 
 def _why_not(trial: Trial, score: Score) -> str:
     """Why a trial will not have a score; empty where it will."""
-    metric = next((each for each in METRICS.values() if score in each.all_scores(trial.test_data.levels)), None)
+    metric = _metric_of(score, trial)
     if metric is None:
         return "" if trial.method.trains else "it trains nothing"
     if not trial.decode:
@@ -159,15 +160,19 @@ def _why_not(trial: Trial, score: Score) -> str:
     return ""
 
 
-def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> Iterator[str]:
+def _metric_of(score: Score, trial: Trial) -> Metric | None:
+    """The metric that measures a score of a trial's answers; None for a loss."""
+    return next((each for each in METRICS.values() if score in each.all_scores(trial.test_data.levels)), None)
+
+
+def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial], score: Score) -> Iterator[str]:
     """Why these trials cannot decide a claim, the gravest reason first."""
     found = blocks(evidence, claim.where, claim.sides, claim.per, claim.free)
     for block in found:
-        for side in claim.must_be_chosen:
+        for side in claim.must_be_chosen(block.conditions):
             several = fitting(block.conditions, side)
-            if len(several) > 1 and not _can_choose(several, trials):
-                yield (f"{len(several)} trials are {told(side)} and none can be chosen on validation; set "
-                       "validation_limit, or name more fields in the claim")  # fmt: skip
+            if len(several) > 1 and (why := _unchosen(several, trials, score)):
+                yield f"{len(several)} trials are {told(side)} and none can be chosen on validation; {why}"
     compared = [each for block in found for each in block.conditions if claim.compares(each)]
     if isinstance(claim, Optimum):
         yield from _optimum_hindrances(claim, compared)
@@ -183,12 +188,24 @@ def _hindrances(claim: Claim, evidence: Evidence, trials: dict[str, Trial]) -> I
     yield from _too_few_examples(claim, [trials[each.rows[0]["id"]] for each in compared])
 
 
-def _can_choose(found: Sequence[Condition], trials: dict[str, Trial]) -> bool:
-    """Whether there will be validation scores of all these conditions, or losses that can choose among them."""
+def _unchosen(found: Sequence[Condition], trials: dict[str, Trial], score: Score) -> str:
+    """Why none of these conditions will be chosen on validation, and what to do; empty where one will.
+
+    What chooses are validation scores of all of them, or losses that can choose among them.
+    """
     planned = [trials[each.rows[0]["id"]] for each in found]
-    if all(trial.validation_limit is not None for trial in planned):
-        return True
-    return all(trial.method.trains for trial in planned) and agree(found)
+    have_scores = all(_has_validation_score(trial, score) for trial in planned)
+    have_losses = all(trial.method.trains for trial in planned) and agree(found)
+    if have_losses or (have_scores and all(trial.validation_limit for trial in planned)):
+        return ""
+    lacks = "set validation_limit, or" if have_scores else f"{score.name} is not measured on it;"
+    return f"{lacks} name more fields in the claim"
+
+
+def _has_validation_score(trial: Trial, score: Score) -> bool:
+    """Whether a score can be measured on the validation split of a trial: tests, for one, are not run there."""
+    metric = _metric_of(score, trial)
+    return metric is not None and "validation" in score.readings and metric.needs in trial.validated_data.judged_by
 
 
 def _optimum_hindrances(claim: Optimum, compared: Sequence[Condition]) -> Iterator[str]:

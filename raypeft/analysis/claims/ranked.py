@@ -7,7 +7,7 @@ Each group must be better than the next one, by more than `by`. This is `better`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar
@@ -17,6 +17,7 @@ from pydantic import Field
 from raypeft.analysis.claims.better import ACROSS, Across, Better
 from raypeft.analysis.claims.claim import Claim, Part, Side, amount, told
 from raypeft.analysis.claims.evidence import Evidence, Selector
+from raypeft.analysis.conditions import Condition
 from raypeft.metrics.metric import Score
 
 
@@ -32,8 +33,7 @@ class Ranked(Claim):
     def sides(self) -> list[Selector]:
         return list(self.ranked)
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
         return list(self.ranked if self.across == "mean" else self.ranked[:-1])
 
     def sentence(self, score: Score) -> str:

@@ -12,7 +12,7 @@ claim stays undecided.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -41,8 +41,7 @@ class Saves(Claim):
     def sides(self) -> list[Selector]:
         return [self.better, self.than]
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
         return self.sides
 
     def sentence(self, score: Score) -> str:

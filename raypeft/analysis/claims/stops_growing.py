@@ -37,9 +37,8 @@ class StopsGrowing(Claim):
     def sides(self) -> list[Selector]:
         return [{self.stops_growing: self._plain(self.after)}]
 
-    @property
-    def must_be_chosen(self) -> list[Selector]:
-        return self.sides
+    def must_be_chosen(self, found: Sequence[Condition]) -> list[Selector]:
+        return [*self.sides, *({self.stops_growing: value} for value in self._larger(found))]
 
     def compares(self, condition: Condition) -> bool:
         value = condition.fields.get(self.stops_growing)

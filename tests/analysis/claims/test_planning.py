@@ -123,6 +123,26 @@ def test_numbers_of_beams_among_which_a_validation_loss_cannot_choose_are_told(t
     assert open_ones(tmp_path, claim, *axes, "grids.0.validation_limit=50") == []
 
 
+def test_a_score_that_is_not_measured_on_validation_chooses_none(tmp_path: Path) -> None:
+    """Tests are run on the test split alone, whatever validation_limit says."""
+    claim = "{better: {tuning_method: icl}, than: {tuning_method: zero_shot}, on: pass_at_1}"
+    (reason,) = open_ones(tmp_path, claim, "defaults.test_dataset=odex", "defaults.validation_limit=50")
+    assert reason.startswith("3 trials are icl and none can be chosen on validation; pass_at_1 is not measured on it")
+
+
+@pytest.mark.parametrize("claim", [
+    "{stops_growing: num_shots, after: 1, on: em_at_10, within: 0.2, where: {tuning_method: rag, shot_order: ORDER}}",
+    "{optimum_of: num_shots, independent_of: shot_order, on: em_at_10, within_decades: 1, where: {tuning_method: rag}}",
+], ids=["stops growing", "optimum"])  # fmt: skip
+def test_values_of_which_validation_cannot_choose_a_trial_are_told(tmp_path: Path, claim: str) -> None:
+    """Two retrievers at each number of shots but the first, and no validation score."""
+    several = ("grids.1={tuning_method: rag, num_shots: [2, 4], embedding_model: [toy, bm25], "
+               "shot_order: [nearest_first, nearest_last]}")  # fmt: skip
+    one = "grids.2={tuning_method: rag, num_shots: 1, shot_order: [nearest_first, nearest_last]}"
+    (reason,) = open_ones(tmp_path, claim.replace("ORDER", "nearest_last"), several, one)
+    assert reason.startswith("2 trials are ") and "shots 2 and none can be chosen on validation" in reason
+
+
 def test_test_examples_that_are_too_few_for_a_margin_are_told(tmp_path: Path) -> None:
     claim = "{equivalent: {lora_r: [4, 8]}, on: em_at_10, within: 0.01}"
     (reason,) = open_ones(tmp_path, claim, "defaults.test_limit=100")

@@ -79,6 +79,19 @@ def test_an_optimum_needs_values_that_have_a_logarithm() -> None:
     assert "r 8: the values of lora_dropout must be numbers above 0 but one is 0: the optimum" in found.missing
 
 
+def test_an_optimum_is_looked_for_in_the_methods_that_have_the_field() -> None:
+    """An untuned model beside them, which has no learning rate, is no third group."""
+    rows = []
+    for name in ("lora", "full"):
+        for each in rate_curves(np.random.default_rng(1), {16: -3.1}).conditions:
+            rows += [{**row, "id": f"{row['id']} {name}", "tuning_method": name} for row in each.rows]
+    untuned = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "zero_shot"})
+    rows.append({"id": untuned.id, **untuned.fields, "status": "ok"})
+    claim = read_claim({**OPTIMUM, "independent_of": "tuning_method"})
+    (found,) = judged([claim], make_evidence(rows, DECLARED, lambda row: {}))
+    assert ([part.block for part in found.parts], found.verdict) == (["full against lora"], "supported")
+
+
 def test_an_optimum_may_be_independent_of_layers_which_are_lists() -> None:
     """As Parquet gives them: a list for each trial."""
     rows = []
