@@ -21,9 +21,10 @@ from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.claim import Claim, Part, Side, amount, tested, told
 from raypeft.analysis.claims.contrast import SEEDS_ALONE, Contrast, contrast, unpaired
 from raypeft.analysis.claims.evidence import Evidence, Selector, blocks, fitting, representative
-from raypeft.analysis.conditions import Condition
+from raypeft.analysis.conditions import Condition, chances, independent
 from raypeft.analysis.statistics.seeds import FEWEST_SEEDS
 from raypeft.metrics.metric import Score
+from raypeft.results.declarations import Declarations
 
 
 class Saves(Claim):
@@ -56,11 +57,13 @@ class Saves(Claim):
                 yield Part(block.label, lacks="several trials fit a side, and none can be chosen on validation")
                 continue
             named = (", ".join(filter(None, (block.label, what))) for what in ("cost", score.title))
-            yield self._cost(next(named), ours, theirs)
+            yield self._cost(next(named), (ours, theirs), evidence.declared)
             yield tested(next(named), contrast(ours, theirs, score, evidence), score, region, "no worse")
 
-    def _cost(self, block: str, ours: Condition, theirs: Condition) -> Part:
-        sides: list[list[Any]] = [[row.get(self.saves) for row in side.trials] for side in (ours, theirs)]
+    def _cost(self, block: str, both: tuple[Condition, Condition], declared: Declarations) -> Part:
+        # Trials that share a training have its time, which was measured once.
+        measured = [independent(side.trials, chances(side.fields, declared)) for side in both]
+        sides: list[list[Any]] = [[row.get(self.saves) for row in rows] for rows in measured]
         if not all(is_known(value) and value > 0 for side in sides for value in side):
             return Part(block, lacks=f"{self.saves} is not known for all trials, or is 0")
         found = _log_ratio(sides[1], sides[0])

@@ -140,6 +140,27 @@ def test_a_bad_trial_that_nobody_chose_refutes_nothing(claim) -> None:
     assert found.missing == "several trials are shots 8, and none can be chosen: they have no validation score"
 
 
+@pytest.mark.parametrize(("seeds", "effect"), [
+    ((1, 2, 3), "2.00 times [1.57, 2.55]"), ((1,), ""),
+], ids=["three trainings", "one training"])  # fmt: skip
+def test_a_training_that_was_asked_with_several_draws_of_shots_has_one_time(seeds, effect) -> None:
+    """Three draws for each training. Three times have an interval with t of 4 degrees of freedom, nine a narrow one."""
+    rows = []
+    for name, seconds in (("lora", 100), ("full", 200)):
+        for seed in seeds:
+            for draw in (1, 2, 3):
+                trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": name, "num_shots": 2,
+                                    "seed": seed, "icl_seed": draw})  # fmt: skip
+                time = seconds * np.exp(0.1080 * (seed - 2))
+                rows.append({"id": trial.id, **trial.fields, "train_seconds": time, "em_at_1": 0.5})
+    sides = {"better": {"tuning_method": "lora"}, "than": {"tuning_method": "full"}}
+    claim = read_claim({"saves": "train_seconds", **sides, "factor": 1.5, "keeping": "em_at_1", "within": 0.2})
+    (found,) = judged([claim], make_evidence(rows, DECLARED, lambda row: {}))
+    assert found.parts[0].effect == effect
+    if not effect:
+        assert found.parts[0].lacks == "train_seconds of fewer than 3 seeds a side; 3 or more are needed"
+
+
 def test_a_claim_without_any_trial_is_undecided() -> None:
     claim = read_claim({"better": {"tuning_method": "rag"}, "than": {"tuning_method": "icl"}, "on": "codebleu"})
     (found,) = judged([claim], two_methods(np.random.default_rng(5), 0.5))
