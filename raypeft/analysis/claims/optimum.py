@@ -25,7 +25,7 @@ from raypeft.analysis.claims.claim import Claim, Part, Side, told
 from raypeft.analysis.claims.evidence import Block, Evidence, Selector, blocks, fitting, representative
 from raypeft.analysis.conditions import Condition, sortable
 from raypeft.analysis.settings import SHORT, shown
-from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws, have_seeds
+from raypeft.analysis.statistics.optima import FEWEST_VALUES, Curve, curve, draws, draws_for, have_seeds
 from raypeft.metrics.metric import Score
 
 
@@ -82,10 +82,10 @@ class Optimum(Claim):
         return [{self.independent_of: value} for value in _values(compared, self.independent_of)]
 
     def parts(self, evidence: Evidence, score: Score) -> Iterator[Part]:
-        for block in blocks(evidence, self.where, self.sides, self.per, self.free):
-            groups = self._groups(block.conditions)
-            if len(groups) < 2:
-                continue
+        every = blocks(evidence, self.where, self.sides, self.per, self.free)
+        compared = [(block, groups) for block in every if len(groups := self._groups(block.conditions)) > 1]
+        count = draws_for(sum(math.comb(len(groups), 2) for _, groups in compared))
+        for block, groups in compared:
             curves = [self._curve(fitting(block.conditions, group), score, evidence) for group in groups]
             lacks = [f"{told(group)}: {found}" for group, found in zip(groups, curves, strict=True)
                      if isinstance(found, str)]  # fmt: skip
@@ -93,7 +93,7 @@ class Optimum(Claim):
             if lacks or not have_seeds(made):
                 yield Part(block.label, lacks="; ".join(lacks) or self._lacks_seeds())
                 continue
-            found = draws(made)
+            found = draws(made, count)
             for first, second in combinations(range(len(groups)), 2):
                 yield self._part(block, (groups[first], groups[second]), found[:, first] - found[:, second])
 

@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 DRAWS = 4000
+TESTS = 5
+"""Tests for which `DRAWS` are enough."""
 FEWEST_VALUES = 3
 """Values of a field from which there is an optimum between them."""
 INTERPOLATION = 0.1
@@ -89,14 +91,29 @@ def vertices(decades: Any, means: Any) -> Any:
 
 
 def draws(curves: Sequence[Curve], count: int = DRAWS, seed: int = 42) -> Any:
-    """The optimum of each curve in decades, (draws, curves), over other seeds and examples.
+    """The optimum of each curve in decades, (count, curves), over other seeds and examples.
 
-    Raises ValueError for curves without `have_seeds`.
+    They are drawn `DRAWS` at a time, so that the memory does not grow with `count`. Raises ValueError for
+    curves without `have_seeds`.
     """
     if not have_seeds(curves):
         raise ValueError("values must have at least two seeds near the optimum but have one")
-    variance, degrees = _pooled(curves)
     generator = np.random.default_rng(seed)
+    return np.concatenate([_drawn(curves, min(DRAWS, count - done), generator) for done in range(0, count, DRAWS)])
+
+
+def draws_for(tests: int) -> int:
+    """The number of draws for so many tests, of which the smallest p-value is told after a correction by Bonferroni.
+
+    A share of draws is no smaller than one of them, so that with the draws of one test the p-values of 60 could not
+    become small. With these it can be 0.0025 for any number.
+    """
+    return DRAWS * -(-tests // TESTS)
+
+
+def _drawn(curves: Sequence[Curve], count: int, generator: np.random.Generator) -> Any:
+    """`count` draws of each curve's optimum."""
+    variance, degrees = _pooled(curves)
     spread = (variance * degrees / generator.chisquare(degrees, count)) ** 0.5
     examples = next((each.examples.shape[1] for each in curves if each.examples is not None), 0)
     weights = generator.multinomial(examples, np.full(examples, 1 / examples), count) / examples if examples else None

@@ -79,6 +79,16 @@ def test_an_optimum_needs_values_that_have_a_logarithm() -> None:
     assert "r 8: the values of lora_dropout must be numbers above 0 but one is 0: the optimum" in found.missing
 
 
+def test_optima_that_plainly_differ_are_told_apart_among_66_pairs_and_two_claims() -> None:
+    """Each p-value is a share of draws, and is multiplied by the number of pairs and then by that of claims."""
+    optima = {rank: -3.5 + 0.1 * place for place, rank in enumerate(range(2, 26, 2))}
+    evidence = rate_curves(np.random.default_rng(1), optima)
+    claim = read_claim({**OPTIMUM, "within_decades": 0.2})
+    found = judged([claim, claim], evidence)
+    assert len(found[0].parts) == 66
+    assert [each.verdict for each in found] == ["refuted", "refuted"]
+
+
 def test_an_optimum_is_looked_for_in_the_methods_that_have_the_field() -> None:
     """An untuned model beside them, which has no learning rate, is no third group."""
     rows = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raypeft.analysis.statistics.optima import curve, draws, have_seeds, vertices
+from raypeft.analysis.statistics.optima import DRAWS, curve, draws, draws_for, have_seeds, vertices
 
 
 def test_the_vertex_of_a_parabola_is_found_between_the_values() -> None:
@@ -48,6 +48,13 @@ def test_other_test_examples_move_all_curves_together() -> None:
     assert found[:, 0].std() > 0.1
     assert (found[:, 0] - found[:, 1]).std() < found[:, 0].std() * 1.5
     assert np.corrcoef(found[:, 0], found[:, 1])[0, 1] > 0.4
+
+
+def test_more_draws_go_on_where_fewer_ended() -> None:
+    made = curve([1e-4, 1e-3, 1e-2], [[1.0, 1.1], [0.4, 0.5], [1.0, 1.2]], np.random.default_rng(1).random((3, 40)))
+    many = draws([made, made], draws_for(8))
+    assert many.shape == (2 * DRAWS, 2)
+    assert (many[:DRAWS] == draws([made, made], draws_for(5))).all()
 
 
 def test_one_seed_everywhere_says_nothing_of_chance() -> None:
