@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from raypeft.data.declared.declaration import DeclaredData
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 
@@ -33,3 +34,11 @@ def add(store: ResultStore, name: str, hits: list[int], row: dict[str, Any] | No
 def rows_of(store: ResultStore) -> list[dict[str, Any]]:
     """The rows of the trials, in the order in which they were added."""
     return sorted(store.read_rows(), key=lambda row: str(row["started_at"]))
+
+
+def with_stop(store, method, *stops, seeds=(42,)):
+    """Trials on data whose declaration was edited and run again into the same folder."""
+    for stop in stops:
+        data = DeclaredData(path="/data/own.jsonl", prompt="task", answer="code", stop=(stop,), content="abc")
+        for seed in seeds:
+            add(store, method, [1, 0], dataset="own", declared=data, seed=seed)

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from raypeft.analysis.conditions import Baseline, Condition, Row, baseline_of, conditions, other_versions
+from raypeft.analysis.baselines import Baseline, baseline_of, other_versions
+from raypeft.analysis.conditions import Condition, Row, conditions
 from raypeft.analysis.pairing import floor_of, lacking_seeds, over_seeds_and_examples
 from raypeft.metrics.exact_match import values_of_matches
 from raypeft.metrics.metric import Answers, Score, Values

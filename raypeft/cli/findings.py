@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from raypeft.analysis.baselines import parse_baseline
 from raypeft.analysis.choosing import best_table
 from raypeft.analysis.comparisons import compare
-from raypeft.analysis.conditions import Row, parse_baseline
+from raypeft.analysis.conditions import Row
 from raypeft.analysis.findings import Lines, against_table, as_text, left_out_text, over_seeds_table, versions_text
 from raypeft.analysis.folder import open_results, say_damaged
 from raypeft.analysis.ranking import ranks_table

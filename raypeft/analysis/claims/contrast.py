@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from raypeft.analysis.baselines import other_versions
 from raypeft.analysis.choosing import is_known
 from raypeft.analysis.claims.evidence import Evidence
 from raypeft.analysis.claims.shared_chance import Parts, mean_of, of_examples, of_seeds
 from raypeft.analysis.comparisons import NEITHER
-from raypeft.analysis.conditions import Condition, other_versions
+from raypeft.analysis.conditions import Condition
 from raypeft.analysis.pairing import (
     Drawn,
     drawn_seeds,
