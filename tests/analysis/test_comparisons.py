@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from result_folders import add, rows_of
 
-from raypeft.analysis.comparisons import compare, values_of
 from raypeft.analysis.baselines import parse_baseline
+from raypeft.analysis.comparisons import compare, values_of
 from raypeft.results.store import ResultStore
 from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
