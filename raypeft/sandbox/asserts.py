@@ -158,19 +158,29 @@ def _is_plain_call(node: ast.expr) -> bool:
 
 def from_check(code: str, entry_point: str) -> dict[str, Any]:
     """The tests of a function `check(candidate)`, as HumanEval has it: its assertions one by one where it has nothing
-    else, or the whole function as one test. Raises ValueError where the code is no Python or has no such function.
+    else, or the whole function as one test. A call `check(entry_point)` below it, which files of HumanEval's form often
+    end with, says what is done anyway and is left out.
+
+    Raises ValueError where the code is no Python or has no such function.
     """
     body = _parsed(code)
-    checks = [node for node in body if isinstance(node, ast.FunctionDef) and node.name == "check"]
+    kept = [node for node in body if ast.unparse(node) != f"check({entry_point})"]
+    checks = [node for node in kept if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
         raise ValueError("the code of a test must have one function check(candidate)")
     (check,) = checks
+    rest = [node for node in kept if node is not check]
     statements = [node for node in check.body if not _says_nothing(node)]
-    if not statements or not all(isinstance(node, ast.Assert) for node in statements):
-        return {"asserts": [f"check({entry_point})"], "setup": code}
-    rest = [ast.unparse(node) for node in body if node is not check]
-    setup = "\n".join([*rest, f"{check.args.args[0].arg} = {entry_point}"])
+    is_asserts_alone = bool(statements) and all(isinstance(node, ast.Assert) for node in statements)
+    if not is_asserts_alone or any(_uses(node, "check") for node in rest):
+        whole = code if kept == body else "\n".join(map(ast.unparse, kept))
+        return {"asserts": [f"check({entry_point})"], "setup": whole}
+    setup = "\n".join([*map(ast.unparse, rest), f"{check.args.args[0].arg} = {entry_point}"])
     return {"asserts": [ast.unparse(node) for node in statements], "setup": setup}
+
+
+def _uses(tree: ast.AST, name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(tree))
 
 
 def _says_nothing(node: ast.stmt) -> bool:

@@ -112,6 +112,31 @@ def test_a_check_of_assertions_alone_is_taken_apart_and_another_is_run_whole() -
         from_check("def test(candidate): pass", "f")
 
 
+CHECK = "def check(candidate):\n    assert candidate(2) == 4\n"
+LOOP = "def check(candidate):\n    for x in [2]:\n        assert candidate(x) == 4\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        (CHECK + "\ncheck(f)\n", 1),
+        (CHECK + "    assert candidate(3) == 6\n\ncheck(f)\ncheck(f)\n", 2),
+        (CHECK + "def test_check():\n    check(f)\n\ntest_check()\n", 1),
+        (CHECK + "if __name__ == '__main__':\n    check(f)\n", 1),
+        (CHECK + "check(lambda x: 2 * x)", 1),
+        (LOOP + "\ncheck(f)\n", 1),
+    ],
+)
+def test_a_check_that_is_also_called_is_passed_by_right_programs_alone(sandbox: Any, code: str, count: int) -> None:
+    tests = from_check(code, "f")
+    for program, passed in ((DOUBLE, True), ("def f(x):\n    return 2", False)):
+        assert [test.passed for test in sandbox.run(program, tests).tests] == [passed] * count
+
+
+def test_a_check_that_is_called_is_run_once() -> None:
+    assert from_check(LOOP + "check(f)", "f")["setup"].count("check(f)") == 0
+
+
 @pytest.mark.parametrize(
     "code", ["check(f)", "if f(1) != 2: raise ValueError", "with suppress(KeyError):\n    f(1)", "f(1)"]
 )

@@ -172,6 +172,8 @@ def test_a_chat_whose_turns_are_in_no_order_is_named(chat: Any, reason: str) -> 
         ("{", "t: "),
         (["f(1) == 2"], "t: a test must have an assert"),
         ({"test": "def check(c):\n    c(1) == 2", "entry_point": "f"}, "t: the function check(candidate) must assert"),
+        ({"test": "def check(c):\n    c(1) == 2\ncheck(f)", "entry_point": "f"},
+         "t: the function check(candidate) must assert"),
         ("assert f(1) == 2", "t: must be a list of tests, such as [\"assert f(1) == 2\"], or a mapping"),
         ({"inputs": ["1"]}, "t: "),
     ],
