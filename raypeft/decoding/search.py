@@ -15,9 +15,10 @@ from transformers import Cache, LogitsProcessorList, StoppingCriteria, StoppingC
 
 from raypeft.decoding.beam_search import BeamSearch
 from raypeft.decoding.older_search import OlderSearch, Version, counted
+from raypeft.decoding.opening import Opening
 from raypeft.decoding.row_search import RowSearch
 from raypeft.decoding.sampling import Picker, noise
-from raypeft.decoding.stopping import BeamScores, Ends, Opening
+from raypeft.decoding.stopping import BeamScores, Ends
 from raypeft.records import Candidate, Prompt
 
 Path = Literal["graphed", "shared", "cached", "plain", "alone"]

@@ -9,50 +9,20 @@ vocabulary (2 GB for one batch of a small model); `BeamScores` listens to the se
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
 import torch
 from transformers import LogitsProcessor, StoppingCriteria, StopStringCriteria
 
+from raypeft.decoding.opening import FENCE, Opening
+
 PAPER_ENDS = ("<|endoftext|>", "</s>")
 """Stop strings of every program of the paper (replication package, commits e7971c0 and 3b31320), which looked for them
 in texts with special tokens."""
-FENCE = "```"
 TAIL = 8
 """Last tokens of a prompt with which an answer is decoded. One with text is enough; a character may have four."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What is left out where an answer begins: blanks, and then the line of an opening code fence.
-
-    Untuned models often begin so. A stop string would otherwise cut such an answer to nothing.
-    """
-
-    blanks: str = "\n"
-    """Characters that are left out."""
-    in_fence: bool = False
-    """Whether the prompt has opened a fence. A fence without a language then closes it, and is none that opens."""
-    fences: bool = True
-    """Whether the line of an opening fence is left out as well. A model that was trained on fences has learnt them."""
-
-    def skip(self, text: str) -> tuple[int, bool]:
-        """The length of what is left out of an answer, and whether it has opened a fence.
-
-        All of a text that may yet become an opening is left out: its next token decides.
-        """
-        start = len(text) - len(text.lstrip(self.blanks))
-        if not self.fences:
-            return start, False
-        language = "+" if self.in_fence else "*"
-        if fence := re.compile(rf" *```[\w+-]{language}[ \t]*\n+").match(text, start):
-            return fence.end(), True
-        may_become_one = re.compile(r" *(`{1,3}|```[\w+-]*[ \t]*)").fullmatch(text, start)
-        return (len(text) if may_become_one else start), False
 
 
 class Ends:

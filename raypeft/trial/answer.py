@@ -82,8 +82,8 @@ COLUMNS = (
     Column(
         "learns_fences",
         bool,
-        "Whether the trial trained on answers in code fences, which are then a part of its candidates (without a "
-        "`stop`). Otherwise an opening fence is left out of an answer",
+        "Whether most of the answers that the trial trained on begin with a code fence, which is then a part of its "
+        "candidates (without a `stop`). Otherwise an opening fence is left out of an answer. Tests never run fences",
     ),
     Column(
         "references_lost",

@@ -61,7 +61,7 @@ class TrialContext:
     longest_answer: int = 0
     """Tokens of the longest reference answer, known once data and tokenizer are loaded. 0 where nobody needs it."""
     learns_fences: bool = False
-    """Whether what the trial is trained on has answers in code fences, known once data is loaded."""
+    """Whether most answers that the trial is trained on begin with a code fence, known once data is loaded."""
     validates: bool = False
     """Whether examples of the validation split are asked, and not those of the test split."""
     meter: Meter = field(default_factory=Meter)

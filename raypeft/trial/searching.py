@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from raypeft.decoding.opening import FENCE, Opening
 from raypeft.models.loading import Base
 from raypeft.records import Form, Prompt, Splits
 from raypeft.study.config import Trial
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from raypeft.decoding.generation import Search
     from raypeft.decoding.older_search import Version
     from raypeft.decoding.selfcheck import Chosen
-    from raypeft.decoding.stopping import Opening
 
 PAPER_TOP_K = 50
 """The paper's code left top_k out (replication package, commit 3b31320), and Transformers 4 then samples from the 50
@@ -60,14 +60,13 @@ def opening(form: Form, fences: bool) -> Opening:
 
     Where a model learns fences from its references, and its answers end by themselves, they belong to the answer.
     """
-    from raypeft.decoding.stopping import Opening
-
     return Opening(" \t\n" if form.chat else "\n", form.opens_fence, fences)
 
 
 def learnt_fences(trial: Trial, splits: Splits) -> bool:
-    """Whether the trial trains on answers that begin with a code fence."""
-    return trial.method.trains and any(each.code.lstrip().startswith("```") for each in splits["train"])
+    """Whether most of the answers that the trial trains on begin with a code fence."""
+    fenced = sum(each.code.lstrip().startswith(FENCE) for each in splits["train"])
+    return trial.method.trains and 2 * fenced > len(splits["train"])
 
 
 def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
@@ -79,7 +78,7 @@ def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
     if context.trial.method.trains:
         return ()
     # A chat model often answers in a code fence, and explains below it.
-    return (*context.dataset.untuned_stop, *(["```"] if form.chat else []))
+    return (*context.dataset.untuned_stop, *([FENCE] if form.chat else []))
 
 
 def chosen_path(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> Chosen:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from raypeft import events
+from raypeft.decoding.opening import unfenced
 from raypeft.events import Listener, Stage
 from raypeft.metrics.exact_match import clean_up, untuned_prediction
 from raypeft.records import Candidate, Column, Example
@@ -112,7 +113,8 @@ class CandidateTests:
         self._keep_verdicts()
 
     def _program(self, candidate: Candidate) -> str:
-        return paper_program(candidate.text) if self.as_paper else candidate.text
+        """What is run of a candidate. One that has learnt fences keeps them in its text alone: they are no Python."""
+        return paper_program(candidate.text) if self.as_paper else unfenced(candidate.text)
 
     def _keep_verdicts(self) -> None:
         """Tell `verdicts` of what has come since, up to the first program that still runs."""

@@ -9,8 +9,8 @@ from raypeft.data import DATASETS
 from raypeft.decoding import beam_search, steps
 from raypeft.decoding.decoders import decoder_for
 from raypeft.decoding.generation import generate
+from raypeft.decoding.opening import Opening
 from raypeft.decoding.search import Search
-from raypeft.decoding.stopping import Opening
 from raypeft.methods import METHODS
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder

@@ -12,8 +12,8 @@ from raypeft.data import DATASETS
 from raypeft.decoding import beam_attention
 from raypeft.decoding.decoders import common_prefix
 from raypeft.decoding.generation import Search, generate
+from raypeft.decoding.opening import Opening
 from raypeft.decoding.row_search import RowSearch
-from raypeft.decoding.stopping import Opening
 from raypeft.events import Stage
 from raypeft.models.loading import load_base
 from raypeft.prompting.encoding import Encoder

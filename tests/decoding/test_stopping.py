@@ -4,7 +4,8 @@ import pytest
 from metaspace import metaspace_tokenizer
 from transformers import AutoTokenizer
 
-from raypeft.decoding.stopping import Ends, Opening
+from raypeft.decoding.opening import Opening
+from raypeft.decoding.stopping import Ends
 from raypeft.models.table import TOY_FOLDER
 
 TOKENIZER = AutoTokenizer.from_pretrained(TOY_FOLDER)

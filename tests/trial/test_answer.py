@@ -9,7 +9,7 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
-from raypeft.decoding.stopping import Opening
+from raypeft.decoding.opening import Opening
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import NAMED
@@ -127,6 +127,12 @@ def test_a_trained_model_whose_references_have_no_fences_has_its_fences_left_out
     context = replace(asked(tuning_method="lora"), learns_fences=False)
     ends = search(context, BASE).ends(BASE.tokenizer)
     assert ends.cut(Encoder(BASE.tokenizer).encode(FENCED).answer_ids)[1] == "x[::-1]\n"
+
+
+def test_fences_are_learnt_where_most_answers_have_them():
+    trial, bare = make_trial({"model": "toy", "dataset": "conala", "tuning_method": "lora"}), Example("1", "add", "x")
+    assert learnt_fences(trial, {"train": [FENCED, FENCED, bare]})
+    assert not learnt_fences(trial, {"train": [FENCED, bare]})
 
 
 def test_references_that_are_cut_as_answers_are_count_among_the_lost():

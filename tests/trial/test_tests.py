@@ -77,6 +77,13 @@ def test_under_paper_a_program_is_cleaned_up_cut_at_the_fence_and_stripped(servi
     assert [row["outcome"] for row in rows if row["test"] == 0] == ["compile_error", "passed", "passed"]
 
 
+def test_a_candidate_in_a_code_fence_is_run_without_it(services):
+    with CandidateTests(services, SandboxSettings()) as tests:
+        tests.begin(EXAMPLE, candidates(f"```python\n{RIGHT}\n```", f"```\n{WRONG}\n```\nIt adds."))
+        rows = tests.collect("trial")
+    assert [row["passed"] for row in rows] == [True, True, False, False]
+
+
 def test_programs_run_while_others_are_still_made(services):
     with CandidateTests(services, SandboxSettings()) as tests:
         tests.begin(EXAMPLE, candidates("import sys\nprint(3, file=sys.stdout)"))
