@@ -40,6 +40,12 @@ class Example:
         """All that is asked, with the exchanges before: what two examples must have in common to be duplicates."""
         return "\n".join([*(text for each in self.earlier for text in (each.nl, each.code)), self.nl])
 
+    @property
+    def searched(self) -> str:
+        """What the example is found by: its instruction, and behind it the exchanges before, the last one first. An
+        embedding model reads no more than the beginning of a long text."""
+        return "\n".join([self.nl, *(text for each in reversed(self.earlier) for text in (each.nl, each.code))])
+
 
 @dataclass(frozen=True, slots=True)
 class Form:

@@ -81,7 +81,9 @@ class Retriever:
         self.corpus = _Corpus(examples)
         self.embedder = Embedder(embedding_model, revision)
         self.cache_folder = Path(cache_folder).expanduser() if cache_folder else default_cache_folder()
-        self.vectors = cached_embeddings(self.embedder, [each.nl for each in self.corpus.examples], self.cache_folder)
+        self.vectors = cached_embeddings(
+            self.embedder, [each.searched for each in self.corpus.examples], self.cache_folder
+        )
         self.index = faiss.IndexFlatIP(self.vectors.shape[1])
         self.index.add(self.vectors)
         # How far faiss's float32 sums may put two scores of unit vectors apart (worst case of any order of summing),
@@ -160,7 +162,7 @@ class BM25Retriever:
                 f"embedding_model {BM25!r} must find bm25s installed but got {error}; pip install bm25s"
             ) from error
         self.scorer = bm25s.BM25(method="lucene", k1=1.5, b=0.75, dtype="float64")
-        self.scorer.index([_words(each.nl) for each in self.corpus.examples], show_progress=False)
+        self.scorer.index([_words(each.searched) for each in self.corpus.examples], show_progress=False)
 
     @property
     def revision(self) -> str:
@@ -232,7 +234,7 @@ def near_duplicates(retriever: Retriever, queries: Sequence[Example]) -> list[Du
     A leak that retrieval makes the most of: the answer stands in the prompt. Sorted by query, most similar first.
     """
     same = same_instruction(retriever.corpus.examples, queries)
-    near = retriever.within([each.nl for each in queries], NEAR)
+    near = retriever.within([each.searched for each in queries], NEAR)
     found = []
     for query, (exact, others) in enumerate(zip(same, near, strict=True)):
         found += [Duplicate(query, row, 1.0, True) for row in exact]

@@ -33,7 +33,7 @@ class LocalServices:
         key = corpus, how.embedding_model, how.embedding_revision
         if key not in self.retrievers:
             self.retrievers[key] = make_retriever(how.embedding_model, train, self.cache_folder, how.embedding_revision)
-        retriever, texts = self.retrievers[key], [each.nl for each in queries]
+        retriever, texts = self.retrievers[key], [each.searched for each in queries]
         near = None
         if isinstance(retriever, Retriever):
             near = len({each.query for each in near_duplicates(retriever, queries)})
@@ -44,7 +44,7 @@ class LocalServices:
         reranker = self.rerankers[how.reranker]
         # Fewer training examples than rerank_candidates are fine, fewer than k are an error.
         rows = retriever.search(texts, max(k, min(how.rerank_candidates, len(train))))
-        best = [found[:k] for found in reranker.reorder(texts, rows, [each.nl for each in train])]
+        best = [found[:k] for found in reranker.reorder(texts, rows, [each.searched for each in train])]
         return Retrieved(best, f"{retriever.revision}; reranked by {reranker.identity}", near)
 
     def judge(self, program: str, tests: str, settings: SandboxSettings) -> Future[RunResult]:

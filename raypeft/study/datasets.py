@@ -186,9 +186,9 @@ def misfits(trial: Trial) -> Iterator[str]:
     if trial.declared is not None:
         yield from _of_declared(trial, "dataset")
     for name, declared in _declarations(trial):
-        if trial.method.trains and "reference" not in declared.judged_by:
-            method = trial.tuning_method
-            yield f"{name} must have an answer (or messages) for {method}, which trains on answers"
+        if (trial.method.trains or trial.method.num_shots) and "reference" not in declared.judged_by:
+            why = "which trains on answers" if trial.method.trains else "whose shots are examples with their answers"
+            yield f"{name} must have an answer (or messages) for {trial.tuning_method}, {why}"
     yield from _of_tested(trial)
 
 

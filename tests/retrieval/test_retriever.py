@@ -162,6 +162,21 @@ def test_a_near_duplicate_is_found_from_its_similarity_on(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("model", ["toy", "bm25"])
+def test_an_exchange_is_found_by_the_whole_chat_before_it(model: str, tmp_path: Path) -> None:
+    if model == "bm25":
+        pytest.importorskip("bm25s")
+    chats = ["sort a list", "open a file", "join two strings"]
+    train = [Example(str(row), "go on", "x", earlier=(Example("", text, "y"),)) for row, text in enumerate(chats)]
+    found = make_retriever(model, train, tmp_path).search([train[1].searched, train[2].searched], 1)
+    assert found == [[1], [2]]
+
+
+def test_chats_that_end_alike_are_no_duplicates(tmp_path: Path) -> None:
+    train, query = (Example("1", "go on", "x", earlier=(Example("", text, "y"),)) for text in ("sort", "open the file"))
+    assert near_duplicates(Retriever([train], "toy", tmp_path), [query]) == []
+
+
 # BM25
 
 

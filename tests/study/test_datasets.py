@@ -111,13 +111,19 @@ def test_two_datasets_of_one_name_are_told(folder: Path) -> None:
         ("prompt: q, answer: a", "dataset_revision: x", "dataset_revision must be left out for a declared dataset"),
         ("prompt: q, tests: t", "seed: 1", "max_new_tokens must be given for reviews"),
         ("prompt: q, tests: t", "max_new_tokens: 9", "reviews must have an answer (or messages) for lora"),
+        (
+            "prompt: q, tests: t",
+            "max_new_tokens: 9, tuning_method: {name: icl}",
+            "answer (or messages) for icl, whose shots",
+        ),
         ("prompt: q, answer: a, split: {validation: 0}", "", "reviews must have validation examples for lora"),
     ],
 )
 def test_what_a_trial_cannot_have_of_its_data_is_told(
     folder: Path, declaration: str, fields: str, expected: str
 ) -> None:
-    grid = f"grids: [{{model: toy, dataset: reviews, tuning_method: lora{', ' + fields if fields else ''}}}]"
+    method = "" if "tuning_method" in fields else "tuning_method: lora"
+    grid = f"grids: [{{model: toy, dataset: reviews, {', '.join(filter(None, (method, fields)))}}}]"
     problems = told(folder, f"datasets: {{reviews: {{path: data.jsonl, {declaration}}}}}", grid)
     assert any(expected in problem for problem in problems), problems
 

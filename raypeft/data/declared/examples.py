@@ -181,7 +181,7 @@ def _tests(column: str | None, values: dict[str, Any]) -> str:
             value = {name: _code_with_line_feeds(code) for name, code in value.items()}
         text = json.dumps(value)
         parse_tests(text)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: a date, bytes, a decimal
         raise error if isinstance(error, Unusable) else Unusable(f"{column}: {error}") from None
     return text
 

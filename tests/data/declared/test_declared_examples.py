@@ -1,6 +1,7 @@
 """Examples of a user's rows: which columns are read, and why a row cannot be used."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -176,6 +177,7 @@ def test_a_chat_whose_turns_are_in_no_order_is_named(chat: Any, reason: str) -> 
          "t: the function check(candidate) must assert"),
         ("assert f(1) == 2", "t: must be a list of tests, such as [\"assert f(1) == 2\"], or a mapping"),
         ({"inputs": ["1"]}, "t: "),
+        ({"inputs": ["1"], "outputs": [datetime(2026, 1, 1)]}, "t: Object of type datetime is not JSON serializable"),
     ],
 )  # fmt: skip
 def test_tests_in_another_form_are_named(tests: Any, reason: str) -> None:
