@@ -225,8 +225,18 @@ def _score(name: str, **shown: Any) -> Score:
     return Score(name, title, description, readings=("low", "high", "paper", "paper_low", "paper_high"), **shown)
 
 
-def _level_scores(level: str) -> tuple[Score, ...]:
-    short = level if len(level) <= 5 else f"{level[:5]}."
+def _level_scores(levels: Sequence[str]) -> tuple[Score, ...]:
+    return tuple(score for level, short in _short_names(levels).items() for score in _scores_of_level(level, short))
+
+
+def _short_names(levels: Sequence[str]) -> dict[str, str]:
+    """Each level's name in headings: its first letters, unless another level has the same ones."""
+    cut = {level: level if len(level) <= 5 else f"{level[:5]}." for level in levels}
+    counts = Counter(cut.values())
+    return {level: short if counts[short] == 1 else level for level, short in cut.items()}
+
+
+def _scores_of_level(level: str, short: str) -> tuple[Score, ...]:
     table = {"title": short, "width": WIDE, "note": f"{short}: pass@1 of {level} problems"}
     hidden = {"width": None}
     return tuple(

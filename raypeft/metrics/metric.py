@@ -136,7 +136,7 @@ def no_values(answers: Answers) -> Values:
     return {}
 
 
-def no_scores(level: str) -> tuple[Score, ...]:
+def no_scores(levels: Sequence[str]) -> tuple[Score, ...]:
     """For metrics without scores for each level."""
     return ()
 
@@ -156,12 +156,12 @@ class Metric:
     """Computes the values of each test example, on which two trials are compared."""
     columns: tuple[Column, ...] = ()
     """Columns that it fills in addition to its scores."""
-    level_scores: Callable[[str], tuple[Score, ...]] = no_scores
-    """Its scores for one level of a dataset, in addition to those over all levels."""
+    level_scores: Callable[[Sequence[str]], tuple[Score, ...]] = no_scores
+    """Its scores for each of these levels, in addition to those over all levels. Their headings differ."""
 
     def all_scores(self, levels: Sequence[str] = ()) -> tuple[Score, ...]:
         """All its scores: first those over all levels, then those of each level."""
-        return (*self.scores, *(score for level in levels for score in self.level_scores(level)))
+        return (*self.scores, *self.level_scores(levels))
 
     def all_columns(self, levels: Sequence[str] = ()) -> list[Column]:
         """All columns that it may fill for a dataset with these levels."""

@@ -27,10 +27,9 @@ def score_columns(more: Iterable[str] = ()) -> list[Column]:
     return [column for metric in METRICS.values() for column in metric.all_columns(levels)]
 
 
-def level_columns(levels: Iterable[str]) -> list[Column]:
+def level_columns(levels: Sequence[str]) -> list[Column]:
     """The columns that a metric may fill for these levels alone."""
-    return [column for metric in METRICS.values() for level in levels for score in metric.level_scores(level)
-            for column in score.columns]  # fmt: skip
+    return [column for metric in METRICS.values() for score in metric.level_scores(levels) for column in score.columns]
 
 
 def row_scores(answers: Answers, judged_by: Sequence[str]) -> dict[str, Any]:

@@ -262,6 +262,12 @@ def test_the_share_of_tests_is_not_compared_where_some_were_not_run():
 
 
 def test_a_levels_heading_is_short_and_explained():
-    (score,) = (each for each in METRIC.level_scores("introductory") if each.width is not None)
+    (score,) = (each for each in METRIC.level_scores(["introductory"]) if each.width is not None)
     assert (score.name, score.title) == ("pass_at_1_introductory", "intro.")
     assert score.note == "intro.: pass@1 of introductory problems"
+
+
+def test_levels_are_shortened_in_headings_only_where_they_stay_different():
+    levels = ("level_1", "level_2", "introductory", "leve")
+    titles = [each.title for each in METRIC.level_scores(levels) if each.width is not None]
+    assert titles == ["level_1", "level_2", "intro.", "leve"]

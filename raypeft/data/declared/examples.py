@@ -4,6 +4,7 @@ examples, problems = make_examples(table, declaration)
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,9 +36,12 @@ def make_examples(table: Table, declaration: Declaration) -> tuple[list[Example]
     """
     check_columns(table, declaration)
     made, problems = [], list(table.problems)
+    spelled: dict[str, str] = {}
     for number, row in enumerate(table.rows):
         try:
-            made.append(_example(number, row.values, declaration))
+            example = _example(number, row.values, declaration)
+            _check_spelling(example.level, spelled, declaration.levels)
+            made.append(example)
         except Unusable as error:
             problems.append(Problem(row.place, str(error)))
     ids = unique([example.id for example in made])
@@ -86,11 +90,23 @@ def _example(number: int, values: dict[str, Any], declaration: Declaration) -> E
 def _level(column: str | None, values: dict[str, Any]) -> str:
     """The level of a row: a word or a number; it becomes part of the names of columns. Empty where there is none."""
     value = values.get(column) if column else None
-    level = f"{value:g}" if isinstance(value, float) else "" if value is None else str(value).strip()
-    if not re.fullmatch(r"[\w+.-]{0,40}", level.replace(" ", "_")) or level in RESERVED:
+    if value is None or (isinstance(value, float) and math.isnan(value)):  # NaN: an empty cell of a table
+        return ""
+    level = f"{value:g}" if isinstance(value, float) else str(value).strip()
+    if not re.fullmatch(r"[\w+.-]{0,40}", level.replace(" ", "_")) or level.lower() in RESERVED:
         raise Unusable(f"{column} must be a word of letters and digits, other than {', '.join(RESERVED)}, but is "
                        f"{level[:60]!r}")  # fmt: skip
     return level.replace(" ", "_")
+
+
+def _check_spelling(level: str, spelled: dict[str, str], column: str | None) -> None:
+    """Raise Unusable where an earlier row has this level in other letters: SQL would take their columns for one.
+
+    `spelled` has the levels of earlier rows by their small letters, and is added to.
+    """
+    if (first := spelled.setdefault(level.lower(), level)) != level:
+        raise Unusable(f"{column} must differ in more than capitals from other levels but is {level!r}, and an "
+                       f"earlier row has {first!r}")  # fmt: skip
 
 
 def _text(source: str, values: dict[str, Any]) -> str:

@@ -214,17 +214,26 @@ def test_a_declaration_that_says_too_little_or_too_much_is_refused(fields: dict[
 
 
 @pytest.mark.parametrize(
-    ("given", "level"), [("hard", "hard"), ("Very hard", "Very_hard"), (3, "3"), (2.0, "2"), (None, "")]
+    ("given", "level"),
+    [("hard", "hard"), ("Very hard", "Very_hard"), (3, "3"), (2.0, "2"), (None, ""), (float("nan"), "")],
 )
 def test_a_level_is_a_word_or_a_number(given: Any, level: str) -> None:
     assert made({"q": "q", "t": TESTS, "l": given}, prompt="q", tests="t", levels="l").level == level
 
 
-@pytest.mark.parametrize("given", ["low", "a/b", "x" * 41])
+@pytest.mark.parametrize("given", ["low", "Low", "a/b", "x" * 41])
 def test_a_level_that_cannot_be_part_of_a_columns_name_is_refused(given: str) -> None:
     assert "l must be a word of letters and digits" in refused(
         {"q": "q", "t": TESTS, "l": given}, prompt="q", tests="t", levels="l"
     )
+
+
+def test_levels_that_differ_in_capitals_alone_are_refused_since_sql_takes_their_columns_for_one() -> None:
+    rows = table(*({"q": "q", "t": TESTS, "l": level} for level in ("Easy", "hard", "easy", "Easy")))
+    examples, problems = make_examples(rows, Declaration(path="a.jsonl", prompt="q", tests="t", levels="l"))
+    assert [each.level for each in examples] == ["Easy", "hard", "Easy"]
+    assert told(problems) == ["line 3: l must differ in more than capitals from other levels but is 'easy', and an "
+                              "earlier row has 'Easy'"]  # fmt: skip
 
 
 def test_levels_without_tests_have_no_effect_and_are_refused() -> None:
