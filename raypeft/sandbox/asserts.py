@@ -158,8 +158,9 @@ def _is_plain_call(node: ast.expr) -> bool:
 
 def from_check(code: str, entry_point: str) -> dict[str, Any]:
     """The tests of a function `check(candidate)`, as HumanEval has it: its assertions one by one where it has nothing
-    else, or the whole function as one test. A call `check(entry_point)` below it, which files of HumanEval's form often
-    end with, says what is done anyway and is left out.
+    else and each of them names the function that is tested, or the whole function as one test: an assertion that does
+    not name it is about what the others left behind. A call `check(entry_point)` below it, which files of HumanEval's
+    form often end with, says what is done anyway and is left out.
 
     Raises ValueError where the code is no Python or has no such function.
     """
@@ -171,11 +172,14 @@ def from_check(code: str, entry_point: str) -> dict[str, Any]:
     (check,) = checks
     rest = [node for node in kept if node is not check]
     statements = [node for node in check.body if not _says_nothing(node)]
-    is_asserts_alone = bool(statements) and all(isinstance(node, ast.Assert) for node in statements)
-    if not is_asserts_alone or any(_uses(node, "check") for node in rest):
+    argument = check.args.args[0].arg
+    stand_alone = bool(statements) and all(
+        isinstance(node, ast.Assert) and (_uses(node, argument) or _uses(node, entry_point)) for node in statements
+    )
+    if not stand_alone or any(_uses(node, "check") for node in rest):
         whole = code if kept == body else "\n".join(map(ast.unparse, kept))
         return {"asserts": [f"check({entry_point})"], "setup": whole}
-    setup = "\n".join([*map(ast.unparse, rest), f"{check.args.args[0].arg} = {entry_point}"])
+    setup = "\n".join([*map(ast.unparse, rest), f"{argument} = {entry_point}"])
     return {"asserts": [ast.unparse(node) for node in statements], "setup": setup}
 
 

@@ -133,6 +133,20 @@ def test_a_check_that_is_also_called_is_passed_by_right_programs_alone(sandbox: 
         assert [test.passed for test in sandbox.run(program, tests).tests] == [passed] * count
 
 
+def test_a_check_with_an_assertion_about_what_others_left_behind_is_run_whole(sandbox: Any) -> None:
+    code = (
+        "seen = []\n"
+        "def noted(call, x):\n    seen.append(x)\n    return call(x)\n"
+        "def check(candidate):\n    assert noted(candidate, 2) == 4\n    assert seen == [2]\n"
+    )
+    assert [test.passed for test in sandbox.run(DOUBLE, from_check(code, "f")).tests] == [True]
+
+
+@pytest.mark.parametrize("body", ["assert candidate(1) == 2", "assert f(1) == 2", "assert close(candidate, 1)"])
+def test_an_assertion_that_names_the_function_that_is_tested_is_a_test_of_its_own(body: str) -> None:
+    assert from_check(f"def check(candidate):\n    {body}\n    {body}", "f")["asserts"] == [body, body]
+
+
 def test_a_check_that_is_called_is_run_once() -> None:
     assert from_check(LOOP + "check(f)", "f")["setup"].count("check(f)") == 0
 

@@ -59,7 +59,8 @@ class Declaration(BaseModel):
     tests: str | None = Field(
         None,
         description="Column with tests: a mapping of inputs and outputs as in APPS, a list of assertions (or a mapping "
-        "of asserts and setup) as in MBPP, or a mapping of test and entry_point as in HumanEval",
+        "of asserts and setup) as in MBPP, or a mapping of test and entry_point as in HumanEval. Each assertion runs "
+        "alone, after the program and setup",
     )
     levels: str | None = Field(
         None,
