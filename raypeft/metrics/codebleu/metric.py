@@ -66,7 +66,7 @@ METRIC = Metric(
         Score(
             "codebleu",
             "CodeBLEU",
-            "Corpus-level CodeBLEU of the first candidate of each example",
+            "Corpus-level CodeBLEU of the first candidate of each example, read as Python whatever its language",
             readings=("low", "high", "paper", "paper_low", "paper_high", "validation"),
             paper_width=WIDE,
             in_headline=True,
