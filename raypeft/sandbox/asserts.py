@@ -57,8 +57,11 @@ def is_asserts(tests: Any) -> bool:
 def parse_asserts(tests: Mapping[str, Any]) -> list[AssertTest]:
     """The tests of a problem, in order. Raises ValueError where they have another form, or are no Python."""
     asserts, setup = tests["asserts"], tests.get("setup") or ""
-    if not isinstance(asserts, list) or not all(isinstance(each, str) for each in asserts):
+    if not isinstance(asserts, list):
         raise ValueError(f"asserts must be a list of texts but got {type(asserts).__name__}")
+    if other := next((type(each).__name__ for each in asserts if not isinstance(each, str)), None):
+        wanted = "; tests of inputs and outputs are one mapping of two lists, inputs and outputs" * (other == "dict")
+        raise ValueError(f"asserts must be a list of texts but holds {other}{wanted}")
     for name in ("setup", "suffix", "head"):
         if not isinstance(tests.get(name) or "", str):
             raise ValueError(f"{name} must be a text but got {type(tests[name]).__name__}")

@@ -81,7 +81,8 @@ def test_only_a_comparison_with_a_literal_is_judged_outside(code: str, wanted: s
     ("tests", "told"),
     [
         ({"asserts": "assert f(1)"}, "asserts must be a list of texts"),
-        ({"asserts": [1]}, "asserts must be a list of texts"),
+        ({"asserts": ["assert f(1)", 1]}, "asserts must be a list of texts but holds int$"),
+        ({"asserts": [{"input": "1", "output": "1"}]}, "holds dict; tests of inputs and outputs are one mapping"),
         ({"asserts": ["f(1) == 2"]}, "must have an assert, .* but 'f\\(1\\) == 2' has none"),
         ({"asserts": ["assert f(1)", "# nothing"]}, "but '# nothing' has none"),
         ({"asserts": [""]}, "but '' has none"),

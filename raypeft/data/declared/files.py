@@ -12,7 +12,7 @@ import gzip
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,11 +120,22 @@ def _check_is_no_pointer(path: str, content: bytes) -> None:
 
 
 def _parquet_rows(content: bytes) -> list[dict[str, Any]]:
-    """The rows of a Parquet file's content. Raises ValueError, without the file's name, where it is none."""
+    """The rows of a Parquet file's content.
+
+    Raises ValueError, without the file's name, where it is none, or has two columns of one name.
+    """
     try:
-        return pq.read_table(pa.BufferReader(content)).to_pylist()
+        names = pq.read_schema(pa.BufferReader(content)).names
+        if not (twice := _twice(names)):
+            return pq.read_table(pa.BufferReader(content)).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"must be a Parquet file but is none, or damaged ({error})") from None
+    raise ValueError(f"must have each column once but has {twice[0]!r} twice")
+
+
+def _twice(columns: Sequence[str]) -> list[str]:
+    """The columns whose name another one has."""
+    return [column for column in columns if columns.count(column) > 1]
 
 
 def _json(content: bytes) -> Table:
@@ -144,10 +155,19 @@ def _json(content: bytes) -> Table:
         except UnicodeDecodeError as error:
             table.problems.append(Problem(place, _not_utf8(error)))
         except (ValueError, RecursionError) as error:
-            table.problems.append(Problem(place, f"not JSON ({getattr(error, 'msg', 'too many levels')})"))
+            table.problems.append(Problem(place, _why_unread(error)))
         else:
             _add(table, [(place, each) for each in (value if isinstance(value, list) else [value])])
     return table
+
+
+def _why_unread(error: ValueError | RecursionError) -> str:
+    """Why `json.loads` did not read a line. What is no JSON has an error of its own; a long integer has not."""
+    if isinstance(error, RecursionError):
+        return "not JSON (too many levels)"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error.msg})"
+    return f"has an integer of more than {sys.get_int_max_str_digits():,} digits, which Python does not read"
 
 
 def _whole(content: bytes) -> Any:
@@ -179,7 +199,7 @@ def _separated(content: bytes, name: str) -> Table:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header = next(reader, [])
-    if twice := [column for column in header if header.count(column) > 1]:
+    if twice := _twice(header):
         return Table(problems=[Problem("line 1", f"has the column {twice[0]!r} twice")])
     for place, values in _csv_lines(reader, table):
         if len(values) == len(header):

@@ -87,6 +87,8 @@ def test_a_csv_may_have_a_mark_windows_lines_and_semicolons() -> None:
         ("a.csv", b"a,b,a\n1,2,3\n", ["line 1: has the column 'a' twice"]),
         ("a.jsonl", b"\n".join([b'{"a": 1}', *[b"{"] * 120]),
          ["lines 2, 3, 4 and 117 more: not JSON (Expecting property name enclosed in double quotes)"]),
+        ("a.jsonl", b'{"a": 1}\n{"a": ' + b"9" * 5000 + b"}\n",
+         ["line 2: has an integer of more than 4,300 digits, which Python does not read"]),
         ("a.json", b"[" * 100_000, ["line 1: not JSON (too many levels)"]),
     ],
 )  # fmt: skip
@@ -114,6 +116,13 @@ def test_what_is_no_table_is_refused(name: str, content: bytes, expected: str) -
     with pytest.raises(ValueError) as caught:
         parse_table(name, content)
     assert str(caught.value).startswith(expected)
+
+
+def test_a_parquet_file_with_two_columns_of_one_name_is_not_called_damaged() -> None:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays([pa.array(["x"]), pa.array(["y"])], names=["a", "a"]), buffer)
+    with pytest.raises(ValueError, match=r"^a\.parquet must have each column once but has 'a' twice$"):
+        parse_table("a.parquet", buffer.getvalue().to_pybytes())
 
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
