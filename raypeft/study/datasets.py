@@ -127,6 +127,7 @@ def settle(document: Document, found: dict[str, DeclaredData | MixedData]) -> It
         if not problems and not unread:
             settled_parts = [{**part.model_dump(), "declared": found.get(part.name)} for part in parts]
             found[name] = MixedData.model_validate({"mix": settled_parts})
+    yield from _level_problems(document, found)
 
 
 def read_elsewhere(document: Document, found: dict[str, DeclaredData | MixedData]) -> Iterator[str]:
@@ -143,6 +144,19 @@ def read_elsewhere(document: Document, found: dict[str, DeclaredData | MixedData
         if isinstance(data, MixedData):
             parts = tuple(part.model_copy(update={"declared": found.get(part.name)}) for part in data.mix)
             found[name] = data.model_copy(update={"mix": parts})
+    yield from _level_problems(document, found)
+
+
+def _level_problems(document: Document, found: Mapping[str, DeclaredData | MixedData]) -> Iterator[str]:
+    """Levels that differ from another dataset's in capitals alone: SQL would take their columns for one."""
+    spelled = {level.lower(): (level, name) for name, dataset in DATASETS.items() for level in dataset.levels}
+    declared = {name: data for name, data in found.items() if isinstance(data, DeclaredData)}
+    for name, data in declared.items():
+        for level in data.level_names:
+            first, owner = spelled.setdefault(level.lower(), (level, name))
+            if first != level:
+                yield (f"{document.where(('datasets', name))}: levels must be those of other datasets or differ in "
+                       f"more than capitals but {data.levels} has {level!r}, and {owner} has {first!r}")  # fmt: skip
 
 
 def _section(document: Document, name: str) -> dict[str, Any]:

@@ -93,6 +93,25 @@ def test_all_that_is_wrong_with_the_data_is_told_with_the_datasets_line(folder: 
     assert len(problems) == 3 and all(problem.startswith("line 2, datasets.reviews: ") for problem in problems)
 
 
+def levelled(folder: Path, name: str, level: str) -> str:
+    rows = (json.dumps({"q": f"{name} {n}", "t": {"inputs": ["1"], "outputs": ["2"]}, "l": level}) for n in range(30))
+    (folder / f"{name}.jsonl").write_text("\n".join(rows))
+    return f"{{path: {name}.jsonl, prompt: q, tests: t, levels: l}}"
+
+
+def test_levels_that_differ_from_another_datasets_in_capitals_alone_are_refused(folder: Path) -> None:
+    declared = {name: levelled(folder, name, level) for name, level in (("a", "Easy"), ("b", "easy"), ("c", "Easy"))}
+    (problem,) = told(
+        folder, "datasets:", *(f"  {name}: {given}" for name, given in declared.items()), GRID.replace("reviews", "a")
+    )
+    assert problem.startswith("line 4, datasets.b: levels must") and "has 'easy', and a has 'Easy'" in problem
+
+
+def test_levels_that_differ_from_a_built_in_datasets_in_capitals_alone_are_refused(folder: Path) -> None:
+    (problem,) = told(folder, f"datasets: {{a: {levelled(folder, 'a', 'Interview')}}}", GRID.replace("reviews", "a"))
+    assert problem.endswith("l has 'Interview', and apps has 'interview'")
+
+
 def test_an_unknown_dataset_is_compared_with_the_declared_ones_as_well(folder: Path) -> None:
     (problem,) = told(folder, REVIEWS, GRID.replace("reviews", "review"))
     assert problem.endswith("odex, reviews but got 'review'; did you mean reviews?")
