@@ -95,7 +95,7 @@ class Dataset:
     """`load(source, revision)` returns the splits. `source` is a folder or URL; None: the dataset's usual place."""
     max_new_tokens: int | None
     """Maximum length of a generated answer, in tokens. None: that of the longest reference answer, as the model's
-    tokenizer has it."""
+    tokenizer has it, as far as its context has room."""
     longest_tokens: int
     """Length of the longest training example (prompt and answer) in tokens. Planning needs it and reads no data."""
     longest_answer: int = 0

@@ -19,6 +19,7 @@ from raypeft.data.declared.files import told
 from raypeft.data.declared.mix import MixedData
 from raypeft.data.text import plain
 from raypeft.models.table import family_of
+from raypeft.prompting.room import Room
 from raypeft.records import Example, Splits
 from raypeft.retrieval.duplicates import exact_duplicates, same_instruction
 from raypeft.retrieval.near_texts import nearly_in
@@ -150,11 +151,16 @@ def _spread(lengths: Sequence[int]) -> str:
 def _too_long(examples: Sequence[Example], trials: Sequence[Trial], models: dict[str, Any]) -> Iterator[Line]:
     """For each limit on answers, how many references it cuts, as far as tokenizers are at hand."""
     asked = dict.fromkeys((trial.model, trial.max_new_tokens or trial.data.max_new_tokens) for trial in trials)
-    answers = [each.code for each in examples if each.code]
+    answered = [each for each in examples if each.code]
+    answers = [each.code for each in answered]
     if any(limit is None for _, limit in asked):
-        known = (model for model, limit in asked if limit is None and models[model] is not None)
-        each = ", ".join(f"{max(token_counts(models[model], answers)) + 1} tokens of {model}" for model in known)
+        rooms = {trial.model: _room(trial) for trial in trials}
+        known = [model for model, limit in asked if limit is None and models[model] is not None]
+        lengths = {model: _lengths(models[model], answered) for model in known}
+        each = ", ".join(f"{rooms[model].for_answers(lengths[model])} tokens of {model}" for model in known)
         yield f"  max_new_tokens: the length of the longest answer{f' ({each})' if each else ''}", False
+        for model in known:
+            yield from _without_room(model, rooms[model], answered, lengths[model])
     for model, limit in asked:
         tokenizer = models[model]
         if limit is not None and tokenizer is not None:
@@ -163,6 +169,33 @@ def _too_long(examples: Sequence[Example], trials: Sequence[Trial], models: dict
                 share = 100 * cut / len(answers)
                 yield (f"  {cut:,} answers ({share:.1f} %) are longer than max_new_tokens {limit} of {model}: no "
                        f"candidate can match them"), True  # fmt: skip
+
+
+def _room(trial: Trial) -> Room:
+    architecture = family_of(trial.model, trial.model_path).architecture
+    return Room(architecture.context_length, architecture.is_encoder_decoder) if architecture else Room()
+
+
+def _lengths(tokenizer: Any, answered: Sequence[Example]) -> list[tuple[int, int]]:
+    """Tokens of each prompt, without the text around it, and of its answer with its end."""
+    prompts, answers = ([each.asked for each in answered], [each.code for each in answered])
+    return [
+        (prompt, answer + 1)
+        for prompt, answer in zip(token_counts(tokenizer, prompts), token_counts(tokenizer, answers), strict=True)
+    ]
+
+
+def _without_room(
+    model: str, room: Room, answered: Sequence[Example], lengths: Sequence[tuple[int, int]]
+) -> Iterator[Line]:
+    """That a model's context is too short for the longest answer, or for the prompts of others beside it."""
+    answers = [answer for _, answer in lengths]
+    longest = max(answers)
+    lost = sum(not room.fits(prompt, longest) for prompt, _ in lengths)
+    if lost:
+        row = answered[answers.index(longest)].id
+        yield (f"  the longest answer, of example {row}, has {longest:,} tokens of {model}: beside it {lost:,} of "
+               f"{len(lengths):,} prompts do not fit the context of {room.context_length:,} tokens"), True  # fmt: skip
 
 
 def _repeated(splits: Splits) -> Iterator[Line]:

@@ -93,7 +93,7 @@ def encode_queries(
     ValueError if that is so of all prompts, or of one whose shots must not be dropped.
     """
     drops = method.on_overflow == "drop"
-    limit = room.for_prompts(max_new_tokens) if drops else None
+    limit = room.beside(max_new_tokens) if drops else None
     nearest_last = method.shot_source == "retrieved" and method.shot_order == "nearest_last"
     encoded = [
         encoder.encode_in_room(query, its_shots, limit, nearest_last)
@@ -101,7 +101,7 @@ def encode_queries(
     ]
     too_long = [not room.fits(len(each.prompt_ids), max_new_tokens) for each in encoded]
     if any(too_long) and (all(too_long) or not drops):
-        raise ValueError(room.problem(encoded, max_new_tokens))
+        raise ValueError(room.problem(encoded, max_new_tokens, method.num_shots))
     return [replace(each, too_long=long) for each, long in zip(encoded, too_long, strict=True)]
 
 

@@ -239,6 +239,7 @@ def generation_bytes(architecture: Architecture, trial: Trial, batch_size: int) 
     prompt += getattr(trial.method, "num_virtual_tokens", 0)
     generated = trial.max_new_tokens or max(each.max_new_tokens or each.longest_answer for each in asked)
     if architecture.context_length:  # what does not fit is cut or refused
+        generated = min(generated, architecture.context_length)
         prompt = min(prompt, architecture.context_length - generated)
     token = 2 * HALF * architecture.layers * architecture.key_value_width
     of_class = class_of(architecture)

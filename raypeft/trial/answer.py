@@ -54,7 +54,9 @@ COLUMNS = (
     Column(
         "max_new_tokens_used",
         int,
-        "Maximum number of tokens in an answer: max_new_tokens, the dataset's value, or the longest reference answer",
+        "Maximum number of tokens in an answer: max_new_tokens, the dataset's value, or the length of the longest "
+        "reference answer. If the model's context is too short for that answer and the prompts of others, it is the "
+        "length with which most examples have room for prompt and answer",
         "tokens",
     ),
     Column(
@@ -109,17 +111,21 @@ def ask(context: TrialContext, model: Any, base: Base, examples: Sequence[Exampl
 
 
 def with_room_for_answers(context: TrialContext, base: Base, splits: Splits) -> TrialContext:
-    """The context with the tokens of the longest reference answer, where the length of answers is derived from it.
+    """The context with the length of answers, where it is derived from the data: that of the longest reference answer,
+    or less where the model has too little room (`Room.for_answers`).
 
-    It is that of all splits of the dataset that is asked, with its end, as the model's tokenizer has it.
+    It is that of all splits of the dataset that is asked, with its end, as the model's tokenizer has it. Prompts count
+    without shots, which are left out where there is no room.
     """
     if context.dataset.max_new_tokens is not None:
         return context
     encoder = trial_encoder(context, base)
     asked = of_dataset(splits, context.trial, context.dataset.name)
     answered = [each for found in asked.values() for each in encoded_once(base, encoder, found, most=None)]
-    # Without any reference there is the end of an answer.
-    return replace(context, longest_answer=max((len(each.answer_ids) for each in answered), default=1))
+    virtual = getattr(context.trial.method, "num_virtual_tokens", 0)
+    room = Room(base.context_length, base.is_encoder_decoder, virtual)
+    lengths = ((len(each.prompt_ids), len(each.answer_ids)) for each in answered)
+    return replace(context, longest_answer=room.for_answers(lengths))
 
 
 def path_columns(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> dict[str, Any]:

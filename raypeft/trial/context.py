@@ -59,7 +59,8 @@ class TrialContext:
     memory_plan: Prediction | None = None
     """How to stay within the GPU's memory; None where there is no GPU, or where nothing is known of the model."""
     longest_answer: int = 0
-    """Tokens of the longest reference answer, known once data and tokenizer are loaded. 0 where nobody needs it."""
+    """Tokens of the longest reference answer that there is room for, known once data and tokenizer are loaded. 0 where
+    nobody needs it."""
     learns_fences: bool = False
     """Whether most answers that the trial is trained on begin with a code fence, known once data is loaded."""
     validates: bool = False

@@ -1,6 +1,7 @@
 """What a dry run says of the data."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ def test_answers_that_max_new_tokens_cuts_are_counted(tmp_path, capsys):
     told = shown(tmp_path, capsys, rows(), ", max_new_tokens: 3")
     assert "30 answers (100.0 %) are longer than max_new_tokens 3 of toy: no candidate can match them" in told
     assert "longer than" not in shown(tmp_path, capsys, rows(), ", max_new_tokens: 60")
+
+
+def test_an_answer_that_is_too_long_for_the_models_context_is_named(tmp_path, capsys):
+    told = shown(tmp_path, capsys, [*rows(), {"q": "all", "a": "x = 1; " * 3000, "n": "huge"}], data=", id: n")
+    assert "  the longest answer, of example huge, has " in told
+    assert " tokens of toy: beside it 31 of 31 prompts do not fit the context of 2,048 tokens\n" in told
+    (limit,) = re.findall(r"the longest answer \((\d+) tokens of toy\)", told)
+    assert int(limit) < 30
+    assert "beside it" not in shown(tmp_path, capsys, rows())
 
 
 def test_test_prompts_that_stand_in_train_are_counted_and_so_are_those_that_nearly_do(tmp_path, capsys):

@@ -14,10 +14,12 @@ from raypeft import gpu
 from raypeft.methods import METHODS, Full, Lora, PrefixTuning, Qlora4bit, ZeroShot
 from raypeft.models.classes import from_folder
 from raypeft.models.loading import load_base
+from raypeft.models.table import family_of
 from raypeft.results.store import ResultStore
 from raypeft.study import memory
 from raypeft.study.config import Trial
 from raypeft.study.options import Resources
+from raypeft.study.trials import make_trial
 from raypeft.trial.columns import tables
 from raypeft.trial.context import TrialContext
 from raypeft.trial.run import run_and_record
@@ -297,3 +299,15 @@ def test_a_form_with_more_text_around_a_query_takes_more_memory_and_the_plain_on
                         for fields in ({}, {"prompt_form": form}))  # fmt: skip
         assert (asked.generate_gb > usual.generate_gb) == longer
         assert method.trains is False or (asked.train_gb > usual.train_gb) == longer
+
+
+def test_an_answer_beyond_the_context_takes_no_more_memory_than_the_context() -> None:
+    architecture = family_of("toy").architecture
+    assert architecture is not None and architecture.context_length is not None
+
+    def needed(max_new_tokens: int) -> float:
+        trial = make_trial({"model": "toy", "dataset": "toy", "tuning_method": "zero_shot",
+                            "max_new_tokens": max_new_tokens})  # fmt: skip
+        return memory.generation_bytes(architecture, trial, 4)
+
+    assert needed(architecture.context_length) == needed(10 * architecture.context_length)

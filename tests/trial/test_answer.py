@@ -9,13 +9,14 @@ from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from raypeft.data import DATASETS
+from raypeft.data.declared.declaration import DeclaredData
 from raypeft.decoding.opening import Opening
 from raypeft.models.table import TOY_FOLDER
 from raypeft.prompting.encoding import Encoder
 from raypeft.prompting.forms import NAMED
 from raypeft.records import Candidate, Example, Form, Prompt
 from raypeft.study.trials import make_trial
-from raypeft.trial.answer import candidate_columns, lost_references
+from raypeft.trial.answer import candidate_columns, lost_references, with_room_for_answers
 from raypeft.trial.context import TrialContext
 from raypeft.trial.searching import learnt_fences, search, stop_strings
 
@@ -152,3 +153,20 @@ def test_a_solution_that_the_tokenizer_loses_counts_whether_answers_are_compared
     base = SimpleNamespace(**vars(BASE) | {"tokenizer": tokenizer})
     assert lost_references(asked(tuning_method="lora"), base, examples) == {"references_lost": 1}
     assert lost_references(asked(tuning_method="lora"), base, examples[2:]) == {}
+
+
+def test_a_derived_length_leaves_room_for_the_prompts_and_the_virtual_tokens_of_most_examples():
+    data = DeclaredData(path="x.jsonl", prompt="q", answer="a")
+    codes = ["x", "x + 1", "x " * 500, "x " * 4000]
+    splits = {"train": [Example(str(n), "add", code) for n, code in enumerate(codes)],
+              "validation": [], "test": [Example("4", "add to it " * 60, "x")]}  # fmt: skip
+
+    def length(context_length, **fields):
+        trial = make_trial({"model": "toy", "dataset": "mine", **fields}, {"mine": data})
+        base = SimpleNamespace(**vars(BASE), context_length=context_length, encoded={})
+        return with_room_for_answers(TrialContext(trial, "s", store=None), base, splits).max_new_tokens
+
+    long, fitting = (length(context, tuning_method="zero_shot") for context in (None, 3000))
+    assert fitting < long / 4
+    virtual = {"tuning_method": "prompt_tuning", "num_virtual_tokens": 2900}
+    assert length(3000, **virtual) < fitting / 4
