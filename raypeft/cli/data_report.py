@@ -25,6 +25,8 @@ from raypeft.retrieval.duplicates import exact_duplicates, same_instruction
 from raypeft.retrieval.near_texts import nearly_in
 from raypeft.study.config import Trial
 from raypeft.trial import examples
+from raypeft.trial.encoders import trial_form
+from raypeft.trial.searching import stop_strings
 
 LOOKED_AT = 2_000
 """Prompts of a split for which nearly the same ones are looked for; of more than these a sample is taken."""
@@ -57,9 +59,7 @@ def _of_data(trials: Sequence[Trial]) -> Iterator[Line]:
         yield f"\ndata {name}", False
         yield from _rows(loaded)
         yield from _of_splits(loaded.splits, trials, _made(loaded, declared.split.seed))
-        if not {"zero_shot", "icl", "rag"}.isdisjoint(trial.tuning_method for trial in trials):
-            stops = " or ".join(json.dumps(each) for each in declared.stop or ())
-            yield f"  an answer of an untuned model ends at {stops}, or with its end-of-sequence token", False
+        yield from _ends(trials)
     elif path is not None and "://" not in path:
         yield f"\ndata {name}: {path}", False
         try:
@@ -68,6 +68,22 @@ def _of_data(trials: Sequence[Trial]) -> Iterator[Line]:
             yield f"  cannot be read, so that its trials will fail: {error}", True
         else:
             yield from _of_splits(splits, trials, "")
+
+
+def _ends(trials: Sequence[Trial]) -> Iterator[Line]:
+    """What ends the answers of untuned models, which depends on the form of the prompt. A `test_dataset` has its own
+    ends.
+    """
+    forms: dict[tuple[str, ...], set[str]] = {}
+    for trial in trials:
+        if not trial.method.trains and not trial.test_dataset:
+            form = trial_form(trial, trial.data, _room(trial).is_encoder_decoder)
+            name = "prompt_template" if trial.prompt_template else f"prompt_form {trial.prompt_form or 'null'}"
+            forms.setdefault(stop_strings(trial, trial.data, form), set()).add(name)
+    for stops, names in forms.items():
+        asked = f" ({', '.join(sorted(names))})" if len(forms) > 1 else ""
+        ends = f" at {' or '.join(map(json.dumps, stops))}, or" if stops else ""
+        yield f"  an answer of an untuned model{asked} ends{ends} with its end-of-sequence token", False
 
 
 def _of_mix(trial: Trial, mix: MixedData) -> Iterator[Line]:
@@ -132,7 +148,7 @@ def _of_splits(splits: Splits, trials: Sequence[Trial], made: str) -> Iterator[L
     yield f"  examples: {counts}{made}", False
     examples = [example for found in splits.values() for example in found]
     models = {trial.model: tokenizer_of(trial) for trial in trials}
-    for what, texts in (("prompts", [each.nl for each in examples]), ("answers", [each.code for each in examples])):
+    for what, texts in (("prompts", [each.asked for each in examples]), ("answers", [each.code for each in examples])):
         if any(texts):
             yield f"  {what}: {_spread(list(map(len, texts)))} characters", False
             for model, tokenizer in models.items():
@@ -203,8 +219,8 @@ def _repeated(splits: Splits) -> Iterator[Line]:
     answers: dict[str, set[str]] = {}
     prompts = Counter[str]()
     for example in splits["train"]:
-        prompts[plain(example.nl)] += 1
-        answers.setdefault(plain(example.nl), set()).add(example.code)
+        prompts[plain(example.asked)] += 1
+        answers.setdefault(plain(example.asked), set()).add(example.code)
     if twice := sum(count > 1 for count in prompts.values()):
         differing = sum(len(found) > 1 for found in answers.values())
         yield f"  train: {twice:,} prompts stand more than once, {differing:,} of them with different answers", False

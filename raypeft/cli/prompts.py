@@ -19,7 +19,6 @@ from raypeft.prompting.forms import render, turns
 from raypeft.prompting.shots import random_shots
 from raypeft.records import Dataset, Example, Form, Splits
 from raypeft.study.config import Trial
-from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_form
 from raypeft.trial.searching import stop_strings
 
@@ -92,7 +91,7 @@ def _example(
     yield f"  in {stage}, example {example.id}{length}:"
     yield from (f"    | {line}" for line in f"{prompt}{BORDER}{answer if training else ''}".split("\n"))
     if not training:
-        strings = stop_strings(TrialContext(trial, "", store=None), form)  # type: ignore[arg-type]
+        strings = stop_strings(trial, trial.test_data, form)
         yield "    ends at " + " or ".join([*(json.dumps(each) for each in strings), end])
 
 

@@ -102,7 +102,7 @@ def how_to_ask(asked: Asked) -> dict[str, Any]:
         "do_sample": False, "num_beams": trial.num_beams}  # fmt: skip
     return {
         "prompt": text,
-        "stop": [*stop_strings(context, encoder.form)],
+        "stop": [*stop_strings(context.trial, context.dataset, encoder.form)],
         "generate": {**search, "max_new_tokens": context.max_new_tokens},
         "is_encoder_decoder": asked.base.is_encoder_decoder,
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypeft.decoding.opening import FENCE, Opening
 from raypeft.models.loading import Base
-from raypeft.records import Form, Prompt, Splits
+from raypeft.records import Dataset, Form, Prompt, Splits
 from raypeft.study.config import Trial
 from raypeft.trial.context import TrialContext
 from raypeft.trial.encoders import trial_encoder
@@ -34,7 +34,7 @@ def search(context: TrialContext, base: Base) -> Search:
     older: Version | None = None
     if as_paper and not trial.do_sample:
         older = "4.34" if trial.method.trains else "4.44"  # what RQ2, and RQ1 and RQ3, ran with
-    stop = stop_strings(context, encoder.form)
+    stop = stop_strings(trial, context.dataset, encoder.form)
     chat_ends = (base.tokenizer.eos_token_id, encoder.end_id) if encoder.form.chat else None
     return Search(
         max_new_tokens=context.max_new_tokens,
@@ -69,16 +69,16 @@ def learnt_fences(trial: Trial, splits: Splits) -> bool:
     return trial.method.trains and 2 * fenced > len(splits["train"])
 
 
-def stop_strings(context: TrialContext, form: Form) -> tuple[str, ...]:
-    """What ends an answer besides the end-of-sequence token."""
+def stop_strings(trial: Trial, asked: Dataset, form: Form) -> tuple[str, ...]:
+    """What ends an answer to an example of a dataset, besides the end-of-sequence token."""
     if form.stop is not None:
         return form.stop
-    if context.trial.fidelity == "paper":
-        return context.dataset.paper_stop
-    if context.trial.method.trains:
+    if trial.fidelity == "paper":
+        return asked.paper_stop
+    if trial.method.trains:
         return ()
     # A chat model often answers in a code fence, and explains below it.
-    return (*context.dataset.untuned_stop, *([FENCE] if form.chat else []))
+    return (*asked.untuned_stop, *([FENCE] if form.chat else []))
 
 
 def chosen_path(context: TrialContext, model: Any, base: Base, queries: Sequence[Prompt]) -> Chosen:

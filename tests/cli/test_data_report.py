@@ -109,6 +109,45 @@ def test_prompts_with_several_answers_are_counted(tmp_path, capsys):
     assert "train: 2 prompts stand more than once, 1 of them with different answers" in told
 
 
+def chats(count: int, first: int = 0) -> list[Row]:
+    """Chats that differ in how they begin, and not in what is asked last."""
+    texts = [
+        ("sort", "take", "open", "close", "merge")[n % 5] + f" the {'abcdefghij'[n % 10] * 20}" for n in range(count)
+    ]
+    return [
+        {
+            "m": [
+                {"role": ("user", "assistant")[place % 2], "content": text}
+                for place, text in enumerate([each, "x", "go on", f"y{first}"])
+            ]
+        }
+        for each in texts[first:]
+    ]
+
+
+def test_a_chat_is_told_with_what_was_said_before(tmp_path, capsys):
+    for name, found in (("train", chats(8)), ("test", chats(10, 8))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    (tmp_path / "s.yaml").write_text("""
+name: s
+datasets: {mine: {path: {train: train.jsonl, test: test.jsonl}, messages: m}}
+grids: [{model: toy, dataset: mine, tuning_method: zero_shot}]
+""")
+    assert main([str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "longest 38 characters\n" in told
+    assert "stand more than once" not in told
+    assert "leakage: 0 of 2 test prompts are in train as well, 0 more" in told
+
+
+def test_the_end_of_an_untuned_models_answer_is_that_of_its_form(tmp_path, capsys):
+    told = shown(tmp_path, capsys, rows(), ", prompt_form: fenced")
+    assert 'an answer of an untuned model ends at "```", or with its end-of-sequence token' in told
+    told = shown(tmp_path, capsys, rows(), ", prompt_form: [null, plain, fenced]")
+    assert 'untuned model (prompt_form null, prompt_form plain) ends at "\\n", or with' in told
+    assert 'untuned model (prompt_form fenced) ends at "```", or with' in told
+
+
 def test_data_elsewhere_is_named_and_not_fetched(tmp_path, capsys):
     (tmp_path / "s.yaml").write_text("""
 name: s

@@ -36,7 +36,8 @@ BASE = SimpleNamespace(tokenizer=chat_tokenizer(), is_encoder_decoder=False, sto
     ],
 )
 def test_an_answer_ends_at_the_forms_strings_or_else_at_the_datasets(fields, form, stop):
-    assert stop_strings(TrialContext(make_trial({"model": "toy", **fields}), "s", store=None), form) == stop
+    trial = make_trial({"model": "toy", **fields})
+    assert stop_strings(trial, trial.test_data, form) == stop
 
 
 def query(answer_tokens):
