@@ -19,8 +19,9 @@ from raypeft.data.declared.files import told
 from raypeft.data.declared.mix import MixedData
 from raypeft.data.text import plain
 from raypeft.models.table import family_of
+from raypeft.prompting.forms import render
 from raypeft.prompting.room import Room
-from raypeft.records import Example, Splits
+from raypeft.records import Example, Form, Splits
 from raypeft.retrieval.duplicates import exact_duplicates, same_instruction
 from raypeft.retrieval.near_texts import nearly_in
 from raypeft.study.config import Trial
@@ -77,9 +78,8 @@ def _ends(trials: Sequence[Trial]) -> Iterator[Line]:
     forms: dict[tuple[str, ...], set[str]] = {}
     for trial in trials:
         if not trial.method.trains and not trial.test_dataset:
-            form = trial_form(trial, trial.data, _room(trial).is_encoder_decoder)
             name = "prompt_template" if trial.prompt_template else f"prompt_form {trial.prompt_form or 'null'}"
-            forms.setdefault(stop_strings(trial, trial.data, form), set()).add(name)
+            forms.setdefault(stop_strings(trial, trial.data, _form(trial)), set()).add(name)
     for stops, names in forms.items():
         asked = f" ({', '.join(sorted(names))})" if len(forms) > 1 else ""
         ends = f" at {' or '.join(map(json.dumps, stops))}, or" if stops else ""
@@ -171,8 +171,9 @@ def _too_long(examples: Sequence[Example], trials: Sequence[Trial], models: dict
     answers = [each.code for each in answered]
     if any(limit is None for _, limit in asked):
         rooms = {trial.model: _room(trial) for trial in trials}
+        forms = {trial.model: _form(trial) for trial in trials}
         known = [model for model, limit in asked if limit is None and models[model] is not None]
-        lengths = {model: _lengths(models[model], answered) for model in known}
+        lengths = {model: _lengths(models[model], answered, forms[model]) for model in known}
         each = ", ".join(f"{rooms[model].for_answers(lengths[model])} tokens of {model}" for model in known)
         yield f"  max_new_tokens: the length of the longest answer{f' ({each})' if each else ''}", False
         for model in known:
@@ -192,13 +193,15 @@ def _room(trial: Trial) -> Room:
     return Room(architecture.context_length, architecture.is_encoder_decoder) if architecture else Room()
 
 
-def _lengths(tokenizer: Any, answered: Sequence[Example]) -> list[tuple[int, int]]:
-    """Tokens of each prompt, without the text around it, and of its answer with its end."""
-    prompts, answers = ([each.asked for each in answered], [each.code for each in answered])
-    return [
-        (prompt, answer + 1)
-        for prompt, answer in zip(token_counts(tokenizer, prompts), token_counts(tokenizer, answers), strict=True)
-    ]
+def _form(trial: Trial) -> Form:
+    return trial_form(trial, trial.data, _room(trial).is_encoder_decoder)
+
+
+def _lengths(tokenizer: Any, answered: Sequence[Example], form: Form) -> list[tuple[int, int]]:
+    """Tokens of each prompt without shots, and of its answer with its end. A chat template's own text is not known."""
+    prompts = token_counts(tokenizer, [each.asked if form.chat else render(each, (), form) for each in answered])
+    answers = token_counts(tokenizer, [each.code for each in answered])
+    return [(prompt, answer + 1) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
 def _without_room(
@@ -210,8 +213,9 @@ def _without_room(
     lost = sum(not room.fits(prompt, longest) for prompt, _ in lengths)
     if lost:
         row = answered[answers.index(longest)].id
-        yield (f"  the longest answer, of example {row}, has {longest:,} tokens of {model}: beside it {lost:,} of "
-               f"{len(lengths):,} prompts do not fit the context of {room.context_length:,} tokens"), True  # fmt: skip
+        less = ", so that max_new_tokens is less" if room.for_answers(lengths) < longest else ""
+        line = f"  the longest answer, of example {row}, has {longest:,} tokens of {model}: beside it {lost:,} of "
+        yield f"{line}{len(lengths):,} prompts do not fit the context of {room.context_length:,} tokens{less}", True
 
 
 def _repeated(splits: Splits) -> Iterator[Line]:

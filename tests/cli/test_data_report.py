@@ -71,10 +71,17 @@ def test_answers_that_max_new_tokens_cuts_are_counted(tmp_path, capsys):
 def test_an_answer_that_is_too_long_for_the_models_context_is_named(tmp_path, capsys):
     told = shown(tmp_path, capsys, [*rows(), {"q": "all", "a": "x = 1; " * 3000, "n": "huge"}], data=", id: n")
     assert "  the longest answer, of example huge, has " in told
-    assert " tokens of toy: beside it 31 of 31 prompts do not fit the context of 2,048 tokens\n" in told
+    assert "31 of 31 prompts do not fit the context of 2,048 tokens, so that max_new_tokens is less\n" in told
     (limit,) = re.findall(r"the longest answer \((\d+) tokens of toy\)", told)
     assert int(limit) < 30
     assert "beside it" not in shown(tmp_path, capsys, rows())
+
+
+def test_the_text_around_a_prompt_takes_room_beside_the_longest_answer(tmp_path, capsys):
+    long = [*rows(), {"q": "all", "a": "é" * 1000}]
+    assert "31 of 31 prompts do not" not in shown(tmp_path, capsys, long)
+    around = "prompt_template: {query: '" + "ü" * 1000 + " {nl}'}"
+    assert "31 of 31 prompts do not" in shown(tmp_path, capsys, long, f", {around}")
 
 
 def test_test_prompts_that_stand_in_train_are_counted_and_so_are_those_that_nearly_do(tmp_path, capsys):
