@@ -239,7 +239,7 @@ def _leaks(splits: Splits) -> Iterator[Line]:
         total, same = len(splits[split]), exact_duplicates(splits["train"], splits[split])
         near = _near(splits["train"], splits[split])
         sample = f" of {LOOKED_AT:,} looked at" if total > LOOKED_AT else ""
-        if same or near or split == "test":
+        if same or near or (split == "test" and total):
             told = "leakage: " if split == "test" else ""
             line = f"  {told}{same:,} of {total:,} {split} prompts are in train as well, {near:,} more{sample} but for "
             yield line + "numbers, quoted text, punctuation and a few characters", same > 0

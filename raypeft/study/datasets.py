@@ -216,8 +216,11 @@ def _of_mix(trial: Trial) -> Iterator[str]:
 
 def _of_tested(trial: Trial) -> Iterator[str]:
     """What a trial asks of the dataset that it is tested on."""
-    if "test" not in trial.test_data.splits:
+    if trial.test_data.parts:
         yield f"test_dataset must be one dataset but got {trial.test_data.name}, a mix, of which each is tested apart"
+    elif "test" not in trial.test_data.splits:
+        yield (f"{trial.test_data.name} must have test examples but has none; give it a test file or a share in split, "
+               f"or the trial a test_dataset")  # fmt: skip
     if trial.test_dataset and trial.fidelity == "paper":
         yield (f"test_dataset must be left out under fidelity: paper, whose code tested on the dataset that it trained "
                f"on, but got {trial.test_dataset}")  # fmt: skip

@@ -154,6 +154,26 @@ def test_test_examples_alone_are_enough_to_ask_an_untuned_model(folder: Path) ->
     assert problem.endswith("reviews must have train examples for icl but has none")
 
 
+def test_data_without_a_test_split_is_trained_on_and_tested_on_a_test_dataset_alone(folder: Path) -> None:
+    declaration = "datasets: {reviews: {path: data.jsonl, prompt: q, answer: a, split: {test: 0}}}"
+    assert planned(folder, declaration, GRID.replace("lora", "lora, test_dataset: toy"))
+    (problem,) = told(folder, declaration, GRID)
+    assert "reviews must have test examples but has none" in problem
+    (problem,) = told(
+        folder, declaration, "grids: [{model: toy, dataset: toy, test_dataset: reviews, tuning_method: lora}]"
+    )
+    assert "reviews must have test examples but has none" in problem
+
+
+def test_data_elsewhere_without_a_test_split_is_told_when_it_is_read(folder: Path) -> None:
+    url = (folder / "data.jsonl").as_uri()
+    (folder / "elsewhere.yaml").write_text(
+        f"name: s\ndatasets: {{reviews: {{path: '{url}', prompt: q, answer: a, split: {{test: 0}}}}}}\n{GRID}\n"
+    )
+    with pytest.raises(ConfigError, match="reviews must have test examples but has none"):
+        plan_trials(with_all_data(load_config(folder / "elsewhere.yaml")))
+
+
 MIX = "grids: [{model: toy, dataset: {mix: [toy, reviews]}, tuning_method: lora}]"
 
 

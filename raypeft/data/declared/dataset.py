@@ -156,8 +156,9 @@ def load(name: str, data: Declaration, planned: str | None = None) -> Loaded:
         given[split] = examples
     if problems:
         raise DataError(problems)
-    made = tuple(each for each in SPLITS if each not in given)
-    return Loaded(_complete(name, given, data), read, dropped, renamed, made, content)
+    splits = _complete(name, given, data)
+    made = tuple(each for each in SPLITS if splits[each] and each not in given)
+    return Loaded(splits, read, dropped, renamed, made, content)
 
 
 def first_table(name: str, path: str) -> Table:
@@ -174,12 +175,9 @@ def _complete(name: str, given: Splits, data: Declaration) -> Splits:
     if "train" not in given and "test" not in given:
         raise DataError([f"{name}: must have a train split or a test split but has {', '.join(given)} alone"])
     try:
-        splits = complete(given, data.split)
+        return complete(given, data.split)
     except ValueError as error:
         raise DataError([f"{name}: {error}"]) from None
-    if not splits["test"]:
-        raise DataError([f"{name}: must have test examples but has none; give a test file, or a share in split"])
-    return splits
 
 
 def _located(name: str, declaration: Declaration, folder: Path) -> Any:

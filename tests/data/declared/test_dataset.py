@@ -132,11 +132,12 @@ def test_an_empty_test_file_is_refused_beside_a_good_training_file(tmp_path: Pat
     ]
 
 
-def test_a_share_of_0_leaves_nothing_to_test(tmp_path: Path) -> None:
+def test_a_share_of_0_leaves_all_to_train_and_validate_on(tmp_path: Path) -> None:
     write(tmp_path / "data.jsonl")
-    assert refusal(tmp_path, split={"test": 0}) == [
-        "mine: must have test examples but has none; give a test file, or a share in split"
-    ]
+    loaded = load("mine", declared(tmp_path, split={"test": 0}))
+    assert {split: len(found) for split, found in loaded.splits.items()} == {"train": 27, "validation": 3, "test": 0}
+    assert loaded.made == ("validation",)
+    assert as_dataset("mine", declared(tmp_path, split={"test": 0})).splits == ("train", "validation")
 
 
 def test_files_that_are_not_there_are_all_named_with_those_that_are(tmp_path: Path) -> None:
