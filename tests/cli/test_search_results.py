@@ -50,5 +50,5 @@ def test_the_best_of_a_search_is_none_of_other_data_and_the_command_that_makes_i
         store.write_rows("trials", trial.id, [row | {"dataset_resolved_revision": revision}])
     assert main([str(tmp_path / "s.yaml"), "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().err
-    assert f"--rerun --only {trials[0].id} --only {trials[1].id} runs them again\n" in said
+    assert f"--rerun --only {trials[0].id},{trials[1].id} runs them again\n" in said
     assert f"the best of 1 trials by eval_loss is {trials[2].id}" in said

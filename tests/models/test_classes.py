@@ -72,7 +72,7 @@ def test_adapters_go_to_an_added_classes_own_modules(made_up: str) -> None:
 def test_the_memory_of_training_follows_an_added_classes_own_counts(
     made_up: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trial = Trial(model=made_up, dataset="toy", method=Lora(), max_length=100)
+    trial = Trial(model=made_up, dataset="toy", method=Lora(), max_length=64)
 
     def needed() -> float:
         prediction = predict(trial, Resources(gpu_memory_gb=1_000))
@@ -82,7 +82,7 @@ def test_the_memory_of_training_follows_an_added_classes_own_counts(
     before = needed()
     more = {**MADE_UP.saved, "lora": SavedActivations(20 + 7, 0, 0, 0)}
     monkeypatch.setitem(MODEL_CLASSES, "made_up", replace(MADE_UP, saved=more))
-    assert needed() - before == pytest.approx(7 * WIDTH * LAYERS * 8 * 100)
+    assert needed() - before == pytest.approx(7 * WIDTH * LAYERS * 8 * 64)
 
 
 def test_beams_that_share_their_prompt_need_less_memory(made_up: str, monkeypatch: pytest.MonkeyPatch) -> None:
