@@ -50,12 +50,13 @@ def over_seeds_table(rows: Sequence[Row], declared: Declarations) -> Lines:
     """
     scores = [score for score in declared.scores if score.over_seeds]
     groups = [each for each in conditions(rows, declared) if len(each.rows) > 1]
+    enough = [has_enough_seeds(each, declared) for each in groups]
     lines = [
-        [each.label, each.ids, seeds_text(each, declared), *(_scatter(each, score, declared) for score in scores)]
-        for each in groups
+        [each.label, each.ids, seeds_text(each, declared), *(_scatter(each, score, has_interval) for score in scores)]
+        for each, has_interval in zip(groups, enough, strict=True)
     ]
     lines = [line for line in lines if any(line[3:])]
-    few = "" if all(has_enough_seeds(each, declared) for each in groups) else (
+    few = "" if all(enough) else (
         " Fewer than three seeds have no interval, and that of five is half as wide as that of three. A training with "
         "random shots needs three of seed and three of icl_seed.")  # fmt: skip
     known = [score for place, score in enumerate(scores, 3) if any(line[place] for line in lines)]
@@ -69,7 +70,7 @@ def _units(scores: Sequence[Score]) -> str:
     return ", ".join(dict.fromkeys(names.get(score.unit, f"{score.title} in {score.unit}") for score in scores))
 
 
-def _scatter(condition: Condition, score: Score, declared: Declarations) -> str:
+def _scatter(condition: Condition, score: Score, has_interval: bool) -> str:
     from raypeft.analysis.statistics.seeds import over_seeds
 
     values = [row[score.name] for row in condition.rows if row.get(score.name) is not None]
@@ -78,7 +79,7 @@ def _scatter(condition: Condition, score: Score, declared: Declarations) -> str:
     seeds = over_seeds(values)
     assert seeds.standard_deviation is not None
     text = f"{score.text(seeds.mean)} ± {score.text(seeds.standard_deviation)}"
-    if seeds.low is None or seeds.high is None or not has_enough_seeds(condition, declared):
+    if seeds.low is None or seeds.high is None or not has_interval:
         return text
     low, high = (max(0.0, seeds.low), min(1.0, seeds.high)) if score.unit == "fraction" else (seeds.low, seeds.high)
     return f"{text} [{score.text(low)}, {score.text(high)}]"

@@ -17,14 +17,10 @@ def store(tmp_path):
     return ResultStore(str(tmp_path / "study"), tables())
 
 
-def found(store):
-    return conditions(rows_of(store), DECLARED)
-
-
 def baselines(store, *words):
     """Label of each condition -> the label of its baseline, or why it has none."""
-    every = found(store)
-    baseline = parse_baseline(words, rows_of(store), DECLARED)
+    rows = rows_of(store)
+    every, baseline = conditions(rows, DECLARED), parse_baseline(words, rows, DECLARED)
     others = {each.label: baseline_of(each, baseline, every, DECLARED) for each in every if not baseline.fits(each)}
     return {label: other if isinstance(other, str) else other.label for label, other in others.items()}
 

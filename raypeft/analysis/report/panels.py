@@ -219,18 +219,22 @@ def _value(standing: Standing, score: Score) -> float:
 
 
 def _measured(condition: Condition, scores: Sequence[Score], declared: Declarations) -> dict[str, Measured]:
-    found = {score.name: measure(condition, score, declared) for score in scores}
+    scatters = has_enough_seeds(condition, declared)
+    found = {score.name: measure(condition, score, scatters) for score in scores}
     return {name: each for name, each in found.items() if each is not None}
 
 
-def measure(condition: Condition, score: Score, declared: Declarations) -> Measured | None:
-    """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it."""
+def measure(condition: Condition, score: Score, scatters: bool) -> Measured | None:
+    """Mean, interval and range of a score over a condition's seeds. None where a seed lacks it.
+
+    `scatters`: whether it `has_enough_seeds`, which takes too long to be asked for each score.
+    """
     values = [row[score.name] for row in condition.rows if is_known(row.get(score.name))]
     if not values or len(values) < len(condition.rows):
         return None
     mean = sum(values) / len(values)
     least, most = (min(values), max(values)) if len(values) > 1 else (None, None)
-    if has_enough_seeds(condition, declared):
+    if scatters:
         seeds = over_seeds(values)
         low, high = seeds.low, seeds.high
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from raypeft.analysis.pairing import has_enough_seeds
 from raypeft.analysis.report.panels import Measured, Panel, Standing, kind_of, measure
 from raypeft.analysis.report.paper import WITH_SHOTS, Published, published, source
 from raypeft.analysis.report.study import Study
@@ -19,9 +20,11 @@ def beside_the_paper(panel: Panel, study: Study) -> Iterator[Table]:
         is_best = panel.best_of_shots.get(kind_of(each.condition)) is each
         for score in panel.declared.scores:
             theirs = published(each.condition.fields, score.name, best_shots=is_best)
+            if theirs is None:
+                continue
             as_paper = replace(score, name=f"{score.name}_paper")
-            ours = measure(each.condition, as_paper, panel.declared) or measure(each.condition, score, panel.declared)
-            if theirs is not None and ours is not None:
+            scatters = has_enough_seeds(each.condition, panel.declared)
+            if ours := measure(each.condition, as_paper, scatters) or measure(each.condition, score, scatters):
                 lines.append(_compared(each, text, score, ours, theirs))
     if lines:
         titles = (
